@@ -1,0 +1,125 @@
+"""What every degradation is: a frozen set of parameters that turns clean images into degraded ones, one draw per image.
+
+The seeding rule: a call first draws one 64-bit seed per image from the caller's generator, then image i uses its own
+generator made from seed i. So image i of a batch gets the same degradation whatever the size of the batch, and
+degrading a batch equals degrading its images one after the other with the same generator.
+"""
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+Range = float | tuple[float, float]
+"""A parameter drawn uniformly per image from (low, high); a single number means that number always."""
+
+
+class Draw:
+    """The random numbers of one image, all taken from one seeded CPU generator."""
+
+    def __init__(self, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def uniform(self, bounds: Range) -> float:
+        """One number, uniform between the two bounds."""
+        low, high = bounds if isinstance(bounds, tuple) else (bounds, bounds)
+        return low + (high - low) * float(torch.rand((), generator=self.generator, dtype=torch.float64))
+
+    def log_uniform(self, bounds: Range) -> float:
+        """One number whose logarithm is uniform between those of the two positive bounds."""
+        low, high = bounds if isinstance(bounds, tuple) else (bounds, bounds)
+        return min(max(math.exp(self.uniform((math.log(low), math.log(high)))), low), high)
+
+    def integer(self, low: int, high: int) -> int:
+        """One integer, uniform between low and high, both included."""
+        return int(torch.randint(low, high + 1, (), generator=self.generator))
+
+    def poisson(self, mean: float) -> int:
+        """One Poisson count."""
+        return int(torch.poisson(torch.tensor(mean, dtype=torch.float64), generator=self.generator))
+
+    def rand(self, *shape: int) -> Tensor:
+        """Float32 numbers, uniform in [0, 1)."""
+        return torch.rand(shape, generator=self.generator)
+
+    def randn(self, *shape: int) -> Tensor:
+        """Float32 numbers, standard normal."""
+        return torch.randn(shape, generator=self.generator)
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """Base of all degradations: checks the images, seeds each, and clamps the result.
+
+    A subclass is a frozen dataclass whose fields are its physical parameters; it implements `degrade` for one image
+    and states the allowed values of its fields with `limit` in `__post_init__`.
+    """
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Degrade each image of a batch with parameters of its own.
+
+        x: (B, C, H, W) floating point in [0, 1], C = 1 (grey) or 3 (RGB). generator: a CPU generator; without one,
+        the seeds come from torch's default generator. Returns (B, C, H, W) in [0, 1] with x's type and device
+        (downsampling without `upsample` returns the smaller size). Raises TypeError or ValueError on other input.
+        """
+        check_images(x)
+        seeds = draw_seeds(len(x), generator)
+        images = x.detach().to("cpu", torch.float32)
+        degraded = [self.degrade(image, Draw(seed)).clamp(0, 1) for image, seed in zip(images, seeds, strict=True)]
+        return torch.stack(degraded).to(x.device, x.dtype)
+
+    def degrade(self, image: Tensor, draw: Draw) -> Tensor:
+        """Degrade one image, (C, H, W) float32 on the CPU, with the random numbers of `draw`; the caller clamps."""
+        raise NotImplementedError
+
+    def limit(self, **limits: tuple[float, float]) -> None:
+        """Check that each named field is a number or a (low, high) pair within its limits, and store the pair."""
+        for name, (lowest, highest) in limits.items():
+            low, high = as_range(name, getattr(self, name))
+            if not lowest <= low <= high <= highest:
+                raise ValueError(
+                    f"{name} must lie in [{lowest:g}, {highest:g}] with low <= high, got ({low:g}, {high:g})"
+                )
+            object.__setattr__(self, name, (low, high))
+
+    @classmethod
+    def parameters(cls) -> tuple[str, ...]:
+        """Names of the parameters."""
+        return tuple(field.name for field in fields(cls))
+
+
+def as_range(name: str, value: object) -> tuple[float, float]:
+    """A number or a pair of numbers as (low, high); raises TypeError naming the parameter for anything else."""
+    pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
+    if len(pair) != 2 or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in pair):
+        raise TypeError(f"{name} must be a number or a pair (low, high), got {value!r}")
+    if not all(math.isfinite(v) for v in pair):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    return float(pair[0]), float(pair[1])
+
+
+def check_images(x: Tensor) -> None:
+    """Raise one clear sentence unless x is a finite (B, 1 or 3, H, W) floating-point tensor with values in [0, 1]."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"images must be a torch tensor, got {type(x).__name__}")
+    if not x.is_floating_point():
+        raise TypeError(f"images must be floating point in [0, 1], got {x.dtype}")
+    if x.ndim != 4:
+        raise ValueError(f"images must have shape (B, C, H, W), got {tuple(x.shape)}")
+    if x.shape[1] not in (1, 3):
+        raise ValueError(f"images must have 1 or 3 channels, got {x.shape[1]}")
+    if x.numel() == 0:
+        raise ValueError(f"images must not be empty, got shape {tuple(x.shape)}")
+    low, high = (float(v) for v in torch.aminmax(x.detach()))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError("images must be finite, got NaN or infinity")
+    if low < 0 or high > 1:
+        raise ValueError(f"images must lie in [0, 1], got values from {low:g} to {high:g}")
+
+
+def draw_seeds(count: int, generator: torch.Generator | None) -> list[int]:
+    """One seed per image, int64, from `generator` or torch's default one; seed i does not depend on the count."""
+    if generator is not None and generator.device.type != "cpu":
+        raise ValueError(f"generator must be on the CPU, got one on {generator.device}")
+    return torch.randint(0, 2**63 - 1, (count,), generator=generator).tolist()

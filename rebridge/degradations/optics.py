@@ -1,0 +1,100 @@
+"""Blur: camera shake along a random trajectory, or a defocus disc, with mirrored borders."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rebridge.degradations.base import Degradation, Draw, Range
+from rebridge.degradations.fields import fast_size
+
+PATH_STEPS = 128
+"""Points at which the trajectory of the camera is sampled."""
+
+
+def trajectory_kernel(length: float, wander: float, draw: Draw) -> Tensor:
+    """The kernel of a camera shake, (K, K) with K odd: non-negative, sum 1, centred on its centre of gravity.
+
+    length: length of the path in px, at least 0. wander: how much the direction changes along the path, in radians
+    (standard deviation from start to end). The speed varies smoothly along the path by about a factor of two, and
+    the path is drawn with bilinear weights.
+    """
+    turns = torch.cumsum(draw.randn(PATH_STEPS), 0) * (wander / math.sqrt(PATH_STEPS))
+    jerk = (torch.arange(PATH_STEPS) >= draw.integer(0, PATH_STEPS)) * (draw.uniform((-1, 1)) * wander)
+    heading = draw.uniform((0, 2 * math.pi)) + turns + jerk
+    speed = torch.exp(0.4 * torch.sin(torch.linspace(0, 2 * math.pi, PATH_STEPS) * draw.uniform((0.5, 2)) + heading[0]))
+    steps = speed / speed.sum() * length
+    path = torch.stack([torch.cumsum(steps * heading.sin(), 0), torch.cumsum(steps * heading.cos(), 0)])
+    path = path - path.mean(1, keepdim=True)
+    return splat(path)
+
+
+def splat(path: Tensor) -> Tensor:
+    """Draw points (2, N), as y and x in px about the centre, into the smallest odd square kernel that holds them."""
+    reach = math.ceil(float(path.abs().max()))
+    size = 2 * reach + 3
+    position = path + reach + 1
+    corner = position.floor()
+    fraction = position - corner
+    y, x = corner.long()
+    kernel = torch.zeros(size * size)
+    for dy in (0, 1):
+        for dx in (0, 1):
+            weight = (fraction[0] if dy else 1 - fraction[0]) * (fraction[1] if dx else 1 - fraction[1])
+            kernel.index_add_(0, (y + dy) * size + x + dx, weight)
+    return kernel.view(size, size) / kernel.sum()
+
+
+def disc_kernel(radius: float) -> Tensor:
+    """The kernel of a defocused lens, (K, K) with K odd: a disc of `radius` px with a rim one pixel soft, sum 1."""
+    reach = math.ceil(radius + 0.5)
+    axis = torch.arange(-reach, reach + 1)
+    kernel = (radius + 0.5 - torch.hypot(axis[:, None].float(), axis[None].float())).clamp(0, 1)
+    return kernel / kernel.sum()
+
+
+def mirror(length: int, reach: int) -> Tensor:
+    """Indices of a line of `length` pixels extended by `reach` on both sides, reflected at the outermost pixels."""
+    period = max(2 * (length - 1), 1)
+    folded = torch.arange(-reach, length + reach).remainder(period)
+    return torch.minimum(folded, (period - folded).clamp(min=0)).clamp(max=length - 1)
+
+
+def convolve(image: Tensor, kernel: Tensor) -> Tensor:
+    """Convolve (C, H, W) with an odd square kernel, borders reflected; any size of image. Returns (C, H, W)."""
+    height, width = image.shape[-2:]
+    reach = kernel.shape[-1] // 2
+    padded = image[:, mirror(height, reach)][:, :, mirror(width, reach)]
+    size = (fast_size(padded.shape[-2]), fast_size(padded.shape[-1]))
+    product = torch.fft.rfft2(padded, s=size) * torch.fft.rfft2(kernel, s=size)
+    blurred = torch.fft.irfft2(product, s=size)
+    return blurred[:, 2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width]
+
+
+@dataclass(frozen=True)
+class Blur(Degradation):
+    """y = k * x, where k is a camera shake or, with probability `defocus`, a disc."""
+
+    length: Range = (8.0, 26.0)
+    """Length of the path of the shake in px, in [0, 200]."""
+    wander: Range = (0.2, 1.6)
+    """Change of direction along the path in radians (standard deviation), in [0, 20]; 0 is a straight line."""
+    defocus: float = 0.25
+    """Probability of a defocus disc instead of a shake, in [0, 1]."""
+    radius: Range = (1.5, 3.5)
+    """Radius of the disc in px, in [0, 50]."""
+
+    def __post_init__(self) -> None:
+        self.limit(length=(0, 200), wander=(0, 20), radius=(0, 50))
+        if not 0 <= self.defocus <= 1:
+            raise ValueError(f"defocus must lie in [0, 1], got {self.defocus!r}")
+
+    def degrade(self, image: Tensor, draw: Draw) -> Tensor:
+        return convolve(image, self.kernel(draw))
+
+    def kernel(self, draw: Draw) -> Tensor:
+        """Draw a kernel (K, K): odd size, non-negative, sum 1."""
+        if draw.uniform((0, 1)) < self.defocus:
+            return disc_kernel(draw.uniform(self.radius))
+        return trajectory_kernel(draw.uniform(self.length), draw.uniform(self.wander), draw)
