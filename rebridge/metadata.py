@@ -1,0 +1,130 @@
+"""What an image file carries beside its pixels: EXIF, XMP and PNG chunks, read and rewritten byte by byte.
+
+EXIF is kept as the bytes that were found, with two corrections: the orientation is 1, because it has been applied to
+the pixels, and the thumbnail is unlinked, because it shows the picture before it was restored.
+"""
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+COPIED_PNG_CHUNKS = (b"cICP", b"cHRM", b"gAMA", b"sRGB", b"tEXt", b"zTXt", b"iTXt")
+XMP_KEYWORD = b"XML:com.adobe.xmp\0"
+EXIF_PREFIX = b"Exif\0\0"
+
+_ORIENTATION, _EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 0x0112, 0x8769, 0x8825, 0xA005
+_TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+
+
+def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    """The chunks of a PNG file as (name, content); ValueError when one is damaged or the end is missing."""
+    chunks = []
+    position = len(PNG_SIGNATURE)
+    while position + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, position)
+        content = data[position + 8 : position + 8 + length]
+        if position + 12 + length > len(data):
+            break
+        (checksum,) = struct.unpack_from(">I", data, position + 8 + length)
+        if checksum != zlib.crc32(name + content):
+            raise ValueError(f"its {name.decode('ascii', 'replace')} chunk is damaged")
+        chunks.append((name, content))
+        if name == b"IEND":
+            return chunks
+        position += 12 + length
+    raise ValueError("the file is truncated")
+
+
+def png_chunk(name: bytes, content: bytes) -> bytes:
+    """One PNG chunk: length, name, content, checksum."""
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def upright_exif(exif: bytes) -> tuple[int, bytes | None]:
+    """(orientation 1..8, the same EXIF with orientation 1 and no thumbnail); (1, None) when it is malformed."""
+    block = bytearray(exif.removeprefix(EXIF_PREFIX))
+    orientation = 1
+    try:
+        order = _byte_order(block)
+        (start,) = struct.unpack_from(order + "I", block, 4)
+        end = start + 2
+        for position, tag, _, _ in _entries(block, order, start):
+            end = position + 12
+            if tag == _ORIENTATION:
+                (orientation,) = struct.unpack_from(order + "H", block, position + 8)
+                struct.pack_into(order + "H", block, position + 8, 1)
+        if end + 4 <= len(block):
+            struct.pack_into(order + "I", block, end, 0)
+    except (struct.error, ValueError):
+        return 1, None
+    return (orientation if 1 <= orientation <= 8 else 1), EXIF_PREFIX + bytes(block)
+
+
+def upright_xmp(xmp: bytes) -> bytes:
+    """The same XMP packet with orientation 1."""
+    return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))\d", rb"\g<1>1", xmp)
+
+
+def exif_byte_order(exif: bytes | None) -> str:
+    """'<' or '>', the order a TIFF file must have to hold this EXIF; '<' when there is none."""
+    return _byte_order(bytearray(exif.removeprefix(EXIF_PREFIX))) if exif else "<"
+
+
+def exif_text_tags(exif: bytes) -> dict[int, bytes]:
+    """The ASCII tags of EXIF's first directory, such as maker (271) and copyright (33432)."""
+    block = bytearray(exif.removeprefix(EXIF_PREFIX))
+    order = _byte_order(block)
+    (start,) = struct.unpack_from(order + "I", block, 4)
+    tags = {}
+    for position, tag, kind, count in _entries(block, order, start):
+        if kind == 2:
+            (offset,) = struct.unpack_from(order + "I", block, position + 8) if count > 4 else (position + 8,)
+            tags[tag] = bytes(block[offset : offset + count]).rstrip(b"\0")
+    return tags
+
+
+def exif_for_tiff(exif: bytes, base: int) -> tuple[bytes, dict[int, int]]:
+    """EXIF to be appended to a TIFF file at byte `base`: the block and the offsets of its sub-directories.
+
+    A TIFF file is an EXIF block itself, so the directories can be used in place once their offsets are shifted.
+    """
+    block = bytearray(exif.removeprefix(EXIF_PREFIX))
+    order = _byte_order(block)
+    (start,) = struct.unpack_from(order + "I", block, 4)
+    found = {}
+    for position, tag, _, _ in list(_entries(block, order, start)):
+        if tag in (_EXIF_IFD, _GPS_IFD):
+            (offset,) = struct.unpack_from(order + "I", block, position + 8)
+            _shift(block, order, offset, base)
+            found[tag] = base + offset
+    return bytes(block), found
+
+
+def _shift(block: bytearray, order: str, start: int, base: int) -> None:
+    for position, tag, kind, count in list(_entries(block, order, start)):
+        if tag == _INTEROP_IFD or _TYPE_SIZES.get(kind, 1) * count > 4:
+            (offset,) = struct.unpack_from(order + "I", block, position + 8)
+            if tag == _INTEROP_IFD:
+                _shift(block, order, offset, base)
+            struct.pack_into(order + "I", block, position + 8, offset + base)
+    end = start + 2 + 12 * struct.unpack_from(order + "H", block, start)[0]
+    if end + 4 <= len(block):
+        struct.pack_into(order + "I", block, end, 0)
+
+
+def _byte_order(block: bytearray) -> str:
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(block[:4]))
+    if order is None:
+        raise ValueError("EXIF does not begin with a TIFF header")
+    return order
+
+
+def _entries(block: bytearray, order: str, start: int) -> Iterator[tuple[int, int, int, int]]:
+    """(position, tag, type, count) of each entry of the directory at `start`."""
+    (count,) = struct.unpack_from(order + "H", block, start)
+    for index in range(count):
+        position = start + 2 + 12 * index
+        tag, kind, length = struct.unpack_from(order + "HHI", block, position)
+        yield position, tag, kind, length
