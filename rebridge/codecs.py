@@ -48,9 +48,7 @@ def decode(path: Path, max_pixels: int) -> Raster:
     if not head:
         raise ValueError("the file is empty")
     if head[:4] in _TIFF_SIGNATURES:
-        raster = _decode_tiff(path, max_pixels)
-        if raster is not None:
-            return raster
+        return _decode_tiff(path, max_pixels)
     with _open(path) as image:
         _check_size(image.width, image.height, max_pixels)
         if image.format in _ANIMATED and getattr(image, "n_frames", 1) > 1:
@@ -58,7 +56,7 @@ def decode(path: Path, max_pixels: int) -> Raster:
         if image.format == "PNG":
             return _decode_png(path, image)
         image.load()
-        return _from_pillow(image, image.info.get("exif") or None)
+        return _from_pillow(image)
 
 
 def encode(raster: Raster, quality: int) -> bytes:
@@ -85,6 +83,8 @@ def encode(raster: Raster, quality: int) -> bytes:
     samples = raster.samples
     if raster.format == "WEBP" and channels < 3:
         samples = np.concatenate([samples[..., :1].repeat(3, axis=2), samples[..., 1:]], axis=2)
+        if raster.icc and raster.icc[16:20] == b"GRAY":
+            del options["icc_profile"]
     image = PILImage.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
     image.save(buffer, raster.format, **options)
     return buffer.getvalue()
@@ -107,28 +107,37 @@ def _open(path: Path) -> PILImage.Image:
             PILImage.MAX_IMAGE_PIXELS = limit
 
 
-def _from_pillow(image: PILImage.Image, exif: bytes | None) -> Raster:
+def _from_pillow(image: PILImage.Image) -> Raster:
     """The 8-bit samples of a loaded Pillow image; palettes become RGB, CMYK goes to sRGB through its profile."""
     icc = image.info.get("icc_profile") or None
-    dpi = image.info.get("dpi")
-    name = image.format or "PNG"
-    kept = {
-        "exif": exif,
-        "xmp": image.info.get("xmp") or None,
-        "dpi": (float(dpi[0]), float(dpi[1])) if dpi and dpi[0] > 0 and dpi[1] > 0 else None,
-        "format": "JPEG" if name == "MPO" else name,
-    }
+    samples = _pillow_samples(image, icc)
+    return Raster(
+        samples if samples.ndim == 3 else samples[..., None],
+        format="JPEG" if image.format == "MPO" else image.format or "PNG",
+        exif=image.info.get("exif") or None,
+        icc=None if image.mode == "CMYK" else icc,
+        xmp=image.info.get("xmp") or None,
+        dpi=_plausible(image.info.get("dpi")),
+    )
+
+
+def _pillow_samples(image: PILImage.Image, icc: bytes | None) -> np.ndarray:
     if image.mode == "CMYK":
-        return Raster(np.asarray(_srgb_from_cmyk(image, icc)), **kept)
+        return np.asarray(_srgb_from_cmyk(image, icc))
     if image.mode.startswith("I;16"):
-        return Raster(np.asarray(image).astype(np.uint16)[..., None], icc=icc, **kept)
+        return np.asarray(image).astype(np.uint16)
     if image.mode in ("I", "F"):
         raise ValueError("its samples have 32 bits; 8 and 16 bits can be read")
-    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+    grey = image.mode in ("1", "L", "LA", "La")
     if image.has_transparency_data:
-        mode = {"L": "LA", "RGB": "RGBA"}[mode]
-    samples = np.asarray(image.convert(mode))
-    return Raster(samples if samples.ndim == 3 else samples[..., None], icc=icc, **kept)
+        return np.asarray(image.convert("LA" if grey else "RGBA"))
+    return np.asarray(image.convert("L" if grey else "RGB"))
+
+
+def _plausible(dpi: Any) -> tuple[float, float] | None:
+    if not dpi or not all(0 < float(value) < 1e6 for value in dpi):
+        return None
+    return float(dpi[0]), float(dpi[1])
 
 
 def _srgb_from_cmyk(image: PILImage.Image, icc: bytes | None) -> PILImage.Image:
@@ -147,9 +156,8 @@ def _srgb_from_cmyk(image: PILImage.Image, icc: bytes | None) -> PILImage.Image:
 def _decode_png(path: Path, image: PILImage.Image) -> Raster:
     data = path.read_bytes()
     chunks = metadata.png_chunks(data)
-    exif = next((content for name, content in chunks if name == b"eXIf"), None)
     image.load()
-    raster = _from_pillow(image, exif if exif is not None else image.info.get("exif"))
+    raster = _from_pillow(image)
     if data[24] == 16:
         raster = raster._replace(samples=_opencv(data, has_grey=data[25] in (0, 4)))
     copied = tuple(
@@ -157,7 +165,8 @@ def _decode_png(path: Path, image: PILImage.Image) -> Raster:
         for name, content in chunks
         if name in metadata.COPIED_PNG_CHUNKS and not content.startswith(metadata.XMP_KEYWORD)
     )
-    return raster._replace(chunks=copied)
+    exif = next((content for name, content in chunks if name == b"eXIf"), raster.exif)
+    return raster._replace(exif=exif, chunks=copied)
 
 
 def _opencv(data: bytes, has_grey: bool) -> np.ndarray:
@@ -172,36 +181,36 @@ def _opencv(data: bytes, has_grey: bool) -> np.ndarray:
     return np.ascontiguousarray(samples)
 
 
-def _decode_tiff(path: Path, max_pixels: int) -> Raster | None:
-    """The picture of a 16-bit TIFF file; None for 8 bits, which Pillow reads in all their compressions."""
+def _decode_tiff(path: Path, max_pixels: int) -> Raster:
+    """8 bits through Pillow, which knows all compressions and colour spaces, 16 bits through tifffile."""
     with tifffile.TiffFile(path) as tiff:
         page: Any = tiff.pages[0]
         _check_size(page.imagewidth, page.imagelength, max_pixels)
         if len(tiff.pages) > 1 and sum(not getattr(other, "is_reduced", False) for other in tiff.pages) > 1:
             raise ValueError(f"it has {len(tiff.pages)} pages, and only one image at a time can be restored")
-        bits = page.bitspersample
-        if bits <= 8:
-            return None
-        if bits != 16 or page.dtype != np.uint16:
-            raise ValueError(f"its samples are {page.dtype or f'{bits}-bit'}; 8 and 16 bits can be read")
-        samples = _tiff_samples(path, page)
-        icc = page.tags.get(34675)
-        raster = Raster(samples, "TIFF", icc=None if icc is None else bytes(icc.value))
-    try:
-        with _open(path) as image:
-            info = _from_pillow_header(image)
-    except OSError:
-        return raster
-    return raster._replace(**info)
-
-
-def _from_pillow_header(image: PILImage.Image) -> dict[str, Any]:
-    dpi = image.info.get("dpi")
-    return {
-        "exif": _tiff_exif(image),
-        "xmp": image.info.get("xmp") or None,
-        "dpi": (float(dpi[0]), float(dpi[1])) if dpi and dpi[0] > 0 and dpi[1] > 0 else None,
-    }
+        if page.bitspersample > 8 and (page.bitspersample != 16 or page.dtype != np.uint16):
+            raise ValueError(f"its samples are {page.dtype or f'{page.bitspersample}-bit'}; 8 and 16 bits can be read")
+        samples = _tiff_samples(path, page) if page.bitspersample == 16 else None
+        icc, xmp = (bytes(page.tags[tag].value) if tag in page.tags else None for tag in (34675, 700))
+        dpi = _plausible(page.get_resolution("INCH")) if 282 in page.tags and page.resolutionunit > 1 else None
+    orientation, exif = _tiff_exif(path)
+    raster = Raster(
+        samples=np.empty(0),
+        format="TIFF",
+        exif=exif,
+        icc=icc,
+        xmp=xmp,
+        dpi=dpi,
+    )
+    if samples is not None:
+        return raster._replace(samples=samples)
+    with _open(path) as image:
+        image.load()
+        decoded = _from_pillow(image)
+    # Pillow has turned the image upright by itself.
+    exif = metadata.upright_exif(exif)[1] if exif else None
+    dpi = dpi[::-1] if dpi and orientation >= 5 else dpi
+    return raster._replace(samples=decoded.samples, icc=decoded.icc, exif=exif, dpi=dpi)
 
 
 def _tiff_samples(path: Path, page: Any) -> np.ndarray:
@@ -234,16 +243,19 @@ def _unpremultiply(samples: np.ndarray) -> np.ndarray:
     return np.concatenate([np.rint(colour.clip(0, 65535)).astype(np.uint16), samples[..., -1:]], axis=2)
 
 
-def _tiff_exif(image: PILImage.Image) -> bytes | None:
-    """The photographic tags of a TIFF file as an EXIF block, without those that describe the file's own layout."""
-    tags = image.getexif()
-    kept = PILImage.Exif()
-    for tag in (270, 271, 272, 274, 305, 306, 315, 33432):
-        if tag in tags:
-            kept[tag] = tags[tag]
-    for directory in _SUB_DIRECTORIES:
-        kept.get_ifd(directory).update(tags.get_ifd(directory))
-    return kept.tobytes() if len(kept) or any(kept.get_ifd(directory) for directory in _SUB_DIRECTORIES) else None
+def _tiff_exif(path: Path) -> tuple[int, bytes | None]:
+    """Orientation and photographic tags of a TIFF file as EXIF, without the tags of the file's own layout."""
+    tags, kept = PILImage.Exif(), PILImage.Exif()
+    with open(path, "rb") as file:
+        tags.load_from_fp(file)
+        for tag in (270, 271, 272, 274, 305, 306, 315, 33432):
+            if tag in tags:
+                kept[tag] = tags[tag]
+        for directory in _SUB_DIRECTORIES:
+            kept.get_ifd(directory).update(tags.get_ifd(directory))
+    if not len(kept) and not any(kept.get_ifd(directory) for directory in _SUB_DIRECTORIES):
+        return 1, None
+    return int(kept.get(274, 1)), kept.tobytes()
 
 
 def _encode_tiff(raster: Raster) -> bytes:

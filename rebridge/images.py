@@ -114,10 +114,9 @@ def write_image(path: str | Path, image: Image, overwrite: bool = False, quality
             if samples[..., -1].min() < 2**bits - 1:
                 raise ValueError("JPEG cannot hold transparency; use PNG, WebP or TIFF")
             samples = samples[..., :-1]
-        # A profile describes either grey or RGB; one that no longer fits would make viewers show wrong colours.
-        raster = codecs.Raster(
-            samples, name, image.exif, _fitting(image), image.xmp, image.dpi, image.chunks if name == "PNG" else ()
-        )
+        # A grey profile on RGB samples would make viewers show wrong colours.
+        icc = image.icc if image.icc is None or image.icc[16:20] != b"GRAY" or image.mode == "grey" else None
+        raster = codecs.Raster(samples, name, image.exif, icc, image.xmp, image.dpi, image.chunks)
         write_atomic(path, codecs.encode(raster, quality), overwrite)
     except FileExistsError:
         raise ImageError(f"{path}: exists already and is not overwritten without --overwrite") from None
@@ -146,15 +145,6 @@ def _samples(image: Image, bits: int) -> np.ndarray:
     if not torch.isfinite(values).all():
         raise ValueError("the pixels contain NaN or infinite values")
     return to_samples(values, bits)
-
-
-def _fitting(image: Image) -> bytes | None:
-    if image.icc is None:
-        return None
-    space = image.icc[16:20]
-    if (space == b"GRAY" and image.mode == "rgb") or (space == b"RGB " and image.mode == "grey"):
-        return None
-    return image.icc
 
 
 def _upright(samples: np.ndarray, orientation: int) -> np.ndarray:
