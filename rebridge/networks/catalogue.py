@@ -1,0 +1,40 @@
+"""The networks by name."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from rebridge.networks.fast import Fast
+from rebridge.networks.layers import Network
+
+NETWORKS: dict[str, Callable[..., Network]] = {
+    "fast": Fast,
+}
+
+
+def names() -> list[str]:
+    """Names that `create` knows."""
+    return list(NETWORKS)
+
+
+def create(name: str, **params: Any) -> Network:
+    """The network of that name; `config` of the result rebuilds it, defaults included.
+
+    Raises ValueError for an unknown name or parameter.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network '{name}'; the networks are {', '.join(names())}")
+    build = NETWORKS[name]
+    signature = inspect.signature(build)
+    for key in params:
+        if key not in signature.parameters:
+            raise ValueError(f"network '{name}' has no parameter '{key}'; it has {', '.join(signature.parameters)}")
+    resolved = signature.bind(**params)
+    resolved.apply_defaults()
+    network = build(**params)
+    network.config = {"name": name, **{key: _plain(value) for key, value in resolved.arguments.items()}}
+    return network
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,86 @@
+"""Parts that the networks share: the base class, the time embedding, scale-and-shift, padding to a multiple."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Network(nn.Module):
+    """Base of all networks: forward(x, t, y) -> (B, C, H, W) for any H, W >= 1.
+
+    x is the state and y the degraded image, both (B, C, H, W) in the value range of the bridge; t is (B,) in [0, 1].
+    `config` holds the name and the parameters with which `create` builds the same network again.
+    """
+
+    config: dict[str, Any]
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Raw output, (B, C, H, W)."""
+        raise NotImplementedError("a network defines forward(x, t, y)")
+
+
+class TimeEmbedding(nn.Module):
+    """Sinusoids of `scale` * t, then a two-layer perceptron: (B,) -> (B, features).
+
+    `scale` turns t in [0, 1] into the index of a training time, so that frequencies 1 ... 1e-4 per index suit it.
+    """
+
+    def __init__(self, features: int, sinusoids: int = 32, scale: float = 100.0) -> None:
+        super().__init__()
+        self.sinusoids = sinusoids
+        self.scale = scale
+        self.first = nn.Linear(sinusoids, features)
+        self.second = nn.Linear(features, features)
+
+    def forward(self, t: Tensor) -> Tensor:
+        half = self.sinusoids // 2
+        exponents = torch.arange(half, device=t.device, dtype=torch.float32) / max(half - 1, 1)
+        angles = self.scale * t.float()[:, None] * torch.exp(-math.log(1e4) * exponents)
+        waves = torch.cat([angles.sin(), angles.cos()], dim=1).to(self.first.weight.dtype)
+        return self.second(F.silu(self.first(waves)))
+
+
+class ScaleShift(nn.Module):
+    """Features h (B, C, H, W) become h * (1 + scale) + shift, both affine in the time embedding (FiLM)."""
+
+    def __init__(self, embedding: int, width: int) -> None:
+        super().__init__()
+        self.affine = nn.Linear(embedding, 2 * width)
+
+    def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
+        scale, shift = self.affine(F.silu(embedding))[:, :, None, None].chunk(2, dim=1)
+        return h * (1 + scale) + shift
+
+
+def check_inputs(x: Tensor, t: Tensor, y: Tensor, channels: int) -> None:
+    """Raises ValueError unless x and y are (B, channels, H, W) alike and t is (B,)."""
+    if x.ndim != 4 or x.shape[1] != channels:
+        raise ValueError(f"x must be (B, {channels}, H, W), got {tuple(x.shape)}")
+    if y.shape != x.shape:
+        raise ValueError(f"x and y must have the same shape, got {tuple(x.shape)} and {tuple(y.shape)}")
+    if t.shape != x.shape[:1]:
+        raise ValueError(f"t must be ({x.shape[0]},), one time per image, got {tuple(t.shape)}")
+
+
+def check_sizes(**sizes: int | Sequence[int]) -> None:
+    """Raises ValueError naming the first of the given sizes that is not a positive integer or a list of them."""
+    for name, size in sizes.items():
+        values = [size] if isinstance(size, int) else list(size)
+        if not values or any(not isinstance(value, int) or value < 1 for value in values):
+            raise ValueError(f"{name} must be positive integers, got {size}")
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Extends (B, C, H, W) at the right and at the bottom to the next multiple, by reflection where the side is long
+    enough for it and else by repeating the last pixel."""
+    for axis in (3, 2):
+        side = image.shape[axis]
+        missing = -side % multiple
+        if missing:
+            pad = (0, missing, 0, 0) if axis == 3 else (0, 0, 0, missing)
+            image = F.pad(image, pad, mode="reflect" if missing < side else "replicate")
+    return image
