@@ -6,7 +6,7 @@ degrading a batch equals degrading its images one after the other with the same 
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,8 +27,10 @@ class Draw:
         return low + (high - low) * float(torch.rand((), generator=self.generator, dtype=torch.float64))
 
     def log_uniform(self, bounds: Range) -> float:
-        """One number whose logarithm is uniform between those of the two positive bounds."""
+        """One number whose logarithm is uniform between the bounds; plainly uniform where the lower bound is 0."""
         low, high = bounds if isinstance(bounds, tuple) else (bounds, bounds)
+        if low <= 0:
+            return self.uniform(bounds)
         return min(max(math.exp(self.uniform((math.log(low), math.log(high)))), low), high)
 
     def integer(self, low: int, high: int) -> int:
@@ -61,7 +63,8 @@ class Degradation:
 
         x: (B, C, H, W) floating point in [0, 1], C = 1 (grey) or 3 (RGB). generator: a CPU generator; without one,
         the seeds come from torch's default generator. Returns (B, C, H, W) in [0, 1] with x's type and device
-        (downsampling without `upsample` returns the smaller size). Raises TypeError or ValueError on other input.
+        (downsampling without `upsample` returns the smaller size); no gradient flows through. Raises TypeError or
+        ValueError on other input.
         """
         check_images(x)
         seeds = draw_seeds(len(x), generator)
@@ -83,11 +86,6 @@ class Degradation:
                 )
             object.__setattr__(self, name, (low, high))
 
-    @classmethod
-    def parameters(cls) -> tuple[str, ...]:
-        """Names of the parameters."""
-        return tuple(field.name for field in fields(cls))
-
 
 def as_range(name: str, value: object) -> tuple[float, float]:
     """A number or a pair of numbers as (low, high); raises TypeError naming the parameter for anything else."""
@@ -97,6 +95,14 @@ def as_range(name: str, value: object) -> tuple[float, float]:
     if not all(math.isfinite(v) for v in pair):
         raise ValueError(f"{name} must be finite, got {value!r}")
     return float(pair[0]), float(pair[1])
+
+
+def check_number(name: str, value: object, low: float, high: float) -> None:
+    """Raise one clear sentence unless the value is a number within [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value:g}")
 
 
 def check_images(x: Tensor) -> None:

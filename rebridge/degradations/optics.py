@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rebridge.degradations.base import Degradation, Draw, Range
+from rebridge.degradations.base import Degradation, Draw, Range, check_number
+from rebridge.degradations.borders import extend
 from rebridge.degradations.fields import fast_size
 
 PATH_STEPS = 128
@@ -46,6 +47,13 @@ def splat(path: Tensor) -> Tensor:
     return kernel.view(size, size) / kernel.sum()
 
 
+def gaussian_kernel(sigma: float) -> Tensor:
+    """A Gaussian of standard deviation `sigma` > 0 px, (K, K) with K odd, cut at three sigma, sum 1."""
+    reach = math.ceil(3 * sigma)
+    line = torch.exp(-(torch.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
+    return torch.outer(line, line) / line.sum() ** 2
+
+
 def disc_kernel(radius: float) -> Tensor:
     """The kernel of a defocused lens, (K, K) with K odd: a disc of `radius` px with a rim one pixel soft, sum 1."""
     reach = math.ceil(radius + 0.5)
@@ -54,18 +62,11 @@ def disc_kernel(radius: float) -> Tensor:
     return kernel / kernel.sum()
 
 
-def mirror(length: int, reach: int) -> Tensor:
-    """Indices of a line of `length` pixels extended by `reach` on both sides, reflected at the outermost pixels."""
-    period = max(2 * (length - 1), 1)
-    folded = torch.arange(-reach, length + reach).remainder(period)
-    return torch.minimum(folded, (period - folded).clamp(min=0)).clamp(max=length - 1)
-
-
 def convolve(image: Tensor, kernel: Tensor) -> Tensor:
     """Convolve (C, H, W) with an odd square kernel, borders reflected; any size of image. Returns (C, H, W)."""
     height, width = image.shape[-2:]
     reach = kernel.shape[-1] // 2
-    padded = image[:, mirror(height, reach)][:, :, mirror(width, reach)]
+    padded = extend(image, reach, reach, reach)
     size = (fast_size(padded.shape[-2]), fast_size(padded.shape[-1]))
     product = torch.fft.rfft2(padded, s=size) * torch.fft.rfft2(kernel, s=size)
     blurred = torch.fft.irfft2(product, s=size)
@@ -87,8 +88,7 @@ class Blur(Degradation):
 
     def __post_init__(self) -> None:
         self.limit(length=(0, 200), wander=(0, 20), radius=(0, 50))
-        if not 0 <= self.defocus <= 1:
-            raise ValueError(f"defocus must lie in [0, 1], got {self.defocus!r}")
+        check_number("defocus", self.defocus, 0, 1)
 
     def degrade(self, image: Tensor, draw: Draw) -> Tensor:
         return convolve(image, self.kernel(draw))

@@ -31,7 +31,7 @@ class Rain(Degradation):
     the drops c. Drops of a layer overlap as 1 - exp(-sum).
     """
 
-    density: Range = (0.0015, 0.006)
+    density: Range = (0.0013, 0.005)
     """Far streaks per pixel, in [0, 0.1]; nearer layers are rarer in fixed proportion."""
     angle: Range = (-35.0, 35.0)
     """Direction of fall in degrees from the vertical, in [-90, 90]; layers scatter a few degrees around it."""
@@ -52,13 +52,13 @@ class Rain(Degradation):
         light = draw.uniform(self.light)
         veil = draw.uniform(self.veil)
         rainy = image + streaks * (light - image).clamp(min=0)
-        return torch.lerp(rainy, torch.full_like(rainy, light), veil)
+        return rainy + veil * (light - rainy)
 
     def streaks(self, grid: Canvas, draw: Draw) -> Tensor:
         """Opacity of the streaks in [0, 1], (H, W); each of the three scales has two lengths and directions."""
         scales = torch.tensor([scale for scale in RAIN_SCALES for _ in range(2)])
         count = len(scales)
-        density = draw.log_uniform(self.density) if self.density[0] > 0 else draw.uniform(self.density)
+        density = draw.log_uniform(self.density)
         factor = draw.uniform(self.length)
         angle = math.radians(draw.uniform(self.angle))
         lengths = scales[:, 0] * factor * (0.7 + 0.6 * draw.rand(count))
@@ -76,7 +76,7 @@ class Snow(Degradation):
     y = (1 - m) x' + m c, with flake opacity m, flake brightness c, and x' = (1 - veil) x + veil c.
     """
 
-    density: Range = (0.004, 0.014)
+    density: Range = (0.005, 0.016)
     """Far flakes per pixel, in [0, 0.1]; nearer ones are rarer in fixed proportion."""
     size: Range = (0.8, 1.35)
     """Factor on the flake radii of 0.9 to 8.5 px, in [0.1, 10]."""
@@ -98,14 +98,14 @@ class Snow(Degradation):
     def degrade(self, image: Tensor, draw: Draw) -> Tensor:
         flakes = self.flakes(canvas(*image.shape[-2:]), draw)
         light = draw.uniform(self.light)
-        veiled = torch.lerp(image, torch.full_like(image, light), draw.uniform(self.veil))
+        veiled = image + draw.uniform(self.veil) * (light - image)
         return veiled + flakes * (light - veiled)
 
     def flakes(self, grid: Canvas, draw: Draw) -> Tensor:
         """Opacity of the flakes in [0, 1], (H, W)."""
         scales = torch.tensor(SNOW_SCALES)
         count = len(scales)
-        density = draw.log_uniform(self.density) if self.density[0] > 0 else draw.uniform(self.density)
+        density = draw.log_uniform(self.density)
         radii = scales[:, 0] * draw.uniform(self.size) * (0.8 + 0.4 * draw.rand(count))
         stretch = 1 + 0.5 * draw.rand(count)
         travel = draw.uniform(self.travel) * radii / 4
@@ -136,7 +136,7 @@ class Haze(Degradation):
     The model of Koschmieder, 1924. Depth grows towards the top of the picture and varies smoothly over `spacing` px.
     """
 
-    beta: Range = (0.25, 0.75)
+    beta: Range = (0.2, 0.7)
     """Scattering coefficient per mean depth, in [0, 10]."""
     airlight: Range = (0.78, 0.98)
     """Brightness of the air, in [0, 1]."""

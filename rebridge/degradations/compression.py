@@ -1,0 +1,36 @@
+"""JPEG: the real encoder, not a model of it."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from rebridge.degradations.base import Degradation, Draw, Range
+
+
+def encode(image: Tensor, quality: int) -> Tensor:
+    """Round (C, H, W) in [0, 1] to 8 bits, write it as JPEG with Pillow (4:2:0 colour) and read it back."""
+    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    picture = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
+    with io.BytesIO() as file:
+        picture.save(file, format="JPEG", quality=quality, subsampling="4:2:0")
+        with Image.open(file) as decoded:
+            values = np.array(decoded, dtype=np.float32)
+    return torch.from_numpy(values.reshape(pixels.shape)).permute(2, 0, 1) / 255
+
+
+@dataclass(frozen=True)
+class Jpeg(Degradation):
+    """JPEG compression at a random quality, as Pillow does it."""
+
+    quality: Range = (10.0, 40.0)
+    """The encoder's quality, whole numbers in [1, 100]."""
+
+    def __post_init__(self) -> None:
+        self.limit(quality=(1, 100))
+
+    def degrade(self, image: Tensor, draw: Draw) -> Tensor:
+        return encode(image, round(draw.uniform(self.quality)))

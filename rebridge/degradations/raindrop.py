@@ -1,0 +1,127 @@
+"""Raindrops on the window: each is a small lens that shows the scene upside down, wide-angle and out of focus."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from rebridge.degradations.base import Degradation, Draw, Range
+from rebridge.degradations.optics import convolve, gaussian_kernel
+
+
+@dataclass(frozen=True)
+class Drop:
+    """One drop: centre (y, x) and radius in px, its outline, and how it bends light."""
+
+    y: float
+    x: float
+    radius: float
+    stretch: float
+    """Height over width."""
+    lobes: tuple[float, float]
+    """Phases of the two waves of the outline, in radians."""
+    power: float
+    """Minification of the scene seen through the drop."""
+    soft: float
+    """Width of the blurred rim in px."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """All drops of an image: where each pixel's light comes from (H, W, 2), opacity and shading (H, W)."""
+
+    source: Tensor
+    opacity: Tensor
+    shading: Tensor
+
+
+@dataclass(frozen=True)
+class Raindrop(Degradation):
+    """y = (1 - m) x + m s x_blurred(source): drops with opacity m, shading s and a flipped, minified source."""
+
+    density: Range = (0.0002, 0.0006)
+    """Drops per pixel, in [0, 0.01]."""
+    radius: Range = (5.0, 22.0)
+    """Radius in px, log-uniform for each drop, in [1, 200]."""
+    power: Range = (1.5, 3.5)
+    """Minification of the scene in a drop, in [0.1, 20]."""
+    blur: Range = (1.5, 3.5)
+    """Standard deviation in px of the blur of the refracted scene, in [0.1, 30]."""
+    soft: Range = (1.5, 4.0)
+    """Width in px of the rim: the camera focuses on the scene, so drops are soft; in [0.1, 50]."""
+    opacity: Range = (0.85, 1.0)
+    """Opacity in the middle of a drop, in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        self.limit(density=(0, 0.01), radius=(1, 200), power=(0.1, 20))
+        self.limit(blur=(0.1, 30), soft=(0.1, 50), opacity=(0, 1))
+
+    def degrade(self, image: Tensor, draw: Draw) -> Tensor:
+        height, width = image.shape[-2:]
+        film = self.film(height, width, self.drops(height, width, draw))
+        blurred = convolve(image, gaussian_kernel(draw.uniform(self.blur)))
+        scale = torch.tensor([2 / width, 2 / height])
+        grid = (film.source + 0.5) * scale - 1
+        seen = grid_sample(blurred[None], grid[None], mode="bilinear", padding_mode="reflection", align_corners=False)
+        opacity = film.opacity * draw.uniform(self.opacity)
+        return image + opacity * (seen[0] * film.shading - image)
+
+    def drops(self, height: int, width: int, draw: Draw) -> list[Drop]:
+        """Draw the drops that can touch an image of height x width; centres may lie outside it."""
+        largest = self.radius[1] if isinstance(self.radius, tuple) else self.radius
+        margin = 1.5 * largest
+        area = (height + 2 * margin) * (width + 2 * margin)
+        soft = draw.uniform(self.soft)
+        return [
+            Drop(
+                y=draw.uniform((-margin, height + margin)),
+                x=draw.uniform((-margin, width + margin)),
+                radius=draw.log_uniform(self.radius),
+                stretch=draw.uniform((0.95, 1.4)),
+                lobes=(draw.uniform((0, 2 * math.pi)), draw.uniform((0, 2 * math.pi))),
+                power=draw.uniform(self.power),
+                soft=soft,
+            )
+            for _ in range(draw.poisson(draw.log_uniform(self.density) * area))
+        ]
+
+    def film(self, height: int, width: int, drops: list[Drop]) -> Film:
+        """Lay the drops over an image of height x width, later ones over earlier ones."""
+        rows, columns = torch.arange(height, dtype=torch.float32), torch.arange(width, dtype=torch.float32)
+        source = torch.stack([columns.expand(height, width), rows[:, None].expand(height, width)], -1)
+        opacity, shading = torch.zeros(height, width), torch.ones(height, width)
+        for drop in drops:
+            reach = 1.35 * drop.radius * drop.stretch + drop.soft + 1
+            window = (window_of(drop.y, reach, height), window_of(drop.x, reach, width))
+            if window[0].start < window[0].stop and window[1].start < window[1].stop:
+                lay(drop, rows[window[0]], columns[window[1]], source[window], opacity[window], shading[window])
+        return Film(source, opacity, shading)
+
+
+def window_of(centre: float, reach: float, length: int) -> slice:
+    """The pixels of a line that lie within `reach` of the centre."""
+    return slice(min(max(math.floor(centre - reach), 0), length), max(min(math.ceil(centre + reach) + 1, length), 0))
+
+
+def lay(drop: Drop, rows: Tensor, columns: Tensor, source: Tensor, opacity: Tensor, shading: Tensor) -> None:
+    """Write one drop into its window (h, w) of the film, in place.
+
+    The outline is an ellipse with two gentle waves. With u the distance from the centre relative to the outline,
+    light comes from the point opposite, power times as far out; towards the rim the drop darkens (light is reflected
+    inside) and its lower half is brighter (there it shows the sky).
+    """
+    dy, dx = (rows - drop.y)[:, None], (columns - drop.x)[None]
+    angle = torch.atan2(dy, dx)
+    outline = 1 + 0.10 * torch.cos(2 * angle + drop.lobes[0]) + 0.07 * torch.cos(3 * angle + drop.lobes[1])
+    u = torch.hypot(dy / drop.stretch, dx) / (drop.radius * outline)
+    cover = ((1 - u) * drop.radius / drop.soft + 0.5).clamp(0, 1)
+    cover = cover * cover * (3 - 2 * cover)
+    inside = cover > 0
+    bend = drop.power * (1 + 0.5 * u.clamp(max=1) ** 2)
+    towards = torch.stack([drop.x - bend * dx, drop.y - bend * dy], -1)
+    source[inside] = towards[inside]
+    light = 1.0 + 0.2 * (dy / (drop.radius * drop.stretch)).clamp(-1, 1) - 0.35 * u.clamp(max=1) ** 4
+    shading[inside] = light[inside]
+    torch.maximum(opacity, cover, out=opacity)
