@@ -1,0 +1,158 @@
+"""What a bridge is: three scalar functions of time and one modulation of the noise.
+
+    x_t = alpha(t) x0 + beta(t) y + gamma(t) * modulation * eps,      eps ~ N(0, I)
+
+Time runs over [0, 1]; t = 0 is the clean image x0, t = 1 the degraded image y. Everything else a user or a sampler needs
+(forward samples, noise estimates, the probability-flow velocity, the SDE) follows from those three functions and their
+derivatives, so a new bridge is one class with one method.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+Modulation = Literal["one", "residual", "zero"]
+MODULATIONS: tuple[str, ...] = ("one", "residual", "zero")
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """The factors of x0, y and modulation * eps at some times: three tensors of one shape."""
+
+    alpha: Tensor
+    beta: Tensor
+    gamma: Tensor
+
+    def like(self, x: Tensor) -> Coefficients:
+        """The same factors, of shape (B,), shaped (B, 1, 1, ...) in x's dtype and on its device, ready to multiply."""
+        shape = (-1,) + (1,) * (x.ndim - 1)
+        return Coefficients(*(c.to(x.device, x.dtype).reshape(shape) for c in (self.alpha, self.beta, self.gamma)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bridge:
+    """A process between a clean and a degraded image; subclasses give `marginal(t)` and, where it differs, the clock.
+
+    modulation: what multiplies the noise, pixel by pixel: "one" (ordinary bridges), "residual" (x0 - y: intact pixels
+        are left alone, RDBM) or "zero" (no noise at all: flow matching along the same means).
+    """
+
+    name: ClassVar[str]
+    value_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    """Range of the images inside the process; standard deviations such as `lam` are in these units."""
+    start: ClassVar[str] = "noise"
+    """How a sampler leaves t = 1 where gamma is 0 there, if not told otherwise: "mean" or "noise"."""
+
+    modulation: Modulation = "one"
+
+    def __post_init__(self) -> None:
+        if self.modulation not in MODULATIONS:
+            raise ValueError(f"modulation must be one of {', '.join(MODULATIONS)}, got {self.modulation!r}")
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters as JSON-able values: create(bridge.name, **bridge.params) rebuilds the bridge."""
+        return asdict(self)
+
+    # -- the process ---------------------------------------------------------------------------------------------------
+
+    def marginal(self, t: Tensor) -> Coefficients:
+        """alpha, beta, gamma at times t (float64, any shape) before the modulation is looked at."""
+        raise NotImplementedError
+
+    def clock(self, t: Tensor) -> Tensor:
+        """The variable in which the SDE and the ODE are discretised, increasing in t; the time itself by default."""
+        return t
+
+    def coefficients(self, t: Tensor | float) -> Coefficients:
+        """Mean and noise coefficients of x_t = alpha x0 + beta y + gamma (modulation * eps).
+
+        t: times in [0, 1], any shape. Returns three float64 tensors of that shape.
+        Raises ValueError for times outside [0, 1] (checked for tensors on the CPU only, to keep a GPU loop free of waits).
+        """
+        t = torch.as_tensor(t, dtype=torch.float64)
+        if t.device.type == "cpu" and t.numel() and not (t.min() >= 0 and t.max() <= 1):
+            raise ValueError(f"times must lie in [0, 1], got {t.min().item():g} to {t.max().item():g}")
+        c = self.marginal(t)
+        return c if self.modulation != "zero" else Coefficients(c.alpha, c.beta, torch.zeros_like(c.gamma))
+
+    def derivatives(self, t: Tensor | float) -> Coefficients:
+        """d/d(clock) of alpha, beta and gamma at t, by automatic differentiation in float64; shapes as t.
+
+        At a kink of a tabulated schedule it is the slope of the interval to the right; infinite where gamma meets 0.
+        """
+        t = torch.as_tensor(t, dtype=torch.float64).detach().requires_grad_(True)
+        with torch.enable_grad():
+            c, clock = self.coefficients(t), self.clock(t)
+            rate = _slope(clock, t)
+            slopes = [_slope(value, t) / rate for value in (c.alpha, c.beta, c.gamma)]
+        return Coefficients(*slopes)
+
+    # -- on images -----------------------------------------------------------------------------------------------------
+
+    def modulate(self, x0: Tensor, y: Tensor, noise: Tensor) -> Tensor:
+        """modulation * noise, the product that enters the state; x0 may be an estimate. All of one shape (B, ...)."""
+        if self.modulation == "residual":
+            return (x0 - y) * noise
+        return noise if self.modulation == "one" else torch.zeros_like(noise)
+
+    def forward(self, x0: Tensor, y: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """x_t for times t (B,) and standard normal noise; x0, y, noise and the result are (B, ...)."""
+        c = self.coefficients(t).like(y)
+        return c.alpha * x0 + c.beta * y + c.gamma * self.modulate(x0, y, noise)
+
+    def noise_estimate(self, x_t: Tensor, x0_hat: Tensor, y: Tensor, t: Tensor) -> Tensor:
+        """(x_t - alpha x0_hat - beta y) / gamma, the estimate of modulation * eps as one product; t (B,).
+
+        Zero where gamma is 0, since there is no noise in such a state.
+        """
+        c = self.coefficients(t).like(y)
+        deviation = x_t - c.alpha * x0_hat - c.beta * y
+        return torch.where(c.gamma > 0, deviation / c.gamma.clamp(min=torch.finfo(c.gamma.dtype).tiny), 0.0)
+
+    def velocity(self, x_t: Tensor, x0_hat: Tensor, y: Tensor, t: Tensor) -> Tensor:
+        """dx/d(clock) of the probability-flow ODE, alpha' x0_hat + beta' y + gamma' n; t (B,) inside (0, 1)."""
+        d = self.derivatives(t).like(y)
+        if self.noiseless:
+            c = self.coefficients(t).like(y)
+            return d.alpha * x0_hat + d.beta * (x_t - c.alpha * x0_hat) / c.beta
+        return d.alpha * x0_hat + d.beta * y + d.gamma * self.noise_estimate(x_t, x0_hat, y, t)
+
+    def drift(self, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor:
+        """Drift of the forward SDE per unit of the clock, (alpha'/alpha)(x - beta y) + beta' y; t (B,) below 1."""
+        c, d = self.coefficients(t).like(y), self.derivatives(t).like(y)
+        return d.alpha / c.alpha * (x_t - c.beta * y) + d.beta * y
+
+    def squared_diffusion(self, t: Tensor | float) -> Tensor:
+        """g^2 of the forward SDE per unit of the clock, (gamma^2)' - 2 (alpha'/alpha) gamma^2; times modulation^2."""
+        c, d = self.coefficients(t), self.derivatives(t)
+        return (2 * c.gamma * d.gamma - 2 * d.alpha / c.alpha * c.gamma.square()).clamp(min=0.0)
+
+    def prior(self, y: Tensor, noise: Tensor) -> Tensor:
+        """A state at t = 1 known without x0: (alpha + beta) y + gamma * noise at t = 1, that is y where they sum to 1."""
+        c = self.coefficients(1.0)
+        modulated = self.modulate(y, y, noise)
+        return (c.alpha + c.beta).item() * y + c.gamma.item() * modulated
+
+    # -- what kind of process ------------------------------------------------------------------------------------------
+
+    @property
+    def noiseless(self) -> bool:
+        """Whether gamma is 0 at all times (flow matching): SDE samplers then do not exist."""
+        return self.modulation == "zero"
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the process ends in y exactly, gamma(1) = 0 with noise before: its last instant is singular."""
+        return not self.noiseless and self.coefficients(1.0).gamma.item() == 0.0
+
+
+def _slope(value: Tensor, t: Tensor) -> Tensor:
+    if not value.requires_grad:
+        return torch.zeros_like(t)
+    (slope,) = torch.autograd.grad(value.sum(), t, retain_graph=True, allow_unused=True)
+    return torch.zeros_like(t) if slope is None else slope.detach()

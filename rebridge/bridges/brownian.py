@@ -1,0 +1,152 @@
+"""Brownian bridges (BBDM, I2SB, DDBM-VE) and the bridge of the variance-preserving diffusion (DDBM-VP).
+
+A Brownian bridge whose variance clock is r (0 at x0, 1 at y) and whose total variance is G reads
+
+    alpha = 1 - r,   beta = r,   gamma^2 = G r (1 - r)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from rebridge.bridges.base import Bridge, Coefficients
+from rebridge.bridges.schedules import Clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brownian(Bridge):
+    """BBDM: the mixing weight m runs from m_min to m_max over T steps (arXiv 2205.07680; xuekt98/BBDM).
+
+    max_var: s in gamma^2 = 2 s (m - m^2). The grid point i/T holds the authors' index i - 1, and m(0) = 0.
+    """
+
+    name: ClassVar[str] = "brownian"
+
+    steps: int = 1000
+    m_min: float = 0.001
+    m_max: float = 0.999
+    max_var: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(steps=self.steps, max_var=self.max_var)
+        if not 0 <= self.m_min <= self.m_max <= 1:
+            raise ValueError(f"m_min and m_max must satisfy 0 <= m_min <= m_max <= 1, got {self.m_min} and {self.m_max}")
+
+    @cached_property
+    def _mixing(self) -> Clock:
+        grid = torch.linspace(self.m_min, self.m_max, self.steps, dtype=torch.float64)
+        return Clock(torch.cat([grid.new_zeros(1), grid]))
+
+    def marginal(self, t: Tensor) -> Coefficients:
+        m = self._mixing(t)
+        return Coefficients(1 - m, m, (2 * self.max_var * (m - m.square())).clamp(min=0.0).sqrt())
+
+    def prior(self, y: Tensor, noise: Tensor) -> Tensor:
+        """y itself, as the authors start, although their gamma at t = 1 is 0.045."""
+        return y
+
+
+@dataclass(frozen=True, kw_only=True)
+class I2SB(Bridge):
+    """Image-to-image Schroedinger bridge with the symmetric quadratic beta schedule (arXiv 2302.05872; NVlabs/I2SB).
+
+    With sf^2 and sb^2 the sums of the betas up to and from a time (both include the beta of that time):
+    alpha = sb^2/(sf^2 + sb^2), beta = sf^2/(sf^2 + sb^2), gamma^2 = sf^2 sb^2/(sf^2 + sb^2). The grid point i/(T-1) holds
+    the authors' index i, so t = 0 is not quite clean and t = 1 not quite y (their first beta is not 0).
+
+    beta_max: largest beta times 1000; 0.3 (1.0 in the authors' colourisation).
+    """
+
+    name: ClassVar[str] = "i2sb"
+
+    steps: int = 1000
+    beta_max: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 2:
+            raise ValueError(f"steps must be at least 2, got {self.steps}")
+        _positive(beta_max=self.beta_max)
+
+    @cached_property
+    def _betas(self) -> Tensor:
+        half = self.steps // 2
+        rise = torch.linspace(1e-4**0.5, (self.beta_max / 1000) ** 0.5, self.steps, dtype=torch.float64).square()[:half]
+        middle = rise.new_zeros(0) if self.steps % 2 == 0 else rise[-1:]
+        return torch.cat([rise, middle, rise.flip(0)])
+
+    @cached_property
+    def _forward_variance(self) -> Clock:
+        return Clock(self._betas.cumsum(0))
+
+    @cached_property
+    def _backward_variance(self) -> Clock:
+        return Clock(self._betas.flip(0).cumsum(0).flip(0))
+
+    def marginal(self, t: Tensor) -> Coefficients:
+        forward, backward = self._forward_variance(t), self._backward_variance(t)
+        total = forward + backward
+        return Coefficients(backward / total, forward / total, (forward * backward / total).sqrt())
+
+    def prior(self, y: Tensor, noise: Tensor) -> Tensor:
+        """y itself, as the authors start."""
+        return y
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDBMVE(Bridge):
+    """The variance-exploding bridge of DDBM: r = t^2, total variance sigma_max^2 (arXiv 2309.16948).
+
+    sigma_max: T of the paper, in units of [-1, 1] images: 80 for edges2handbags, 20 for DIODE.
+    """
+
+    name: ClassVar[str] = "ddbm-ve"
+
+    sigma_max: float = 80.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(sigma_max=self.sigma_max)
+
+    def marginal(self, t: Tensor) -> Coefficients:
+        r = t.square()
+        return Coefficients(1 - r, r, self.sigma_max * t * (1 - r).sqrt())
+
+
+@dataclass(frozen=True, kw_only=True)
+class DDBMVP(Bridge):
+    """The variance-preserving bridge of DDBM (arXiv 2309.16948): a = exp(-(b_min t + b_d t^2/2)/2), SNR = a^2/(1 - a^2).
+
+    alpha = a (1 - SNR_1/SNR_t), beta = (a/a_1) SNR_1/SNR_t, gamma^2 = (1 - a^2)(1 - SNR_1/SNR_t); with q = -log a that is
+    alpha = sinh(q_1 - q)/sinh q_1, beta = sinh q/sinh q_1, gamma^2 = 2 sinh q sinh(q_1 - q)/sinh q_1. Here alpha + beta < 1.
+    """
+
+    name: ClassVar[str] = "ddbm-vp"
+
+    beta_d: float = 2.0
+    beta_min: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(beta_d=self.beta_d, beta_min=self.beta_min)
+
+    def _rate(self, t: Tensor) -> Tensor:
+        return self.beta_min * t / 2 + self.beta_d * t.square() / 4
+
+    def marginal(self, t: Tensor) -> Coefficients:
+        q, q1 = self._rate(t), self.beta_min / 2 + self.beta_d / 4
+        alpha, beta = torch.sinh(q1 - q) / math.sinh(q1), torch.sinh(q) / math.sinh(q1)
+        return Coefficients(alpha, beta, (2 * torch.sinh(q) * alpha).clamp(min=0.0).sqrt())
+
+
+def _positive(**values: float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")

@@ -1,0 +1,65 @@
+"""The catalogue of bridges, by name."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from rebridge.bridges.base import Bridge
+from rebridge.bridges.brownian import DDBMVE, DDBMVP, I2SB, Brownian
+from rebridge.bridges.diffusion import VE, VP, RectifiedFlow
+from rebridge.bridges.linear import RDDM, DiffUIR, Flow, InDI, ResShift
+from rebridge.bridges.ou import GOUB, IRSDE, RDBM, UniDB
+
+BRIDGES: dict[str, type[Bridge]] = {
+    "rdbm": RDBM,
+    "goub": GOUB,
+    "unidb": UniDB,
+    "ir-sde": IRSDE,
+    "brownian": Brownian,
+    "i2sb": I2SB,
+    "ddbm-ve": DDBMVE,
+    "ddbm-vp": DDBMVP,
+    "rddm": RDDM,
+    "resshift": ResShift,
+    "diffuir": DiffUIR,
+    "indi": InDI,
+    "flow": Flow,
+    "vp": VP,
+    "ve": VE,
+    "rectified-flow": RectifiedFlow,
+}
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "rdbm": {
+        "paper": {"modulation": "residual", "lam": 10 / 255},
+        "release": {"modulation": "one", "lam": 1e-4},
+    },
+}
+"""Named parameter sets where a paper and its code differ; a parameter given beside a preset wins."""
+
+
+def names() -> list[str]:
+    """Names of all bridges, in the order of the catalogue."""
+    return list(BRIDGES)
+
+
+def create(name: str, preset: str | None = None, **params: Any) -> Bridge:
+    """Build a bridge by name, such as create("goub", lam=30/255, steps=100).
+
+    preset: a named parameter set, for instance "paper" or "release" of "rdbm".
+    Raises ValueError for an unknown name, preset or parameter, or a value outside its range.
+    """
+    if name not in BRIDGES:
+        raise ValueError(f"unknown bridge {name!r}; known are {', '.join(BRIDGES)}")
+    kind = BRIDGES[name]
+    if preset is not None:
+        presets = PRESETS.get(name, {})
+        if preset not in presets:
+            raise ValueError(f"bridge {name!r} has no preset {preset!r}; known are {', '.join(presets) or 'none'}")
+        params = presets[preset] | params
+    known = [field.name for field in fields(kind)]
+    for key in params:
+        if key not in known:
+            raise ValueError(f"bridge {name!r} has no parameter {key!r}; it takes {', '.join(known)}")
+    return kind(**params)

@@ -1,0 +1,87 @@
+"""Generative diffusions, the bridges with beta = 0: they end in noise and know nothing of y."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from rebridge.bridges.base import Bridge, Coefficients
+from rebridge.bridges.linear import decay_clock
+from rebridge.bridges.schedules import Clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generative(Bridge):
+    """A process that forgets the image: the state at t = 1 is noise alone."""
+
+    def prior(self, y: Tensor, noise: Tensor) -> Tensor:
+        """gamma(1) z: y gives the shape only."""
+        return self.coefficients(1.0).gamma.item() * noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class VP(Generative):
+    """Variance-preserving diffusion on a discrete beta schedule (arXiv 2006.11239); t = (i+1)/T holds index i.
+
+    schedule: "linear" (DDPM: 1e-4 to 0.02) or "scaled-linear" (Stable Diffusion: sqrt(beta) linear, 0.00085 to 0.012).
+    beta_start, beta_end: ends of the schedule, by default those of the named one.
+    """
+
+    name: ClassVar[str] = "vp"
+
+    steps: int = 1000
+    schedule: Literal["linear", "scaled-linear"] = "linear"
+    beta_start: float | None = None
+    beta_end: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.schedule not in ("linear", "scaled-linear"):
+            raise ValueError(f"schedule must be linear or scaled-linear, got {self.schedule!r}")
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
+
+    @cached_property
+    def _decay(self) -> Clock:
+        first, last = (1e-4, 0.02) if self.schedule == "linear" else (0.00085, 0.012)
+        first = first if self.beta_start is None else self.beta_start
+        last = last if self.beta_end is None else self.beta_end
+        if self.schedule == "linear":
+            return decay_clock(torch.linspace(first, last, self.steps, dtype=torch.float64))
+        return decay_clock(torch.linspace(first**0.5, last**0.5, self.steps, dtype=torch.float64).square())
+
+    def marginal(self, t: Tensor) -> Coefficients:
+        decay = self._decay(t)
+        alpha = torch.exp(-decay / 2)
+        return Coefficients(alpha, torch.zeros_like(alpha), (-torch.expm1(-decay)).clamp(min=0.0).sqrt())
+
+
+@dataclass(frozen=True, kw_only=True)
+class VE(Generative):
+    """Variance-exploding diffusion with sigma = sigma_max t (arXiv 2206.00364)."""
+
+    name: ClassVar[str] = "ve"
+
+    sigma_max: float = 80.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.sigma_max > 0:
+            raise ValueError(f"sigma_max must be positive, got {self.sigma_max}")
+
+    def marginal(self, t: Tensor) -> Coefficients:
+        return Coefficients(torch.ones_like(t), torch.zeros_like(t), self.sigma_max * t)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RectifiedFlow(Generative):
+    """Rectified flow from noise to images: x_t = (1 - t) x0 + t eps (arXiv 2209.03003)."""
+
+    name: ClassVar[str] = "rectified-flow"
+
+    def marginal(self, t: Tensor) -> Coefficients:
+        return Coefficients(1 - t, torch.zeros_like(t), t)

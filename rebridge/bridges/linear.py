@@ -1,0 +1,145 @@
+"""Processes that shift x0 towards y along a line and are no bridges in the strict sense: most end in y plus noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from rebridge.bridges.base import Bridge, Coefficients
+from rebridge.bridges.schedules import Clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class RDDM(Bridge):
+    """Residual denoising diffusion: residual and noise on two independent schedules (arXiv 2308.13712).
+
+    alpha = (1 - n/T)(1 - n/(T+1)) and gamma^2 = sum_scale n(n+1)/(T(T+1)) at n = t T.
+    sum_scale: terminal variance; 0.01 for restoration, 1 for generation.
+    """
+
+    name: ClassVar[str] = "rddm"
+
+    steps: int = 1000
+    sum_scale: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 1 or not self.sum_scale > 0:
+            raise ValueError(f"steps and sum_scale must be positive, got {self.steps} and {self.sum_scale}")
+
+    def marginal(self, t: Tensor) -> Coefficients:
+        n, T = t * self.steps, self.steps
+        alpha = (1 - t) * (1 - n / (T + 1))
+        return Coefficients(alpha, 1 - alpha, (self.sum_scale * t * (n + 1) / (T + 1)).sqrt())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResShift(Bridge):
+    """Residual shifting with sqrt(eta) geometric to the power p (arXiv 2307.12348; gaussian_diffusion.py of the authors).
+
+    alpha = 1 - eta, beta = eta, gamma = kappa sqrt(eta); sqrt(eta_i) = s (0.99/s)^((i/(n-1))^p) at t = (i+1)/n, eta(0) = 0,
+    s = min(min_noise/kappa, min_noise). The published runs are in the latent space of a VQ-GAN.
+    """
+
+    name: ClassVar[str] = "resshift"
+
+    steps: int = 15
+    kappa: float = 2.0
+    power: float = 0.3
+    min_noise: float = 0.04
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 2:
+            raise ValueError(f"steps must be at least 2, got {self.steps}")
+        if not min(self.kappa, self.power, self.min_noise) > 0:
+            raise ValueError(f"kappa, power and min_noise must be positive, got {self.kappa}, {self.power}, {self.min_noise}")
+
+    @cached_property
+    def _shift(self) -> Clock:
+        first = min(self.min_noise / self.kappa, self.min_noise)
+        position = torch.linspace(0.0, 1.0, self.steps, dtype=torch.float64) ** self.power
+        eta = (first * (0.99 / first) ** position).square()
+        return Clock(torch.cat([eta.new_zeros(1), eta]))
+
+    def marginal(self, t: Tensor) -> Coefficients:
+        eta = self._shift(t)
+        return Coefficients(1 - eta, eta, self.kappa * eta.sqrt())
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffUIR(Bridge):
+    """Selective hourglass mapping: the degraded image fades out so that all tasks share one endpoint (arXiv 2403.11157).
+
+    abar = 1 - sqrt(acp), gamma = sqrt(1 - acp) with acp = prod(1 - b), b linear from 1e-4 to 2e-2, and
+    dbar = sum of a linear sequence from 1e-6 to delta_end; alpha = 1 - abar, beta = abar - dbar.
+    The released code trains this but samples from terminal noise 0.1; give the sampler x = beta(1) y + 0.1 z for that.
+    """
+
+    name: ClassVar[str] = "diffuir"
+
+    steps: int = 1000
+    delta_end: float = 1.8e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 2 or self.delta_end < 0:
+            raise ValueError(f"steps must be at least 2 and delta_end not negative, got {self.steps} and {self.delta_end}")
+
+    @cached_property
+    def _decay(self) -> Clock:
+        return decay_clock(torch.linspace(1e-4, 2e-2, self.steps, dtype=torch.float64) * (1000 / self.steps))
+
+    @cached_property
+    def _fading(self) -> Clock:
+        increments = torch.linspace(1e-6, self.delta_end, self.steps, dtype=torch.float64) * (1000 / self.steps)
+        return Clock.from_increments(increments)
+
+    def marginal(self, t: Tensor) -> Coefficients:
+        decay = self._decay(t)
+        alpha = torch.exp(-decay / 2)
+        return Coefficients(alpha, 1 - alpha - self._fading(t), (-torch.expm1(-decay)).clamp(min=0.0).sqrt())
+
+
+@dataclass(frozen=True, kw_only=True)
+class InDI(Bridge):
+    """Inversion by direct iteration: a straight line with a little noise (arXiv 2303.11435). sigma: terminal std."""
+
+    name: ClassVar[str] = "indi"
+
+    sigma: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sigma < 0:
+            raise ValueError(f"sigma must not be negative, got {self.sigma}")
+
+    @property
+    def noiseless(self) -> bool:
+        return self.modulation == "zero" or self.sigma == 0
+
+    def marginal(self, t: Tensor) -> Coefficients:
+        return Coefficients(1 - t, t, self.sigma * t)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow(Bridge):
+    """Flow matching from y to x0 along straight lines, without noise (arXiv 2210.02747)."""
+
+    name: ClassVar[str] = "flow"
+
+    @property
+    def noiseless(self) -> bool:
+        return True
+
+    def marginal(self, t: Tensor) -> Coefficients:
+        return Coefficients(1 - t, t, torch.zeros_like(t))
+
+
+def decay_clock(betas: Tensor) -> Clock:
+    """-log of the running product of 1 - beta, (T,) float64, linear between grid points: alpha^2 = exp(-clock)."""
+    return Clock.from_increments(-torch.log1p(-betas.clamp(max=0.999)))

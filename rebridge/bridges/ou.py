@@ -1,0 +1,146 @@
+"""Bridges of the Ornstein-Uhlenbeck process: RDBM, GOUB, UniDB, and IR-SDE, which is the process without the bridge.
+
+All solve dx = theta_t (y - x) dt + modulation * sqrt(2 V theta_t) dw with stationary variance V, conditioned (by Doob's
+h-transform, except IR-SDE) to end in y. With tb = integral of theta from 0 to t, the natural clock, and tb1 = tb(1):
+
+    alpha = sinh(tb1 - tb) / sinh(tb1),   beta = 1 - alpha,   gamma^2 = 2 V sinh(tb) sinh(tb1 - tb) / sinh(tb1)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from rebridge.bridges.base import Bridge, Coefficients, Modulation
+from rebridge.bridges.schedules import Clock, theta_clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrnsteinUhlenbeck(Bridge):
+    """What the four share: the theta clock, and the exact SDE terms in it.
+
+    lam: noise level; RDBM's is the stationary variance, that of the others the stationary standard deviation.
+    steps: T, the number of grid steps of the schedule. schedule: see `theta_clock`.
+    eps: exp(-tb1), how much of x0 - y an unconditioned process would keep at t = 1.
+    """
+
+    lam: float
+    steps: int = 100
+    schedule: str = "cosine"
+    eps: float | None = 0.005
+    cumulative: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.lam > 0:
+            raise ValueError(f"lam must be positive, got {self.lam}")
+        _ = self.theta
+
+    @cached_property
+    def theta(self) -> Clock:
+        """tb(t), the integral of theta."""
+        return theta_clock(self.schedule, self.steps, self.eps, self.cumulative)
+
+    @property
+    def variance(self) -> float:
+        """V, the stationary variance of the underlying process (at modulation 1)."""
+        return self.lam**2
+
+    def clock(self, t: Tensor) -> Tensor:
+        return self.theta(t)
+
+    def marginal(self, t: Tensor) -> Coefficients:
+        tb, tb1 = self.theta(t), self.theta.end
+        rest = torch.sinh(tb1 - tb) / torch.sinh(tb1)
+        return Coefficients(rest, 1 - rest, (2 * self.variance * torch.sinh(tb) * rest).clamp(min=0.0).sqrt())
+
+    def squared_diffusion(self, t: Tensor | float) -> Tensor:
+        """2 V, whatever the time: in the theta clock the noise is even."""
+        t = torch.as_tensor(t, dtype=torch.float64)
+        return torch.full_like(t, 0.0 if self.noiseless else 2 * self.variance)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RDBM(OrnsteinUhlenbeck):
+    """The residual diffusion bridge: noise multiplied by x0 - y (arXiv 2510.23116, eq. 9-13).
+
+    lam: stationary variance sigma^2/(2 theta); 10/255 in the paper, 1e-4 in the released code (with modulation "one").
+    eps: None sums the schedule's rates as the code does (tb1 = 7.88 for 100 cosine steps, so tb1 depends on `steps`).
+    """
+
+    name: ClassVar[str] = "rdbm"
+    start: ClassVar[str] = "mean"
+    cumulative: ClassVar[bool] = False
+
+    modulation: Modulation = "residual"
+    lam: float = 10 / 255
+    eps: float | None = None
+
+    @property
+    def variance(self) -> float:
+        return self.lam
+
+
+@dataclass(frozen=True, kw_only=True)
+class GOUB(OrnsteinUhlenbeck):
+    """The generalised Ornstein-Uhlenbeck bridge (arXiv 2312.10299; Hammour-steak/GOUB, codes/utils/sde_utils.py)."""
+
+    name: ClassVar[str] = "goub"
+    value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    lam: float = 30 / 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniDB(OrnsteinUhlenbeck):
+    """GOUB with a soft end: a terminal penalty of weight 1/gamma_inv instead of the constraint (arXiv 2502.05749).
+
+    gamma_inv: 1/G in units of squared pixel values; 1e-7 for super-resolution and inpainting, 1e-8 for rain; 0 is GOUB.
+    variance_form: "code" keeps GOUB's gamma as the authors' code does, "exact" is the variance of the SDE itself, which
+        is not 0 at t = 1.
+    """
+
+    name: ClassVar[str] = "unidb"
+    value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    lam: float = 30 / 255
+    gamma_inv: float = 1e-7
+    variance_form: Literal["code", "exact"] = "code"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.gamma_inv < 0:
+            raise ValueError(f"gamma_inv must not be negative, got {self.gamma_inv}")
+        if self.variance_form not in ("code", "exact"):
+            raise ValueError(f"variance_form must be code or exact, got {self.variance_form!r}")
+
+    def marginal(self, t: Tensor) -> Coefficients:
+        tb, tb1, v = self.theta(t), self.theta.end, self.variance
+        soft = (self.gamma_inv - v * torch.expm1(-2 * (tb1 - tb))) / (self.gamma_inv - v * torch.expm1(-2 * tb1))
+        alpha = torch.exp(-tb) * soft
+        if self.variance_form == "code":
+            return Coefficients(alpha, 1 - alpha, super().marginal(t).gamma)
+        return Coefficients(alpha, 1 - alpha, (-v * torch.expm1(-2 * tb) * soft).clamp(min=0.0).sqrt())
+
+
+@dataclass(frozen=True, kw_only=True)
+class IRSDE(OrnsteinUhlenbeck):
+    """The mean-reverting SDE without a bridge: it ends near y + lam z (arXiv 2301.11699; Algolzw/image-restoration-sde)."""
+
+    name: ClassVar[str] = "ir-sde"
+    value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    lam: float = 10 / 255
+
+    def marginal(self, t: Tensor) -> Coefficients:
+        tb = self.theta(t)
+        alpha = torch.exp(-tb)
+        return Coefficients(alpha, 1 - alpha, (-self.variance * torch.expm1(-2 * tb)).clamp(min=0.0).sqrt())
+
+    def prior(self, y: Tensor, noise: Tensor) -> Tensor:
+        """y + lam z, the stationary law, as the authors start."""
+        return y + self.lam * self.modulate(y, y, noise)
