@@ -1,0 +1,6 @@
+"""From a network's output, or an exact posterior, to the clean estimate that samplers ask for."""
+
+from rebridge.denoisers.base import Denoiser, Estimate, as_estimate
+from rebridge.denoisers.parameterization import PREDICTIONS, NetworkDenoiser
+
+__all__ = ["PREDICTIONS", "Denoiser", "Estimate", "NetworkDenoiser", "as_estimate"]

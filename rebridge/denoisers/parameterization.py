@@ -1,0 +1,107 @@
+"""From a network's output to the clean estimate: what the network is asked to predict.
+
+    x0              the clean image
+    residual        x0 - y
+    noise           the product modulation * eps: x0_hat = (x_t - beta y - gamma n) / alpha, singular at t = 1
+    velocity        alpha' x0 + beta' y + gamma' modulation * eps, slopes in the bridge's clock, singular at t = 1
+    preconditioned  x0_hat = y + c_skip (x_t - beta y - alpha y) + c_out F(c_in (x_t - beta y - alpha y), y, t)
+
+The last one carries EDM's preconditioning (arXiv 2206.00364) over to bridges (derived). Write d = x_t - (alpha + beta) y =
+alpha r + gamma * modulation * eps with the residual r = x0 - y. Under residual modulation both terms scale with r, so the
+best linear guess of r from d alone is d alpha / (alpha^2 + gamma^2): that is c_skip; c_in = 1 / sqrt(alpha^2 + gamma^2) keeps
+the input at the scale of r at all times; c_out = 1. At t = 1 the state holds nothing but y: there c_skip = 0 and d = 0, and
+the network predicts the residual from y.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from rebridge.bridges.base import Bridge, Coefficients
+
+Network = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+PREDICTIONS: tuple[str, ...] = ("x0", "residual", "noise", "velocity", "preconditioned")
+SINGULAR_AT_END = ("noise", "velocity")
+
+
+class NetworkDenoiser(nn.Module):
+    """A network and a bridge as a denoiser: x0_hat = D(x_t, t, y).
+
+    network: called as network(x, t, y) with images (B, C, H, W) in the bridge's range and t (B,); returns (B, C, H, W).
+    prediction: what its output means, see this module's first lines.
+    clamp: whether the estimate is clamped to the bridge's range; in eval mode only, so that training sees gradients.
+
+    Where "noise" or "velocity" is singular (alpha = 0), the estimate is y, as in RDBM's code.
+    Raises ValueError for an unknown prediction, or one that a noiseless bridge cannot have.
+    """
+
+    def __init__(self, network: nn.Module, bridge: Bridge, prediction: str = "x0", clamp: bool = True) -> None:
+        super().__init__()
+        if prediction not in PREDICTIONS:
+            raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction!r}")
+        if prediction in SINGULAR_AT_END and bridge.noiseless:
+            raise ValueError(f"prediction {prediction!r} needs a bridge with noise, but {bridge.name!r} here has gamma = 0")
+        self.network = network
+        self.bridge = bridge
+        self.prediction = prediction
+        self.clamp = clamp
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """The clean estimate (B, C, H, W) from x_t, y (B, C, H, W) and t (B,)."""
+        c = self.bridge.coefficients(t).like(y)
+        x0_hat = self._estimate(self._output(c, x_t, t, y), c, x_t, t, y)
+        return x0_hat.clamp(*self.bridge.value_range) if self.clamp and not self.training else x0_hat
+
+    def output(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """The network's raw output."""
+        return self._output(self.bridge.coefficients(t).like(y), x_t, t, y)
+
+    def estimate(self, output: Tensor, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """x0_hat from a raw output, unclamped; the inverse of `target`."""
+        return self._estimate(output, self.bridge.coefficients(t).like(y), x_t, t, y)
+
+    def target(self, x0: Tensor, y: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """What the raw output should be for a state x_t drawn from (x0, y); all (B, C, H, W), t (B,)."""
+        if self.prediction == "x0":
+            return x0
+        if self.prediction == "residual":
+            return x0 - y
+        if self.prediction == "noise":
+            return self.bridge.noise_estimate(x_t, x0, y, t)
+        if self.prediction == "velocity":
+            return self.bridge.velocity(x_t, x0, y, t)
+        c = self.bridge.coefficients(t).like(y)
+        return x0 - y - _skip(c) * (x_t - (c.alpha + c.beta) * y)
+
+    def _output(self, c: Coefficients, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        if self.prediction == "preconditioned":
+            scale = (c.alpha.square() + c.gamma.square()).sqrt()
+            deviation = x_t - (c.alpha + c.beta) * y
+            x_t = torch.where(scale > 0, deviation / scale.clamp(min=1e-12), 0.0)
+        return self.network(x_t, t, y)
+
+    def _estimate(self, output: Tensor, c: Coefficients, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        if self.prediction == "x0":
+            return output
+        if self.prediction == "residual":
+            return y + output
+        if self.prediction == "preconditioned":
+            return y + _skip(c) * (x_t - (c.alpha + c.beta) * y) + output
+        if self.prediction == "noise":
+            numerator, factor = x_t - c.beta * y - c.gamma * output, c.alpha
+        else:  # velocity: eliminate the noise from v = alpha' x0 + beta' y + gamma' n
+            d = self.bridge.derivatives(t).like(y)
+            slope = d.gamma / c.gamma
+            numerator = output - slope * x_t - (d.beta - slope * c.beta) * y
+            factor = d.alpha - slope * c.alpha
+        regular = (c.alpha > 0) & (c.gamma > 0) if self.prediction == "velocity" else c.alpha > 0
+        return torch.where(regular, numerator / torch.where(regular, factor, torch.ones_like(factor)), y)
+
+
+def _skip(c: Coefficients) -> Tensor:
+    """c_skip = alpha / (alpha^2 + gamma^2), 0 at t = 1."""
+    return c.alpha / (c.alpha.square() + c.gamma.square()).clamp(min=1e-12)
