@@ -313,7 +313,7 @@ def _encode_png(raster: Raster) -> bytes:
     bits = 8 * raster.samples.itemsize
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0))]
-    if raster.icc:
+    if raster.icc and (raster.icc[16:20] == b"GRAY") == (channels < 3):  # PNG forbids a profile of the other kind
         parts.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(raster.icc)))
     parts += [part for part in raster.chunks if part[0] in metadata.COPIED_PNG_CHUNKS]
     if raster.dpi is not None:

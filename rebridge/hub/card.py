@@ -1,0 +1,47 @@
+"""The model card: what a model does and how it was made, as the README.md of its folder."""
+
+import json
+from typing import Any
+
+from rebridge.hub.format import without_name
+
+_HEAD = """---
+library_name: rebridge
+pipeline_tag: image-to-image
+tags:
+{tags}
+---
+
+# {name}
+
+Restores images with a diffusion bridge{tasks}.
+
+    import rebridge
+    restore = rebridge.Restorer.from_pretrained("{name}")
+    image = restore(image, seed=0)
+
+| part | choice |
+|---|---|
+"""
+
+
+def card(name: str, config: dict[str, Any], parameters: int | None = None) -> str:
+    """Markdown with the front matter that the Hugging Face Hub reads; `parameters` is the size of the network."""
+    tasks = [str(task) for task in config.get("tasks", [])]
+    text = _HEAD.format(
+        name=name,
+        tags="\n".join(f"- {tag}" for tag in ("image-restoration", "diffusion-bridge", *tasks)),
+        tasks=f": {', '.join(tasks)}" if tasks else "",
+    )
+    for part in ("bridge", "network", "sampler"):
+        text += f"| {part} | {config[part]['name']} ({_listed(without_name(config[part]))}) |\n"
+    text += f"| prediction | {config['prediction']} |\n"
+    if parameters is not None:
+        text += f"| parameters | {parameters:,} |\n"
+    if config.get("training"):
+        text += f"\n## Training\n\n```json\n{json.dumps(config['training'], indent=2)}\n```\n"
+    return text
+
+
+def _listed(params: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in params.items()) or "defaults"

@@ -1,0 +1,62 @@
+"""What a model's config.json says.
+
+    {"format": 1,
+     "bridge": {"name": "rdbm", ...}, "network": {"name": "fast", ...}, "prediction": "x0",
+     "sampler": {"name": "dbim", "steps": 10, ...},
+     "tasks": ["rain", ...], "training": {...}, "sha256": "..."}
+
+Names and parameters go to the `create` functions of bridges, networks and samplers; `training` is free metadata;
+`sha256` is the checksum of model.safetensors.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "README.md"
+
+_REQUIRED: dict[str, type] = {"bridge": dict, "network": dict, "prediction": str, "sampler": dict}
+_OPTIONAL: dict[str, type] = {"tasks": list, "training": dict, "sha256": str}
+
+
+class ModelError(ValueError):
+    """A model that cannot be found, loaded or saved; the message is one sentence."""
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The checked config.json of a model folder; ModelError when it is missing, broken or from a newer rebridge."""
+    path = Path(folder) / CONFIG_FILE
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{folder} is not a model folder: it has no {CONFIG_FILE}") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is not readable JSON: {error}") from None
+    check_config(config, path)
+    return {"tasks": [], "training": {}, **config}
+
+
+def check_config(config: Any, source: str | Path = CONFIG_FILE) -> None:
+    """Raise ModelError, naming the key, unless `config` has the form that the head of this module shows."""
+    if not isinstance(config, dict):
+        raise ModelError(f"{source} must hold a JSON object, not {type(config).__name__}")
+    if config.get("format") != FORMAT:
+        found = config.get("format")
+        raise ModelError(f"{source} has format {found!r}, but this version of rebridge reads format {FORMAT}")
+    for key, kind in (_REQUIRED | _OPTIONAL).items():
+        if key not in config:
+            if key in _REQUIRED:
+                raise ModelError(f"{source} lacks the key '{key}'")
+        elif not isinstance(config[key], kind):
+            raise ModelError(f"{source}: '{key}' must be of type {kind.__name__}, got {type(config[key]).__name__}")
+    for key in ("bridge", "network", "sampler"):
+        if not isinstance(config[key].get("name"), str):
+            raise ModelError(f"{source}: '{key}' lacks a name")
+
+
+def without_name(part: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of {"name": ..., **parameters}."""
+    return {key: value for key, value in part.items() if key != "name"}
