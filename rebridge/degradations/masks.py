@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rebridge.degradations.base import Degradation, Draw, Range, check_images, check_number, draw_seeds
+from rebridge.degradations.base import Degradation, Draw, Range, as_range, check_images, check_number, draw_seeds
 from rebridge.degradations.fields import along_and_across, canvas
 
 STROKE_LENGTH = 96
@@ -94,8 +94,7 @@ class Inpaint(Degradation):
         if kind == "strokes":
             return stroke_mask(height, width, fraction, draw.uniform(self.brush), draw)
         if kind == "boxes":
-            low, high = self.side if isinstance(self.side, tuple) else (self.side, self.side)
-            return box_mask(height, width, fraction, (low, high), draw)
+            return box_mask(height, width, fraction, as_range("side", self.side), draw)
         return pixel_mask(height, width, fraction, draw)
 
     def masks(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:

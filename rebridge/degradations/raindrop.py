@@ -1,5 +1,6 @@
 """Raindrops on the window: each is a small lens that shows the scene upside down, wide-angle and out of focus."""
 
+import cmath
 import math
 from dataclasses import dataclass
 
@@ -7,8 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from rebridge.degradations.base import Degradation, Draw, Range
+from rebridge.degradations.base import Degradation, Draw, Range, as_range
 from rebridge.degradations.optics import convolve, gaussian_kernel
+
+WAVES = (0.10, 0.07)
+"""Relative heights of the waves with two and three crests on the outline of a drop."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Film:
 class Raindrop(Degradation):
     """y = (1 - m) x + m s x_blurred(source): drops with opacity m, shading s and a flipped, minified source."""
 
-    density: Range = (0.0002, 0.0006)
+    density: Range = (0.00015, 0.00045)
     """Drops per pixel, in [0, 0.01]."""
     radius: Range = (5.0, 22.0)
     """Radius in px, log-uniform for each drop, in [1, 200]."""
@@ -70,21 +74,23 @@ class Raindrop(Degradation):
 
     def drops(self, height: int, width: int, draw: Draw) -> list[Drop]:
         """Draw the drops that can touch an image of height x width; centres may lie outside it."""
-        largest = self.radius[1] if isinstance(self.radius, tuple) else self.radius
+        smallest, largest = as_range("radius", self.radius)
+        power = as_range("power", self.power)
         margin = 1.5 * largest
         area = (height + 2 * margin) * (width + 2 * margin)
         soft = draw.uniform(self.soft)
+        places = draw.rand(draw.poisson(draw.log_uniform(self.density) * area), 7)
         return [
             Drop(
-                y=draw.uniform((-margin, height + margin)),
-                x=draw.uniform((-margin, width + margin)),
-                radius=draw.log_uniform(self.radius),
-                stretch=draw.uniform((0.95, 1.4)),
-                lobes=(draw.uniform((0, 2 * math.pi)), draw.uniform((0, 2 * math.pi))),
-                power=draw.uniform(self.power),
+                y=between(-margin, height + margin, y),
+                x=between(-margin, width + margin, x),
+                radius=smallest * (largest / smallest) ** size,
+                stretch=between(0.95, 1.4, stretch),
+                lobes=(2 * math.pi * first, 2 * math.pi * second),
+                power=between(*power, bend),
                 soft=soft,
             )
-            for _ in range(draw.poisson(draw.log_uniform(self.density) * area))
+            for y, x, size, stretch, first, second, bend in places.tolist()
         ]
 
     def film(self, height: int, width: int, drops: list[Drop]) -> Film:
@@ -93,11 +99,16 @@ class Raindrop(Degradation):
         source = torch.stack([columns.expand(height, width), rows[:, None].expand(height, width)], -1)
         opacity, shading = torch.zeros(height, width), torch.ones(height, width)
         for drop in drops:
-            reach = 1.35 * drop.radius * drop.stretch + drop.soft + 1
-            window = (window_of(drop.y, reach, height), window_of(drop.x, reach, width))
+            reach = (1 + sum(WAVES)) * (drop.radius + drop.soft / 2)
+            window = (window_of(drop.y, reach * drop.stretch, height), window_of(drop.x, reach, width))
             if window[0].start < window[0].stop and window[1].start < window[1].stop:
                 lay(drop, rows[window[0]], columns[window[1]], source[window], opacity[window], shading[window])
         return Film(source, opacity, shading)
+
+
+def between(low: float, high: float, share: float) -> float:
+    """The number a share of the way from low to high."""
+    return low + (high - low) * share
 
 
 def window_of(centre: float, reach: float, length: int) -> slice:
@@ -113,15 +124,17 @@ def lay(drop: Drop, rows: Tensor, columns: Tensor, source: Tensor, opacity: Tens
     inside) and its lower half is brighter (there it shows the sky).
     """
     dy, dx = (rows - drop.y)[:, None], (columns - drop.x)[None]
-    angle = torch.atan2(dy, dx)
-    outline = 1 + 0.10 * torch.cos(2 * angle + drop.lobes[0]) + 0.07 * torch.cos(3 * angle + drop.lobes[1])
+    direction = torch.sgn(torch.complex(dx.expand(*rows.shape, -1), dy.expand(-1, *columns.shape)))
+    second, third = (cmath.rect(wave, phase) for wave, phase in zip(WAVES, drop.lobes, strict=True))
+    outline = 1 + (direction * direction * (second + third * direction)).real
     u = torch.hypot(dy / drop.stretch, dx) / (drop.radius * outline)
     cover = ((1 - u) * drop.radius / drop.soft + 0.5).clamp(0, 1)
     cover = cover * cover * (3 - 2 * cover)
     inside = cover > 0
-    bend = drop.power * (1 + 0.5 * u.clamp(max=1) ** 2)
+    rim = u.clamp(max=1).square()
+    bend = drop.power * (1 + 0.5 * rim)
     towards = torch.stack([drop.x - bend * dx, drop.y - bend * dy], -1)
-    source[inside] = towards[inside]
-    light = 1.0 + 0.2 * (dy / (drop.radius * drop.stretch)).clamp(-1, 1) - 0.35 * u.clamp(max=1) ** 4
-    shading[inside] = light[inside]
+    source.copy_(torch.where(inside[..., None], towards, source))
+    light = 1.0 + 0.2 * (dy / (drop.radius * drop.stretch)).clamp(-1, 1) - 0.35 * rim.square()
+    shading.copy_(torch.where(inside, light, shading))
     torch.maximum(opacity, cover, out=opacity)
