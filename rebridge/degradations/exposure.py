@@ -27,7 +27,7 @@ class LowLight(Degradation):
     variance, which is close beyond a few electrons), and reading the sensor adds Gaussian noise.
     """
 
-    exposure: Range = (0.07, 0.35)
+    exposure: Range = (0.08, 0.36)
     """Factor on the linear light, log-uniform, in [0.001, 1]."""
     gamma: Range = (1.0, 1.2)
     """Exponent of the tone curve on display values, in [0.2, 5]; above 1 darkens the shadows."""

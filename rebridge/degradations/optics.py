@@ -77,7 +77,7 @@ def convolve(image: Tensor, kernel: Tensor) -> Tensor:
 class Blur(Degradation):
     """y = k * x, where k is a camera shake or, with probability `defocus`, a disc."""
 
-    length: Range = (8.0, 26.0)
+    length: Range = (6.0, 22.0)
     """Length of the path of the shake in px, in [0, 200]."""
     wander: Range = (0.2, 1.6)
     """Change of direction along the path in radians (standard deviation), in [0, 20]; 0 is a straight line."""

@@ -31,7 +31,7 @@ class Rain(Degradation):
     the drops c. Drops of a layer overlap as 1 - exp(-sum).
     """
 
-    density: Range = (0.0014, 0.0056)
+    density: Range = (0.0013, 0.005)
     """Far streaks per pixel, in [0, 0.1]; nearer layers are rarer in fixed proportion."""
     angle: Range = (-35.0, 35.0)
     """Direction of fall in degrees from the vertical, in [-90, 90]; layers scatter a few degrees around it."""
