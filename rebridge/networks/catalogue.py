@@ -6,8 +6,13 @@ from typing import Any
 
 from rebridge.networks.fast import Fast
 from rebridge.networks.layers import Network
+from rebridge.networks.unet import RDBM_B, RDBM_L, RDBM_S, RDBM_T
 
 NETWORKS: dict[str, Callable[..., Network]] = {
+    "rdbm-t": RDBM_T,
+    "rdbm-s": RDBM_S,
+    "rdbm-b": RDBM_B,
+    "rdbm-l": RDBM_L,
     "fast": Fast,
 }
 

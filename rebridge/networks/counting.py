@@ -1,5 +1,6 @@
 """How big a network is and what one call of it costs."""
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -24,17 +25,12 @@ class Cost:
 
 
 def cost(network: nn.Module, height: int = 256, width: int = 256) -> Cost:
-    """Cost of one call of the network on a single image of height x width pixels."""
+    """Cost of one call of the network on a single image of height x width pixels, found without computing anything."""
     if height < 1 or width < 1:
         raise ValueError(f"height and width must be at least 1, got {height} and {width}")
-    parameters = list(network.parameters())
-    like = parameters[0] if parameters else torch.zeros(())
-    image = torch.zeros(1, int(getattr(network, "channels", 3)), height, width, dtype=like.dtype, device=like.device)
-    training = network.training
-    network.eval()
-    try:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(image, torch.ones(1, device=like.device), image)
-    finally:
-        network.train(training)
-    return Cost(sum(parameter.numel() for parameter in parameters), counter.get_total_flops())
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    shapes_only = copy.deepcopy(network).to("meta").eval()
+    image = torch.zeros(1, int(getattr(network, "channels", 3)), height, width, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        shapes_only.float()(image, torch.ones(1, device="meta"), image)
+    return Cost(parameters, counter.get_total_flops())
