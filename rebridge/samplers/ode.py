@@ -1,0 +1,96 @@
+"""Samplers of the probability-flow ODE dx/d(clock) = alpha' x0_hat + beta' y + gamma' n: Euler, Heun, and ODES3's start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from rebridge.bridges import Bridge
+from rebridge.denoisers import Estimate
+from rebridge.samplers.base import Point, Sampler, Start, Walk, check_start, is_singular, leave_end
+from rebridge.samplers.dbim import begin_pinned
+
+
+@dataclass(frozen=True, kw_only=True)
+class ODE(Sampler):
+    """Euler's or Heun's method in the bridge's clock; the last step of Heun's is an Euler step.
+
+    start: how to leave a pinned end, where the velocity is singular: "mean" or "noise"; by default the bridge's way.
+    """
+
+    name: ClassVar[str] = "ode"
+    needs_slopes: ClassVar[bool] = True
+
+    method: Literal["euler", "heun"] = "euler"
+    start: Start | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_start(self.start)
+        if self.method not in ("euler", "heun"):
+            raise ValueError(f"method must be euler or heun, got {self.method!r}")
+
+    def begin(self, walk: Walk, x: Tensor | None, times: Tensor) -> tuple[Tensor, Tensor]:
+        return begin_pinned(self, walk, x, times)
+
+    def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
+        if is_singular(walk.bridge, t):
+            return leave_end(walk, x, t, s, self.start)
+        return heun_step(walk, x, t, s) if self.method == "heun" else euler_step(walk, x, t, s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ODES3(Sampler):
+    """The ODE sampler with stochastic start (arXiv 2412.19992).
+
+    The ODE of a bridge is singular at its pinned end, so the first step draws the state at the next time from the posterior,
+    x = alpha x0_hat + beta y + gamma modulation_hat z; then Heun's method, and Euler's on the last step.
+    N steps cost 2 N - 2 network calls (N of 2 or more).
+    """
+
+    name: ClassVar[str] = "odes3"
+    needs_slopes: ClassVar[bool] = True
+    needs_noise: ClassVar[bool] = True
+
+    def check(self, bridge: Bridge) -> None:
+        super().check(bridge)
+        if not bridge.pinned:
+            raise ValueError(
+                f"odes3 starts where gamma vanishes at t = 1, which {bridge.name!r} has not; use ode with method heun"
+            )
+
+    def begin(self, walk: Walk, x: Tensor | None, times: Tensor) -> tuple[Tensor, Tensor]:
+        return begin_pinned(self, walk, x, times)
+
+    def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
+        return leave_end(walk, x, t, s, "noise") if is_singular(walk.bridge, t) else heun_step(walk, x, t, s)
+
+
+def velocity(walk: Walk, x: Tensor, estimate: Estimate, t: Point) -> Tensor:
+    """The probability-flow velocity at a regular point, in the clock; see Bridge.velocity."""
+    x0 = estimate.x0
+    if walk.bridge.noiseless:
+        slope = t.beta_slope / t.beta
+        return (t.alpha_slope - slope * t.alpha) * x0 + slope * x
+    slope = t.gamma_slope / t.gamma
+    if estimate.noise is not None:
+        return t.alpha_slope * x0 + t.beta_slope * walk.y + t.gamma_slope * estimate.noise
+    v = (t.alpha_slope - slope * t.alpha) * x0
+    return v.add_(walk.y, alpha=t.beta_slope - slope * t.beta).add_(x, alpha=slope)
+
+
+def euler_step(walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
+    """x + v (s - t)."""
+    return x + (s.clock - t.clock) * velocity(walk, x, walk.estimate(x, t), t)
+
+
+def heun_step(walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
+    """The trapezoidal rule with an Euler predictor; Euler's step where the velocity at s is singular, at s = 0."""
+    v = velocity(walk, x, walk.estimate(x, t), t)
+    x_s = x + (s.clock - t.clock) * v
+    if s.t == 0:
+        return x_s
+    v_s = velocity(walk, x_s, walk.estimate(x_s, s, remember=False), s)
+    return x + (0.5 * (s.clock - t.clock)) * (v + v_s)

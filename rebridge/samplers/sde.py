@@ -1,0 +1,110 @@
+"""Samplers of the reverse-time SDE: Euler-Maruyama, GOUB's mean-ODE (the same without noise), DDBM's Heun with churn.
+
+With drift f and squared diffusion g^2 per unit of the clock, and modulation^2 * score = -n / gamma:
+
+    x_s = x + [f + g^2 n / gamma] (s - t) - g sqrt(t - s) modulation_hat z
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from rebridge.denoisers import Estimate
+from rebridge.samplers.base import Point, Sampler, Walk, is_singular
+from rebridge.samplers.ode import heun_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class SDE(Sampler):
+    """Euler-Maruyama in the bridge's clock (reverse_sde of the IR-SDE, GOUB and UniDB code).
+
+    At a pinned end the drift is singular; as in that code the step there is the noise alone, and the network is not asked.
+    """
+
+    name: ClassVar[str] = "sde"
+    needs_slopes: ClassVar[bool] = True
+    needs_noise: ClassVar[bool] = True
+
+    def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
+        if is_singular(walk.bridge, t):
+            estimate = walk.estimate(x, t) if walk.bridge.modulation == "residual" else Estimate(walk.y)
+            x0, x_s, diffusion = estimate.x0, x, s.diffusion
+            if not walk.history:
+                walk.history = [(t, walk.y)]
+        else:
+            estimate = walk.estimate(x, t)
+            x0, diffusion = estimate.x0, t.diffusion
+            x_s = x + (s.clock - t.clock) * reverse_drift(walk, x, estimate, t)
+        z = walk.bridge.modulate(x0, walk.y, walk.noise())
+        return x_s - (diffusion * (t.clock - s.clock)) ** 0.5 * z
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanODE(Sampler):
+    """The reverse SDE without its noise, by Euler steps: GOUB's "mean-ODE" (arXiv 2312.10299).
+
+    It follows the mean of the posterior, not the probability flow: it preserves no marginal and favours PSNR.
+    At a pinned end the state stays y.
+    """
+
+    name: ClassVar[str] = "mean-ode"
+    needs_slopes: ClassVar[bool] = True
+    needs_noise: ClassVar[bool] = True
+
+    def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
+        if is_singular(walk.bridge, t):
+            walk.history = [(t, walk.y)]
+            return x
+        return x + (s.clock - t.clock) * reverse_drift(walk, x, walk.estimate(x, t), t)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeunChurn(Sampler):
+    """DDBM's hybrid: an SDE step over a share of the interval, then Heun's method on the ODE (arXiv 2309.16948).
+
+    churn: share of each interval given to the SDE step, in [0, 1); 0.33 in the paper; 3 network calls a step, last 2.
+    A pinned bridge starts from y just below t = 1.
+    """
+
+    name: ClassVar[str] = "heun-churn"
+    needs_slopes: ClassVar[bool] = True
+    needs_noise: ClassVar[bool] = True
+
+    churn: float = 0.33
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.churn < 1:
+            raise ValueError(f"churn must lie in [0, 1), got {self.churn}")
+
+    def begin(self, walk: Walk, x: Tensor | None, times: Tensor) -> tuple[Tensor, Tensor]:
+        x, times = super().begin(walk, x, times)
+        if times[0] == 1 and walk.bridge.pinned:
+            times = torch.cat([times[:1] - 1e-4, times[1:]])
+        return x, times
+
+    def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
+        if self.churn > 0:
+            middle = walk.points(torch.tensor([t.t + self.churn * (s.t - t.t)], dtype=torch.float64), slopes=True)[0]
+            estimate = walk.estimate(x, t)
+            z = walk.bridge.modulate(estimate.x0, walk.y, walk.noise())
+            x = x + (middle.clock - t.clock) * reverse_drift(walk, x, estimate, t)
+            x = x + (t.diffusion * (t.clock - middle.clock)) ** 0.5 * z
+            t = middle
+        return heun_step(walk, x, t, s)
+
+
+def reverse_drift(walk: Walk, x: Tensor, estimate: Estimate, t: Point) -> Tensor:
+    """f + g^2 n / gamma at a regular point, per unit of the clock."""
+    rate = t.alpha_slope / t.alpha
+    x0, y = estimate.x0, walk.y
+    pull = t.diffusion / t.gamma
+    if estimate.noise is not None:
+        return rate * x + (t.beta_slope - rate * t.beta) * y + pull * estimate.noise
+    pull /= t.gamma
+    v = (-pull * t.alpha) * x0
+    return v.add_(y, alpha=t.beta_slope - (rate + pull) * t.beta).add_(x, alpha=rate + pull)

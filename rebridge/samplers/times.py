@@ -1,0 +1,79 @@
+"""Time grids: where a sampler stops on its way from t = 1 to t = 0.
+
+All return `steps` + 1 float64 times, decreasing, with the ends 1 and 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from rebridge.bridges import Bridge
+
+
+def uniform(bridge: Bridge, steps: int) -> Tensor:
+    """Equal steps in t, the authors' index grids."""
+    return torch.linspace(1.0, 0.0, steps + 1, dtype=torch.float64)
+
+
+def quadratic(bridge: Bridge, steps: int) -> Tensor:
+    """Squares of a uniform grid: short steps near the clean image."""
+    return uniform(bridge, steps).square()
+
+
+def cosine(bridge: Bridge, steps: int) -> Tensor:
+    """(1 + cos(pi i/N)) / 2: short steps near both ends."""
+    return (1 + torch.cos(torch.linspace(0.0, math.pi, steps + 1, dtype=torch.float64))) / 2
+
+
+def karras(bridge: Bridge, steps: int, rho: float = 7.0, smallest: float = 1e-4) -> Tensor:
+    """EDM's grid in t: t^(1/rho) falls uniformly from 1 to `smallest`, then 0 (arXiv 2206.00364, eq. 5)."""
+    grid = torch.linspace(1.0, smallest ** (1 / rho), steps, dtype=torch.float64) ** rho
+    return torch.cat([grid, grid.new_zeros(1)])
+
+
+def log_snr(bridge: Bridge, steps: int, smallest: float = 1e-3, largest: float = 0.999) -> Tensor:
+    """Equal steps in log(gamma/alpha), the clock in which all bridges are one, between t = `largest` and `smallest`."""
+    if bridge.noiseless:
+        raise ValueError(f"the log-snr grid needs a bridge with noise, but {bridge.name!r} here has gamma = 0")
+    if steps < 3:
+        return uniform(bridge, steps)
+    fine = torch.linspace(smallest, largest, 20_001, dtype=torch.float64)
+    c = bridge.coefficients(fine)
+    level = torch.cummax(torch.log(c.gamma / c.alpha), 0).values
+    wanted = torch.linspace(level[-1].item(), level[0].item(), steps - 1, dtype=torch.float64)
+    right = torch.searchsorted(level, wanted.clamp(level[0], level[-1])).clamp(1, len(fine) - 1)
+    share = (wanted - level[right - 1]) / (level[right] - level[right - 1]).clamp(min=1e-300)
+    inner = fine[right - 1] + share.clamp(0, 1) * (fine[right] - fine[right - 1])
+    return torch.cat([inner.new_ones(1), inner, inner.new_zeros(1)])
+
+
+GRIDS: dict[str, Callable[[Bridge, int], Tensor]] = {
+    "uniform": uniform,
+    "quadratic": quadratic,
+    "cosine": cosine,
+    "karras": karras,
+    "log-snr": log_snr,
+}
+
+
+def create(grid: str, bridge: Bridge, steps: int) -> Tensor:
+    """The named grid of `steps` steps. Raises ValueError for an unknown name or steps below 1."""
+    if grid not in GRIDS:
+        raise ValueError(f"unknown time grid {grid!r}; known are {', '.join(GRIDS)}")
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    return GRIDS[grid](bridge, steps)
+
+
+def check(times: Tensor | list[float]) -> Tensor:
+    """User times as float64 on the CPU. Raises ValueError unless they decrease strictly within [0, 1] and are two or more."""
+    times = torch.as_tensor(times, dtype=torch.float64).cpu()
+    if times.ndim != 1 or len(times) < 2:
+        raise ValueError(f"times must be a list of at least two times, got shape {tuple(times.shape)}")
+    if not (times.diff() < 0).all() or times[0] > 1 or times[-1] < 0:
+        raise ValueError("times must decrease strictly within [0, 1]")
+    return times
