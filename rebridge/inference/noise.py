@@ -1,0 +1,32 @@
+"""Noise with one generator per image, so that a result depends on the image and the seed, never on the batch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class ImageNoise:
+    """A source of noise for samplers: called with a tensor (B, ...), it returns N(0, 1) of that shape.
+
+    Row b is drawn from a generator of its own, seeded with (seeds[b], sample), always on the CPU in float32: the same
+    seed gives the same picture in a batch of one or of ten, and on every device.
+    seeds: integers from 0 up, one per image. sample: which of several samples of the same image is drawn.
+    """
+
+    def __init__(self, seeds: Sequence[int], sample: int = 0) -> None:
+        self.generators = [torch.Generator().manual_seed(mixed(seed, sample)) for seed in seeds]
+
+    def __call__(self, like: Tensor) -> Tensor:
+        if like.shape[0] != len(self.generators):
+            raise ValueError(f"noise for {len(self.generators)} images was asked for {like.shape[0]}")
+        rows = [torch.randn(like.shape[1:], generator=generator) for generator in self.generators]
+        return torch.stack(rows).to(like.device, like.dtype)
+
+
+def mixed(seed: int, sample: int) -> int:
+    """A generator seed from (seed, sample) that differs from that of every neighbour; ValueError for negative seeds."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be an integer from 0 up, got {seed!r}")
+    return int(np.random.SeedSequence([seed, sample]).generate_state(1, np.uint64)[0] >> np.uint64(1))
