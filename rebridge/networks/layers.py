@@ -58,8 +58,8 @@ class ScaleShift(nn.Module):
 
 def check_inputs(x: Tensor, t: Tensor, y: Tensor, channels: int) -> None:
     """Raises ValueError unless x and y are (B, channels, H, W) alike and t is (B,)."""
-    if x.ndim != 4 or x.shape[1] != channels:
-        raise ValueError(f"x must be (B, {channels}, H, W), got {tuple(x.shape)}")
+    if x.ndim != 4 or x.shape[1] != channels or 0 in x.shape:
+        raise ValueError(f"x must be (B, {channels}, H, W) with at least one pixel, got {tuple(x.shape)}")
     if y.shape != x.shape:
         raise ValueError(f"x and y must have the same shape, got {tuple(x.shape)} and {tuple(y.shape)}")
     if t.shape != x.shape[:1]:
@@ -67,11 +67,12 @@ def check_inputs(x: Tensor, t: Tensor, y: Tensor, channels: int) -> None:
 
 
 def check_sizes(**sizes: int | Sequence[int]) -> None:
-    """Raises ValueError naming the first of the given sizes that is not a positive integer or a list of them."""
+    """Raises ValueError naming the first of the given sizes that is not a positive integer or a sequence of them."""
     for name, size in sizes.items():
-        values = [size] if isinstance(size, int) else list(size)
+        several = isinstance(size, (list, tuple))
+        values = list(size) if isinstance(size, (list, tuple)) else [size]
         if not values or any(not isinstance(value, int) or value < 1 for value in values):
-            raise ValueError(f"{name} must be positive integers, got {size}")
+            raise ValueError(f"{name} must be {'positive integers' if several else 'a positive integer'}, got {size}")
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:

@@ -1,0 +1,225 @@
+"""What every network promises, and what the paper says about the sizes of its own."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from rebridge import networks
+from rebridge.networks.layers import Network, TimeEmbedding, pad_to_multiple
+
+SMALL = ["rdbm-t", "fast"]
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+def awake(name: str, **params: object) -> Network:
+    """A network with random numbers instead of zeros in its last convolution, in float64 and eval mode."""
+    network = networks.create(name, **params)
+    for parameter in network.tail.parameters():  # type: ignore[union-attr]
+        nn.init.normal_(parameter, std=0.1)
+    return network.double().eval()
+
+
+def images(batch: int, height: int, width: int, channels: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    shape = (batch, channels, height, width)
+    return torch.rand(shape, dtype=torch.float64), torch.rand(batch), torch.rand(shape, dtype=torch.float64)
+
+
+AWAKE = {name: awake(name) for name in SMALL}
+
+
+@pytest.mark.parametrize("name", SMALL)
+@settings(deadline=None, max_examples=12)
+@given(height=st.integers(1, 50), width=st.integers(1, 50), batch=st.integers(1, 2))
+def test_any_image_size_is_kept(name: str, height: int, width: int, batch: int) -> None:
+    x, t, y = images(batch, height, width)
+    with torch.no_grad():
+        out = AWAKE[name](x, t, y)
+    assert out.shape == x.shape
+    assert out.isfinite().all()
+
+
+@pytest.mark.parametrize("name", networks.names())
+def test_a_single_pixel_and_a_single_row_are_images(name: str) -> None:
+    network = networks.create(name)
+    for height, width in [(1, 1), (1, 37)]:
+        image = torch.rand(1, 3, height, width)
+        assert network(image, torch.ones(1), image).shape == image.shape
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_other_images_of_the_batch_do_not_matter(name: str) -> None:
+    x, t, y = images(3, 24, 33)
+    with torch.no_grad():
+        together = AWAKE[name](x, t, y)
+        alone = torch.cat([AWAKE[name](x[i : i + 1], t[i : i + 1], y[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(together, alone, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("which", ["x", "t", "y"])
+def test_the_output_depends_on_every_input(name: str, which: str) -> None:
+    inputs = dict(zip("xty", images(1, 16, 16), strict=True))
+    with torch.no_grad():
+        before = AWAKE[name](**inputs)
+        after = AWAKE[name](**(inputs | {which: inputs[which] * 0.5}))
+    added = 0.5 * inputs["y"] if which == "y" and name != "fast" else 0.0
+    assert (before - after - added).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_gradients_reach_all_parameters(name: str) -> None:
+    network = awake(name)
+    x, t, y = images(2, 32, 32)
+    network(x, t, y).square().mean().backward()
+    for key, parameter in network.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.abs().max() > 0, key
+
+
+@pytest.mark.parametrize("name", ["rdbm-t", "rdbm-s"])
+def test_an_untrained_rdbm_network_returns_y(name: str) -> None:
+    x, y = torch.rand(2, 2, 3, 20, 28)
+    assert torch.equal(networks.create(name)(x, torch.rand(2), y), y)
+
+
+def test_without_add_input_an_untrained_rdbm_network_returns_zero() -> None:
+    x, y = torch.rand(2, 2, 3, 20, 28)
+    assert not networks.create("rdbm-t", add_input=False)(x, torch.rand(2), y).any()
+
+
+def test_the_fast_network_sees_a_window_of_the_image_and_nothing_else() -> None:
+    network = awake("fast").float()
+    start, crop, reach = 96, 576, 276  # the crop starts at a multiple of 16, as the levels of the network do
+    window, inside = slice(start, start + crop), slice(reach, crop - reach)
+    x, y = torch.rand(2, 1, 3, 736, 736)
+    x[..., :start, :] += 1  # other statistics outside the crop, which no pixel of its inside may notice
+    y[..., start + crop :] -= 1
+    with torch.no_grad():
+        whole = network(x, torch.ones(1), y)[..., window, window]
+        part = network(x[..., window, window], torch.ones(1), y[..., window, window])
+    torch.testing.assert_close(whole[..., inside, inside], part[..., inside, inside], rtol=0, atol=1e-5)
+    assert (whole - part).abs().max() > 0.1
+
+
+def test_the_fast_network_sees_further_than_150_pixels() -> None:
+    network = awake("fast").float()
+    y = torch.rand(1, 3, 384, 384, requires_grad=True)
+    network(y.detach(), torch.ones(1), y)[..., 192, 192].sum().backward()
+    assert y.grad is not None
+    seen = y.grad.abs().amax(dim=(0, 1))
+    assert seen[:32, 192].max() > 0
+    assert seen[-32:, 192].max() > 0
+    assert seen[192, :32].max() > 0
+    assert seen[192, -32:].max() > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "millions", "giga_macs"),
+    [("rdbm-t", 0.45, None), ("rdbm-b", 3.65, 23.97), ("rdbm-l", 7.73, 32.93)],
+)
+def test_rdbm_sizes_are_those_of_the_paper(name: str, millions: float, giga_macs: float | None) -> None:
+    cost = networks.cost(networks.create(name), height=256, width=256)
+    assert cost.parameters == pytest.approx(1e6 * millions, rel=0.1)
+    if giga_macs is not None:
+        assert cost.macs == pytest.approx(1e9 * giga_macs, rel=0.1)
+
+
+def test_cost_counts_a_convolution_as_arithmetic_does() -> None:
+    class Lonely(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 5, 3, padding=1)
+
+        def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+            return self.conv(x)
+
+    cost = networks.cost(Lonely(), height=6, width=7)
+    assert cost.parameters == 3 * 5 * 9 + 5
+    assert cost.macs == 3 * 5 * 9 * 6 * 7
+    assert cost.flops == 2 * cost.macs
+
+
+def test_cost_leaves_the_network_as_it_was() -> None:
+    network = networks.create("rdbm-t").train()
+    networks.cost(network, height=17, width=40)
+    assert network.training
+    assert {parameter.device.type for parameter in network.parameters()} == {"cpu"}
+    with pytest.raises(ValueError, match="height and width must be at least 1, got 0 and 5"):
+        networks.cost(network, height=0, width=5)
+
+
+@pytest.mark.parametrize("name", networks.names())
+def test_config_survives_json_and_rebuilds_the_network(name: str) -> None:
+    network = networks.create(name, channels=1)
+    again = networks.create(**json.loads(json.dumps(network.config)))
+    assert again.config == network.config
+    assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in network.state_dict().items()}
+
+
+def test_an_unknown_name_is_answered_with_the_names_there_are() -> None:
+    with pytest.raises(ValueError, match=r"unknown network 'swin'; the networks are rdbm-t, .*, fast"):
+        networks.create("swin")
+
+
+def test_an_unknown_parameter_is_answered_with_the_parameters_there_are() -> None:
+    with pytest.raises(ValueError, match=r"network 'fast' has no parameter 'depth'; it has channels, widths, blocks"):
+        networks.create("fast", depth=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "message"),
+    [
+        ("fast", {"widths": [32, 0]}, r"widths must be positive integers, got \[32, 0\]"),
+        ("fast", {"widths": [8, 8], "blocks": [1, 1]}, "blocks must have one entry less than widths, got 2 and 2"),
+        ("fast", {"middle": 1.5}, "middle must be a positive integer, got 1.5"),
+        ("rdbm-s", {"width": 12}, "width must be a multiple of 8, got 12"),
+        ("rdbm-s", {"multipliers": []}, r"multipliers must be positive integers, got \[\]"),
+        ("rdbm-s", {"channels": "3"}, "channels must be a positive integer, got 3"),
+    ],
+)
+def test_impossible_parameters_are_named(name: str, params: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        networks.create(name, **params)
+
+
+@pytest.mark.parametrize(
+    ("x", "t", "y", "message"),
+    [
+        ((1, 4, 8, 8), (1,), (1, 4, 8, 8), r"x must be \(B, 3, H, W\) with at least one pixel, got \(1, 4, 8, 8\)"),
+        ((1, 3, 0, 8), (1,), (1, 3, 0, 8), r"x must be \(B, 3, H, W\) with at least one pixel, got \(1, 3, 0, 8\)"),
+        ((1, 3, 8, 8), (1,), (1, 3, 8, 9), r"x and y must have the same shape"),
+        ((2, 3, 8, 8), (1,), (2, 3, 8, 8), r"t must be \(2,\), one time per image, got \(1,\)"),
+    ],
+)
+def test_wrong_shapes_are_named(x: tuple[int, ...], t: tuple[int, ...], y: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        networks.create("fast")(torch.rand(x), torch.rand(t), torch.rand(y))
+
+
+@given(side=st.integers(1, 40), multiple=st.sampled_from([2, 8, 16]))
+@settings(deadline=None, max_examples=40)
+def test_padding_reflects_and_keeps_the_image(side: int, multiple: int) -> None:
+    image = torch.rand(1, 2, 3, side)
+    padded = pad_to_multiple(image, multiple)
+    assert padded.shape[3] % multiple == 0
+    assert padded.shape[3] - side < multiple
+    assert torch.equal(padded[..., :3, :side], image)
+    missing = padded.shape[3] - side
+    mirror = image[..., -1 - missing : -1].flip(3) if missing < side else image[..., -1:].expand(1, 2, 3, missing)
+    assert torch.equal(padded[..., :3, side:], mirror)
+
+
+def test_times_one_training_step_apart_are_embedded_apart_and_alike() -> None:
+    embed = TimeEmbedding(16).double()
+    with torch.no_grad():
+        steps = embed(torch.arange(0, 101) / 100).diff(dim=0).norm(dim=1)
+    assert steps.min() > 1e-4
+    assert steps.max() < 10 * steps.mean()
