@@ -75,13 +75,13 @@ class Inpaint(Degradation):
     brush: Range = (4.0, 9.0)
     """Half the width of the strokes in px, in [1, 100]."""
     side: Range = (16.0, 64.0)
-    """Sides of the boxes in px, in [1, 4096]."""
+    """Sides of the boxes in px, in [4, 4096]."""
 
     def __post_init__(self) -> None:
         if self.kind not in ("strokes", "boxes", "pixels", "mixed"):
             raise ValueError(f"kind must be strokes, boxes, pixels or mixed, got {self.kind!r}")
         check_number("fill", self.fill, 0, 1)
-        self.limit(fraction=(0, 0.95), brush=(1, 100), side=(1, 4096))
+        self.limit(fraction=(0, 0.95), brush=(1, 100), side=(4, 4096))
 
     def degrade(self, image: Tensor, draw: Draw) -> Tensor:
         height, width = image.shape[-2:]

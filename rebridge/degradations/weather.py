@@ -28,7 +28,7 @@ class Rain(Degradation):
     """Streaks of several lengths and directions over a thin veil of scattered light.
 
     y = t ((1 - m) x + m c) + (1 - t) c with streak opacity m, constant transmission t = 1 - veil, and the light of
-    the drops c. Drops of a layer overlap as 1 - exp(-sum).
+    the drops c; a streak before something brighter than c does not show. Streaks overlap as 1 - exp(-sum).
     """
 
     density: Range = (0.0013, 0.005)
