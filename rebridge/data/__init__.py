@@ -1,0 +1,21 @@
+"""Images to train and evaluate on: folders, paired folders, standard data sets, synthetic pairs."""
+
+from rebridge.data.folders import IMAGE_SUFFIXES, ImageFolder, PairedFolder
+from rebridge.data.layouts import LAYOUTS, open_layout
+from rebridge.data.pairs import MixedPairs, Pair, PairedSource, PairSource
+from rebridge.data.synthetic import CLEAN, SyntheticPairs, SyntheticSource
+
+__all__ = [
+    "CLEAN",
+    "IMAGE_SUFFIXES",
+    "LAYOUTS",
+    "ImageFolder",
+    "MixedPairs",
+    "Pair",
+    "PairSource",
+    "PairedFolder",
+    "PairedSource",
+    "SyntheticPairs",
+    "SyntheticSource",
+    "open_layout",
+]

@@ -1,0 +1,188 @@
+"""Folders of images, and pairs of folders whose images match by name."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image as PillowImage
+from torch import Tensor
+
+from rebridge.images import READABLE_SUFFIXES, read_image
+
+IMAGE_SUFFIXES = READABLE_SUFFIXES
+
+
+def image_files(folder: str | Path, recursive: bool = True) -> list[Path]:
+    """The image files of a folder, sorted by path; hidden files are left out.
+
+    Raises ValueError where the folder does not exist or holds no image.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder")
+    candidates = folder.rglob("*") if recursive else folder.glob("*")
+    files = sorted(
+        path
+        for path in candidates
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+    if not files:
+        raise ValueError(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    return files
+
+
+class ImageFolder:
+    """The images of a folder as tensors (3, H, W), float32 in [0, 1]; grey images are repeated over the channels.
+
+    Images are decoded when asked for. `load()` decodes them once, up to a number of bytes, and keeps them as uint8
+    (float32 for 16-bit files); processes forked afterwards share that memory.
+    """
+
+    def __init__(self, path: str | Path, recursive: bool = True, files: Sequence[Path] | None = None) -> None:
+        self.path = Path(path)
+        self.files = list(files) if files is not None else image_files(path, recursive)
+        self._loaded: dict[int, Tensor] = {}
+        self._held_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Image number `index` as a tensor (3, H, W) in [0, 1]."""
+        return as_float(self.stored(index))
+
+    def stored(self, index: int) -> Tensor:
+        """Image number `index` as it is kept in memory: (3, H, W), uint8 or float32; see `as_float`."""
+        if index in self._loaded:
+            return self._loaded[index]
+        return read_stored(self.files[index])
+
+    @property
+    def held_bytes(self) -> int:
+        """Size of the decoded images in memory."""
+        return self._held_bytes
+
+    def load(self, max_bytes: float = 4e9) -> "ImageFolder":
+        """Decode the images into memory, in order, until `max_bytes` are held; returns the folder itself."""
+        for index in range(len(self.files)):
+            if self._held_bytes >= max_bytes:
+                break
+            if index not in self._loaded:
+                self._loaded[index] = read_stored(self.files[index])
+                self._held_bytes += self._loaded[index].nbytes
+        return self
+
+    def select(self, indices: Sequence[int]) -> "ImageFolder":
+        """The folder with only the images of these numbers, in this order."""
+        return ImageFolder(self.path, files=[self.files[index] for index in indices])
+
+
+def as_float(pixels: Tensor) -> Tensor:
+    """Pixels kept by an `ImageFolder`, or a crop of them, as float32 in [0, 1]."""
+    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+
+
+def read_stored(path: Path) -> Tensor:
+    """An image file as it is kept in memory: (3, H, W), uint8, or float32 in [0, 1] where the file has 16 bits."""
+    image = read_image(path)
+    pixels = image.pixels.expand(3, -1, -1) if image.pixels.shape[0] == 1 else image.pixels
+    return (pixels * 255).round().to(torch.uint8) if image.bits == 8 else pixels.contiguous()
+
+
+class PairedFolder:
+    """Clean and degraded images of the same scenes, matched by name: a sequence of (clean, degraded) paths.
+
+    Names are paths relative to the folder, without suffix. A degraded image without a clean one, a clean one without
+    a degraded one and a pair whose sizes differ (`check_sizes`, which reads the headers only) are errors that name
+    the files. Data sets that name their images otherwise are in `rebridge.data.layouts`.
+    """
+
+    def __init__(
+        self, clean: str | Path, degraded: str | Path, recursive: bool = True, check_sizes: bool = True
+    ) -> None:
+        clean_of, degraded_of = _by_name(Path(clean), recursive), _by_name(Path(degraded), recursive)
+        for name, path in degraded_of.items():
+            if name not in clean_of:
+                raise ValueError(f"{path} has no clean image: there is no {Path(clean) / name}.*")
+        for name, path in clean_of.items():
+            if name not in degraded_of:
+                raise ValueError(f"{path} has no degraded image: there is no {Path(degraded) / name}.*")
+        self.pairs = [(clean_of[name], path) for name, path in degraded_of.items()]
+        self.crop_clean = False
+        if check_sizes:
+            self.check_sizes()
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[Path, Path]], crop_clean: bool = False) -> "PairedFolder":
+        """Pairs of (clean, degraded) paths as they are given.
+
+        crop_clean: some data sets cut a border off the degraded image; cut the same off the clean one.
+        """
+        folder = cls.__new__(cls)
+        folder.pairs, folder.crop_clean = list(pairs), crop_clean
+        if not crop_clean:
+            folder.check_sizes()
+        return folder
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> tuple[Path, Path]:
+        """The paths of pair number `index`: clean, degraded."""
+        return self.pairs[index]
+
+    def read(self, index: int) -> tuple[Tensor, Tensor]:
+        """Clean and degraded image number `index`, each (3, H, W), float32 in [0, 1]."""
+        clean, degraded = (as_float(read_stored(path)) for path in self.pairs[index])
+        return self.fit(index, clean, degraded)
+
+    def fit(self, index: int, clean: Tensor, degraded: Tensor) -> tuple[Tensor, Tensor]:
+        """The two images of pair number `index`, cropped where that is this folder's rule; else equal in size."""
+        if clean.shape == degraded.shape:
+            return clean, degraded
+        border = [long - short for long, short in zip(clean.shape[1:], degraded.shape[1:], strict=True)]
+        if not self.crop_clean or min(border) < 0:
+            raise ValueError(
+                _mismatch(self.pairs[index], [(side.shape[2], side.shape[1]) for side in (clean, degraded)])
+            )
+        top, left = border[0] // 2, border[1] // 2
+        return clean[:, top : top + degraded.shape[1], left : left + degraded.shape[2]], degraded
+
+    def check_sizes(self) -> None:
+        """Raise ValueError, naming both files, for the first pair whose images differ in size; reads headers only."""
+        for pair in self.pairs:
+            sizes = [_size(path) for path in pair]
+            if sizes[0] != sizes[1]:
+                raise ValueError(_mismatch(pair, sizes))
+
+
+def _mismatch(pair: tuple[Path, Path], sizes: Sequence[tuple[int, int]]) -> str:
+    described = [f"{path} ({width}x{height})" for path, (width, height) in zip(pair, sizes, strict=True)]
+    return f"{' and '.join(described)} make a pair but differ in size"
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Width and height of an image file, from its header where Pillow can read that."""
+    try:
+        with PillowImage.open(path) as header:
+            return _displayed_size(header)
+    except OSError:
+        height, width = read_image(path).pixels.shape[1:]
+        return width, height
+
+
+def _displayed_size(image: PillowImage.Image) -> tuple[int, int]:
+    """Width and height after the EXIF orientation: values 5 to 8 turn the picture on its side."""
+    width, height = image.size
+    return (height, width) if image.getexif().get(0x0112, 1) >= 5 else (width, height)
+
+
+def _by_name(folder: Path, recursive: bool) -> dict[str, Path]:
+    """Image files by path relative to the folder without suffix; two files of one name are an error."""
+    found: dict[str, Path] = {}
+    for path in image_files(folder, recursive):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in found:
+            raise ValueError(f"{found[name]} and {path} have the same name: it is not clear which one makes the pair")
+        found[name] = path
+    return found

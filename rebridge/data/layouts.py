@@ -1,0 +1,139 @@
+"""How the standard data sets lie on disk: from the folder of a data set, or of one split of it, to its pairs.
+
+| name | what the given folder holds |
+|---|---|
+| rain13k, rain100h, rain100l | `input/`, `target/`; `rain/rain-1`, `norain/norain-1`; `rainy/rain-1`, `norain-1` |
+| reside-sots, reside-its, reside-ots | `hazy/1400_1` (or `haze/`), `gt/1400` (or `clear/`): many hazy of one clean |
+| snow100k | `synthetic/`, `gt/` |
+| raindrop | `data/0_rain`, `gt/0_clean` |
+| lol | `low/`, `high/`; or `Low/low00001`, `Normal/normal00001` (version 2) |
+| gopro | `GOPR0372_07_00/blur/000047`, `GOPR0372_07_00/sharp/000047`; or `input/`, `target/` |
+| hide | `test/test-close-ups/10fromGOPR`, `GT/10fromGOPR`; or `input/`, `target/` |
+| realblur | `scene001/blur/blur_1`, `scene001/gt/gt_1`; or `input/`, `target/` |
+| celeba-hq | images only (`open_images`): degrade them with the task `inpaint` or `sr8` |
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from rebridge.data.folders import IMAGE_SUFFIXES, ImageFolder, PairedFolder
+
+Name = PurePosixPath
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way in which a data set is found on disk.
+
+    degraded: glob pattern of the degraded images, relative to the root. clean: from the path of a degraded image,
+    relative to the root and without suffix, to that of its clean image.
+    """
+
+    degraded: str
+    clean: Callable[[Name], Name]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A standard data set: its degradation and the ways it is found on disk, tried in order.
+
+    crop_clean: the degraded images lack a border that the clean ones have.
+    """
+
+    task: str
+    variants: tuple[Variant, ...]
+    crop_clean: bool = False
+
+
+def _folders(degraded: str, clean: str, rename: Callable[[str], str] = str) -> Variant:
+    """Two folders side by side; `rename` turns the name of a degraded image into that of its clean one."""
+    return Variant(f"{degraded}/**/*", lambda name: Name(clean) / rename(name.name))
+
+
+def _before_underscore(name: str) -> str:
+    return name.split("_")[0]
+
+
+def _replacing(old: str, new: str) -> Callable[[str], str]:
+    return lambda name: name.replace(old, new, 1)
+
+
+_INPUT_TARGET = _folders("input", "target")
+_RAIN = (
+    _INPUT_TARGET,
+    _folders("rain", "norain", _replacing("rain", "norain")),
+    _folders("rainy", ".", _replacing("rain", "norain")),
+)
+_HAZE = tuple(
+    _folders(degraded, clean, _before_underscore) for degraded in ("hazy", "haze") for clean in ("gt", "clear")
+)
+
+LAYOUTS: dict[str, Layout] = {
+    "rain13k": Layout("rain", _RAIN),
+    "rain100h": Layout("rain", _RAIN),
+    "rain100l": Layout("rain", _RAIN),
+    "reside-sots": Layout("haze", _HAZE, crop_clean=True),
+    "reside-its": Layout("haze", _HAZE, crop_clean=True),
+    "reside-ots": Layout("haze", _HAZE),
+    "snow100k": Layout("snow", (_folders("synthetic", "gt"),)),
+    "raindrop": Layout("raindrop", (_folders("data", "gt", _replacing("_rain", "_clean")),)),
+    "lol": Layout("lowlight", (_folders("low", "high"), _folders("Low", "Normal", _replacing("low", "normal")))),
+    "gopro": Layout(
+        "blur", (Variant("*/blur/*", lambda name: name.parent.parent / "sharp" / name.name), _INPUT_TARGET)
+    ),
+    "hide": Layout("blur", (Variant("test/**/*", lambda name: Name("GT") / name.name), _INPUT_TARGET)),
+    "realblur": Layout(
+        "blur",
+        (
+            Variant("*/blur/*", lambda name: name.parent.parent / "gt" / name.name.replace("blur", "gt", 1)),
+            _INPUT_TARGET,
+        ),
+    ),
+}
+
+IMAGE_LAYOUTS: dict[str, tuple[str, ...]] = {
+    "celeba-hq": ("CelebA-HQ-img", "celeba_hq_256", "data256x256", "."),
+}
+
+
+def open_layout(name: str, root: str | Path) -> PairedFolder:
+    """The pairs of a standard data set in the folder `root`.
+
+    Raises ValueError where the name is not one of `LAYOUTS`, where nothing in `root` looks like that data set, where
+    a degraded image has no clean one, and where the two differ in size.
+    """
+    if name not in LAYOUTS:
+        raise ValueError(f"unknown data set layout {name!r}; known are {', '.join(LAYOUTS)}")
+    root, layout = Path(root), LAYOUTS[name]
+    if not root.is_dir():
+        raise ValueError(f"{root} is not a folder")
+    for variant in layout.variants:
+        degraded = sorted(path for path in root.glob(variant.degraded) if path.suffix.lower() in IMAGE_SUFFIXES)
+        if degraded:
+            return PairedFolder.of(_matched(root, degraded, variant), layout.crop_clean)
+    wanted = " or ".join(variant.degraded for variant in layout.variants)
+    raise ValueError(f"{root} does not look like {name}: it has no images at {wanted}")
+
+
+def open_images(name: str, root: str | Path) -> ImageFolder:
+    """The images of a standard data set without degraded ones, in the folder `root`; ValueError as in `open_layout`."""
+    if name not in IMAGE_LAYOUTS:
+        raise ValueError(f"unknown image data set {name!r}; known are {', '.join(IMAGE_LAYOUTS)}")
+    folders = [Path(root) / part for part in IMAGE_LAYOUTS[name]]
+    return ImageFolder(next((folder for folder in folders if folder.is_dir()), Path(root)))
+
+
+def _matched(root: Path, degraded: list[Path], variant: Variant) -> list[tuple[Path, Path]]:
+    listings: dict[Path, dict[str, Path]] = {}
+    pairs = []
+    for path in degraded:
+        wanted = root / variant.clean(Name(path.relative_to(root).with_suffix("").as_posix()))
+        if wanted.parent not in listings:
+            listings[wanted.parent] = {
+                file.stem: file for file in wanted.parent.glob("*") if file.suffix.lower() in IMAGE_SUFFIXES
+            }
+        if wanted.name not in listings[wanted.parent]:
+            raise ValueError(f"{path} has no clean image: there is no {wanted}.*")
+        pairs.append((listings[wanted.parent][wanted.name], path))
+    return pairs

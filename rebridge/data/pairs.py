@@ -1,0 +1,103 @@
+"""Training pairs: one infinite, seeded stream of patches mixed from many sources.
+
+Pair `i` is a pure function of `(seed, i)`. So a stream can be split over any number of workers and machines, and
+continued at any place, without any state.
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from rebridge.data.crops import centre_crop, crop, random_corner, reflect_to, turn
+from rebridge.data.folders import ImageFolder, PairedFolder, as_float
+from rebridge.data.seeds import generator_of
+
+GOLDEN_RATIO = 0.6180339887498949
+
+
+class Pair(NamedTuple):
+    """A clean and a degraded image, both (3, H, W), float32 in [0, 1], and the name of the degradation."""
+
+    clean: Tensor
+    degraded: Tensor
+    task: str
+
+
+class PairSource(Protocol):
+    """Something that pairs of patches can be drawn from."""
+
+    task: str
+
+    def draw(self, patch: int, generator: torch.Generator) -> Pair:
+        """One pair of `patch` x `patch` pixels, a function of the generator's state alone."""
+        ...
+
+    def centre(self, index: int, size: int, generator: torch.Generator) -> Pair:
+        """The middle of pair number `index`, at most `size` x `size` pixels, for validation."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class PairedSource:
+    """Random crops, at the same place, of the images of a `PairedFolder`.
+
+    max_bytes: how much of the decoded images to keep in memory.
+    """
+
+    def __init__(self, folder: PairedFolder, task: str, max_bytes: float = 0.0) -> None:
+        self.folder, self.task = folder, task
+        self.clean = ImageFolder(".", files=[clean for clean, _ in folder.pairs]).load(max_bytes / 2)
+        self.degraded = ImageFolder(".", files=[degraded for _, degraded in folder.pairs]).load(max_bytes / 2)
+
+    def __len__(self) -> int:
+        return len(self.folder)
+
+    def draw(self, patch: int, generator: torch.Generator) -> Pair:
+        """A crop of a random pair, in one of the eight orientations."""
+        index = int(torch.randint(len(self), (), generator=generator))
+        fitted = self.folder.fit(index, self.clean.stored(index), self.degraded.stored(index))
+        sides = [reflect_to(side, patch, patch) for side in fitted]
+        corner = random_corner(sides[0], patch, generator)
+        symmetry = int(torch.randint(8, (), generator=generator))
+        clean, degraded = (turn(as_float(crop(side, *corner, patch)), symmetry).contiguous() for side in sides)
+        return Pair(clean, degraded, self.task)
+
+    def centre(self, index: int, size: int, generator: torch.Generator) -> Pair:
+        """The middle of pair number `index`, at most `size` x `size` pixels; nothing random."""
+        clean, degraded = (centre_crop(side, size) for side in self.folder.read(index))
+        return Pair(clean, degraded, self.task)
+
+
+class MixedPairs(Dataset[Pair]):
+    """An endless stream of pairs in which each source has its share.
+
+    Tasks follow a golden-ratio sequence instead of independent draws: any window of the stream holds each source in
+    nearly exact proportion to its weight, so batches differ less from one another.
+    """
+
+    def __init__(self, sources: Sequence[PairSource], weights: Sequence[float], patch: int, seed: int = 0) -> None:
+        if len(sources) != len(weights) or not sources:
+            raise ValueError(f"each source needs one weight, got {len(sources)} sources and {len(weights)} weights")
+        if min(weights) < 0 or sum(weights) <= 0:
+            raise ValueError(f"weights must be at least 0 and not all 0, got {list(weights)}")
+        if patch < 1:
+            raise ValueError(f"patch must be at least 1, got {patch}")
+        self.sources, self.patch, self.seed = list(sources), patch, seed
+        self.shares = [share / sum(weights) for share in accumulate(weights)]
+        self.offset = float(torch.rand((), generator=generator_of(seed, "tasks"), dtype=torch.float64))
+
+    def source_of(self, index: int) -> PairSource:
+        """The source that pair number `index` comes from."""
+        place = (self.offset + index * GOLDEN_RATIO) % 1.0
+        return next((s for s, share in zip(self.sources, self.shares, strict=True) if place < share), self.sources[-1])
+
+    def __getitem__(self, index: int) -> Pair:
+        """Pair number `index` (any integer from 0): a pure function of the seed and the index."""
+        if index < 0:
+            raise IndexError(f"a stream of pairs begins at 0, got index {index}")
+        return self.source_of(index).draw(self.patch, generator_of(self.seed, "pair", index))

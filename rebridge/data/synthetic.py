@@ -1,0 +1,95 @@
+"""Synthetic pairs: clean images and degradations drawn on the fly."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rebridge import degradations
+from rebridge.data.crops import centre_crop, crop, random_corner, reflect_to, turn
+from rebridge.data.folders import ImageFolder, as_float
+from rebridge.data.pairs import MixedPairs, Pair
+
+CLEAN = "clean"
+"""The task of leaving an intact image alone."""
+
+
+class SyntheticSource:
+    """Patches of clean images, degraded after cropping, so that a pair costs the patch and not the image.
+
+    task: a name of `rebridge.degradations`, or "clean" for no degradation at all. params: its parameters.
+    margin: pixels around the patch that are degraded with it and then cut off, so that what a degradation does at the
+    border of an image is rarely seen. quantise: round the degraded patch to 8 bits, as the files of users are.
+    """
+
+    def __init__(
+        self,
+        images: ImageFolder,
+        task: str,
+        params: Mapping[str, Any] | None = None,
+        margin: int = 0,
+        quantise: bool = True,
+    ) -> None:
+        if margin < 0:
+            raise ValueError(f"margin must be at least 0, got {margin}")
+        self.images, self.task, self.margin, self.quantise = images, task, margin, quantise
+        self.degrade = _degradation(task, dict(params or {}))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def draw(self, patch: int, generator: torch.Generator) -> Pair:
+        """A random crop of a random image in one of the eight orientations, and the same degraded."""
+        index = int(torch.randint(len(self.images), (), generator=generator))
+        around = patch + 2 * self.margin
+        image = reflect_to(self.images.stored(index), around, around)
+        corner = random_corner(image, around, generator)
+        symmetry = int(torch.randint(8, (), generator=generator))
+        clean = turn(as_float(crop(image, *corner, around)), symmetry)
+        degraded = self._degraded(clean, generator)
+        inner = (self.margin, self.margin, patch)
+        return Pair(crop(clean, *inner).contiguous(), crop(degraded, *inner).contiguous(), self.task)
+
+    def centre(self, index: int, size: int, generator: torch.Generator) -> Pair:
+        """The middle of image number `index`, at most `size` x `size` pixels, and its degraded version."""
+        clean = centre_crop(self.images[index], size)
+        return Pair(clean, self._degraded(clean, generator), self.task)
+
+    def _degraded(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        if self.degrade is None:
+            return clean
+        degraded = self.degrade(clean[None].contiguous(), generator=generator)[0]
+        return (degraded * 255).round() / 255 if self.quantise else degraded
+
+
+def _degradation(task: str, params: dict[str, Any]) -> Any:
+    if task == CLEAN:
+        if params:
+            raise ValueError(f"the task {CLEAN!r} has no parameters, got {', '.join(params)}")
+        return None
+    if task not in degradations.names():
+        raise ValueError(f"unknown task {task!r}; known are {', '.join([*degradations.names(), CLEAN])}")
+    if task.startswith("sr"):
+        params = {"upsample": True} | params
+    return degradations.create(task, **params)
+
+
+class SyntheticPairs(MixedPairs):
+    """An endless stream of synthetic pairs of several tasks.
+
+    images: the clean images. tasks: weight of each task, `{"rain": 1.0, "noise": 2.0, "clean": 0.2}`. Pair `i` is a
+    pure function of `(seed, i)`.
+    """
+
+    def __init__(
+        self,
+        images: ImageFolder,
+        tasks: Mapping[str, float],
+        patch: int = 128,
+        seed: int = 0,
+        margin: int = 0,
+        quantise: bool = True,
+    ) -> None:
+        sources = [SyntheticSource(images, task, margin=margin, quantise=quantise) for task in tasks]
+        super().__init__(sources, list(tasks.values()), patch, seed)

@@ -1,0 +1,283 @@
+"""The configuration of a training run: YAML, checked by pydantic, every error naming its key."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message is one sentence that names the key."""
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Named(BaseModel):
+    """Something from a catalogue: its name, and beside it its parameters."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters, without the name."""
+        return dict(self.model_extra or {})
+
+
+class Task(BaseModel):
+    """A synthetic degradation: its share of the training pairs, and beside it its parameters."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    weight: Annotated[float, Field(ge=0)] = 1.0
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters of the degradation, without the weight."""
+        return dict(self.model_extra or {})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weight_alone(cls, value: Any) -> Any:
+        """`rain: 2.0` is short for `rain: {weight: 2.0}`."""
+        return {"weight": value} if isinstance(value, int | float | str) else value
+
+
+class PairedData(Section):
+    """Real pairs: two folders matched by name (`clean`, `degraded`), or a standard data set (`layout`, `root`)."""
+
+    task: str
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    clean: Path | None = None
+    degraded: Path | None = None
+    layout: str | None = None
+    root: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "PairedData":
+        given = [key for key in ("clean", "degraded", "layout", "root") if getattr(self, key) is not None]
+        if given not in (["clean", "degraded"], ["layout", "root"]):
+            raise ValueError(f"give clean and degraded, or layout and root, got {' and '.join(given) or 'neither'}")
+        return self
+
+
+class DataConfig(Section):
+    """Where the training and validation pairs come from.
+
+    clean: folder of clean images, degraded on the fly by `tasks`. holdout: so many of them, evenly spaced, are kept
+    out of training and validated on, unless `validation` names a folder of clean images or `validation_pairs` real
+    pairs. cache_gigabytes: decoded images are kept in memory up to this size. workers: processes that prepare pairs.
+    """
+
+    clean: Path | None = None
+    tasks: dict[str, Task] = {}
+    pairs: list[PairedData] = []
+    patch: Positive = 128
+    margin: NotNegative = 0
+    quantise: bool = True
+    holdout: NotNegative = 0
+    validation: Path | None = None
+    validation_pairs: list[PairedData] = []
+    validation_count: Positive = 8
+    validation_size: Positive = 256
+    workers: NotNegative = 0
+    cache_gigabytes: Annotated[float, Field(ge=0)] = 4.0
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> "DataConfig":
+        if not self.pairs and (self.clean is None or not self.tasks):
+            raise ValueError("give clean and tasks, or pairs, or both")
+        if self.tasks and self.clean is None:
+            raise ValueError("tasks need a folder of clean images: clean")
+        if sum(task.weight for task in self.tasks.values()) + sum(pair.weight for pair in self.pairs) <= 0:
+            raise ValueError("all weights are 0")
+        return self
+
+
+class StatesConfig(Section):
+    """Which times and states the network is trained at; see `rebridge.training.states`."""
+
+    end_fraction: Fraction = 0.5
+    own_fraction: Fraction = 0.0
+    own_noise: Literal["mean", "noise"] = "mean"
+    own_steps: Positive = 1
+    times: Literal["uniform", "grid"] = "uniform"
+    grid: Annotated[int, Field(ge=2)] = 10
+
+
+class LossConfig(Section):
+    """Distance between what the network says and what it should say: as a clean image (x0) or as its raw output."""
+
+    kind: Literal["l1", "l2", "charbonnier"] = "l1"
+    on: Literal["x0", "output"] = "x0"
+
+
+class OptimisationConfig(Section):
+    """AdamW with linear warm-up and a cosine from `lr` to `lr_min`; one iteration is one step of the optimiser.
+
+    batch: pairs per process and pass; an iteration sees batch * accumulate * processes pairs.
+    """
+
+    iterations: Positive = 100_000
+    batch: Positive = 16
+    accumulate: Positive = 1
+    lr: Annotated[float, Field(gt=0)] = 2e-4
+    lr_min: Annotated[float, Field(ge=0)] = 1e-6
+    warmup: NotNegative = 500
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.99)
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip: Annotated[float, Field(gt=0)] | None = 1.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+
+
+class TrainConfig(Section):
+    """A whole training run; `load_config` reads it from YAML. Folders are relative to the working directory.
+
+    objective: "bridge" trains at the times of `states`, "regression" at t = 1 only (plain one-step regression).
+    start_from: a model folder or a .safetensors file whose weights training begins with.
+    """
+
+    bridge: Named = Named(name="rdbm")
+    network: Named = Named(name="fast")
+    sampler: Named = Named.model_validate({"name": "dbim", "steps": 10})
+    prediction: Literal["x0", "residual", "noise", "velocity", "preconditioned"] = "x0"
+    objective: Literal["bridge", "regression"] = "bridge"
+    data: DataConfig
+    states: StatesConfig = StatesConfig()
+    loss: LossConfig = LossConfig()
+    optimisation: OptimisationConfig = OptimisationConfig()
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    channels_last: bool = False
+    device: Literal["auto", "cpu"] = "auto"
+    threads: Positive | None = None
+    seed: NotNegative = 0
+    output: Path
+    start_from: Path | None = None
+    log_every: Positive = 50
+    validate_every: Positive = 2000
+    checkpoint_every: Positive = 1000
+    keep_checkpoints: Positive = 3
+
+    @field_validator("sampler")
+    @classmethod
+    def _sampler_has_steps(cls, sampler: Named) -> Named:
+        steps = sampler.params.get("steps", 1)
+        if not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"steps must be at least 1, got {steps}")
+        return sampler
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-4 is a number, as in YAML 1.2 and everywhere else, and dates are plain words."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":float", ":timestamp"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"[-+]?(?:\d+\.\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(?:inf|Inf)|\.(?:nan|NaN))$"
+    ),
+    list("-+0123456789."),
+)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Read a YAML file, apply overrides such as `optimisation.lr=1e-3`, and check the result.
+
+    Raises ConfigError, one sentence naming the file and the key, for a file that cannot be read or is no YAML
+    mapping, an override without "=", an unknown key or a value that does not fit.
+    """
+    path = Path(path)
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {_one_line(error)}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} must hold keys and values, got {type(tree).__name__}")
+    return parse_config(override(tree, overrides), str(path))
+
+
+def override(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of a tree of settings with each `dotted.key=value` set; numbers in the key index lists."""
+    tree = _copied(tree)
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not all(key.split(".")):
+            raise ConfigError(f"{text!r} is not an override: write key=value, such as optimisation.lr=1e-3")
+        try:
+            _set(tree, key.split("."), yaml.load(value, _Loader))
+        except yaml.YAMLError:
+            raise ConfigError(f"the value of {key} is not YAML: {value!r}") from None
+        except (TypeError, IndexError, ValueError):
+            raise ConfigError(f"{key} cannot be set: a part of the key is not a group of settings") from None
+    return tree
+
+
+def parse_config(tree: dict[str, Any], source: str = "configuration") -> TrainConfig:
+    """Check a tree of settings; raises ConfigError, one sentence naming `source` and the first key in error."""
+    try:
+        return TrainConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_sentence(error)}") from None
+
+
+def _copied(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _copied(value) for key, value in tree.items()}
+    return [_copied(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def _set(tree: Any, keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        tree = tree[int(key)] if isinstance(tree, list) else tree.setdefault(key, {})
+    if isinstance(tree, list):
+        tree[int(keys[-1])] = value
+    else:
+        tree[keys[-1]] = value
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first of pydantic's complaints, and how many more there are."""
+    first, *others = error.errors()
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        text = f"unknown key {key}{_suggestion(first['loc'])}"
+    elif first["type"] == "missing":
+        text = f"the key {key} is missing"
+    else:
+        reason = first["msg"].removeprefix("Value error, ")
+        got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+        text = f"{key}: {reason[0].lower()}{reason[1:]}{got}"
+    return text + (f" (and {len(others)} more)" if others else "")
+
+
+def _suggestion(place: tuple[int | str, ...]) -> str:
+    """The known key of the same section that is spelt most alike, if any is."""
+    section: Any = TrainConfig
+    for part in place[:-1]:
+        field = getattr(section, "model_fields", {}).get(part)
+        section = field.annotation if field is not None else None
+    known = list(getattr(section, "model_fields", {}))
+    close = difflib.get_close_matches(str(place[-1]), known, n=1)
+    return f"; did you mean {'.'.join([*map(str, place[:-1]), close[0]])}?" if close else ""
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

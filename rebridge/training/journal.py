@@ -1,0 +1,101 @@
+"""What a run tells: a JSON line per report, TensorBoard, and a progress bar with rate and remaining time."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from rebridge.files import write_atomic
+
+
+class Journal:
+    """Reports of one run; on processes other than the first (`active` false) it says nothing and writes nothing.
+
+    `log.jsonl` holds one line per report with its iteration. When a run resumes at `start`, lines after that iteration
+    are cut off, so that the file reads as if the run had never stopped.
+    """
+
+    def __init__(self, output: Path, start: int, iterations: int, active: bool = True) -> None:
+        self.output, self.start, self.iterations, self.active = output, start, iterations, active
+        self.console = Console(stderr=True, quiet=not active)
+        self.began = time.monotonic()
+        self.bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not (active and self.console.is_terminal),
+        )
+        self.task: TaskID = self.bar.add_task("train", total=iterations, completed=start, note="")
+        if active:
+            self._cut()
+            # TensorBoard's writer takes seconds to import: only the process that writes pays.
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(output / "tensorboard"), purge_step=start + 1 if start else None)
+
+    def __enter__(self) -> "Journal":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+        if self.active:
+            self.board.close()
+
+    def say(self, sentence: str) -> None:
+        """Print a sentence above the progress bar."""
+        self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+    def advance(self, iteration: int) -> None:
+        """Move the progress bar: so many iterations are done."""
+        self.bar.update(self.task, completed=iteration)
+
+    def report(self, iteration: int, figures: dict[str, float]) -> None:
+        """Record figures ("loss", "psnr/rain/1 step", ...) after so many iterations; without a terminal, print them."""
+        if not self.active:
+            return
+        with open(self.output / "log.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps({"iteration": iteration, **figures}) + "\n")
+        for name, value in figures.items():
+            self.board.add_scalar(name, value, iteration)
+        rate = (iteration - self.start) / max(time.monotonic() - self.began, 1e-9)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        note = shown if "loss" in figures else ""
+        self.bar.update(self.task, completed=iteration, note=f"{note}  {rate:.2f} it/s")
+        if not self.console.is_terminal:
+            rest = (self.iterations - iteration) / max(rate, 1e-9)
+            self.say(f"{iteration}/{self.iterations}  {shown}  {rate:.2f} it/s, {_duration(rest)} left")
+
+    def pictures(self, iteration: int, pictures: dict[str, Tensor]) -> None:
+        """Show pictures (3, H, W) in [0, 1] in TensorBoard."""
+        if self.active:
+            for name, picture in pictures.items():
+                self.board.add_image(f"samples/{name}", picture, iteration)
+
+    def _cut(self) -> None:
+        path = self.output / "log.jsonl"
+        if path.exists():
+            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _iteration(line) <= self.start]
+            write_atomic(path, "".join(f"{line}\n" for line in kept).encode(), overwrite=True)
+
+
+def _iteration(line: str) -> float:
+    """The iteration of a line of the log; a line that a kill has cut short belongs to none."""
+    try:
+        entry: Any = json.loads(line)
+        return float(entry["iteration"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -1,0 +1,101 @@
+"""Where along the bridge the network is trained: the times and states of a batch.
+
+Three kinds of sample make up a batch: *end* (t = 1, the state that restoring begins with), *bridge* (t < 1,
+x_t drawn by the forward formula from the true x0) and *own* (t < 1, x_t as a sampler would reach it from the
+network's own estimates, which closes the gap between training and sampling that the forward formula leaves).
+
+Everything drawn for sample `i` of the run is a pure function of `(seed, i)`, so it does not depend on how the samples
+are spread over batches, accumulation steps and processes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rebridge.bridges import Bridge
+from rebridge.data.seeds import generator_of, seed_of
+from rebridge.training.config import StatesConfig
+
+Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class States:
+    """Times t (B,), float64, and states x_t (B, C, H, W) in the bridge's value range."""
+
+    t: Tensor
+    x_t: Tensor
+
+
+END_ONLY = StatesConfig(end_fraction=1.0)
+"""Every sample at t = 1: plain one-step regression."""
+
+
+def draw_states(
+    bridge: Bridge, denoiser: Denoise, x0: Tensor, y: Tensor, first: int, seed: int, plan: StatesConfig
+) -> States:
+    """Times and states for the samples number `first` ... `first + B - 1` of a run.
+
+    x0, y: (B, C, H, W) in the bridge's value range. denoiser: called, without gradients, on the samples of kind "own"
+    only; how many there are differs by at most one between batches, and not at all where the fractions of the
+    batch are whole.
+    """
+    indices = range(first, first + len(x0))
+    kinds = [kind_of(index, plan) for index in indices]
+    times = [1.0 if kind == "end" else _time(index, seed, plan) for index, kind in zip(indices, kinds, strict=True)]
+    t = torch.tensor(times, dtype=torch.float64, device=x0.device)
+    noise = torch.stack([_noise(index, seed, x0[0]) for index in indices])
+    end = torch.tensor([kind == "end" for kind in kinds], device=x0.device).view(-1, 1, 1, 1)
+    x_t = torch.where(end, bridge.prior(y, noise), bridge.forward(x0, y, t, noise))
+    own = [place for place, kind in enumerate(kinds) if kind == "own"]
+    if own:
+        steps = 1 + seed_of(seed, "own steps", first) % plan.own_steps
+        x_t[own] = own_states(bridge, denoiser, y[own], t[own], noise[own], plan.own_noise, steps)
+    return States(t, x_t)
+
+
+def kind_of(index: int, plan: StatesConfig) -> str:
+    """The kind of sample number `index`: "end", "bridge" or "own", spread as evenly as the fractions allow."""
+    ends = int((index + 1) * plan.end_fraction)
+    if ends > int(index * plan.end_fraction):
+        return "end"
+    inner = index - ends
+    return "own" if int((inner + 1) * plan.own_fraction) > int(inner * plan.own_fraction) else "bridge"
+
+
+@torch.no_grad()
+def own_states(
+    bridge: Bridge, denoiser: Denoise, y: Tensor, t: Tensor, noise: Tensor, own_noise: str, steps: int = 1
+) -> Tensor:
+    """The states at times t (B,) that `steps` equal deterministic steps from t = 1 lead to.
+
+    y, noise: (B, C, H, W). Where the bridge starts in y itself there is no noise to carry on after the first step:
+    own_noise "mean" then continues without, "noise" with `gamma modulate(x0_hat, y, noise)` (DESIGN, start).
+    """
+    now = torch.ones_like(t)
+    x = bridge.prior(y, noise)
+    for step in range(steps):
+        x0_hat = denoiser(x, now, y).clamp(*bridge.value_range)
+        after = 1 - (1 - t) * (step + 1) / steps
+        c = bridge.coefficients(after).like(x)
+        if step == 0 and bridge.pinned:
+            product = bridge.modulate(x0_hat, y, noise) if own_noise == "noise" else torch.zeros_like(x)
+        else:
+            product = bridge.noise_estimate(x, x0_hat, y, now)
+        x = c.alpha * x0_hat + c.beta * y + c.gamma * product
+        now = after
+    return x
+
+
+def _time(index: int, seed: int, plan: StatesConfig) -> float:
+    generator = generator_of(seed, "time", index)
+    if plan.times == "grid":
+        return int(torch.randint(1, plan.grid, (), generator=generator)) / plan.grid
+    return 1.0 - float(torch.rand((), generator=generator, dtype=torch.float64))
+
+
+def _noise(index: int, seed: int, like: Tensor) -> Tensor:
+    generator = torch.Generator(like.device).manual_seed(seed_of(seed, "noise", index))
+    return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)

@@ -1,0 +1,143 @@
+"""From the configuration to batches: the sources of pairs, the endless loader, the fixed validation pairs."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from torch.utils.data import DataLoader, Sampler
+
+from rebridge.data import ImageFolder, MixedPairs, Pair, PairedFolder, PairedSource, PairSource, SyntheticSource
+from rebridge.data.layouts import open_layout
+from rebridge.data.seeds import generator_of
+from rebridge.training.config import ConfigError, DataConfig, PairedData
+
+
+class BatchIndices(Sampler[list[int]]):
+    """Which pairs of the stream each batch of one process holds, from iteration `start` on.
+
+    An iteration takes the next `batch * accumulate * processes` pairs of the stream, in this order: accumulation
+    step, process, place in the batch. So the pairs of an iteration depend on that product only.
+    """
+
+    def __init__(self, batch: int, accumulate: int, processes: int, rank: int, start: int, iterations: int) -> None:
+        self.batch, self.accumulate, self.processes, self.rank = batch, accumulate, processes, rank
+        self.start, self.iterations = start, iterations
+
+    def first(self, iteration: int, part: int) -> int:
+        """The number of the first pair of this process's batch in accumulation step `part` of an iteration."""
+        return ((iteration * self.accumulate + part) * self.processes + self.rank) * self.batch
+
+    def __len__(self) -> int:
+        return (self.iterations - self.start) * self.accumulate
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for iteration in range(self.start, self.iterations):
+            for part in range(self.accumulate):
+                first = self.first(iteration, part)
+                yield list(range(first, first + self.batch))
+
+
+def training_pairs(config: DataConfig, seed: int) -> MixedPairs:
+    """The stream of training pairs; raises ConfigError naming the key whose folder or parameter is at fault."""
+    memory = config.cache_gigabytes * 1e9
+    sources: list[PairSource] = []
+    weights = []
+    if config.tasks:
+        images, _ = _clean_images(config)
+        images.load(memory)
+        memory -= images.held_bytes
+        for name, task in config.tasks.items():
+            sources.append(_synthetic(images, config, name))
+            weights.append(task.weight)
+    for place, part in enumerate(config.pairs):
+        source = PairedSource(_paired_folder(part, f"data.pairs.{place}"), part.task, max(memory, 0))
+        memory -= source.clean.held_bytes + source.degraded.held_bytes
+        sources.append(source)
+        weights.append(part.weight)
+    return MixedPairs(sources, weights, config.patch, seed)
+
+
+def validation_pairs(config: DataConfig, seed: int) -> list[Pair]:
+    """The same `validation_count` pairs per task at every call: the middle of held-out images; empty without any."""
+    sources: list[PairSource] = []
+    if config.tasks:
+        _, held_out = _clean_images(config)
+        if held_out is not None:
+            sources += [_synthetic(held_out, config, name) for name in config.tasks]
+    for place, part in enumerate(config.validation_pairs):
+        sources.append(PairedSource(_paired_folder(part, f"data.validation_pairs.{place}"), part.task))
+    return [
+        source.centre(index, config.validation_size, generator_of(seed, "validation", source.task, index))
+        for source in sources
+        for index in range(min(config.validation_count, len(source)))
+    ]
+
+
+def batches(pairs: MixedPairs, indices: BatchIndices, workers: int) -> Iterator[Pair]:
+    """Batches of pairs: clean and degraded (B, 3, H, W) in [0, 1], task a list of B names."""
+    loader = DataLoader(
+        pairs,
+        batch_sampler=indices,
+        num_workers=workers,
+        # Forked workers share the decoded images with this process.
+        multiprocessing_context="fork" if workers else None,
+        worker_init_fn=_leave_signals_to_parent,
+        prefetch_factor=4 if workers else None,
+    )
+    yield from loader
+
+
+def holdout_split(count: int, holdout: int) -> tuple[list[int], list[int]]:
+    """Indices to train on and `holdout` evenly spaced ones to keep out, of `count` images."""
+    kept_out = [(2 * place + 1) * count // (2 * holdout) for place in range(holdout)]
+    return sorted(set(range(count)) - set(kept_out)), kept_out
+
+
+def _clean_images(config: DataConfig) -> tuple[ImageFolder, ImageFolder | None]:
+    """Images to train on and those to validate on."""
+    assert config.clean is not None  # checked by DataConfig
+    images = _image_folder(config.clean, "data.clean")
+    if config.validation is not None:
+        return images, _image_folder(config.validation, "data.validation")
+    if config.holdout == 0:
+        return images, None
+    if config.holdout >= len(images):
+        raise ConfigError(f"data.holdout: {config.holdout} of {len(images)} images leaves none to train on")
+    train, held_out = holdout_split(len(images), config.holdout)
+    return images.select(train), images.select(held_out)
+
+
+def _image_folder(path: Path, key: str) -> ImageFolder:
+    try:
+        return ImageFolder(path)
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}") from None
+
+
+def _paired_folder(part: PairedData, key: str) -> PairedFolder:
+    try:
+        if part.layout is not None and part.root is not None:
+            return open_layout(part.layout, part.root)
+        assert part.clean is not None  # checked by PairedData
+        assert part.degraded is not None
+        return PairedFolder(part.clean, part.degraded)
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}") from None
+
+
+def _synthetic(images: ImageFolder, config: DataConfig, name: str) -> SyntheticSource:
+    try:
+        return SyntheticSource(images, name, config.tasks[name].params, config.margin, config.quantise)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"data.tasks.{name}: {error}") from None
+
+
+def _leave_signals_to_parent(worker: int) -> None:
+    """A worker ends when the training process closes it, not on the Ctrl-C that asks for a last checkpoint."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def tasks_of(config: DataConfig) -> Sequence[str]:
+    """The degradations a run trains on, each once."""
+    return list(dict.fromkeys([*config.tasks, *(part.task for part in config.pairs)]))
