@@ -57,8 +57,8 @@ class Journal:
         """Move the progress bar: so many iterations are done."""
         self.bar.update(self.task, completed=iteration)
 
-    def report(self, iteration: int, figures: dict[str, float]) -> None:
-        """Record figures ("loss", "psnr/rain/1 step", ...) after so many iterations; without a terminal, print them."""
+    def report(self, iteration: int, figures: dict[str, float], text: str | None = None) -> None:
+        """Record figures by name after so many iterations. Shown is `text`, or else the figures beside the bar."""
         if not self.active:
             return
         with open(self.output / "log.jsonl", "a", encoding="utf-8") as file:
@@ -67,11 +67,13 @@ class Journal:
             self.board.add_scalar(name, value, iteration)
         rate = (iteration - self.start) / max(time.monotonic() - self.began, 1e-9)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-        note = shown if "loss" in figures else ""
-        self.bar.update(self.task, completed=iteration, note=f"{note}  {rate:.2f} it/s")
-        if not self.console.is_terminal:
-            rest = (self.iterations - iteration) / max(rate, 1e-9)
-            self.say(f"{iteration}/{self.iterations}  {shown}  {rate:.2f} it/s, {_duration(rest)} left")
+        if text is not None:
+            self.say(f"{iteration}/{self.iterations}  {text}")
+        elif self.console.is_terminal:
+            self.bar.update(self.task, completed=iteration, note=f"{shown}  {rate:.2f} it/s")
+        else:
+            rest = _duration((self.iterations - iteration) / max(rate, 1e-9))
+            self.say(f"{iteration}/{self.iterations}  {shown}  {rate:.2f} it/s, {rest} left")
 
     def pictures(self, iteration: int, pictures: dict[str, Tensor]) -> None:
         """Show pictures (3, H, W) in [0, 1] in TensorBoard."""

@@ -169,8 +169,8 @@ class Run:
             result = validate(
                 self.bridge, self.restorer, self.validation, self.config.sampler, self.device, self.config.seed
             )
-            self.psnr = result.psnr
-            self.journal.report(done, {f"psnr/{name}": value for name, value in result.psnr.items()})
+            self.psnr = result.figures
+            self.journal.report(done, result.figures, str(result))
             self.journal.pictures(done, result.pictures)
         self.accelerator.wait_for_everyone()
 

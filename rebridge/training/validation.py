@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from rebridge import samplers
 from rebridge.bridges import Bridge
-from rebridge.data import Pair
+from rebridge.data import CLEAN, Pair
 from rebridge.data.seeds import generator_of
 from rebridge.denoisers import NetworkDenoiser
 from rebridge.training.config import Named
@@ -16,13 +17,29 @@ from rebridge.training.config import Named
 
 @dataclass(frozen=True)
 class Validation:
-    """Mean PSNR in dB by name ("rain/1 step", ..., "mean/1 step") and one picture per task.
+    """Mean PSNR in dB by number of steps and task ("mean" over all but intact images), and one picture per task.
 
     A picture is (3, H, 4W): degraded, restored in one step, restored in several, clean.
     """
 
-    psnr: dict[str, float]
+    psnr: dict[int, dict[str, float]]
     pictures: dict[str, Tensor]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The PSNRs by name: "psnr/1 step/rain"."""
+        return {
+            f"psnr/{steps} step{'s' if steps > 1 else ''}/{task}": value
+            for steps, values in self.psnr.items()
+            for task, value in values.items()
+        }
+
+    def __str__(self) -> str:
+        """The PSNRs in one line."""
+        tasks = [
+            f"{task} {' / '.join(f'{values[task]:.2f}' for values in self.psnr.values())}" for task in self.psnr[1]
+        ]
+        return f"PSNR in dB at {' / '.join(map(str, self.psnr))} steps: {', '.join(tasks)}"
 
 
 @torch.no_grad()
@@ -31,25 +48,30 @@ def validate(
 ) -> Validation:
     """Restore every pair with one step and with the sampler's own number of steps; noise depends on the seed only.
 
-    denoiser: in eval mode. Pairs whose degradation is nothing at all (task "clean") count as the others do.
+    denoiser: in eval mode. Pairs of one task and size that follow one another are restored together.
     """
-    steps = sampler.params.get("steps", 1)
-    scores: dict[str, list[float]] = {}
+    low, high = bridge.value_range
+    scores: dict[int, dict[str, list[float]]] = {}
     pictures: dict[str, Tensor] = {}
-    for index, pair in enumerate(pairs):
-        low, high = bridge.value_range
-        y = (pair.degraded[None].to(device) * (high - low) + low).contiguous()
-        strip = [pair.degraded]
-        for count in dict.fromkeys([1, steps]):
-            walk = samplers.create(sampler.name, **{**sampler.params, "steps": count})
-            noise = _noise(generator_of(seed, "restore", index))
-            restored = ((walk(bridge, denoiser, y, noise=noise)[0] - low) / (high - low)).clamp(0, 1).cpu()
-            name = "1 step" if count == 1 else f"{count} steps"
-            for task in (pair.task, "mean"):
-                scores.setdefault(f"{task}/{name}", []).append(psnr(restored, pair.clean))
-            strip.append(restored)
-        pictures.setdefault(pair.task, torch.cat([*strip, pair.clean], dim=-1))
-    return Validation({name: sum(values) / len(values) for name, values in scores.items()}, pictures)
+    tasks = {pair.task for pair in pairs}
+    for (task, _), group in groupby(pairs, key=lambda pair: (pair.task, pair.clean.shape)):
+        together = list(group)
+        clean = torch.stack([pair.clean for pair in together])
+        degraded = torch.stack([pair.degraded for pair in together])
+        strip = [degraded[0]]
+        for steps in dict.fromkeys([1, sampler.params.get("steps", 1)]):
+            walk = samplers.create(sampler.name, **{**sampler.params, "steps": steps})
+            y = degraded.to(device) * (high - low) + low
+            x0 = walk(bridge, denoiser, y, noise=_noise(generator_of(seed, "restore", task)))
+            restored = ((x0 - low) / (high - low)).clamp(0, 1).cpu()
+            by_task = scores.setdefault(steps, {"mean": []})
+            values = [psnr(a, b) for a, b in zip(restored, clean, strict=True)]
+            by_task["mean"] += values if task != CLEAN or len(tasks) == 1 else []
+            by_task.setdefault(task, []).extend(values)
+            strip.append(restored[0])
+        pictures.setdefault(task, torch.cat([*strip, clean[0]], dim=-1))
+    means = {steps: {task: sum(v) / len(v) for task, v in by_task.items()} for steps, by_task in scores.items()}
+    return Validation(means, pictures)
 
 
 def psnr(a: Tensor, b: Tensor) -> float:
