@@ -259,6 +259,9 @@ def _tiff_exif(path: Path) -> tuple[int, bytes | None]:
 
 
 def _encode_tiff(raster: Raster) -> bytes:
+    if raster.exif and not metadata.is_sound(raster.exif):
+        warnings.warn("the EXIF data is damaged and is left out", stacklevel=4)
+        raster = raster._replace(exif=None)
     samples = raster.samples
     channels = samples.shape[2]
     text = metadata.exif_text_tags(raster.exif) if raster.exif else {}

@@ -72,6 +72,16 @@ def exif_byte_order(exif: bytes | None) -> str:
     return _byte_order(bytearray(exif.removeprefix(EXIF_PREFIX))) if exif else "<"
 
 
+def is_sound(exif: bytes) -> bool:
+    """Whether the directories of this EXIF can be followed to their ends."""
+    try:
+        exif_text_tags(exif)
+        exif_for_tiff(exif, 0)
+    except (struct.error, ValueError, RecursionError):
+        return False
+    return True
+
+
 def exif_text_tags(exif: bytes) -> dict[int, bytes]:
     """The ASCII tags of EXIF's first directory, such as maker (271) and copyright (33432)."""
     block = bytearray(exif.removeprefix(EXIF_PREFIX))

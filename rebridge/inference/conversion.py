@@ -36,8 +36,7 @@ def to_batch(image: Any) -> Batch:
     rebridge.images.Image: comes back with its metadata.
     """
     if isinstance(image, Image):
-        batch = _from_planes(image.pixels[None], has_alpha=False)
-        return Batch(batch.images, lambda restored: image.with_pixels(restored[0].detach().cpu()))
+        return Batch(_checked(image.pixels), lambda restored: image.with_pixels(restored[0].detach().cpu()))
     if isinstance(image, PILImage.Image):
         return _from_pil(image)
     if isinstance(image, np.ndarray):
@@ -76,20 +75,23 @@ def _from_array(array: np.ndarray) -> Batch:
         raise ValueError(
             f"an array must be (H, W), (H, W, C) or (B, H, W, C) with 1 to 4 channels, got {array.shape}{hint}"
         )
-    batched = array.reshape((1, *array.shape, 1)) if array.ndim == 2 else array.reshape((-1, *array.shape[-3:]))
+    colours = _colours(array.shape[-1]) if array.ndim > 2 else 1
+    batched = array.reshape((*array.shape, 1)) if array.ndim == 2 else array[..., :colours]
     top = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(array.dtype, 1)
-    planes = torch.from_numpy(np.ascontiguousarray(batched.transpose(0, 3, 1, 2), dtype=np.float32)) / top
-    inner = _from_planes(planes, has_alpha=planes.shape[1] in (2, 4))
+    planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(batched, -1, -3), dtype=np.float32)) / top
 
     def back(restored: Tensor) -> np.ndarray:
-        planes = inner.back(restored).cpu()
+        images = restored.detach().float().clamp(0, 1).cpu()
         if top == 1:
-            result = planes.permute(0, 2, 3, 1).numpy().astype(array.dtype)
+            result = images.permute(0, 2, 3, 1).numpy().astype(array.dtype)
         else:
-            result = np.stack([to_samples(image, 8 * array.itemsize) for image in planes])
-        return np.ascontiguousarray(result.reshape(array.shape))
+            result = np.stack([to_samples(image, 8 * array.itemsize) for image in images])
+        result = result.reshape(batched.shape)
+        if array.ndim == 2:
+            return result[..., 0].copy()
+        return np.concatenate([result, array[..., colours:]], axis=-1)
 
-    return Batch(inner.images, back)
+    return Batch(_checked(planes), back)
 
 
 def _from_tensor(tensor: Tensor) -> Batch:
@@ -98,18 +100,23 @@ def _from_tensor(tensor: Tensor) -> Batch:
     if tensor.dtype != torch.uint8 and not tensor.is_floating_point():
         raise ValueError(f"a tensor must be of uint8 or floats, got {tensor.dtype}")
     top = 255 if tensor.dtype == torch.uint8 else 1
-    planes = tensor.detach().reshape(-1, *tensor.shape[-3:]).float() / top
-    inner = _from_planes(planes, has_alpha=planes.shape[1] in (2, 4))
+    colours = _colours(tensor.shape[-3])
+    planes, alpha = tensor.detach().split([colours, tensor.shape[-3] - colours], dim=-3)
 
     def back(restored: Tensor) -> Tensor:
-        planes = inner.back(restored).reshape(tensor.shape)
-        return (planes * top).round().to(tensor) if top == 255 else planes.to(tensor)
+        result = restored.detach().float().clamp(0, 1).reshape(planes.shape)
+        return torch.cat([((result * top).round() if top == 255 else result).to(alpha), alpha], dim=-3)
 
-    return Batch(inner.images, back)
+    return Batch(_checked(planes.float() / top), back)
 
 
-def _from_planes(planes: Tensor, has_alpha: bool) -> Batch:
-    """Check values, set alpha aside."""
+def _colours(channels: int) -> int:
+    """1 of 1 or 2 channels, 3 of 3 or 4: the last of an even number is alpha."""
+    return channels - 1 if channels % 2 == 0 else channels
+
+
+def _checked(planes: Tensor) -> Tensor:
+    """Colours ([B, ]C, H, W) as a clamped batch; ValueError for values that are no image."""
     if planes.numel() == 0:
         raise ValueError(f"the image has no pixels: shape {tuple(planes.shape)}")
     if not torch.isfinite(planes).all():
@@ -117,11 +124,4 @@ def _from_planes(planes: Tensor, has_alpha: bool) -> Batch:
     low, high = planes.min().item(), planes.max().item()
     if low < -OVERSHOOT or high > 1 + OVERSHOOT:
         raise ValueError(f"float images must lie in [0, 1], got values from {low:g} to {high:g}")
-    colours = planes.shape[1] - 1 if has_alpha else planes.shape[1]
-    alpha = planes[:, colours:]
-
-    def back(restored: Tensor) -> Tensor:
-        restored = restored.detach().float().clamp(0, 1)
-        return torch.cat([restored, alpha.to(restored.device)], dim=1) if has_alpha else restored
-
-    return Batch(planes[:, :colours].clamp(0, 1), back)
+    return planes.reshape(-1, *planes.shape[-3:]).clamp(0, 1)

@@ -114,7 +114,7 @@ def partition(
     Tiles begin at multiples of `align` when `length` and `tile` are such multiples. Weights are of `like`'s dtype.
     """
     tile = min(tile, length)
-    stride = max((tile - overlap) // align, 1) * align
+    stride = (tile - overlap) // align * align or tile - overlap
     starts = [*range(0, length - tile, stride), length - tile]
     margin = overlap // 4
     distance = torch.arange(tile, dtype=torch.float64) + 0.5
@@ -124,8 +124,9 @@ def partition(
     for window, start in zip(windows, starts, strict=True):
         window[start : start + tile] = ramp
     # At the ends of the axis there is no neighbour to fade into.
-    windows[0, : tile // 2] = windows[0, : tile // 2].clamp(min=1.0)
-    windows[-1, length - tile // 2 :] = windows[-1, length - tile // 2 :].clamp(min=1.0)
+    half = (tile + 1) // 2
+    windows[0, :half] = windows[0, :half].clamp(min=1.0)
+    windows[-1, length - half :] = windows[-1, length - half :].clamp(min=1.0)
     windows /= windows.sum(dim=0)
     for window, start in zip(windows, starts, strict=True):
         place = slice(start, start + tile)

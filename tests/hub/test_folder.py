@@ -1,0 +1,232 @@
+"""Model folders: what is saved is what is loaded, and every broken folder gets one sentence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from rebridge import bridges, hub, networks
+from rebridge.hub import ModelError, load_model, save_model
+
+
+def tiny_network() -> nn.Module:
+    torch.manual_seed(0)
+    network = networks.create("fast", widths=(8, 8), blocks=(1,), middle=1, embedding=8)
+    for weight in network.parameters():
+        nn.init.normal_(weight, std=0.05)
+    return network
+
+
+def save(folder: Path, **changes: Any) -> Path:
+    settings: dict[str, Any] = {
+        "network": tiny_network(),
+        "bridge": bridges.create("rdbm", steps=20),
+        "prediction": "residual",
+        "sampler": {"name": "dbim", "steps": 3},
+        "tasks": ["rain", "noise"],
+        "training": {"iterations": 10},
+    }
+    return save_model(folder, **(settings | changes))
+
+
+def rewrite_config(folder: Path, **changes: Any) -> None:
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+
+
+def test_a_saved_model_computes_the_same_after_loading(tmp_path: Path) -> None:
+    save(tmp_path / "m")
+    model = load_model(tmp_path / "m")
+    x, y, t = torch.randn(2, 3, 20, 18), torch.randn(2, 3, 20, 18), torch.tensor([0.3, 1.0])
+    with torch.no_grad():
+        assert torch.equal(model.network(x, t, y), tiny_network().eval()(x, t, y))
+    assert model.name == "m"
+    assert model.bridge == bridges.create("rdbm", steps=20)
+    assert model.sampler_config == {"name": "dbim", "steps": 3}
+    assert model.tasks == ["rain", "noise"]
+    assert model.denoiser.prediction == "residual"
+    assert not model.denoiser.training
+    assert model.parameters == sum(weight.numel() for weight in tiny_network().parameters())
+
+
+def test_half_precision_files_are_half_as_large_and_load_as_float32(tmp_path: Path) -> None:
+    full = save(tmp_path / "full") / "model.safetensors"
+    half = save(tmp_path / "half", dtype=torch.float16) / "model.safetensors"
+    model = load_model(tmp_path / "half")
+    assert half.stat().st_size < 0.6 * full.stat().st_size
+    for weight, exact in zip(model.network.parameters(), tiny_network().parameters(), strict=True):
+        assert weight.dtype == torch.float32
+        torch.testing.assert_close(weight, exact, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+def test_truncated_weights_get_one_sentence(tmp_path: Path, share: float) -> None:
+    path = save(tmp_path / "m") / "model.safetensors"
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ModelError, match=r"model\.safetensors is damaged or incomplete") as caught:
+        load_model(tmp_path / "m")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_flipped_bit_in_the_weights_is_noticed(tmp_path: Path) -> None:
+    path = save(tmp_path / "m") / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(ModelError, match="sha256"):
+        load_model(tmp_path / "m")
+
+
+def test_weights_of_another_network_are_named(tmp_path: Path) -> None:
+    save(tmp_path / "m")
+    other = {"name": "fast", "channels": 3, "widths": [8, 8], "blocks": [2], "middle": 1, "embedding": 8}
+    rewrite_config(tmp_path / "m", network=other)
+    with pytest.raises(ModelError, match="it lacks weight '"):
+        load_model(tmp_path / "m")
+    rewrite_config(tmp_path / "m", network=other | {"blocks": [1], "embedding": 16})
+    with pytest.raises(ModelError, match="the network needs"):
+        load_model(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format": 2}, "format 2"),
+        ({"format": None}, "format None"),
+        ({"bridge": None}, "lacks the key 'bridge'"),
+        ({"bridge": {"steps": 3}}, "'bridge' lacks a name"),
+        ({"bridge": {"name": "nonsense"}}, "nonsense"),
+        ({"network": {"name": "fast", "nonsense": 1}}, "nonsense"),
+        ({"prediction": "nonsense"}, "nonsense"),
+        ({"tasks": "rain"}, "'tasks' must be of type list"),
+    ],
+)
+def test_a_config_that_cannot_be_used_names_the_key(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    save(tmp_path / "m")
+    rewrite_config(tmp_path / "m", **changes)
+    with pytest.raises(ModelError, match=words):
+        load_model(tmp_path / "m")
+
+
+def test_what_is_no_model_folder_gets_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        load_model(tmp_path)
+    save(tmp_path / "m")
+    with pytest.raises(ModelError, match="give the folder"):
+        load_model(tmp_path / "m" / "config.json")
+    (tmp_path / "m" / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"no model\.safetensors"):
+        load_model(tmp_path / "m")
+    (tmp_path / "m" / "config.json").write_text("{")
+    with pytest.raises(ModelError, match="not readable JSON"):
+        load_model(tmp_path / "m")
+
+
+def test_an_unknown_name_lists_the_packaged_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(hub.places, "PACKAGED", tmp_path)
+    save(tmp_path / "one")
+    save(tmp_path / "two")
+    assert hub.packaged() == ["one", "two"]
+    assert load_model("one").name == "one"
+    with pytest.raises(ModelError, match="unknown model 'three': .* packaged models are one, two"):
+        load_model("three")
+
+
+def test_every_packaged_model_loads() -> None:
+    for name in hub.packaged():
+        assert load_model(name).parameters > 0
+
+
+def test_an_id_of_the_hub_that_cannot_be_reached_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match="model 'someone/nothing' .* unset HF_HUB_OFFLINE") as caught:
+        load_model("someone/nothing")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_in_the_cache_of_the_hub_loads_without_a_connection(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    commit = "0123456789" * 4
+    repository = tmp_path / "models--someone--model"
+    save(repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path), raising=False)
+    assert load_model("someone/model").name == "someone/model"
+
+
+def test_a_full_disk_leaves_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(ModelError, match="No space left on device$"):
+        save(tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_keeps_the_model_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    save(tmp_path / "m")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()}
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(ModelError):
+        save(tmp_path / "m", tasks=["haze"])
+    assert {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()} == before
+
+
+def test_saving_again_replaces_the_model_and_nothing_else(tmp_path: Path) -> None:
+    save(tmp_path / "m")
+    (tmp_path / "m" / "notes.txt").write_text("mine")
+    save(tmp_path / "m", tasks=["haze"])
+    assert load_model(tmp_path / "m").tasks == ["haze"]
+    assert (tmp_path / "m" / "notes.txt").read_text() == "mine"
+
+
+def test_weights_with_nan_are_neither_saved_nor_loaded(tmp_path: Path) -> None:
+    network = tiny_network()
+    nn.init.constant_(next(network.parameters()), float("nan"))
+    with pytest.raises(ModelError, match="NaN"):
+        save(tmp_path / "m", network=network)
+    assert not (tmp_path / "m").exists()
+
+
+def test_the_card_names_tasks_parts_and_training(tmp_path: Path) -> None:
+    save(tmp_path / "m")
+    card = load_model(tmp_path / "m").card()
+    assert card == (tmp_path / "m" / "README.md").read_text()
+    for words in ("pipeline_tag: image-to-image", "- rain", "rdbm", "fast", "dbim", '"iterations": 10'):
+        assert words in card
+
+
+def test_pushing_uploads_the_three_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls: dict[str, Any] = {}
+
+    class Api:
+        def __init__(self, token: str | None) -> None:
+            calls["token"] = token
+
+        def create_repo(self, repo_id: str, private: bool, exist_ok: bool) -> None:
+            calls["repository"] = (repo_id, private, exist_ok)
+
+        def upload_folder(self, **options: Any) -> Any:
+            calls["upload"] = options
+            return type("Commit", (), {"repo_url": "https://huggingface.co/someone/model"})
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    save(tmp_path / "m")
+    assert hub.push_model(tmp_path / "m", "someone/model", private=True) == "https://huggingface.co/someone/model"
+    assert calls["repository"] == ("someone/model", True, True)
+    assert calls["upload"]["folder_path"] == str(tmp_path / "m")
+    assert set(calls["upload"]["allow_patterns"]) == {"config.json", "model.safetensors", "README.md"}
+    with pytest.raises(ModelError, match="not a model folder"):
+        hub.push_model(tmp_path, "someone/model")

@@ -1,0 +1,131 @@
+"""Tiling: the same estimate as on the whole image, wherever the network cannot tell the difference."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from rebridge import bridges, samplers
+from rebridge.denoisers import Estimate
+from rebridge.inference.noise import ImageNoise
+from rebridge.inference.tiling import TiledDenoiser, out_of_memory, partition
+
+
+@given(length=st.integers(1, 300), tile=st.integers(1, 120), share=st.floats(0, 0.5), align=st.integers(1, 16))
+def test_the_weights_of_all_tiles_sum_to_one_everywhere(length: int, tile: int, share: float, align: int) -> None:
+    total = torch.zeros(length, dtype=torch.float64)
+    for place, weights in partition(length, tile, int(share * tile), align):
+        assert (weights >= 0).all()
+        assert len(weights) == len(total[place]) == min(tile, length)
+        total[place] += weights
+    assert (total - 1).abs().max() < 1e-9
+
+
+@given(height=st.integers(1, 90), width=st.integers(1, 90), batch=st.integers(1, 5), seed=st.integers(0, 99))
+def test_a_pointwise_denoiser_gives_the_same_in_tiles(height: int, width: int, batch: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x, y = (torch.randn(2, 3, height, width, generator=generator) for _ in range(2))
+    t = torch.tensor([0.2, 0.9])
+
+    def pointwise(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        return (x_t * y).sin() + t.reshape(-1, 1, 1, 1) * y
+
+    tiled = TiledDenoiser(pointwise, tile=32, overlap=12, batch=batch)(x, t, y)
+    torch.testing.assert_close(tiled.x0, pointwise(x, t, y), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("height", "width"), [(100, 150), (64, 200), (97, 33)])
+def test_a_denoiser_that_sees_a_quarter_of_the_overlap_gives_the_same_in_tiles(height: int, width: int) -> None:
+    torch.manual_seed(0)
+    radius = 4
+    look = nn.Conv2d(3, 3, 2 * radius + 1, padding=radius, padding_mode="reflect")
+    x = torch.randn(1, 3, height, width)
+    with torch.no_grad():
+        whole = look(x)
+        tiled = TiledDenoiser(lambda x_t, t, y: look(x_t), tile=48, overlap=4 * radius, align=1)(x, torch.ones(1), x)
+    torch.testing.assert_close(tiled.x0, whole, rtol=0, atol=1e-5)
+
+
+def test_both_parts_of_an_estimate_are_blended() -> None:
+    x, t = torch.randn(1, 3, 70, 80), torch.ones(1)
+    tiled = TiledDenoiser(lambda x_t, t, y: Estimate(2 * x_t, -x_t), tile=32)(x, t, x)
+    torch.testing.assert_close(tiled.x0, 2 * x)
+    assert tiled.noise is not None
+    torch.testing.assert_close(tiled.noise, -x)
+    assert TiledDenoiser(lambda x_t, t, y: x_t, tile=32)(x, t, x).noise is None
+
+
+def test_a_whole_walk_is_the_same_in_tiles_because_the_noise_is_full_size() -> None:
+    bridge = bridges.create("goub", steps=20)
+    sampler = samplers.create("dbim", steps=5, eta=1.0)
+    y = torch.rand(1, 3, 100, 90) * 2 - 1
+
+    def denoiser(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        return 0.5 * (x_t + y).tanh()
+
+    whole = sampler(bridge, denoiser, y, noise=ImageNoise([3]))
+    tiled = sampler(bridge, TiledDenoiser(denoiser, tile=48, overlap=8), y, noise=ImageNoise([3]))
+    torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("can't allocate memory: you tried")],
+)
+@pytest.mark.parametrize("tile", [None, 256])
+def test_tiles_are_halved_until_they_fit_into_memory(error: Exception, tile: int | None) -> None:
+    sizes = []
+
+    def hungry(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        sizes.append(x_t.shape[-1])
+        if x_t.numel() > 3 * 100 * 100:
+            raise error
+        return 2 * x_t
+
+    x = torch.randn(1, 3, 200, 280)
+    denoiser = TiledDenoiser(hungry, tile, batch=2)
+    torch.testing.assert_close(denoiser(x, torch.ones(1), x).x0, 2 * x)
+    assert denoiser.tile is not None
+    assert denoiser.tile <= 100
+    calls = len(sizes)
+    denoiser(x, torch.ones(1), x)
+    assert max(sizes[calls:]) <= 100  # it has learned
+
+
+def test_memory_that_is_never_enough_is_reported_and_other_errors_pass_through() -> None:
+    def starving(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def broken(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        raise RuntimeError("shapes do not fit")
+
+    x = torch.randn(1, 3, 200, 200)
+    with pytest.raises(torch.OutOfMemoryError):
+        TiledDenoiser(starving)(x, torch.ones(1), x)
+    with pytest.raises(RuntimeError, match="shapes"):
+        TiledDenoiser(broken)(x, torch.ones(1), x)
+    assert not out_of_memory(RuntimeError("shapes do not fit"))
+
+
+def test_progress_counts_all_tiles() -> None:
+    seen = []
+    x = torch.randn(1, 3, 100, 100)
+    TiledDenoiser(lambda x_t, t, y: x_t, tile=48, batch=2, progress=lambda done, total: seen.append((done, total)))(
+        x, torch.ones(1), x
+    )
+    assert seen[-1][0] == seen[-1][1] > 4
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"tile": 0}, "tile must be at least 1"),
+        ({"tile": 64, "overlap": 33}, "at most half"),
+        ({"overlap": -1}, "negative"),
+        ({"batch": 0}, "batch"),
+    ],
+)
+def test_impossible_tiles_are_refused(options: dict[str, int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        TiledDenoiser(lambda x_t, t, y: x_t, **options)
