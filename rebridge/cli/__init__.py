@@ -1,0 +1,52 @@
+"""The command line: parses, calls one function of the library, prints.
+
+Nothing here imports torch at module level, so that `rebridge --help` answers at once.
+"""
+
+from typing import Annotated
+
+import typer
+
+from rebridge import __version__
+from rebridge.cli import catalogues, files, models
+from rebridge.cli.console import Commands, out
+
+app = typer.Typer(
+    name="rebridge",
+    cls=Commands,
+    help="Restore images with diffusion bridges.",
+    epilog="rebridge COMMAND --help explains a command. REBRIDGE_TRACEBACK=1 shows where an error came from.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out().print(f"rebridge {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Restore images with diffusion bridges."""
+
+
+app.command()(files.restore)
+app.command()(files.degrade)
+app.command()(models.train)
+app.command()(models.evaluate)
+app.command("models")(models.list_models)
+app.command()(models.info)
+app.command("bridges")(catalogues.list_bridges)
+app.command("samplers")(catalogues.list_samplers)
+
+
+def main() -> None:
+    """The program `rebridge`: exit code 0 for success, 1 when some files failed, 2 for bad input."""
+    app()

@@ -1,0 +1,82 @@
+"""Commands that list what can be combined: bridges, samplers."""
+
+import inspect
+from dataclasses import MISSING, Field, fields
+from typing import TYPE_CHECKING, Any
+
+from rebridge.cli.console import out, print_json
+from rebridge.cli.files import Json
+
+if TYPE_CHECKING:
+    from rebridge.bridges import Bridge
+    from rebridge.samplers import Sampler
+
+
+def list_bridges(as_json: Json = False) -> None:
+    """List the bridges: processes between a clean and a degraded image, with their parameters."""
+    from rebridge import bridges
+    from rebridge.bridges.catalogue import BRIDGES
+    from rebridge.evaluation.tables import Column, table
+
+    rows = [
+        {"name": name, "what": _first_sentence(BRIDGES[name]), "parameters": _parameters(BRIDGES[name], as_json)}
+        for name in bridges.names()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    columns = [Column("name", "bridge"), Column("what", "what it is"), Column("parameters", "parameters")]
+    out().print(table(rows, columns))
+
+
+def list_samplers(as_json: Json = False) -> None:
+    """List the samplers: ways to walk a bridge, and which bridges each can walk."""
+    from rebridge import bridges, samplers
+    from rebridge.evaluation.tables import Column, table
+    from rebridge.samplers.catalogue import SAMPLERS
+
+    names = samplers.names()
+    kinds = {name: bridges.create(name) for name in bridges.names()}
+    works = {name: {key: _fits(SAMPLERS[name](), bridge) for key, bridge in kinds.items()} for name in names}
+    rows = [
+        {
+            "name": name,
+            "what": _first_sentence(SAMPLERS[name]),
+            "parameters": _parameters(SAMPLERS[name], as_json),
+            "bridges": [key for key, fits in works[name].items() if fits],
+        }
+        for name in names
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    columns = [Column("name", "sampler"), Column("what", "what it is"), Column("parameters", "parameters")]
+    out().print(table(rows, columns))
+    grid = [{"bridge": key, **{name: works[name][key] for name in names}} for key in kinds]
+    title = "Which sampler walks which bridge (with the default parameters)"
+    out().print(table(grid, [Column("bridge", "bridge"), *(Column(name, name) for name in names)], title))
+
+
+def _fits(sampler: "Sampler", bridge: "Bridge") -> bool:
+    try:
+        sampler.check(bridge)
+    except ValueError:
+        return False
+    return True
+
+
+def _first_sentence(kind: type) -> str:
+    return (inspect.getdoc(kind) or "").split("\n\n")[0].split("\n")[0]
+
+
+def _parameters(kind: Any, as_json: bool) -> Any:
+    values = {field.name: _default(field) for field in fields(kind)}
+    return values if as_json else ", ".join(f"{key}={_short(value)}" for key, value in values.items())
+
+
+def _default(field: Field[Any]) -> Any:
+    return None if field.default is MISSING else field.default
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

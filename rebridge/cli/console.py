@@ -1,0 +1,111 @@
+"""What all commands share: where they print, how errors end, progress bars."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPE_WIDTH = 240
+"""Columns of tables that go to a file or another program, where cutting words off would lose data."""
+
+
+class Commands(TyperGroup):
+    """Commands that answer bad input, a ValueError or OSError of the library, with one sentence and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except (ValueError, OSError) as error:
+            if os.environ.get("REBRIDGE_TRACEBACK"):
+                raise
+            fail(_sentence(error))
+            raise typer.Exit(2) from error
+
+
+def out() -> "Console":
+    """The console for results: stdout."""
+    return _console(stderr=False)
+
+
+def err() -> "Console":
+    """The console for progress and errors: stderr."""
+    return _console(stderr=True)
+
+
+def fail(sentence: str) -> None:
+    """Print "Error: sentence" to stderr."""
+    console = err()
+    console.print("[bold red]Error:[/] ", end="")
+    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def say(sentence: str) -> None:
+    """Print a sentence to stdout, never wrapped."""
+    out().print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON to stdout, as plain text that other programs can read."""
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+class Bar(Protocol):
+    """A progress bar that is told how much is done, in any unit, and what was done last."""
+
+    def __call__(self, done: float, total: float, note: str = "") -> None: ...
+
+
+@contextmanager
+def progress(verb: str) -> Iterator[Bar]:
+    """A progress bar with remaining time on stderr; nothing where stderr is not a terminal."""
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = err()
+    bar = Progress(
+        TextColumn(verb),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(verb, total=None, note="")
+
+        def update(done: float, total: float, note: str = "") -> None:
+            bar.update(task, completed=done, total=total, note=escape(note))
+
+        yield update
+
+
+def one_of(chosen: Sequence[tuple[str, bool]]) -> None:
+    """Raise ValueError when more than one of some exclusive options is given."""
+    given = [name for name, is_given in chosen if is_given]
+    if len(given) > 1:
+        raise ValueError(f"give only one of {' and '.join(given)}")
+
+
+def _console(stderr: bool) -> "Console":
+    from rich.console import Console
+
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, width=None if terminal else PIPE_WIDTH)
+
+
+def _sentence(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__

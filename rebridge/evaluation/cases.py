@@ -1,0 +1,111 @@
+"""What is evaluated: clean and degraded images, loaded one at a time.
+
+The degradation of an image is a function of the seed, the task and the image's name, so it does not change when other
+images join the folder. `rebridge degrade` uses the same rule: evaluating what it wrote gives the same figures.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from torch import Tensor
+
+from rebridge import degradations
+from rebridge.data import CLEAN, LAYOUTS, ImageFolder, PairedFolder, SyntheticSource, open_layout
+from rebridge.data.seeds import generator_of
+
+PAIR_FOLDERS = (
+    ("clean", "degraded"),
+    ("gt", "lq"),
+    ("GT", "LQ"),
+    ("gt", "input"),
+    ("target", "input"),
+    ("high", "low"),
+    ("sharp", "blur"),
+)
+"""Names of the folders of clean and degraded images that `paired_cases` looks for, in this order."""
+
+WHOLE = 2**31
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image of one task; load() returns clean and degraded, each (3, H, W), float32 in [0, 1]."""
+
+    task: str
+    name: str
+    load: Callable[[], tuple[Tensor, Tensor]]
+
+
+def synthetic_cases(folder: str | Path, tasks: Sequence[str], seed: int = 0, limit: int | None = None) -> list[Case]:
+    """Every image of a folder of clean images, degraded by every task and rounded to 8 bits.
+
+    tasks: names of `rebridge.degradations`, or "clean" for the undegraded image; sr2, sr4 and sr8 are enlarged back to
+    full size. limit: only so many images. Raises ValueError for an empty folder or an unknown task.
+    """
+    images = _limited(ImageFolder(folder), limit)
+    if not tasks:
+        raise ValueError(f"no task: name one or more of {', '.join([*degradations.names(), CLEAN])}")
+    cases = []
+    for task in dict.fromkeys(tasks):
+        source = SyntheticSource(images, task)
+        for index, path in enumerate(images.files):
+            name = name_of(path, Path(folder))
+            cases.append(Case(task, name, partial(_draw, source, index, seed, name)))
+    return cases
+
+
+def paired_cases(
+    folder: str | Path, layout: str | None = None, task: str = "pairs", limit: int | None = None
+) -> list[Case]:
+    """Real pairs: a folder with subfolders such as clean/ and degraded/, or a standard data set by its layout.
+
+    layout: a name of `rebridge.data.LAYOUTS`. task: the name of the pairs in tables; a layout has its own.
+    limit: only so many pairs. Raises ValueError where no pairs are found or two images of a pair differ in size.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise ValueError(f"{root} is not a folder")
+    if layout is not None:
+        pairs = open_layout(layout, root)
+        task = LAYOUTS[layout].task
+    else:
+        found = [names for names in PAIR_FOLDERS if all((root / name).is_dir() for name in names)]
+        if not found:
+            known = ", ".join("/".join(names) for names in PAIR_FOLDERS)
+            raise ValueError(f"{root} holds no pair of folders; looked for {known} (or name a data set's layout)")
+        clean, degraded = found[0]
+        pairs = PairedFolder(root / clean, root / degraded)
+    count = len(pairs) if limit is None else min(_positive(limit), len(pairs))
+    return [Case(task, name_of(pairs[index][1], root), partial(pairs.read, index)) for index in range(count)]
+
+
+def degrade(images: Tensor, task: str, seed: int, name: str, upsample: bool = False) -> Tensor:
+    """Degrade an image (C, H, W) in [0, 1] as `synthetic_cases` does, without rounding.
+
+    name: of the image, as `name_of` gives it. upsample: enlarge what sr2, sr4 and sr8 return back to full size.
+    """
+    params = {"upsample": True} if upsample and task.startswith("sr") else {}
+    degradation = degradations.create(task, **params)
+    return degradation(images[None].contiguous(), generator=generator_of(seed, task, name))[0]
+
+
+def name_of(path: Path, folder: Path) -> str:
+    """The name that seeds an image's degradation: its path below the folder, without suffix."""
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _draw(source: SyntheticSource, index: int, seed: int, name: str) -> tuple[Tensor, Tensor]:
+    pair = source.centre(index, WHOLE, generator_of(seed, source.task, name))
+    return pair.clean, pair.degraded
+
+
+def _limited(images: ImageFolder, limit: int | None) -> ImageFolder:
+    return images if limit is None else images.select(range(min(_positive(limit), len(images))))
+
+
+def _positive(limit: int) -> int:
+    if limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
+    return limit
