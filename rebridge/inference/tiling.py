@@ -114,6 +114,7 @@ def partition(
     Tiles begin at multiples of `align` when `length` and `tile` are such multiples. Weights are of `like`'s dtype.
     """
     tile = min(tile, length)
+    overlap = min(overlap, tile // 2)
     stride = (tile - overlap) // align * align or tile - overlap
     starts = [*range(0, length - tile, stride), length - tile]
     margin = overlap // 4

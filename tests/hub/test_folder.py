@@ -131,7 +131,7 @@ def test_an_unknown_name_lists_the_packaged_models(monkeypatch: pytest.MonkeyPat
     save(tmp_path / "two")
     assert hub.packaged() == ["one", "two"]
     assert load_model("one").name == "one"
-    with pytest.raises(ModelError, match="unknown model 'three': .* packaged models are one, two"):
+    with pytest.raises(ModelError, match=r"unknown model 'three': .* packaged models are one, two"):
         load_model("three")
 
 
@@ -142,7 +142,7 @@ def test_every_packaged_model_loads() -> None:
 
 def test_an_id_of_the_hub_that_cannot_be_reached_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match="model 'someone/nothing' .* unset HF_HUB_OFFLINE") as caught:
+    with pytest.raises(ModelError, match=r"model 'someone/nothing' .* unset HF_HUB_OFFLINE") as caught:
         load_model("someone/nothing")
     assert "\n" not in str(caught.value)
 
@@ -166,7 +166,7 @@ def test_a_full_disk_leaves_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", refuse)
-    with pytest.raises(ModelError, match="No space left on device$"):
+    with pytest.raises(ModelError, match=r"No space left on device$"):
         save(tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
 
