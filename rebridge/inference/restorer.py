@@ -19,8 +19,8 @@ from rebridge.inference.noise import ImageNoise, mixed
 from rebridge.inference.tiling import SMALLEST_TILE, TiledDenoiser
 from rebridge.samplers import Sampler
 
-AUTO_TILE_PIXELS = 2048 * 2048
-AUTO_TILE = 1024
+AUTO_TILE_PIXELS = 1024 * 1024
+AUTO_TILE = 768
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -116,7 +116,7 @@ class Restorer:
         Sampler, by default the model's own. seed: the result is a function of image, options and seed, the same alone
         and in any batch; a list gives each image of a batch its own.
         tile, overlap: side of the tiles that the network sees and pixels they share. By default images of more than
-        4 megapixels are taken in tiles of 1024; tile=0 never tiles. If memory runs out, tiles are halved.
+        1024 x 1024 pixels are taken in tiles of at most 768; tile=0 never tiles. If memory runs out, tiles are halved.
         samples: number of restorations with different noise to average.
         callback: called after each step with (step, t, x_t, x0_hat) in the bridge's value range; raise from it to
         cancel.

@@ -23,7 +23,7 @@ DEFAULT_OVERLAP = 64
 class TiledDenoiser:
     """`denoiser` applied in tiles; on memory exhaustion the tiles are halved for good and the call is repeated.
 
-    tile: side of a tile in pixels, rounded up to a multiple of `align`; None takes the image whole until memory runs
+    tile: largest side of a tile in pixels, rounded up to a multiple of `align`; None takes the image whole until memory runs
     out. overlap: pixels that neighbours share, at most half a tile; by default 64, or a quarter of smaller tiles.
     batch: tiles per call. align: tiles begin at multiples of this, so that networks that downsample see the same grid
     in each of them. progress(done, total) is called after every call of `denoiser`; an exception from it ends the run.
@@ -111,11 +111,11 @@ def partition(
 ) -> Iterator[tuple[slice, Tensor]]:
     """Tiles along one axis of `length` pixels, each with its weights; at every pixel the weights sum to one.
 
-    Tiles begin at multiples of `align` when `length` and `tile` are such multiples. Weights are of `like`'s dtype.
+    All have one size, at most `tile`. Tiles begin at multiples of `align` when `length` and `tile` are such multiples. Weights are of `like`'s dtype.
     """
-    tile = min(tile, length)
+    tile = _evened(length, min(tile, length), overlap, align)
     overlap = min(overlap, tile // 2)
-    stride = (tile - overlap) // align * align or tile - overlap
+    stride = _stride(tile, overlap, align)
     starts = [*range(0, length - tile, stride), length - tile]
     margin = overlap // 4
     distance = torch.arange(tile, dtype=torch.float64) + 0.5
@@ -132,6 +132,20 @@ def partition(
     for window, start in zip(windows, starts, strict=True):
         place = slice(start, start + tile)
         yield place, window[place] if like is None else window[place].to(like)
+
+
+def _stride(tile: int, overlap: int, align: int) -> int:
+    overlap = min(overlap, tile // 2)
+    return (tile - overlap) // align * align or tile - overlap
+
+
+def _evened(length: int, tile: int, overlap: int, align: int) -> int:
+    """The smallest tile that covers the axis with no more tiles than `tile` does: the last one is not left with a rest."""
+    count = -(-(length - tile) // _stride(tile, overlap, align)) + 1
+    for smaller in range(_up(-(-length // count), align), tile, align):
+        if 2 * overlap <= smaller and (count - 1) * _stride(smaller, overlap, align) + smaller >= length:
+            return smaller
+    return tile
 
 
 def out_of_memory(error: BaseException) -> bool:

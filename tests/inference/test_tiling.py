@@ -22,6 +22,11 @@ def test_the_weights_of_all_tiles_sum_to_one_everywhere(length: int, tile: int, 
     assert (total - 1).abs().max() < 1e-9
 
 
+def test_tiles_share_the_axis_evenly_and_begin_on_the_grid() -> None:
+    places = [place for place, _ in partition(1104, 768, 64, align=16)]
+    assert [(place.start, place.stop) for place in places] == [(0, 592), (512, 1104)]
+
+
 @given(height=st.integers(1, 90), width=st.integers(1, 90), batch=st.integers(1, 5), seed=st.integers(0, 99))
 def test_a_pointwise_denoiser_gives_the_same_in_tiles(height: int, width: int, batch: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
