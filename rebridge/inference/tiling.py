@@ -23,10 +23,11 @@ DEFAULT_OVERLAP = 64
 class TiledDenoiser:
     """`denoiser` applied in tiles; on memory exhaustion the tiles are halved for good and the call is repeated.
 
-    tile: largest side of a tile in pixels, rounded up to a multiple of `align`; None takes the image whole until memory runs
-    out. overlap: pixels that neighbours share, at most half a tile; by default 64, or a quarter of smaller tiles.
-    batch: tiles per call. align: tiles begin at multiples of this, so that networks that downsample see the same grid
-    in each of them. progress(done, total) is called after every call of `denoiser`; an exception from it ends the run.
+    tile: largest side of a tile in pixels, rounded up to a multiple of `align`; None takes the image whole until
+    memory runs out. overlap: pixels that neighbours share, at most half a tile; by default 64, or a quarter of smaller
+    tiles. batch: tiles per call. align: tiles begin at multiples of this, so that networks that downsample see the
+    same grid in each of them. progress(done, total) is called after every call of `denoiser`; an exception from it
+    ends the run.
     """
 
     def __init__(
@@ -111,7 +112,8 @@ def partition(
 ) -> Iterator[tuple[slice, Tensor]]:
     """Tiles along one axis of `length` pixels, each with its weights; at every pixel the weights sum to one.
 
-    All have one size, at most `tile`. Tiles begin at multiples of `align` when `length` and `tile` are such multiples. Weights are of `like`'s dtype.
+    All have one size, at most `tile`, and begin at multiples of `align` when `length` and `tile` are such multiples.
+    Weights are of `like`'s dtype.
     """
     tile = _evened(length, min(tile, length), overlap, align)
     overlap = min(overlap, tile // 2)
@@ -140,7 +142,7 @@ def _stride(tile: int, overlap: int, align: int) -> int:
 
 
 def _evened(length: int, tile: int, overlap: int, align: int) -> int:
-    """The smallest tile that covers the axis with no more tiles than `tile` does: the last one is not left with a rest."""
+    """The smallest tile that covers the axis with as few tiles as `tile` does, so that none covers a mere rest."""
     count = -(-(length - tile) // _stride(tile, overlap, align)) + 1
     for smaller in range(_up(-(-length // count), align), tile, align):
         if 2 * overlap <= smaller and (count - 1) * _stride(smaller, overlap, align) + smaller >= length:
