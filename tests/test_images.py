@@ -190,6 +190,7 @@ def test_text_and_gamma_of_a_png_are_copied(tmp_path: Path) -> None:
     assert PILImage.open(tmp_path / "b.png").info["gamma"] == pytest.approx(0.45455)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_malformed_exif_is_dropped_and_never_crashes(data: bytes) -> None:
     orientation, _ = metadata.upright_exif(data)
@@ -199,6 +200,7 @@ def test_malformed_exif_is_dropped_and_never_crashes(data: bytes) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_exif_with_broken_directories_is_left_out_of_tiff_and_the_picture_is_kept(
     tmp_path_factory: pytest.TempPathFactory, data: bytes

@@ -71,6 +71,7 @@ def test_a_tensor_comes_back_in_its_dtype_and_shape(
         assert torch.equal(result[:, 3], tensor[:, 3])
 
 
+@settings(deadline=None)
 @given(st.integers(0, 65535))
 def test_sixteen_bits_pass_the_conversion_unharmed(value: int) -> None:
     array = np.full((2, 3), value, np.uint16)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -12,6 +12,7 @@ from rebridge.inference.noise import ImageNoise
 from rebridge.inference.tiling import TiledDenoiser, out_of_memory, partition
 
 
+@settings(deadline=None)
 @given(length=st.integers(1, 300), tile=st.integers(1, 120), share=st.floats(0, 0.5), align=st.integers(1, 16))
 def test_the_weights_of_all_tiles_sum_to_one_everywhere(length: int, tile: int, share: float, align: int) -> None:
     total = torch.zeros(length, dtype=torch.float64)
@@ -28,6 +29,7 @@ def test_tiles_share_the_axis_evenly_and_begin_on_the_grid() -> None:
     assert [(place.start, place.stop) for place in places] == [(0, 592), (512, 1104)]
 
 
+@settings(deadline=None)
 @given(height=st.integers(1, 90), width=st.integers(1, 90), batch=st.integers(1, 5), seed=st.integers(0, 99))
 def test_a_pointwise_denoiser_gives_the_same_in_tiles(height: int, width: int, batch: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
