@@ -12,8 +12,9 @@ from pathlib import Path
 from torch import Tensor
 
 from rebridge import degradations
-from rebridge.data import CLEAN, LAYOUTS, ImageFolder, PairedFolder, SyntheticSource, open_layout
+from rebridge.data import CLEAN, LAYOUTS, ImageFolder, PairedFolder, open_layout
 from rebridge.data.seeds import generator_of
+from rebridge.evaluation.metrics import quantise
 
 PAIR_FOLDERS = (
     ("clean", "degraded"),
@@ -25,8 +26,6 @@ PAIR_FOLDERS = (
     ("sharp", "blur"),
 )
 """Names of the folders of clean and degraded images that `paired_cases` looks for, in this order."""
-
-WHOLE = 2**31
 
 
 @dataclass(frozen=True)
@@ -45,15 +44,17 @@ def synthetic_cases(folder: str | Path, tasks: Sequence[str], seed: int = 0, lim
     full size. limit: only so many images. Raises ValueError for an empty folder or an unknown task.
     """
     images = _limited(ImageFolder(folder), limit)
+    known = [*degradations.names(), CLEAN]
     if not tasks:
-        raise ValueError(f"no task: name one or more of {', '.join([*degradations.names(), CLEAN])}")
-    cases = []
-    for task in dict.fromkeys(tasks):
-        source = SyntheticSource(images, task)
-        for index, path in enumerate(images.files):
-            name = name_of(path, Path(folder))
-            cases.append(Case(task, name, partial(_draw, source, index, seed, name)))
-    return cases
+        raise ValueError(f"no task: name one or more of {', '.join(known)}")
+    for task in tasks:
+        if task not in known:
+            raise ValueError(f"unknown task '{task}'; known are {', '.join(known)}")
+    return [
+        Case(task, name := name_of(path, Path(folder)), partial(_degraded, images, index, task, seed, name))
+        for task in dict.fromkeys(tasks)
+        for index, path in enumerate(images.files)
+    ]
 
 
 def paired_cases(
@@ -96,9 +97,11 @@ def name_of(path: Path, folder: Path) -> str:
     return path.relative_to(folder).with_suffix("").as_posix()
 
 
-def _draw(source: SyntheticSource, index: int, seed: int, name: str) -> tuple[Tensor, Tensor]:
-    pair = source.centre(index, WHOLE, generator_of(seed, source.task, name))
-    return pair.clean, pair.degraded
+def _degraded(images: ImageFolder, index: int, task: str, seed: int, name: str) -> tuple[Tensor, Tensor]:
+    clean = images[index]
+    if task == CLEAN:
+        return clean, clean
+    return clean, quantise(degrade(clean, task, seed, name, upsample=True))
 
 
 def _limited(images: ImageFolder, limit: int | None) -> ImageFolder:

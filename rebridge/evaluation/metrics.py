@@ -35,21 +35,24 @@ def psnr(restored: Tensor, clean: Tensor, channel: Channel = "rgb") -> Tensor:
 
 
 def ssim(restored: Tensor, clean: Tensor, channel: Channel = "rgb") -> Tensor:
-    """Structural similarity of each image, (B,), in [-1, 1]; Gaussian window of 11 pixels and sigma 1.5.
+    """Structural similarity of each image, (B,), in [-1, 1]; Gaussian window of 11x11, sigma 1.5.
 
-    restored, clean: (B, C, H, W) in [0, 1], C = 1 or 3. Images smaller than the window give NaN. Raises ValueError
-    where the shapes differ. Wang et al. 2004, with k1 = 0.01, k2 = 0.03.
+    restored, clean: (B, C, H, W) in [0, 1], C = 1 or 3. Only windows inside the image count; images smaller
+    than a window give NaN. Raises ValueError where the shapes differ. Wang et al. 2004, with k1 = 0.01, k2 = 0.03.
     """
     pair = _prepared(restored, clean, channel)
     if min(restored.shape[-2:]) < SSIM_WINDOW:
         return torch.full((len(restored),), torch.nan)
-    values = structural_similarity_index_measure(*pair, data_range=1.0, reduction="none", sigma=1.5, k1=0.01, k2=0.03)
-    assert isinstance(values, Tensor)
-    return values.reshape(-1)
+    _, similarity = structural_similarity_index_measure(
+        *pair, data_range=1.0, sigma=1.5, k1=0.01, k2=0.03, reduction="none", return_full_image=True
+    )
+    # torchmetrics mirrors the image beyond its border; the paper, and all published tables, have no such windows.
+    border = SSIM_WINDOW // 2
+    return similarity[..., border:-border, border:-border].mean(dim=(1, 2, 3))
 
 
 def quantise(images: Tensor) -> Tensor:
-    """Images in [0, 1] rounded to the 256 values of 8-bit files."""
+    """Images of any shape in [0, 1], rounded to the 256 values of 8-bit files."""
     return images.clamp(0, 1).mul(255).round().div(255)
 
 

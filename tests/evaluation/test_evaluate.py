@@ -1,0 +1,134 @@
+"""Cases, scores and tables."""
+
+import csv
+import io
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from rebridge.evaluation import Case, evaluate, paired_cases, synthetic_cases
+from rebridge.evaluation.tables import SUMMARY, Column, record, table, to_csv
+from rebridge.images import Image, write_image
+
+
+def photo(path: Path, seed: int, height: int = 24, width: int = 20) -> Path:
+    pixels = torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
+    write_image(path, Image(pixels))
+    return path
+
+
+def offset_case(task: str, name: str, levels: int) -> Case:
+    clean = torch.full((3, 16, 16), 100 / 255)
+    return Case(task, name, lambda: (clean, clean + levels / 255))
+
+
+def decibels(levels: float) -> float:
+    return -20 * math.log10(levels / 255)
+
+
+def test_scores_are_those_of_the_images_and_summaries_their_means_and_medians() -> None:
+    cases = [
+        offset_case("fog", "a", 10),
+        offset_case("fog", "b", 20),
+        offset_case("fog", "c", 80),
+        offset_case("ice", "a", 8),
+    ]
+
+    def halve(images: Tensor, **options: object) -> Tensor:
+        return (images + 100 / 255) / 2
+
+    result = evaluate(halve, cases)
+    fog, ice = result.summaries
+    assert [row.images for row in (fog, ice)] == [3, 1]
+    assert fog.input_psnr == pytest.approx(sum(map(decibels, (10, 20, 80))) / 3, abs=1e-4)
+    assert fog.psnr == pytest.approx(sum(map(decibels, (5, 10, 40))) / 3, abs=1e-4)
+    assert fog.median_psnr == pytest.approx(decibels(10), abs=1e-4)
+    assert ice.gain == pytest.approx(20 * math.log10(2), abs=1e-4)
+
+
+def test_options_and_single_images_reach_the_restorer_and_progress_is_told() -> None:
+    seen, told = [], []
+
+    def restore(images: Tensor, **options: object) -> Tensor:
+        seen.append((tuple(images.shape), options))
+        return images
+
+    evaluate(restore, [offset_case("fog", "a", 1)] * 2, progress=lambda *news: told.append(news[:2]), steps=3, seed=7)
+    assert seen == [((1, 3, 16, 16), {"steps": 3, "seed": 7})] * 2
+    assert told == [(1, 2), (2, 2)]
+
+
+def test_a_degradation_does_not_change_when_other_images_join_or_tasks_change_order(tmp_path: Path) -> None:
+    photo(tmp_path / "m.png", 1)
+    before = {case.task: case.load()[1] for case in synthetic_cases(tmp_path, ["rain", "noise"], seed=4)}
+    photo(tmp_path / "a.png", 2)
+    for case in synthetic_cases(tmp_path, ["noise", "rain"], seed=4):
+        if case.name == "m":
+            assert torch.equal(case.load()[1], before[case.task])
+    other = next(case for case in synthetic_cases(tmp_path, ["rain"], seed=5) if case.name == "m")
+    assert not torch.equal(other.load()[1], before["rain"])
+
+
+def test_synthetic_cases_have_eight_bits_full_size_and_clean_is_left_alone(tmp_path: Path) -> None:
+    photo(tmp_path / "deep" / "m.png", 1)
+    for case in synthetic_cases(tmp_path, ["clean", "sr4", "blur", "lowlight"]):
+        assert case.name == "deep/m"
+        clean, degraded = case.load()
+        assert clean.shape == degraded.shape == (3, 24, 20)
+        assert torch.allclose(degraded * 255, (degraded * 255).round(), atol=1e-4)
+        assert torch.equal(clean, degraded) == (case.task == "clean")
+
+
+@pytest.mark.parametrize("names", [("clean", "degraded"), ("target", "input"), ("high", "low")])
+def test_paired_folders_are_found_under_the_names_in_use(tmp_path: Path, names: tuple[str, str]) -> None:
+    for folder, seed in zip(names, (1, 2), strict=True):
+        photo(tmp_path / folder / "m.png", seed)
+        photo(tmp_path / folder / "n.png", seed)
+    cases = paired_cases(tmp_path)
+    clean, degraded = cases[0].load()
+    assert len(cases) == 2
+    assert len(paired_cases(tmp_path, limit=1)) == 1
+    quantised = [torch.rand(3, 24, 20, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
+    assert torch.allclose(clean, quantised[0], atol=0.51 / 255)
+    assert torch.allclose(degraded, quantised[1], atol=0.51 / 255)
+
+
+def test_a_standard_data_set_is_read_by_its_layout(tmp_path: Path) -> None:
+    photo(tmp_path / "rain" / "rain-1.png", 1)
+    photo(tmp_path / "norain" / "norain-1.png", 2)
+    (case,) = paired_cases(tmp_path, "rain100h")
+    assert case.task == "rain"
+
+
+def test_impossible_cases_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not a folder"):
+        paired_cases(tmp_path / "gone")
+    with pytest.raises(ValueError, match="holds no pair of folders"):
+        paired_cases(tmp_path)
+    with pytest.raises(ValueError, match="holds no image"):
+        synthetic_cases(tmp_path, ["rain"])
+    photo(tmp_path / "m.png", 1)
+    with pytest.raises(ValueError, match="unknown task 'acid'"):
+        synthetic_cases(tmp_path, ["acid"])
+    with pytest.raises(ValueError, match="no task"):
+        synthetic_cases(tmp_path, [])
+    with pytest.raises(ValueError, match="limit must be at least 1, got 0"):
+        synthetic_cases(tmp_path, ["rain"], limit=0)
+
+
+def test_csv_reads_back_the_figures() -> None:
+    rows = evaluate(lambda images: images, [offset_case("fog, thick", "a", 10)]).summaries
+    (read,) = csv.DictReader(io.StringIO(to_csv(rows, SUMMARY)))
+    assert read["task"] == "fog, thick"
+    assert float(read["psnr"]) == rows[0].psnr
+
+
+def test_values_that_json_lacks_become_none_and_a_dash() -> None:
+    columns = [Column("name", "name"), Column("ssim", "SSIM", ".2f")]
+    row = {"name": "[bold]tiny", "ssim": math.nan}
+    assert record(row, columns) == {"name": "[bold]tiny", "ssim": None}
+    cells = [list(column.cells) for column in table([row], columns).columns]
+    assert [str(cell) for (cell,) in cells] == ["[bold]tiny", "-"]
