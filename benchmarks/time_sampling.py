@@ -1,0 +1,94 @@
+"""Trains the same small network with different ways of drawing times and states, and prints PSNR at 1, 2, 5 and 10 steps.
+
+    python benchmarks/time_sampling.py --seeds 0 1 2 --json docs/tables/time-sampling.json
+
+Every variant sees the same pairs for the same number of iterations (configs/time-sampling.yaml); figures are means over held-out
+images of all tasks and over seeds, with the standard deviation between seeds. Finished runs are kept and not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+from rebridge import hub, samplers
+from rebridge.training import load_config, train
+from rebridge.training.stream import validation_pairs
+from rebridge.training.validation import psnr
+
+CONFIG = Path(__file__).parent.parent / "configs" / "time-sampling.yaml"
+VARIANTS: dict[str, list[str]] = {
+    "one-step regression (t = 1 only)": ["objective=regression"],
+    "end 3/4, own 1/4, lam 10/255": [],
+    "end 3/4, own 1/4, lam 1e-4": ["bridge.lam=1e-4"],
+    "end 1/2, own 1/2, lam 1e-4": ["bridge.lam=1e-4", "states.end_fraction=0.5"],
+    "end 1/2, bridge 1/2, lam 10/255": ["states.end_fraction=0.5", "states.own_fraction=0.0"],
+    "t uniform, lam 10/255": ["states.end_fraction=0.0", "states.own_fraction=0.0"],
+    "t uniform, lam 10/255, modulation 1": [
+        "states.end_fraction=0.0",
+        "states.own_fraction=0.0",
+        "bridge.modulation=one",
+    ],
+}
+STEPS = (1, 2, 5, 10)
+
+
+def run(variant: str, seed: int, overrides: list[str], output: Path) -> dict[str, float]:
+    """Train one variant with one seed, or read what it gave before; PSNR in dB by number of steps, and seconds."""
+    slug = "".join(c if c.isalnum() else "-" for c in variant)
+    folder = output / f"{slug}-{seed}"
+    result = folder / "result.json"
+    if result.is_file():
+        return json.loads(result.read_text())
+    config = load_config(CONFIG, [*VARIANTS[variant], *overrides, f"seed={seed}", f"output={folder}"])
+    begin = time.perf_counter()
+    trained = train(config, resume=True)
+    seconds = time.perf_counter() - begin
+    assert trained.model is not None, "the run was stopped"
+    model = hub.load_model(str(trained.model))
+    low, high = model.bridge.value_range
+    scores: dict[str, list[float]] = {}
+    for pair in validation_pairs(config.data, seed=0):
+        y = pair.degraded[None] * (high - low) + low
+        for steps in STEPS:
+            x0 = samplers.create("dbim", steps=steps)(model.bridge, model.denoiser, y)[0]
+            scores.setdefault(str(steps), []).append(psnr(((x0 - low) / (high - low)).clamp(0, 1), pair.clean))
+    figures = {steps: statistics.mean(values) for steps, values in scores.items()} | {"seconds": seconds}
+    result.write_text(json.dumps(figures))
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--variants", type=int, nargs="+", default=list(range(len(VARIANTS))), help="numbers of variants")
+    parser.add_argument("--output", type=Path, default=Path("runs/time-sampling"))
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("overrides", nargs="*", help="key=value for every run")
+    options = parser.parse_args()
+    names = list(VARIANTS)
+    rows: dict[str, list[dict[str, float]]] = {}
+    for seed in options.seeds:
+        for number in options.variants:
+            figures = run(names[number], seed, options.overrides, options.output)
+            rows.setdefault(names[number], []).append(figures)
+            print(f"{names[number]} (seed {seed}):", {k: round(v, 2) for k, v in figures.items()}, flush=True)
+    print("| training, equal iterations | " + " | ".join(f"{steps} steps" for steps in STEPS) + " |")
+    print("|---|" + "---|" * len(STEPS))
+    for name, results in rows.items():
+        cells = []
+        for steps in STEPS:
+            values = [figures[str(steps)] for figures in results]
+            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.2f}{spread}")
+        print(f"| {name} | " + " | ".join(cells) + " |")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps({"seeds": options.seeds, "variants": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
