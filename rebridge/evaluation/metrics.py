@@ -69,6 +69,5 @@ def _prepared(restored: Tensor, clean: Tensor, channel: Channel) -> tuple[Tensor
         raise ValueError(f"images must have shape (B, 1 or 3, H, W), got {tuple(restored.shape)}")
     if channel not in ("rgb", "y"):
         raise ValueError(f"channel must be rgb or y, got '{channel}'")
-    # Double precision: the error of two good images is the small difference of large numbers.
-    pair = tuple(quantise(image.detach().double().cpu()) for image in (restored, clean))
+    pair = tuple(quantise(image.detach().float().cpu()) for image in (restored, clean))
     return (luma(pair[0]), luma(pair[1])) if channel == "y" else (pair[0], pair[1])

@@ -64,7 +64,7 @@ def test_ssim_follows_its_definition() -> None:
 def test_ssim_of_constant_images_compares_their_means_only() -> None:
     p, q = 51 / 255, 204 / 255
     value = ssim(torch.full((1, 1, 12, 12), p), torch.full((1, 1, 12, 12), q)).item()
-    assert value == pytest.approx((2 * p * q + 1e-4) / (p * p + q * q + 1e-4), abs=1e-6)
+    assert value == pytest.approx((2 * p * q + 1e-4) / (p * p + q * q + 1e-4), abs=1e-4)
 
 
 def test_images_smaller_than_the_window_have_no_ssim() -> None:
