@@ -1,0 +1,79 @@
+"""What the README shows works, and what it lists is there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from rebridge import bridges, degradations, hub, networks, samplers
+from rebridge.cli import app
+from rebridge.hub import places
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"<!-- tested -->\n```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder like the project's root, with a tiny stand-in for the packaged model where that is not there."""
+    for name in ("examples", "configs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    if "rdbm-tiny" not in hub.packaged():
+        network = networks.create("fast", widths=[8, 16], blocks=[1], middle=1, embedding=16)
+        packaged = tmp_path / "packaged"
+        sampler = {"name": "dbim", "steps": 2}
+        hub.save_model(packaged / "rdbm-tiny", network, bridges.create("rdbm"), "residual", sampler, ["rain"])
+        monkeypatch.setattr(places, "PACKAGED", packaged)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("index", range(len(PYTHON)))
+def test_python_examples_run(index: int, workplace: Path) -> None:
+    exec(compile(PYTHON[index], f"README.md, example {index + 1}", "exec"), {})
+
+
+def test_commands_run_in_the_order_they_are_shown(workplace: Path) -> None:
+    lines = [line for line in COMMANDS if line.startswith("rebridge ")]
+    assert len(lines) >= 10
+    for line in lines:
+        result = CliRunner().invoke(app, shlex.split(line, comments=True)[1:])
+        assert result.exit_code == 0, f"{line}: {result.output}"
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE)) <= targets
+
+
+def test_the_box_holds_what_the_catalogues_hold() -> None:
+    rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", README, re.MULTILINE))
+    for name, catalogue in (("bridges", bridges), ("samplers", samplers), ("networks", networks)):
+        assert re.findall(r"`([^`]+)`", rows[name]) == catalogue.names()
+    assert re.findall(r"`([^`]+)`", rows["degradations"]) == degradations.names()
+
+
+def test_places_and_links_exist() -> None:
+    places_named = set(re.findall(r"`((?:rebridge|configs|tests|examples)/[\w/.-]*)`", README))
+    linked = set(re.findall(r"\]\(([\w/.-]+)\)", README))
+    assert places_named
+    for place in places_named | linked:
+        assert (ROOT / place).exists(), place
+
+
+def test_pinned_versions_satisfy_nothing_that_requires_torchvision() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
+    assert not {pin.split("==")[0].lower() for pin in pins} & {"torchvision", "pyiqa", "lpips", "timm", "spandrel"}
+
+
+def test_citation_has_the_version_of_the_package() -> None:
+    import rebridge
+
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == rebridge.__version__
