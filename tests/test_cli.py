@@ -159,6 +159,16 @@ def test_never_overwrites_unless_told(photos: Path, tmp_path: Path, model: Path)
     assert pixels(there).shape == (32, 40, 3)
 
 
+def test_a_terminal_sees_progress_on_stderr_and_results_alone_on_stdout(
+    photos: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    result = rebridge("restore", photos, "-o", tmp_path / "out", "--model", model, "--json")
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(result.stdout)) == 2
+    assert "2/2" in result.stderr
+
+
 def test_a_damaged_file_does_not_stop_the_others(photos: Path, tmp_path: Path, model: Path) -> None:
     whole = (photos / "a.png").read_bytes()
     (photos / "broken.png").write_bytes(whole[: len(whole) // 2])

@@ -69,13 +69,13 @@ class Bar(Protocol):
 def progress(verb: str) -> Iterator[Bar]:
     """A progress bar with remaining time on stderr; nothing where stderr is not a terminal."""
     from rich.markup import escape
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = err()
     bar = Progress(
         TextColumn(verb),
         BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=console,

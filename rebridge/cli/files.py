@@ -94,7 +94,10 @@ def degrade(
     quality: Quality = 95,
     as_json: Json = False,
 ) -> None:
-    """Degrade clean images, reproducibly: `rebridge degrade photos -o rainy --task rain --seed 1`."""
+    """Degrade clean images, reproducibly: `rebridge degrade photos -o rainy --task rain --seed 1`.
+
+    --format png keeps the degradation exactly; JPEG and WebP add losses of their own.
+    """
     check_inputs(inputs)
     from rebridge import degradations
     from rebridge.evaluation.cases import degrade as degrade_image
