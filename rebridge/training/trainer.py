@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -87,6 +88,8 @@ class Run:
             torch.set_num_threads(config.threads)
         self.config = config
         optimisation = config.optimisation
+        # accelerate keeps the precision of the first run in a process; without this a second one could not differ.
+        AcceleratorState._reset_state()
         self.accelerator = Accelerator(
             mixed_precision="bf16" if config.precision == "bf16" else "no",
             gradient_accumulation_steps=optimisation.accumulate,

@@ -1,0 +1,112 @@
+"""A run may be killed at any moment and ends, on the CPU, with the same bits as one that was not."""
+
+import json
+import signal
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rebridge.training import CheckpointError, train
+from rebridge.training.trainer import Run
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL: nothing in the trainer may catch it."""
+
+
+def kill_at(iteration: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Run.step
+
+    def mortal(run: Run, number: int) -> None:
+        if number == iteration:
+            raise Killed
+        step(run, number)
+
+    monkeypatch.setattr(Run, "step", mortal)
+
+
+def files(folder: Path) -> dict[str, torch.Tensor]:
+    return {
+        f"{path.name}:{name}": value for path in folder.glob("*.safetensors") for name, value in load_file(path).items()
+    }
+
+
+def curve(output: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    left, right = files(a / "checkpoint-00000006"), files(b / "checkpoint-00000006")
+    assert left.keys() == right.keys()
+    assert len(left) > 0
+    assert [name for name in left if not torch.equal(left[name], right[name])] == []
+    assert curve(a) == curve(b)
+
+
+@pytest.mark.parametrize("extra", [(), ("precision=bf16", "channels_last=true", "log_every=4", "data.workers=1")])
+def test_killed_and_resumed_run_equals_an_uninterrupted_one_bit_by_bit(tiny, tmp_path, monkeypatch, extra):
+    train(tiny(f"output={tmp_path / 'whole'}", *extra))
+    with monkeypatch.context() as patch:
+        kill_at(4, patch)
+        with pytest.raises(Killed):
+            train(tiny(*extra))
+    result = train(tiny(*extra), resume=True)
+    assert result.iterations == 6
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def test_termination_signal_leaves_a_checkpoint_of_the_last_iteration(tiny, tmp_path, monkeypatch):
+    train(tiny(f"output={tmp_path / 'whole'}", "checkpoint_every=100"))
+    step = Run.step
+
+    def signalled(run: Run, number: int) -> None:
+        step(run, number)
+        if number == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "step", signalled)
+        result = train(tiny("checkpoint_every=100"))
+    assert (result.iterations, result.model) == (2, None)
+    assert (tmp_path / "run" / "checkpoint-00000002").is_dir()
+    train(tiny("checkpoint_every=100"), resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
+def test_truncated_checkpoint_is_refused_with_a_sentence_and_the_previous_one_used(tiny, tmp_path, name):
+    train(tiny())
+    damaged = tmp_path / "run" / "checkpoint-00000006" / name
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[: len(whole) // 2])
+    with pytest.warns(UserWarning, match=rf"{name} is (truncated|damaged).*trying the checkpoint before it"):
+        assert Run(tiny(), resume=True).start == 3
+
+
+def test_no_usable_checkpoint_is_an_error_that_names_the_file(tiny, tmp_path):
+    train(tiny("keep_checkpoints=1"))
+    (tmp_path / "run" / "checkpoint-00000006" / "ema.safetensors").unlink()
+    with warnings.catch_warnings(), pytest.raises(CheckpointError, match=r"no usable checkpoint.*ema\.safetensors"):
+        warnings.simplefilter("ignore")
+        train(tiny(), resume=True)
+
+
+def test_only_the_last_checkpoints_are_kept_and_nothing_temporary(tiny, tmp_path):
+    train(tiny("checkpoint_every=1", "keep_checkpoints=2"))
+    kept = sorted(path.name for path in (tmp_path / "run").iterdir() if "checkpoint" in path.name)
+    assert kept == ["checkpoint-00000005", "checkpoint-00000006"]
+
+
+def test_new_run_does_not_overwrite_the_checkpoints_of_another(tiny):
+    train(tiny())
+    with pytest.raises(CheckpointError, match="resume it, or choose another output"):
+        train(tiny())
+
+
+def test_checkpoint_of_another_network_is_refused_with_a_sentence(tiny):
+    train(tiny())
+    with pytest.raises(CheckpointError, match="is of another network"):
+        train(tiny("network.widths=[4, 12]"), resume=True)
