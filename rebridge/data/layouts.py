@@ -110,10 +110,10 @@ def open_layout(name: str, root: str | Path) -> PairedFolder:
         raise ValueError(f"{root} is not a folder")
     for variant in layout.variants:
         degraded = sorted(path for path in root.glob(variant.degraded) if path.suffix.lower() in IMAGE_SUFFIXES)
-        if degraded:
+        if degraded and _wanted(root, degraded[0], variant).parent.is_dir():
             return PairedFolder.of(_matched(root, degraded, variant), layout.crop_clean)
     wanted = " or ".join(variant.degraded for variant in layout.variants)
-    raise ValueError(f"{root} does not look like {name}: it has no images at {wanted}")
+    raise ValueError(f"{root} does not look like {name}: it has no images at {wanted} beside a folder of clean ones")
 
 
 def open_images(name: str, root: str | Path) -> ImageFolder:
@@ -124,11 +124,16 @@ def open_images(name: str, root: str | Path) -> ImageFolder:
     return ImageFolder(next((folder for folder in folders if folder.is_dir()), Path(root)))
 
 
+def _wanted(root: Path, degraded: Path, variant: Variant) -> Path:
+    """Where the clean image of a degraded one should lie, without suffix."""
+    return root / variant.clean(Name(degraded.relative_to(root).with_suffix("").as_posix()))
+
+
 def _matched(root: Path, degraded: list[Path], variant: Variant) -> list[tuple[Path, Path]]:
     listings: dict[Path, dict[str, Path]] = {}
     pairs = []
     for path in degraded:
-        wanted = root / variant.clean(Name(path.relative_to(root).with_suffix("").as_posix()))
+        wanted = _wanted(root, path, variant)
         if wanted.parent not in listings:
             listings[wanted.parent] = {
                 file.stem: file for file in wanted.parent.glob("*") if file.suffix.lower() in IMAGE_SUFFIXES

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -170,21 +170,23 @@ class TrainConfig(Section):
     checkpoint_every: Positive = 1000
     keep_checkpoints: Positive = 3
 
-    @field_validator("sampler")
+    @model_validator(mode="before")
     @classmethod
-    def _sampler_has_steps(cls, sampler: Named) -> Named:
-        steps = sampler.params.get("steps", 1)
-        if not isinstance(steps, int) or steps < 1:
-            raise ValueError(f"steps must be at least 1, got {steps}")
-        return sampler
+    def _default_names(cls, tree: Any) -> Any:
+        """`bridge: {lam: 0.1}` is short for `bridge: {name: rdbm, lam: 0.1}`; likewise network and sampler."""
+        if not isinstance(tree, dict):
+            return tree
+        defaults = {key: cls.model_fields[key].default.name for key in ("bridge", "network", "sampler")}
+        named = {key: {"name": name} | tree[key] for key, name in defaults.items() if isinstance(tree.get(key), dict)}
+        return tree | named
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-4 is a number, as in YAML 1.2 and everywhere else, and dates are plain words."""
+    """YAML 1.2 where it matters: 1e-4 is a number, `on` and `no` are words and only true and false are not; no dates."""
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":float", ":timestamp"))]
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":float", ":bool", ":timestamp"))]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
@@ -194,6 +196,7 @@ _Loader.add_implicit_resolver(
     ),
     list("-+0123456789."),
 )
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:true|True|false|False)$"), list("tTfF"))
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -225,8 +228,8 @@ def override(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
             _set(tree, key.split("."), yaml.load(value, _Loader))
         except yaml.YAMLError:
             raise ConfigError(f"the value of {key} is not YAML: {value!r}") from None
-        except (TypeError, IndexError, ValueError):
-            raise ConfigError(f"{key} cannot be set: a part of the key is not a group of settings") from None
+        except (TypeError, IndexError, ValueError) as error:
+            raise ConfigError(f"{key} cannot be set: {error}") from None
     return tree
 
 
@@ -245,12 +248,16 @@ def _copied(tree: Any) -> Any:
 
 
 def _set(tree: Any, keys: list[str], value: Any) -> None:
-    for key in keys[:-1]:
-        tree = tree[int(key)] if isinstance(tree, list) else tree.setdefault(key, {})
-    if isinstance(tree, list):
-        tree[int(keys[-1])] = value
-    else:
-        tree[keys[-1]] = value
+    for depth, key in enumerate(keys):
+        if not isinstance(tree, dict | list):
+            raise TypeError(f"{'.'.join(keys[:depth])} is {tree!r}, not a group of settings")
+        place: Any = int(key) if isinstance(tree, list) else key
+        if depth == len(keys) - 1:
+            tree[place] = value
+        elif isinstance(tree, dict):
+            tree = tree.setdefault(place, {})
+        else:
+            tree = tree[place]
 
 
 def _sentence(error: ValidationError) -> str:

@@ -8,7 +8,7 @@ is stopped and resumed ends, on the CPU, with the same bits as one that is not.
 import math
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from rebridge import bridges, hub, networks
+from rebridge import bridges, hub, networks, samplers
 from rebridge.denoisers import NetworkDenoiser
 from rebridge.files import reason
 from rebridge.training import checkpoints
@@ -101,6 +101,8 @@ class Run:
         self.psnr: dict[str, float] = {}
 
         self.bridge = named("bridge", bridges.create, config.bridge.name, config.bridge.params)
+        self.sampler = named("sampler", samplers.create, config.sampler.name, config.sampler.params)
+        named("sampler", self.sampler.check, self.bridge)
         torch.manual_seed(config.seed)
         self.network: nn.Module = named("network", networks.create, config.network.name, config.network.params)
         if config.start_from is not None:
@@ -129,8 +131,9 @@ class Run:
 
         network = torch.compile(self.network, dynamic=False) if config.compile else self.network
         self.model, self.stepper = self.accelerator.prepare(network, self.optimizer)
-        self.denoiser = self._denoiser(self.model).train()
-        self.restorer = self._denoiser(self.ema.module).eval()
+        role = {"bridge": self.bridge, "prediction": config.prediction}
+        self.denoiser = named("prediction", NetworkDenoiser, self.model, role).train()
+        self.restorer = named("prediction", NetworkDenoiser, self.ema.module, role).eval()
         self.plan = END_ONLY if config.objective == "regression" else config.states
         config.output.mkdir(parents=True, exist_ok=True)
         self.journal = Journal(config.output, self.start, optimisation.iterations, main)
@@ -169,9 +172,7 @@ class Run:
     def validate(self, done: int) -> None:
         """Restore the validation pairs with the averaged weights, on the first process only."""
         if self.validation:
-            result = validate(
-                self.bridge, self.restorer, self.validation, self.config.sampler, self.device, self.config.seed
-            )
+            result = validate(self.bridge, self.restorer, self.validation, self.sampler, self.device, self.config.seed)
             self.psnr = result.figures
             self.journal.report(done, result.figures, str(result))
             self.journal.pictures(done, result.pictures)
@@ -205,7 +206,6 @@ class Run:
             sampler = {"name": config.sampler.name, **config.sampler.params}
             tasks = list(tasks_of(config.data))
             hub.save_model(folder, self.ema.module, self.bridge, config.prediction, sampler, tasks, training)
-            self.journal.say(f"the model is in {folder}")
         self.accelerator.wait_for_everyone()
         return folder
 
@@ -226,12 +226,6 @@ class Run:
             f"{config.data.patch}x{config.data.patch} per iteration, {config.optimisation.iterations} iterations, "
             f"{accelerator.num_processes} x {self.device.type}, {config.precision}; output in {config.output}"
         )
-
-    def _denoiser(self, network: nn.Module) -> NetworkDenoiser:
-        try:
-            return NetworkDenoiser(network, self.bridge, self.config.prediction)
-        except ValueError as error:
-            raise ConfigError(f"prediction: {error}") from None
 
     def _to_bridge(self, images: Tensor) -> Tensor:
         """Images in [0, 1] on the device, in the bridge's value range."""
@@ -267,10 +261,10 @@ def learning_rate(iteration: int, config: OptimisationConfig) -> float:
     return config.lr_min + (config.lr - config.lr_min) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def named(key: str, create: Any, name: str, params: dict[str, Any]) -> Any:
-    """`create(name, **params)`, with errors that name the key of the configuration."""
+def named(key: str, create: Callable[..., Any], what: Any, params: Mapping[str, Any] | None = None) -> Any:
+    """`create(what, **params)`, with errors that name the key of the configuration."""
     try:
-        return create(name, **params)
+        return create(what, **(params or {}))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{key}: {error}") from None
 

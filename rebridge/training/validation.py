@@ -1,18 +1,17 @@
 """How well the averaged weights restore held-out images: PSNR per task at one step and at several, and pictures."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import torch
 from torch import Tensor
 
-from rebridge import samplers
 from rebridge.bridges import Bridge
 from rebridge.data import CLEAN, Pair
 from rebridge.data.seeds import generator_of
 from rebridge.denoisers import NetworkDenoiser
-from rebridge.training.config import Named
+from rebridge.samplers import Sampler
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,9 @@ class Validation:
 
 @torch.no_grad()
 def validate(
-    bridge: Bridge, denoiser: NetworkDenoiser, pairs: Sequence[Pair], sampler: Named, device: torch.device, seed: int
+    bridge: Bridge, denoiser: NetworkDenoiser, pairs: Sequence[Pair], sampler: Sampler, device: torch.device, seed: int
 ) -> Validation:
-    """Restore every pair with one step and with the sampler's own number of steps; noise depends on the seed only.
+    """Restore every pair with one step and with the sampler's own number; noise depends on the seed only.
 
     denoiser: in eval mode. Pairs of one task and size that follow one another are restored together.
     """
@@ -59,8 +58,8 @@ def validate(
         clean = torch.stack([pair.clean for pair in together])
         degraded = torch.stack([pair.degraded for pair in together])
         strip = [degraded[0]]
-        for steps in dict.fromkeys([1, sampler.params.get("steps", 1)]):
-            walk = samplers.create(sampler.name, **{**sampler.params, "steps": steps})
+        for steps in dict.fromkeys([1, sampler.steps]):
+            walk = replace(sampler, steps=steps)
             y = degraded.to(device) * (high - low) + low
             x0 = walk(bridge, denoiser, y, noise=_noise(generator_of(seed, "restore", task)))
             restored = ((x0 - low) / (high - low)).clamp(0, 1).cpu()

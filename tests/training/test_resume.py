@@ -2,7 +2,6 @@
 
 import json
 import signal
-import warnings
 from pathlib import Path
 
 import pytest
@@ -89,8 +88,10 @@ def test_truncated_checkpoint_is_refused_with_a_sentence_and_the_previous_one_us
 def test_no_usable_checkpoint_is_an_error_that_names_the_file(tiny, tmp_path):
     train(tiny("keep_checkpoints=1"))
     (tmp_path / "run" / "checkpoint-00000006" / "ema.safetensors").unlink()
-    with warnings.catch_warnings(), pytest.raises(CheckpointError, match=r"no usable checkpoint.*ema\.safetensors"):
-        warnings.simplefilter("ignore")
+    with (
+        pytest.warns(match="cannot be read"),
+        pytest.raises(CheckpointError, match=r"no usable checkpoint.*ema\.safetensors"),
+    ):
         train(tiny(), resume=True)
 
 

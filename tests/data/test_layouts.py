@@ -1,0 +1,82 @@
+"""Standard data sets are found as their authors publish them."""
+
+import pytest
+
+from rebridge.data import LAYOUTS, open_layout
+from rebridge.data.layouts import open_images
+
+PUBLISHED = [
+    ("rain13k", "target/1.jpg", "input/1.jpg"),
+    ("rain100h", "norain/norain-3.png", "rain/rain-3.png"),
+    ("rain100l", "norain-003.png", "rainy/rain-003.png"),
+    ("reside-sots", "gt/1400.png", "hazy/1400_1.png"),
+    ("reside-its", "clear/1.png", "hazy/1_2_0.98.png"),
+    ("reside-ots", "clear/0005.jpg", "haze/part1/0005_0.8_0.04.jpg"),
+    ("snow100k", "gt/beautiful_smile_00003.jpg", "synthetic/beautiful_smile_00003.jpg"),
+    ("raindrop", "gt/0_clean.png", "data/0_rain.png"),
+    ("lol", "high/2.png", "low/2.png"),
+    ("lol", "Normal/normal00001.png", "Low/low00001.png"),
+    ("gopro", "GOPR0372_07_00/sharp/000047.png", "GOPR0372_07_00/blur/000047.png"),
+    ("hide", "GT/10fromGOPR1.png", "test/test-close-ups/10fromGOPR1.png"),
+    ("realblur", "scene001/gt/gt_1.png", "scene001/blur/blur_1.png"),
+    ("realblur", "target/1.png", "input/1.png"),
+]
+
+
+@pytest.mark.parametrize(("name", "clean", "degraded"), PUBLISHED, ids=[case[0] + "/" + case[2] for case in PUBLISHED])
+def test_layout_finds_the_pair(draw, tmp_path, name, clean, degraded):
+    expected = [(draw(clean), draw(degraded))]
+    assert open_layout(name, tmp_path).pairs == expected
+
+
+def test_every_layout_is_tested_and_names_a_known_task():
+    assert {case[0] for case in PUBLISHED} == set(LAYOUTS)
+    from rebridge import degradations
+
+    assert {layout.task for layout in LAYOUTS.values()} <= set(degradations.names())
+
+
+def test_many_hazy_images_share_one_clean_image(draw, tmp_path):
+    clean = draw("gt/1400.png")
+    for number in range(3):
+        draw(f"hazy/1400_{number}.png")
+    assert [pair[0] for pair in open_layout("reside-sots", tmp_path).pairs] == [clean] * 3
+
+
+def test_border_that_hazy_images_lack_is_cut_off_the_clean_one(draw, tmp_path):
+    draw("gt/1.png", 24, 20)
+    draw("hazy/1_1.png", 20, 16)
+    pairs = open_layout("reside-sots", tmp_path)
+    clean, degraded = pairs.read(0)
+    assert clean.shape == degraded.shape == (3, 16, 20)
+
+
+def test_size_mismatch_in_a_layout_names_both_files(draw, tmp_path):
+    draw("high/1.png", 24, 20)
+    draw("low/1.png", 20, 16)
+    with pytest.raises(ValueError, match=r"high.1\.png \(24x20\) and .*low.1\.png \(20x16\)"):
+        open_layout("lol", tmp_path)
+
+
+def test_missing_clean_image_is_named(draw, tmp_path):
+    draw("high/1.png")
+    draw("low/1.png")
+    draw("low/2.png")
+    with pytest.raises(ValueError, match=r"low.2\.png has no clean image: there is no .*high.2\.\*"):
+        open_layout("lol", tmp_path)
+
+
+def test_folder_that_is_another_data_set_says_what_was_looked_for(draw, tmp_path):
+    draw("pictures/1.png")
+    with pytest.raises(ValueError, match=r"does not look like lol: it has no images at low/\*\*/\* or Low/\*\*/\*"):
+        open_layout("lol", tmp_path)
+
+
+def test_unknown_layout_lists_the_known_ones(tmp_path):
+    with pytest.raises(ValueError, match="unknown data set layout 'imagenet'; known are rain13k, "):
+        open_layout("imagenet", tmp_path)
+
+
+@pytest.mark.parametrize("path", ["CelebA-HQ-img/0.jpg", "data256x256/00001.jpg", "00001.jpg"])
+def test_celeba_hq_images_are_found(draw, tmp_path, path):
+    assert open_images("celeba-hq", tmp_path if draw(path) else "").files == [tmp_path / path]

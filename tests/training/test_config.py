@@ -1,0 +1,112 @@
+"""Every error in a configuration is one sentence that names the key."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rebridge.training import ConfigError, load_config, parse_config, train
+from rebridge.training.config import override
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+SMALLEST = {"output": "runs/x", "data": {"clean": "images", "tasks": {"rain": 1.0}}}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_configuration_of_the_project_is_valid(path):
+    assert load_config(path).output.parts[0] == "runs"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("optimisation.lrr=1", "unknown key optimisation.lrr; did you mean optimisation.lr?"),
+        ("optimizer=adam", "unknown key optimizer"),
+        ("optimisation.lr=-1", "optimisation.lr: input should be greater than 0, got -1"),
+        ("optimisation.lr=fast", "optimisation.lr: input should be a valid number"),
+        ("states.end_fraction=1.5", "states.end_fraction"),
+        ("loss.kind=l3", "loss.kind: input should be 'l1', 'l2' or 'charbonnier', got 'l3'"),
+        ("data.tasks.rain=-2", "data.tasks.rain.weight"),
+        ("data.tasks.rain=0", "data: all weights are 0"),
+        ("data.clean=null", "data: give clean and tasks, or pairs, or both"),
+        ("data.pairs=[{task: blur, clean: a}]", "data.pairs.0: give clean and degraded, or layout and root, got clean"),
+        ("output=null", "output"),
+    ],
+)
+def test_error_names_the_key(change, sentence):
+    with pytest.raises(ConfigError) as caught:
+        parse_config(override(SMALLEST, [change]))
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_key_is_named():
+    with pytest.raises(ConfigError, match="the key output is missing"):
+        parse_config({"data": SMALLEST["data"]})
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("bridge.name=nothing", "bridge: unknown bridge 'nothing'"),
+        ("bridge.lam=-1", "bridge: lam must be positive"),
+        ("bridge.lambda=1", "bridge: .*no parameter 'lambda'"),
+        ("network.width=3", "network: .*no parameter 'width'"),
+        ("data.tasks.rein=1", "data.tasks.rein: unknown task 'rein'"),
+        ("data.tasks.noise.size=1", "data.tasks.noise: .*no parameter 'size'"),
+        ("data.tasks.rain.size=1", "data.tasks.rain.size cannot be set: data.tasks.rain is 1.0, not a group"),
+        ("data.clean=nowhere", "data.clean: nowhere is not a folder"),
+        ("data.holdout=6", "data.holdout: 6 of 6 images leaves none"),
+        ("data.pairs=[{task: rain, layout: rain99, root: .}]", "data.pairs.0: unknown data set layout 'rain99'"),
+        ("start_from=nowhere", "start_from: nowhere"),
+        ("bridge.modulation=zero,prediction=noise", "prediction: prediction 'noise' needs a bridge with noise"),
+        ("sampler.order=9", "sampler: order must be 1, 2 or 3, got 9"),
+        ("sampler.steps=0", "sampler: steps must be at least 1, got 0"),
+    ],
+)
+def test_error_found_while_building_the_run_names_the_key(tiny, change, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        train(tiny(*(change.split(",") if "prediction" in change else [change])))
+
+
+def test_override_reaches_any_depth_and_leaves_the_rest_alone():
+    tree = {"a": {"b": 1, "c": [1, {"d": 2}]}}
+    changed = override(tree, ["a.b=1e-4", "a.c.1.d=[x, 2]", "e.f=true"])
+    assert changed == {"a": {"b": 1e-4, "c": [1, {"d": ["x", 2]}]}, "e": {"f": True}}
+    assert tree == {"a": {"b": 1, "c": [1, {"d": 2}]}}
+
+
+def test_words_that_old_yaml_takes_for_truth_values_stay_words_and_small_numbers_stay_numbers(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "{output: no, loss: {on: output}, bridge: {lam: 1e-4}, compile: true, data: {clean: a, tasks: {b: 1}}}"
+    )
+    config = load_config(path)
+    assert (str(config.output), config.loss.on, config.bridge.params, config.compile) == (
+        "no",
+        "output",
+        {"lam": 1e-4},
+        True,
+    )
+
+
+@pytest.mark.parametrize("text", ["optimisation.lr", "=1", "a..b=1", "data.clean.x=1", "seed=[1", "a.b.1.c=2"])
+def test_malformed_override_is_an_error_that_names_it(text):
+    with pytest.raises(ConfigError) as caught:
+        parse_config(override(SMALLEST | {"a": {"b": [0]}}, [text]))
+    assert text.partition("=")[0] in str(caught.value)
+
+
+@given(st.text(max_size=200))
+def test_any_text_as_configuration_gives_a_sentence(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_missing_file_is_an_error_that_names_it():
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml cannot be read"):
+        load_config("nowhere.yaml")

@@ -1,0 +1,90 @@
+"""Times and states: how many samples of each kind, what they are, and that only the sample's number matters."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rebridge import bridges
+from rebridge.training.config import StatesConfig
+from rebridge.training.states import draw_states, kind_of, own_states
+
+X0 = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+Y = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+
+
+def of_y(x_t, t, y):
+    """A denoiser whose estimate depends on the condition only."""
+    return 0.5 * y
+
+
+def no_call(x_t, t, y):
+    raise AssertionError("the network must not be called")
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 10_000))
+def test_kinds_keep_their_shares_in_any_stretch_of_the_run(end, own, first):
+    plan = StatesConfig(end_fraction=end, own_fraction=own)
+    kinds = [kind_of(index, plan) for index in range(first, first + 200)]
+    assert abs(kinds.count("end") - 200 * end) <= 1
+    assert abs(kinds.count("own") - (200 - kinds.count("end")) * own) <= 1
+
+
+def test_end_samples_are_the_degraded_image_and_bridge_samples_follow_the_forward_formula():
+    bridge = bridges.create("rdbm")
+    plan = StatesConfig(end_fraction=0.5, own_fraction=0.0)
+    states = draw_states(bridge, no_call, X0, Y, first=0, seed=3, plan=plan)
+    end = states.t == 1
+    assert end.sum() == 4
+    assert torch.equal(states.x_t[end], Y[end])
+    c = bridge.coefficients(states.t).like(X0)
+    noise = (states.x_t - c.alpha * X0 - c.beta * Y)[~end] / (c.gamma * (X0 - Y))[~end]
+    assert noise.mean().abs() < 4 * noise.numel() ** -0.5
+    assert 0.8 < noise.std() < 1.2
+
+
+@pytest.mark.parametrize("own_noise", ["mean", "noise"])
+def test_own_state_after_one_call_is_the_bridge_around_the_own_estimate(own_noise):
+    bridge = bridges.create("rdbm")
+    t, noise = torch.linspace(0.1, 0.9, 8, dtype=torch.float64), torch.randn(8, 3, 4, 4)
+    x_t = own_states(bridge, of_y, Y, t, noise, own_noise)
+    expected = bridge.forward(0.5 * Y, Y, t, noise if own_noise == "noise" else torch.zeros_like(noise))
+    torch.testing.assert_close(x_t, expected)
+
+
+@pytest.mark.parametrize("name", ["rdbm", "goub", "rddm", "flow", "ir-sde"])
+def test_several_own_steps_with_a_constant_estimate_stay_on_its_path(name):
+    bridge = bridges.create(name)
+    t, noise = torch.full((8,), 0.3, dtype=torch.float64), torch.randn(8, 3, 4, 4)
+    one, many = (own_states(bridge, of_y, Y, t, noise, "noise", steps) for steps in (1, 4))
+    torch.testing.assert_close(one, many, rtol=1e-3, atol=1e-3)
+
+
+def test_a_perfect_network_reaches_the_states_of_the_forward_formula():
+    bridge = bridges.create("goub")
+    t, noise = torch.full((8,), 0.5, dtype=torch.float64), torch.randn(8, 3, 4, 4)
+    x_t = own_states(bridge, lambda x, s, y: X0, Y, t, noise, "noise")
+    torch.testing.assert_close(x_t, bridge.forward(X0, Y, t, noise))
+
+
+def test_states_do_not_depend_on_how_samples_are_batched():
+    bridge = bridges.create("rdbm")
+    plan = StatesConfig(end_fraction=0.3, own_fraction=0.4)
+    whole = draw_states(bridge, of_y, X0, Y, first=10, seed=3, plan=plan)
+    parts = [draw_states(bridge, of_y, X0[i : i + 2], Y[i : i + 2], 10 + i, 3, plan) for i in range(0, 8, 2)]
+    assert torch.equal(whole.t, torch.cat([part.t for part in parts]))
+    torch.testing.assert_close(whole.x_t, torch.cat([part.x_t for part in parts]))
+
+
+def test_grid_times_are_the_inner_nodes_of_the_sampler():
+    plan = StatesConfig(end_fraction=0.0, times="grid", grid=4)
+    bridge = bridges.create("rdbm")
+    times = torch.cat([draw_states(bridge, no_call, X0, Y, first, 0, plan).t for first in range(0, 80, 8)])
+    assert set(times.tolist()) == {0.25, 0.5, 0.75}
+
+
+def test_own_states_carry_no_gradient():
+    weight = torch.ones((), requires_grad=True)
+    bridge = bridges.create("rdbm")
+    plan = StatesConfig(end_fraction=0.0, own_fraction=1.0)
+    assert not draw_states(bridge, lambda x, t, y: weight * y, X0, Y, 0, 0, plan).x_t.requires_grad

@@ -1,0 +1,112 @@
+"""The loop: the loss falls, accumulation is a larger batch, the average and the learning rate follow their formulas."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from rebridge import hub
+from rebridge.training import learning_rate, train
+from rebridge.training.config import LossConfig, OptimisationConfig
+from rebridge.training.ema import Ema
+from rebridge.training.objectives import distance
+from rebridge.training.trainer import Run
+
+
+def losses(config):
+    lines = [json.loads(line) for line in (config.output / "log.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+@pytest.mark.parametrize("extra", [("objective=regression",), (), ("prediction=x0", "loss.on=output", "loss.kind=l2")])
+def test_loss_falls_on_a_toy_problem(tiny, extra):
+    tasks = "data.tasks={lowlight: 1}"
+    config = tiny(tasks, "optimisation.iterations=60", "optimisation.lr=1e-2", "validate_every=1000", *extra)
+    train(config)
+    curve = losses(config)
+    assert sum(curve[-10:]) < 0.6 * sum(curve[:10])
+
+
+def test_two_accumulated_batches_of_four_equal_one_of_eight(tiny, tmp_path):
+    networks = []
+    for name, batch in {"a": ("4", "2"), "b": ("8", "1")}.items():
+        overrides = [f"optimisation.batch={batch[0]}", f"optimisation.accumulate={batch[1]}"]
+        config = tiny(f"output={tmp_path / name}", "validate_every=100", *overrides)
+        train(config)
+        networks.append((losses(config), hub.load_model(config.output / "model").network.state_dict()))
+    (loss_a, a), (loss_b, b) = networks
+    assert loss_a == pytest.approx(loss_b, rel=1e-5)
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-5)
+
+
+def test_average_follows_its_formula_and_forgets_the_start():
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(network.weight)
+    ema = Ema(network, decay=0.5)
+    expected = 0.0
+    for step, weight in enumerate([3.0, -1.0, 2.0, 5.0, 1.0, 4.0, 0.5, 2.5, 1.5, 9.0]):
+        nn.init.constant_(network.weight, weight)
+        ema.update(network, step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * weight
+    assert float(ema.module.weight.detach()) == pytest.approx(expected, rel=1e-6)
+    assert not ema.module.weight.requires_grad
+
+
+def test_learning_rate_rises_in_a_line_and_falls_in_a_cosine():
+    config = OptimisationConfig(iterations=110, warmup=10, lr=1.0, lr_min=0.1)
+    assert [learning_rate(k, config) for k in range(10)] == pytest.approx([(k + 1) / 10 for k in range(10)])
+    assert learning_rate(10, config) == 1.0
+    assert learning_rate(60, config) == pytest.approx(0.55)
+    assert learning_rate(110, config) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("l1", 2.0), ("l2", 5.0), ("charbonnier", 2.0)])
+def test_distances(kind, expected):
+    a, b = torch.tensor([1.0, 5.0]), torch.tensor([2.0, 2.0])
+    assert float(distance(a, b, LossConfig(kind=kind).kind)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_validation_is_the_psnr_of_the_averaged_weights_and_independent_of_the_run(tiny, photographs):
+    config = tiny("data.tasks={noise: {sigma: 0.1}}", "optimisation.lr=1e-12", "data.validation_count=2")
+    result = train(config)
+    # An untrained residual network answers y itself: the PSNR of the noise, -20 log10 0.1 where nothing is clipped.
+    assert set(result.psnr) == {f"psnr/{steps}/{task}" for steps in ("1 step", "2 steps") for task in ("mean", "noise")}
+    assert result.psnr["psnr/1 step/noise"] == pytest.approx(20.0, abs=1.0)
+    held_out = {round(float(pair.clean.mean()), 4) for pair in Run(config, resume=True).validation}
+    trained_on = {path.name for path in Run(config, resume=True).pairs.sources[0].images.files}
+    assert len(held_out) == 2
+    assert len(trained_on) == len(list(photographs.iterdir())) - 2
+
+
+def test_run_leaves_a_model_that_loads_and_tensorboard_files(tiny):
+    config = tiny()
+    result = train(config)
+    model = hub.load_model(result.model)
+    assert model.tasks == ["rain", "noise", "clean"]
+    assert model.config["training"]["optimisation"]["iterations"] == 6
+    assert list((config.output / "tensorboard").glob("events*"))
+
+
+def test_start_from_continues_with_the_weights_of_a_model(tiny, tmp_path):
+    first = train(tiny())
+    second = Run(tiny(f"output={tmp_path / 'second'}", f"start_from={first.model}"), resume=False)
+    saved = hub.load_model(first.model).network.state_dict()
+    assert all(torch.equal(saved[name], value) for name, value in second.network.state_dict().items())
+
+
+def test_diverging_run_stops_with_a_sentence(tiny):
+    config = tiny("optimisation.lr=1e30", "optimisation.clip=null", "optimisation.warmup=0")
+    with pytest.raises(ValueError, match=r"the loss is (nan|inf) at iteration"):
+        train(config)
+    assert math.isfinite(losses(config)[0])
+
+
+def test_compiled_network_is_handed_to_the_same_loop(tiny, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda network, **options: compiled.append(options) or network)
+    train(tiny("compile=true"))
+    assert compiled == [{"dynamic": False}]
