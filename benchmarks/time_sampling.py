@@ -64,7 +64,9 @@ def run(variant: str, seed: int, overrides: list[str], output: Path) -> dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--variants", type=int, nargs="+", default=list(range(len(VARIANTS))), help="numbers of variants")
+    parser.add_argument(
+        "--variants", type=int, nargs="+", default=list(range(len(VARIANTS))), help="numbers of variants"
+    )
     parser.add_argument("--output", type=Path, default=Path("runs/time-sampling"))
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("overrides", nargs="*", help="key=value for every run")

@@ -37,7 +37,9 @@ class Brownian(Bridge):
         super().__post_init__()
         _positive(steps=self.steps, max_var=self.max_var)
         if not 0 <= self.m_min <= self.m_max <= 1:
-            raise ValueError(f"m_min and m_max must satisfy 0 <= m_min <= m_max <= 1, got {self.m_min} and {self.m_max}")
+            raise ValueError(
+                f"m_min and m_max must satisfy 0 <= m_min <= m_max <= 1, got {self.m_min} and {self.m_max}"
+            )
 
     @cached_property
     def _mixing(self) -> Clock:

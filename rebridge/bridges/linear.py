@@ -57,7 +57,9 @@ class ResShift(Bridge):
         if self.steps < 2:
             raise ValueError(f"steps must be at least 2, got {self.steps}")
         if not min(self.kappa, self.power, self.min_noise) > 0:
-            raise ValueError(f"kappa, power and min_noise must be positive, got {self.kappa}, {self.power}, {self.min_noise}")
+            raise ValueError(
+                f"kappa, power and min_noise must be positive, got {self.kappa}, {self.power}, {self.min_noise}"
+            )
 
     @cached_property
     def _shift(self) -> Clock:
@@ -88,7 +90,9 @@ class DiffUIR(Bridge):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.steps < 2 or self.delta_end < 0:
-            raise ValueError(f"steps must be at least 2 and delta_end not negative, got {self.steps} and {self.delta_end}")
+            raise ValueError(
+                f"steps must be at least 2 and delta_end not negative, got {self.steps} and {self.delta_end}"
+            )
 
     @cached_property
     def _decay(self) -> Clock:

@@ -8,9 +8,10 @@
 
 The last one carries EDM's preconditioning (arXiv 2206.00364) over to bridges (derived). Write d = x_t - (alpha + beta) y =
 alpha r + gamma * modulation * eps with the residual r = x0 - y. Under residual modulation both terms scale with r, so the
-best linear guess of r from d alone is d alpha / (alpha^2 + gamma^2): that is c_skip; c_in = 1 / sqrt(alpha^2 + gamma^2) keeps
-the input at the scale of r at all times; c_out = 1. At t = 1 the state holds nothing but y: there c_skip = 0 and d = 0, and
-the network predicts the residual from y.
+best linear guess of r from d alone is d alpha / (alpha^2 + gamma^2): that is c_skip; its error has gamma / sqrt(alpha^2 +
+gamma^2) times the scale of r: that is c_out; c_in = 1 / sqrt(alpha^2 + gamma^2) keeps the input at the scale of r. So the more a
+state tells, the less the network may change it. At t = 1 the state holds nothing but y: there c_skip = 0, d = 0 and c_out = 1,
+and the network predicts the residual from y. Without noise there is no such measure of trust, and c_out = 1 at all times.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class NetworkDenoiser(nn.Module):
         if prediction not in PREDICTIONS:
             raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction!r}")
         if prediction in SINGULAR_AT_END and bridge.noiseless:
-            raise ValueError(f"prediction {prediction!r} needs a bridge with noise, but {bridge.name!r} here has gamma = 0")
+            raise ValueError(
+                f"prediction {prediction!r} needs a bridge with noise, but {bridge.name!r} here has gamma = 0"
+            )
         self.network = network
         self.bridge = bridge
         self.prediction = prediction
@@ -75,7 +78,7 @@ class NetworkDenoiser(nn.Module):
         if self.prediction == "velocity":
             return self.bridge.velocity(x_t, x0, y, t)
         c = self.bridge.coefficients(t).like(y)
-        return x0 - y - _skip(c) * (x_t - (c.alpha + c.beta) * y)
+        return (x0 - y - _skip(c) * (x_t - (c.alpha + c.beta) * y)) / self._reach(c)
 
     def _output(self, c: Coefficients, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
         if self.prediction == "preconditioned":
@@ -84,13 +87,20 @@ class NetworkDenoiser(nn.Module):
             x_t = torch.where(scale > 0, deviation / scale.clamp(min=1e-12), 0.0)
         return self.network(x_t, t, y)
 
+    def _reach(self, c: Coefficients) -> Tensor:
+        """c_out = gamma / sqrt(alpha^2 + gamma^2), 1 where alpha = 0 and on noiseless bridges."""
+        if self.bridge.noiseless:
+            return torch.ones_like(c.gamma)
+        scale = (c.alpha.square() + c.gamma.square()).sqrt()
+        return torch.where(c.alpha > 0, c.gamma / scale.clamp(min=1e-12), 1.0)
+
     def _estimate(self, output: Tensor, c: Coefficients, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
         if self.prediction == "x0":
             return output
         if self.prediction == "residual":
             return y + output
         if self.prediction == "preconditioned":
-            return y + _skip(c) * (x_t - (c.alpha + c.beta) * y) + output
+            return y + _skip(c) * (x_t - (c.alpha + c.beta) * y) + self._reach(c) * output
         if self.prediction == "noise":
             numerator, factor = x_t - c.beta * y - c.gamma * output, c.alpha
         else:  # velocity: eliminate the noise from v = alpha' x0 + beta' y + gamma' n

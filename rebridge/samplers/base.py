@@ -7,7 +7,7 @@ walk begins, so that nothing waits for the device inside the loop) and the `Walk
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
@@ -73,8 +73,8 @@ class Walk:
         if slopes:
             d = self.bridge.derivatives(times)
             columns += [d.alpha, d.beta, d.gamma, self.bridge.squared_diffusion(times)]
-        rows = torch.stack(columns, 1).tolist()
-        return [Point(*row, last=i == len(rows) - 1) for i, row in enumerate(rows)]
+        points = [Point(*row) for row in torch.stack(columns, 1).tolist()]
+        return [*points[:-1], replace(points[-1], last=True)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,7 +63,9 @@ class DBIM(Sampler):
     def check(self, bridge: Bridge) -> None:
         super().check(bridge)
         if self.order > 1 and bridge.noiseless:
-            raise ValueError(f"dbim of order {self.order} needs a bridge with noise; {bridge.name!r} here has gamma = 0")
+            raise ValueError(
+                f"dbim of order {self.order} needs a bridge with noise; {bridge.name!r} here has gamma = 0"
+            )
 
     def begin(self, walk: Walk, x: Tensor | None, times: Tensor) -> tuple[Tensor, Tensor]:
         return begin_pinned(self, walk, x, times)

@@ -17,7 +17,17 @@ from typing import ClassVar
 from torch import Tensor
 
 from rebridge.denoisers import Estimate
-from rebridge.samplers.base import Point, Sampler, Start, Walk, check_start, is_singular, leave_end, marginal_step, markov_std
+from rebridge.samplers.base import (
+    Point,
+    Sampler,
+    Start,
+    Walk,
+    check_start,
+    is_singular,
+    leave_end,
+    marginal_step,
+    markov_std,
+)
 from rebridge.samplers.dbim import begin_pinned
 
 

@@ -93,9 +93,7 @@ def test_diffuir_follows_its_definition():
     products = torch.cumprod(1 - betas, 0)
     fading = torch.linspace(1e-6, 1.8e-3, 1000, dtype=torch.float64).cumsum(0)
     c = bridges.create("diffuir").coefficients((torch.arange(1000, dtype=torch.float64) + 1) / 1000)
-    assert_coefficients(
-        c, products.sqrt(), 1 - products.sqrt() - fading, (1 - products).sqrt(), rtol=1e-9, atol=1e-9
-    )
+    assert_coefficients(c, products.sqrt(), 1 - products.sqrt() - fading, (1 - products).sqrt(), rtol=1e-9, atol=1e-9)
     assert fading[-1] == pytest.approx(0.9005, abs=1e-4)
 
 
@@ -152,9 +150,7 @@ def test_rdbm_tends_to_irsde_far_from_the_end(std):
     rdbm = bridges.create("rdbm", modulation="one", lam=std**2, schedule="constant", eps=1e-30)
     t = torch.linspace(0.001, 0.2, 20, dtype=torch.float64)
     decay = torch.exp(-rdbm.clock(t))
-    assert_coefficients(
-        rdbm.coefficients(t), decay, 1 - decay, std * (1 - decay**2).sqrt(), rtol=1e-9, atol=1e-12
-    )
+    assert_coefficients(rdbm.coefficients(t), decay, 1 - decay, std * (1 - decay**2).sqrt(), rtol=1e-9, atol=1e-12)
     irsde = bridges.create("ir-sde", lam=std, schedule="constant", eps=1e-30).coefficients(t)
     assert_coefficients(irsde, decay, 1 - decay, std * (1 - decay**2).sqrt(), rtol=1e-9, atol=1e-12)
 
@@ -245,7 +241,9 @@ def test_intact_pixels_stay_exactly_equal_under_residual_modulation(seed, t):
     torch.testing.assert_close(x_t[intact], y[intact], rtol=0, atol=2e-7)
 
 
-@pytest.mark.parametrize("name", ["rdbm", "goub", "unidb", "ir-sde", "brownian", "i2sb", "ddbm-ve", "ddbm-vp", "vp", "diffuir"])
+@pytest.mark.parametrize(
+    "name", ["rdbm", "goub", "unidb", "ir-sde", "brownian", "i2sb", "ddbm-ve", "ddbm-vp", "vp", "diffuir"]
+)
 def test_derivatives_match_finite_differences(name):
     bridge = bridges.create(name)
     t, h = torch.tensor([0.30171, 0.51234, 0.80567], dtype=torch.float64), 1e-7

@@ -1,0 +1,89 @@
+"""Samplers replayed against the outputs of the official code, through the public names only."""
+
+import pytest
+import torch
+
+from rebridge import bridges, samplers
+from tests.reference import Replay, denoiser, inputs, load
+
+Y, NOISE = inputs()
+
+
+def assert_replayed(result, official, rtol):
+    """Agreement relative to the largest value, as the official outputs are in single precision."""
+    expected = torch.tensor(official)
+    assert result.dtype == Y.dtype
+    assert ((result - expected).abs().max() / expected.abs().max()).item() < rtol
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 10])
+def test_rdbm_deterministic_chain(steps):
+    official = load("rdbm")
+    bridge = bridges.create("rdbm", lam=official["lambda"], modulation="one", steps=official["T"])
+    result = samplers.create("dbim", steps=steps)(bridge, denoiser, Y)
+    assert_replayed(result, official["samples (deterministic, clamp x0 to [-1,1], by NFE)"][str(steps)], 1e-6)
+
+
+@pytest.mark.parametrize("name", ["goub", "unidb"])
+def test_mean_ode_of_goub_and_unidb(name):
+    official = load(name)
+    bridge = bridges.create(name, lam=official["lambda"], steps=official["T"], eps=official["eps"])
+    result = samplers.create("mean-ode", steps=100)(bridge, denoiser, Y)
+    assert_replayed(result, official["mean_ode"], 1e-4)
+
+
+def test_ode_of_irsde_from_its_own_start():
+    official = load("irsde")
+    bridge = bridges.create("ir-sde", lam=official["max_sigma"])
+    start = Y + official["max_sigma"] * NOISE[129]
+    result = samplers.create("ode", steps=100)(bridge, denoiser, Y, x=start)
+    assert_replayed(result, official["ode"], 1e-4)
+    by_itself = samplers.create("ode", steps=100)(bridge, denoiser, Y, noise=Replay(NOISE[129:]))
+    torch.testing.assert_close(by_itself, result)
+
+
+def test_bbdm_stochastic_chain_uses_the_official_noise():
+    official = load("bbdm")
+    times = [(i + 1) / official["T"] for i in official["steps"]] + [0.0]
+    noise = Replay(NOISE)
+    result = samplers.create("dbim", eta=1.0)(bridges.create("brownian"), denoiser, Y, times=times, noise=noise)
+    assert_replayed(result, official["eta=1"], 1e-5)
+    assert noise.drawn == official["noise used"]
+
+
+@pytest.mark.parametrize(
+    ("bridge", "sampler"),
+    [
+        (bridges.create("i2sb"), samplers.create("exponential")),
+        (bridges.create("i2sb"), samplers.create("dbim", compat=True)),
+        (bridges.create("i2sb", modulation="zero"), samplers.create("dbim")),
+    ],
+)
+def test_i2sb_optimal_transport_ode_is_the_posterior_mean(bridge, sampler):
+    official = load("i2sb")
+    times = [i / (official["n"] - 1) for i in reversed(official["steps"])]
+    assert_replayed(sampler(bridge, denoiser, Y, times=times), official["ot_ode"], 1e-4)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5])
+@pytest.mark.parametrize("first", [[], [1.0]])
+def test_dbim_on_ddbm_vp(eta, first):
+    official = load("ddbm_vp")
+    noise = Replay(NOISE)
+    sampler = samplers.create("dbim", eta=eta, start="noise")
+    result = sampler(bridges.create("ddbm-vp"), denoiser, Y, times=[*first, *official["dbim ts"]], noise=noise)
+    assert_replayed(result, official[f"dbim eta={eta}"], 1e-5)
+
+
+def test_heun_on_ddbm_vp_with_the_official_number_of_calls():
+    official = load("ddbm_vp")
+    calls = []
+
+    def counted(x_t, t, y):
+        calls.append(t)
+        return denoiser(x_t, t, y)
+
+    sampler = samplers.create("heun-churn", churn=0.0)
+    result = sampler(bridges.create("ddbm-vp"), counted, Y, times=official["heun ts"])
+    assert_replayed(result, official["heun churn=0"], 1e-5)
+    assert len(calls) == official["heun nfe"]
