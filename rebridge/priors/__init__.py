@@ -1,0 +1,1 @@
+"""Pretrained generative models inside restoration bridges."""
