@@ -63,7 +63,16 @@ def train(config: TrainConfig, resume: bool = False) -> TrainResult:
     with run.journal, _stop_signals() as stop:
         run.journal.say(run.description())
         for iteration in range(run.start, config.optimisation.iterations):
-            run.step(iteration)
+            try:
+                run.step(iteration)
+            except Exception as error:
+                # Compilers fail in the first iteration, with pages of generated code.
+                if config.compile and iteration == run.start and not isinstance(error, ValueError):
+                    raise ConfigError(
+                        f"compile: torch.compile cannot train the network {config.network.name!r} on this machine "
+                        f"({type(error).__name__}); set compile=false"
+                    ) from error
+                raise
             done = iteration + 1
             last = done == config.optimisation.iterations
             run.journal.advance(done)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from rebridge import hub
-from rebridge.training import learning_rate, train
+from rebridge.training import ConfigError, learning_rate, train
 from rebridge.training.config import LossConfig, OptimisationConfig
 from rebridge.training.ema import Ema
 from rebridge.training.objectives import distance
@@ -103,6 +103,15 @@ def test_diverging_run_stops_with_a_sentence(tiny):
     with pytest.raises(ValueError, match=r"the loss is (nan|inf) at iteration"):
         train(config)
     assert math.isfinite(losses(config)[0])
+
+
+def test_network_that_cannot_be_compiled_is_a_sentence_that_names_the_key(tiny, monkeypatch):
+    def broken(*arguments):
+        raise AssertionError("generated code")
+
+    monkeypatch.setattr(torch, "compile", lambda network, **options: broken)
+    with pytest.raises(ConfigError, match="compile: torch.compile cannot train the network 'fast'"):
+        train(tiny("compile=true"))
 
 
 def test_compiled_network_is_handed_to_the_same_loop(tiny, monkeypatch):
