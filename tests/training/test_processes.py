@@ -27,7 +27,7 @@ def environment() -> dict[str, str]:
 
 
 def test_run_killed_from_outside_resumes_to_the_same_weights(tiny, tmp_path):
-    extra = ("optimisation.iterations=150", "checkpoint_every=5", "validate_every=1000", "log_every=100")
+    extra = ("optimisation.iterations=60", "checkpoint_every=10", "validate_every=1000", "log_every=100")
     config = tiny(*extra)
     command = [sys.executable, "-c", TRAIN, "configs/tiny.yaml", *overrides(config), *extra]
     process = subprocess.Popen(command, env=environment(), cwd=Path(__file__).parents[2], stderr=subprocess.DEVNULL)
