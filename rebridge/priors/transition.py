@@ -14,6 +14,7 @@ Times are continuous. A prior trained at T discrete times holds index j at t = (
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -131,6 +132,7 @@ def noisiest_time(process: Bridge) -> float:
     return times[noise_level(process, times).argmax()].item()
 
 
+@lru_cache(maxsize=64)
 def level_range(process: Bridge) -> tuple[float, float]:
     """The smallest and the largest noise-to-signal ratio of a process."""
     check_process(process)
@@ -159,8 +161,7 @@ def time_of_level(process: Bridge, level: Time) -> Tensor:
     if isinstance(process, RectifiedFlow):
         return level / (1 + level)
     if isinstance(process, VP):
-        ends = torch.linspace(0.0, 1.0, process.steps + 1, dtype=torch.float64)
-        return _interpolated(torch.log1p(noise_level(process, ends).square()), torch.log1p(level.square()))
+        return _interpolated(_decay(process), torch.log1p(level.square()))
     if isinstance(process, IRSDE):
         return _interpolated(process.theta.values, torch.log1p(level.square() / process.variance) / 2)
     return _bisected(process, level)
@@ -174,7 +175,8 @@ def critical_time(source: Bridge, t: Time, target: Bridge) -> Tensor:
     check_process(source)
     level = noise_level(source, t)
     low, high = level_range(target)
-    for impossible, bound, side in ((level > high, high, "more"), (level < low, low, "less")):
+    too_high, too_low = level > high * (1 + 1e-9), level < low * (1 - 1e-9)
+    for impossible, bound, side in ((too_high, high, "more"), (too_low, low, "less")):
         if bool(impossible.any()):
             worst = torch.as_tensor(t, dtype=torch.float64)[impossible].flatten()[0].item()
             lowest, highest = level_range(source)
@@ -245,6 +247,13 @@ def posterior_transition(bridge: Bridge, t: float, s: float) -> Transition:
     here, there = bridge.coefficients(t), bridge.coefficients(s)
     points = (Point(0.0, 0.0, c.alpha.item(), c.beta.item(), c.gamma.item()) for c in (here, there))
     return transition(here, there, markov_std(*points), negative=True)
+
+
+@lru_cache(maxsize=64)
+def _decay(process: VP) -> Tensor:
+    """log(1 + n^2) = -2 log(alpha) at the grid times, between which it is linear."""
+    ends = torch.linspace(0.0, 1.0, process.steps + 1, dtype=torch.float64)
+    return torch.log1p(noise_level(process, ends).square())
 
 
 def _interpolated(values: Tensor, wanted: Tensor) -> Tensor:
