@@ -9,6 +9,7 @@ import typer
 
 from rebridge import __version__
 from rebridge.cli import catalogues, files, models
+from rebridge.cli.compare import compare
 from rebridge.cli.console import Commands, out
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ app.command()(files.restore)
 app.command()(files.degrade)
 app.command()(models.train)
 app.command()(models.evaluate)
+app.command()(compare)
 app.command("models")(models.list_models)
 app.command()(models.info)
 app.command("bridges")(catalogues.list_bridges)

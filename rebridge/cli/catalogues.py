@@ -2,9 +2,12 @@
 
 import inspect
 from dataclasses import MISSING, Field, fields
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rebridge.cli.console import out, print_json
+import typer
+
+from rebridge.cli.console import out, print_json, say
 from rebridge.cli.files import Json
 
 if TYPE_CHECKING:
@@ -12,7 +15,11 @@ if TYPE_CHECKING:
     from rebridge.samplers import Sampler
 
 
-def list_bridges(as_json: Json = False) -> None:
+def list_bridges(
+    names: Annotated[list[str] | None, typer.Argument(help="Only these.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw forward paths of one pixel into this PNG.")] = None,
+    as_json: Json = False,
+) -> None:
     """List the bridges: processes between a clean and a degraded image, with their parameters."""
     from rebridge import bridges
     from rebridge.bridges.catalogue import BRIDGES
@@ -20,8 +27,12 @@ def list_bridges(as_json: Json = False) -> None:
 
     rows = [
         {"name": name, "what": _first_sentence(BRIDGES[name]), "parameters": _parameters(BRIDGES[name], as_json)}
-        for name in bridges.names()
+        for name in (bridges.create(name).name for name in names or bridges.names())
     ]
+    if plot is not None:
+        from rebridge.evaluation.plots import plot_trajectories
+
+        say(f"drew {plot_trajectories([row['name'] for row in rows], plot)}")
     if as_json:
         print_json(rows)
         return

@@ -43,12 +43,14 @@ def log_snr(bridge: Bridge, steps: int, smallest: float = 1e-3, largest: float =
         return uniform(bridge, steps)
     fine = torch.linspace(smallest, largest, 20_001, dtype=torch.float64)
     c = bridge.coefficients(fine)
-    level = torch.cummax(torch.log(c.gamma / c.alpha), 0).values
+    inner = (c.gamma > 0) & (c.alpha > 0)
+    fine = fine[inner]
+    level = torch.cummax(torch.log(c.gamma[inner] / c.alpha[inner]), 0).values
     wanted = torch.linspace(level[-1].item(), level[0].item(), steps - 1, dtype=torch.float64)
     right = torch.searchsorted(level, wanted.clamp(level[0], level[-1])).clamp(1, len(fine) - 1)
     share = (wanted - level[right - 1]) / (level[right] - level[right - 1]).clamp(min=1e-300)
-    inner = fine[right - 1] + share.clamp(0, 1) * (fine[right] - fine[right - 1])
-    return torch.cat([inner.new_ones(1), inner, inner.new_zeros(1)])
+    between = fine[right - 1] + share.clamp(0, 1) * (fine[right] - fine[right - 1])
+    return torch.cat([fine.new_ones(1), between, fine.new_zeros(1)])
 
 
 GRIDS: dict[str, Callable[[Bridge, int], Tensor]] = {

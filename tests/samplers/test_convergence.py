@@ -68,7 +68,7 @@ def slope(errors, counts):
     ids=["euler", "heun", "dbim-1", "dbim-2"],
 )
 def test_ode_samplers_converge_with_their_nominal_order(name, sampler, order):
-    counts = [8, 16, 32, 64]
+    counts = [16, 32, 64, 128]
     assert slope(ode_errors(name, sampler, counts), counts) == pytest.approx(order, abs=0.3)
 
 
@@ -95,7 +95,7 @@ PINNED = {
     "goub": {"schedule": "constant", "lam": 0.5},
     "ddbm-ve": {"sigma_max": 2.0},
     "ddbm-vp": {},
-    "brownian": {"m_min": 0.0, "m_max": 1.0, "max_var": 0.5},
+    "brownian": {"m_max": 1.0, "max_var": 0.5},
 }
 
 
@@ -115,19 +115,20 @@ def assert_samples_posterior(samples, y, mean_slack, covariance_slack):
 @pytest.mark.parametrize(
     ("sampler", "slack"),
     [
-        (samplers.create("dbim", steps=100, eta=1.0, grid="log-snr"), 0.015),
-        (samplers.create("dbim", steps=100, eta=0.5, grid="log-snr"), 0.015),
-        (samplers.create("dbim", steps=100, eta=0.0, grid="log-snr", start="noise"), 0.015),
-        (samplers.create("odes3", steps=50, grid="log-snr"), 0.015),
-        (samplers.create("exponential", steps=100, eta=1.0, grid="log-snr"), 0.015),
-        (samplers.create("heun-churn", steps=100, grid="log-snr"), 0.02),
-        (samplers.create("sde", steps=400, grid="log-snr"), 0.03),
+        (samplers.create("dbim", steps=400, eta=1.0, grid="log-snr"), 0.02),
+        (samplers.create("dbim", steps=400, eta=0.5, grid="log-snr"), 0.02),
+        (samplers.create("dbim", steps=400, eta=0.0, grid="log-snr", start="noise"), 0.02),
+        (samplers.create("dbim", steps=60, order=2, grid="log-snr"), 0.02),
+        (samplers.create("odes3", steps=150, grid="log-snr"), 0.02),
+        (samplers.create("exponential", steps=400, eta=1.0, grid="log-snr"), 0.02),
+        (samplers.create("heun-churn", steps=200, grid="log-snr"), 0.02),
+        (samplers.create("sde", steps=800, grid="log-snr"), 0.03),
     ],
-    ids=["dbim-1", "dbim-0.5", "dbim-0", "odes3", "exponential", "heun-churn", "sde"],
+    ids=["dbim-1", "dbim-0.5", "dbim-0", "dbim-order-2", "odes3", "exponential", "heun-churn", "sde"],
 )
 def test_stochastic_samplers_draw_from_the_posterior(name, sampler, slack):
     bridge = bridges.create(name, **PINNED[name])
-    y, batch = endpoint_y(8000)
+    y, batch = endpoint_y(4000)
     samples = sampler(bridge, GaussianDenoiser(bridge, MEAN, COVARIANCE), batch)
     assert_samples_posterior(samples, y, slack, slack)
 
@@ -146,7 +147,7 @@ def test_euler_maruyama_has_weak_order_one():
         grid = torch.linspace(high, low, steps + 1, dtype=torch.float64)
         return samplers.create("sde")(bridge, denoise, batch, x=start, times=grid, noise=zero)
 
-    fine = mean_at_end(4096)
+    fine = mean_at_end(1024)
     errors = [(mean_at_end(count) - fine).norm().item() for count in counts]
     assert slope(errors, counts) == pytest.approx(1.0, abs=0.25)
 
@@ -163,8 +164,8 @@ def test_residual_modulation_samples_the_residual_posterior():
     """Given y the residual of every pixel is a draw of the mixture; the chain must give that law back."""
     bridge = bridges.create("rdbm", lam=0.2, schedule="constant")
     weights, means, stds = torch.tensor([0.3, 0.7]), torch.tensor([-0.6, 0.5]), torch.tensor([0.1, 0.15])
-    denoise = ResidualDenoiser(bridge, weights, means, stds, points=401)
-    y = torch.full((4000, 1), 0.2, dtype=torch.float64)
+    denoise = ResidualDenoiser(bridge, weights, means, stds, points=201)
+    y = torch.full((500, 1), 0.2, dtype=torch.float64)
     times = torch.cat([torch.ones(1), torch.linspace(0.999, 0.0, 60)])
     x0 = samplers.create("ode", method="heun", start="noise")(bridge, denoise, y, times=times)
     residual = x0 - y

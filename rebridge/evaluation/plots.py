@@ -1,0 +1,91 @@
+"""Plots of comparisons and of trajectories, by Matplotlib without a display."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rebridge import bridges
+from rebridge.bridges import Bridge
+from rebridge.evaluation.compare import Summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def new_figure(columns: int = 1, width: float = 6.0, height: float = 4.5) -> tuple[Figure, list[Any]]:
+    """An empty figure with a row of axes, drawn without a window."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, columns, squeeze=False)[0]
+    return figure, list(axes)
+
+
+def plot_comparison(rows: Sequence[Summary], path: Path, quality: str, logarithmic: bool = False) -> Path:
+    """Quality against network calls and against seconds, one line per subject and sampler, with confidence bands."""
+    figure, axes = new_figure(columns=2)
+    names = dict.fromkeys((row.subject, row.sampler) for row in rows)
+    several_subjects = len({subject for subject, _ in names}) > 1
+    for axis, key, label in zip(axes, ("nfe", "seconds"), ("network calls", "seconds"), strict=True):
+        for subject, sampler in names:
+            line = sorted(
+                (row for row in rows if (row.subject, row.sampler) == (subject, sampler)), key=lambda r: getattr(r, key)
+            )
+            x = [getattr(row, key) for row in line]
+            name = f"{subject}, {sampler}" if several_subjects else sampler
+            (drawn,) = axis.plot(x, [row.quality for row in line], marker="o", markersize=3, label=name)
+            axis.fill_between(
+                x, [row.low for row in line], [row.high for row in line], color=drawn.get_color(), alpha=0.15
+            )
+        axis.set_xscale("log")
+        if logarithmic:
+            axis.set_yscale("log")
+        axis.set_xlabel(label)
+        axis.set_ylabel(quality)
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=7)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    return path
+
+
+def plot_trajectories(names: Sequence[str], path: Path, x0: float = 1.0, y: float = -0.5, paths: int = 12) -> Path:
+    """Forward paths of one pixel from x0 at t = 0 to y at t = 1: mean, two standard deviations, and sampled paths.
+
+    The paths are drawn from the Markov process itself, step by step, so that they show its roughness.
+    """
+    figure, axes = new_figure(columns=len(names), width=3.2, height=3.2)
+    t = torch.linspace(0.0, 1.0, 301, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    for axis, name in zip(axes, names, strict=True):
+        bridge = bridges.create(name)
+        c = bridge.coefficients(t)
+        scale = {"residual": abs(x0 - y), "one": 1.0, "zero": 0.0}[bridge.modulation]
+        mean, std = c.alpha * x0 + c.beta * y, c.gamma * scale
+        axis.fill_between(t, mean - 2 * std, mean + 2 * std, color="tab:blue", alpha=0.15, linewidth=0)
+        for _ in range(paths):
+            axis.plot(t, mean + scale * _markov_path(bridge, t, generator), color="tab:blue", linewidth=0.5, alpha=0.6)
+        axis.plot(t, mean, color="black", linewidth=1.2)
+        axis.scatter([0, 1], [x0, y], color="tab:red", zorder=3, s=14)
+        axis.set_title(name, fontsize=10)
+        axis.set_xlabel("t")
+    axes[0].set_ylabel("one pixel")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    return path
+
+
+def _markov_path(bridge: Bridge, t: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Noise gamma(t) eps(t) of a Markov process along t: n = gamma/alpha grows by independent increments."""
+    c = bridge.coefficients(t)
+    level = torch.where(c.alpha > 0, (c.gamma / c.alpha.clamp(min=1e-300)).square(), torch.zeros_like(c.alpha))
+    level = torch.cummax(level, 0).values
+    steps = level.diff(prepend=level[:1]).clamp(min=0).sqrt()
+    walk = (steps * torch.randn(len(t), generator=generator, dtype=torch.float64)).cumsum(0)
+    return c.alpha * walk
