@@ -18,6 +18,11 @@ from rebridge.bridges.schedules import Clock
 class Generative(Bridge):
     """A process that forgets the image: the state at t = 1 is noise alone."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.modulation == "zero":
+            raise ValueError(f"{self.name!r} is a generative process: without noise (modulation zero) nothing is left of it")
+
     def prior(self, y: Tensor, noise: Tensor) -> Tensor:
         """gamma(1) z: y gives the shape only."""
         return self.coefficients(1.0).gamma.item() * noise

@@ -74,7 +74,7 @@ class DBIM(Sampler):
         if is_singular(walk.bridge, t):
             return leave_end(walk, x, t, s, "noise" if self.order > 1 and self.start is None else self.start)
         estimate = walk.estimate(x, t)
-        if self.order > 1 and not s.last and s.gamma > 0 and estimate.noise is None:
+        if self.order > 1 and t.alpha > 0 and s.gamma > 0 and not s.last and estimate.noise is None:
             return exponential_step(walk, x, t, s, self.order)
         full = markov_std(t, s)
         added = self.eta * full
@@ -97,7 +97,7 @@ def exponential_step(walk: Walk, x: Tensor, t: Point, s: Point, order: int) -> T
     ratio = s.gamma / t.gamma
     x0 = known[-1][1] if known else walk.history[-1][1]
     x_s = ratio * x + (s.beta - ratio * t.beta) * walk.y + (s.alpha * (1 - decay)) * x0
-    if t.alpha == 0 or len(known) < 2:
+    if len(known) < 2:
         return x_s
     h1 = _log_snr(t) - _log_snr(known[-2][0])
     slope = (x0 - known[-2][1]) / h1

@@ -3,6 +3,9 @@
 With drift f and squared diffusion g^2 per unit of the clock, and modulation^2 * score = -n / gamma:
 
     x_s = x + [f + g^2 n / gamma] (s - t) - g sqrt(t - s) modulation_hat z
+
+Where alpha = 0 with noise left (indi, rddm, rectified flow at t = 1) the drift is singular, but the state says nothing of x0: the
+posterior at s is the forward law around x0_hat, and that is the step.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import torch
 from torch import Tensor
 
 from rebridge.denoisers import Estimate
-from rebridge.samplers.base import Point, Sampler, Walk, is_singular
+from rebridge.samplers.base import Point, Sampler, Walk, is_singular, marginal_step
 from rebridge.samplers.ode import heun_step
 
 
@@ -37,6 +40,8 @@ class SDE(Sampler):
                 walk.history = [(t, walk.y)]
         else:
             estimate = walk.estimate(x, t)
+            if t.alpha == 0:
+                return marginal_step(walk, x, Estimate(estimate.x0), t, s, kept=0.0, added=s.gamma)
             x0, diffusion = estimate.x0, t.diffusion
             x_s = x + (s.clock - t.clock) * reverse_drift(walk, x, estimate, t)
         z = walk.bridge.modulate(x0, walk.y, walk.noise())
@@ -59,7 +64,10 @@ class MeanODE(Sampler):
         if is_singular(walk.bridge, t):
             walk.history = [(t, walk.y)]
             return x
-        return x + (s.clock - t.clock) * reverse_drift(walk, x, walk.estimate(x, t), t)
+        estimate = walk.estimate(x, t)
+        if t.alpha == 0:
+            return marginal_step(walk, x, Estimate(estimate.x0), t, s, kept=0.0)
+        return x + (s.clock - t.clock) * reverse_drift(walk, x, estimate, t)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +99,12 @@ class HeunChurn(Sampler):
         if self.churn > 0:
             middle = walk.points(torch.tensor([t.t + self.churn * (s.t - t.t)], dtype=torch.float64), slopes=True)[0]
             estimate = walk.estimate(x, t)
-            z = walk.bridge.modulate(estimate.x0, walk.y, walk.noise())
-            x = x + (middle.clock - t.clock) * reverse_drift(walk, x, estimate, t)
-            x = x + (t.diffusion * (t.clock - middle.clock)) ** 0.5 * z
+            if t.alpha == 0:
+                x = marginal_step(walk, x, Estimate(estimate.x0), t, middle, kept=0.0, added=middle.gamma)
+            else:
+                z = walk.bridge.modulate(estimate.x0, walk.y, walk.noise())
+                x = x + (middle.clock - t.clock) * reverse_drift(walk, x, estimate, t)
+                x = x + (t.diffusion * (t.clock - middle.clock)) ** 0.5 * z
             t = middle
         return heun_step(walk, x, t, s)
 

@@ -12,6 +12,8 @@ from tests.reference import double, load
 
 GRID = torch.arange(1, 101, dtype=torch.float64) / 100
 INNER = torch.linspace(0.02, 0.98, 49, dtype=torch.float64)
+GENERATIVE = ["vp", "ve", "rectified-flow"]
+WITH_ENDPOINT = [name for name in bridges.names() if name not in GENERATIVE]
 
 
 def assert_coefficients(c, alpha=None, beta=None, gamma=None, rtol=1e-5, atol=1e-6):
@@ -179,7 +181,7 @@ def test_ddbm_vp_is_no_instance_of_rdbm():
     assert (c.alpha + c.beta).item() == pytest.approx(0.971, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", bridges.names())
+@pytest.mark.parametrize("name", WITH_ENDPOINT)
 def test_modulation_zero_is_flow_matching_along_the_same_means(name):
     noisy = bridges.create(name)
     still = bridges.create(name, modulation="zero")
@@ -216,6 +218,10 @@ def test_params_rebuild_the_bridge(name):
 @pytest.mark.parametrize("name", bridges.names())
 @pytest.mark.parametrize("modulation", ["one", "residual", "zero"])
 def test_moments_of_forward_samples_match_monte_carlo(name, modulation):
+    if name in GENERATIVE and modulation == "zero":
+        with pytest.raises(ValueError, match="nothing is left"):
+            bridges.create(name, modulation=modulation)
+        return
     bridge = bridges.create(name, modulation=modulation)
     generator = torch.Generator().manual_seed(0)
     x0, y, n = 0.7, -0.4, 40_000

@@ -1,0 +1,145 @@
+"""Every sampler with every bridge: it walks, or one sentence says why it cannot; and what users get wrong."""
+
+import math
+
+import pytest
+import torch
+
+from rebridge import bridges, samplers
+from rebridge.denoisers import Estimate
+from rebridge.samplers import times
+
+Y = torch.rand(2, 3, 6, 5, generator=torch.Generator().manual_seed(0)) * 2 - 1
+X0 = torch.rand(2, 3, 6, 5, generator=torch.Generator().manual_seed(1)) * 2 - 1
+NOISELESS = {"flow"}
+PINNED = {"rdbm", "goub", "unidb", "ddbm-ve", "ddbm-vp"}
+NEED_NOISE = {"sde", "mean-ode", "heun-churn", "odes3", "exponential"}
+
+
+@pytest.mark.parametrize("sampler", samplers.names())
+@pytest.mark.parametrize("name", bridges.names())
+def test_pair_walks_to_a_constant_estimate_or_is_refused(name, sampler):
+    bridge, walk = bridges.create(name), samplers.create(sampler, steps=12)
+    impossible = (name in NOISELESS and sampler in NEED_NOISE) or (sampler == "odes3" and name not in PINNED)
+    if impossible:
+        with pytest.raises(ValueError, match=r"needs a bridge with noise|starts where gamma vanishes"):
+            walk(bridge, lambda x, t, y: X0, Y)
+        return
+    out = walk(bridge, lambda x, t, y: X0, Y)
+    assert out.dtype == Y.dtype
+    assert torch.isfinite(out).all()
+    if sampler in ("dbim", "exponential") and name != "i2sb":  # exact for a constant estimate, and clean at t = 0
+        torch.testing.assert_close(out, X0, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("grid", list(times.GRIDS))
+@pytest.mark.parametrize("name", ["rdbm", "brownian", "ir-sde", "vp"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 10])
+def test_time_grids_fall_strictly_from_one_to_zero(grid, name, steps):
+    result = times.create(grid, bridges.create(name), steps)
+    assert result[0] == 1
+    assert result[-1] == 0
+    assert (result.diff() < 0).all()
+    assert grid == "karras" or len(result) == steps + 1
+    assert len(result) == steps + 1
+
+
+def test_log_snr_grid_is_even_in_log_snr():
+    bridge = bridges.create("ddbm-vp")
+    inner = times.create("log-snr", bridge, 20)[1:-1]
+    c = bridge.coefficients(inner)
+    gaps = torch.log(c.gamma / c.alpha).diff()
+    torch.testing.assert_close(gaps, gaps.mean().expand_as(gaps), rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("sampler", samplers.names())
+def test_callback_sees_every_step_and_its_estimate(sampler):
+    seen = []
+    walk = samplers.create(sampler, steps=5)
+    walk(bridges.create("goub"), lambda x, t, y: X0, Y, callback=lambda *args: seen.append(args))
+    assert [step for step, *_ in seen] == [0, 1, 2, 3, 4]
+    assert [round(t, 3) for _, t, *_ in seen][1:] == [0.8, 0.6, 0.4, 0.2]
+    for _, _, x_t, x0_hat in seen:
+        assert x_t.shape == x0_hat.shape == Y.shape
+    assert torch.equal(seen[-1][3], X0)
+
+
+def test_callback_receives_the_state_before_the_step():
+    states = []
+    samplers.create("dbim", steps=3)(
+        bridges.create("rdbm"), lambda x, t, y: X0, Y, callback=lambda step, t, x_t, x0: states.append(x_t)
+    )
+    assert torch.equal(states[0], Y)
+
+
+@pytest.mark.parametrize(("sampler", "calls"), [("dbim", 10), ("odes3", 18), ("exponential", 10), ("ode", 10)])
+def test_number_of_network_calls_is_the_stated_one(sampler, calls):
+    count = 0
+
+    def denoiser(x, t, y):
+        nonlocal count
+        count += 1
+        return X0
+
+    samplers.create(sampler, steps=10)(bridges.create("goub"), denoiser, Y)
+    assert count == calls
+
+
+def test_generator_makes_results_repeatable_and_the_noise_callable_replays_them():
+    walk, bridge = samplers.create("dbim", eta=1.0), bridges.create("goub")
+    drawn = []
+
+    def recording(like):
+        drawn.append(torch.randn(like.shape, generator=generator))
+        return drawn[-1]
+
+    generator = torch.Generator().manual_seed(5)
+    first = walk(bridge, lambda x, t, y: 0.5 * x, Y, noise=recording)
+    again = walk(bridge, lambda x, t, y: 0.5 * x, Y, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(first, again)
+    replay = iter(drawn)
+    assert torch.equal(walk(bridge, lambda x, t, y: 0.5 * x, Y, noise=lambda like: next(replay)), first)
+
+
+def test_noise_of_an_estimate_is_reused_instead_of_the_implied_one():
+    bridge = bridges.create("goub")
+    c = bridge.coefficients(torch.tensor([0.6, 0.3])).like(Y.double())
+    noise = torch.randn(Y.shape, dtype=torch.float64)
+    out = samplers.create("dbim")(
+        bridge, lambda x, t, y: Estimate(X0.double(), noise), Y.double(), x=Y.double(), times=[0.6, 0.3]
+    )
+    expected = c.alpha[1] * X0 + c.beta[1] * Y + c.gamma[1] * noise
+    torch.testing.assert_close(out, expected)
+
+
+def test_residual_modulation_leaves_intact_pixels_alone_whatever_the_noise():
+    x0 = Y.clone()
+    x0[..., :2] += 0.4
+    out = samplers.create("dbim", eta=1.0, start="noise")(bridges.create("rdbm"), lambda x, t, y: x0, Y)
+    torch.testing.assert_close(out[..., 2:], Y[..., 2:], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: samplers.create("dbmi"), "unknown sampler 'dbmi'"),
+        (lambda: samplers.create("dbim", step=3), "has no parameter 'step'"),
+        (lambda: samplers.create("dbim", steps=0), "steps must be at least 1, got 0"),
+        (lambda: samplers.create("dbim", eta=1.5), r"eta must lie in \[0, 1\]"),
+        (lambda: samplers.create("dbim", order=4), "order must be 1, 2 or 3"),
+        (lambda: samplers.create("dbim", order=2, eta=0.5), "order 2 is deterministic"),
+        (lambda: samplers.create("dbim", grid="linear"), "unknown time grid 'linear'"),
+        (lambda: samplers.create("dbim", start="nosie"), "start must be mean or noise"),
+        (lambda: samplers.create("ode", method="rk4"), "method must be euler or heun"),
+        (lambda: samplers.create("heun-churn", churn=1.0), r"churn must lie in \[0, 1\)"),
+        (lambda: samplers.create("dbim", order=2)(bridges.create("flow"), None, Y), "needs a bridge with noise"),
+        (lambda: samplers.create("dbim")(bridges.create("goub"), None, Y, times=[0.2, 0.5]), "times must decrease"),
+        (lambda: samplers.create("dbim")(bridges.create("goub"), None, Y, times=[0.5]), "at least two times"),
+        (lambda: samplers.create("dbim")(bridges.create("goub"), None, Y * math.nan), "y holds NaN"),
+        (lambda: samplers.create("dbim")(bridges.create("goub"), None, Y, x=Y[:1]), "x must be like y"),
+        (lambda: samplers.create("dbim", grid="log-snr")(bridges.create("flow"), None, Y), "log-snr grid needs"),
+    ],
+)
+def test_mistakes_give_one_sentence(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call()
