@@ -6,6 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rebridge.cli.console import Bar, err, print_json, progress, say
+from rebridge.cli.priors import (
+    AnyModel,
+    BridgeName,
+    ControlNet,
+    Detail,
+    Method,
+    Preset,
+    ScheduleName,
+    Task,
+    open_restorer,
+)
 
 if TYPE_CHECKING:
     from rebridge.inference import FileResult, Job, Restorer
@@ -28,9 +39,6 @@ Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; by default a GPU where there is one.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, or bfloat16 or float16 for speed.")]
-ModelName = Annotated[
-    str, typer.Option("--model", "-m", help="Name, folder or Hugging Face id; see `rebridge models`.")
-]
 Steps = Annotated[int | None, typer.Option(help="Steps of the sampler; by default what the model recommends.")]
 SamplerName = Annotated[str | None, typer.Option("--sampler", help="See `rebridge samplers`; by default the model's.")]
 Tile = Annotated[int | None, typer.Option(help="Side of the tiles in pixels, 0 for none; by default as memory needs.")]
@@ -39,7 +47,14 @@ Tile = Annotated[int | None, typer.Option(help="Side of the tiles in pixels, 0 f
 def restore(
     inputs: Inputs,
     output: Output,
-    model: ModelName = DEFAULT_MODEL,
+    model: AnyModel = None,
+    method: Method = "bridge",
+    preset: Preset = None,
+    task: Task = None,
+    bridge: BridgeName = None,
+    schedule: ScheduleName = None,
+    controlnet: ControlNet = None,
+    detail: Detail = 0.0,
     steps: Steps = None,
     seed: Seed = 0,
     tile: Tile = None,
@@ -55,14 +70,25 @@ def restore(
     quality: Quality = 95,
     as_json: Json = False,
 ) -> None:
-    """Restore degraded images: `rebridge restore photos -o restored`."""
+    """Restore degraded images: `rebridge restore photos -o restored`, or with --method irbridge by a generative prior."""
     check_inputs(inputs)
-    from rebridge.inference import Restorer, plan
+    from rebridge.inference import plan
     from rebridge.inference.batch import run
 
     check_quality(quality)
     jobs = plan(inputs, output, recursive=recursive, suffix=suffix, format=format)
-    restorer = Restorer.from_pretrained(model, device, dtype)
+    restorer = open_restorer(
+        method,
+        model,
+        device,
+        dtype,
+        preset=preset,
+        task=task,
+        bridge=bridge,
+        schedule=schedule,
+        controlnet=controlnet,
+        detail=detail,
+    )
     options: dict[str, Any] = {"steps": steps, "seed": seed, "tile": tile, "samples": samples, "sampler": sampler}
     calls = check_options(restorer, **options) * samples
     writing: dict[str, Any] = {"overwrite": overwrite, "skip_existing": skip_existing, "quality": quality}

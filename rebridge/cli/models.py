@@ -7,18 +7,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from rebridge.cli.console import one_of, out, print_json, progress, say
-from rebridge.cli.files import (
-    DEFAULT_MODEL,
-    Device,
-    Dtype,
-    Json,
-    ModelName,
-    SamplerName,
-    Seed,
-    Steps,
-    Tile,
-    check_options,
-)
+from rebridge.cli.files import Device, Dtype, Json, SamplerName, Seed, Steps, Tile, check_options
+from rebridge.cli.priors import DEFAULT_MODELS, AnyModel, Method, Preset, for_task, open_restorer
 
 
 def train(
@@ -57,7 +47,9 @@ def train(
 
 
 def evaluate(
-    model: ModelName = DEFAULT_MODEL,
+    model: AnyModel = None,
+    method: Method = "bridge",
+    preset: Preset = None,
     clean: Annotated[Path | None, typer.Option(help="Folder of clean images, degraded by --task.")] = None,
     task: Annotated[
         list[str] | None,
@@ -96,9 +88,9 @@ def evaluate(
         raise ValueError("--layout says how --pairs lie on disk, and is of no use without")
     from rebridge import evaluation
     from rebridge.evaluation import tables
-    from rebridge.inference import Restorer
 
-    restorer = Restorer.from_pretrained(model, device, dtype)
+    model = model or DEFAULT_MODELS[method]
+    restorer = open_restorer(method, model, device, dtype, preset=preset)
     options: dict[str, Any] = {"steps": steps, "seed": seed, "tile": tile, "samples": samples, "sampler": sampler}
     chosen_steps = check_options(restorer, **options)
     if pairs is not None:
@@ -107,14 +99,20 @@ def evaluate(
         assert clean is not None
         tasks = task or (restorer.model.tasks if restorer.model else [])
         cases = evaluation.synthetic_cases(clean, tasks, seed, limit)
+    result = evaluation.Evaluation()
     with progress("evaluating") as bar:
-        result = evaluation.evaluate(
-            restorer,
-            cases,
-            channel=channel,
-            progress=lambda done, total, score: bar(done, total, f"{score.task} {score.name} {score.psnr:.2f} dB"),
-            **options,
-        )
+        for name in dict.fromkeys(case.task for case in cases):
+            result.scores.extend(
+                evaluation.evaluate(
+                    for_task(restorer, name),
+                    [case for case in cases if case.task == name],
+                    channel=channel,
+                    progress=lambda done, total, score: bar(
+                        done, total, f"{score.task} {score.name} {score.psnr:.2f} dB"
+                    ),
+                    **options,
+                ).scores
+            )
     rows: list[Any] = result.scores if per_image else result.summaries
     columns = tables.SCORES if per_image else tables.SUMMARY
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,7 +161,7 @@ class Restorer:
         walk = self.sampler(sampler, steps)
         y = self._enter(batch.images)
         seeds = _seeds(seed, len(y))
-        denoiser = self._tiled(tile, overlap, y)
+        denoiser = self._denoiser_for(batch.images, y, tile, overlap)
         mean, squares, kept = torch.zeros_like(batch.images), torch.zeros_like(batch.images), []
         for sample in range(samples):
             restored = walk(self.bridge, denoiser, y, noise=ImageNoise(seeds, sample), callback=callback)
@@ -172,6 +173,12 @@ class Restorer:
             if keep:
                 kept.append(batch.back(result))
         return Samples(batch.back(mean), (squares / max(samples - 1, 1)).sqrt(), kept)
+
+    def wrapped(self, wrap: Callable[[Denoiser], Denoiser]) -> Restorer:
+        """A restorer like this one whose denoiser is `wrap(denoiser)`, for instance one that counts its calls."""
+        other = copy.copy(self)
+        other.denoiser = wrap(self.denoiser)
+        return other
 
     def sampler(self, choice: SamplerChoice = None, steps: int | None = None) -> Sampler:
         """The sampler for a choice as in `__call__`; ValueError for an unknown name or an impossible parameter."""
@@ -189,32 +196,50 @@ class Restorer:
             config |= chosen
         if steps is not None:
             config["steps"] = steps
-        name = config.pop("name")
-        return samplers.create(name, **config)
+        return self._create(**config)
+
+    def _create(self, name: str, **params: Any) -> Sampler:
+        return samplers.create(name, **params)
 
     def _enter(self, images: Tensor) -> Tensor:
-        low, high = self.bridge.value_range
+        return self._encode(self._coloured(images).to(self.device))
+
+    def _coloured(self, images: Tensor) -> Tensor:
+        """Images with as many channels as the model takes."""
         if images.shape[1] == 1 and self.channels == 3:
-            images = images.expand(-1, 3, -1, -1)
-        elif images.shape[1] != self.channels:
+            return images.expand(-1, 3, -1, -1)
+        if images.shape[1] != self.channels:
             raise ValueError(f"the model restores images of {self.channels} channels, got {images.shape[1]}")
-        return (low + (high - low) * images.to(self.device)).contiguous(memory_format=torch.channels_last)
+        return images
+
+    def _encode(self, images: Tensor) -> Tensor:
+        """Images in [0, 1] in the space that the bridge lives in."""
+        low, high = self.bridge.value_range
+        return (low + (high - low) * images).contiguous(memory_format=torch.channels_last)
+
+    def _decode(self, restored: Tensor, images: Tensor) -> Tensor:
+        """Restored states back as images in about [0, 1]; `images` are the degraded ones, for their size and details."""
+        low, high = self.bridge.value_range
+        return (restored.float() - low) / (high - low)
 
     def _leave(self, restored: Tensor, batch: Batch) -> Tensor:
-        low, high = self.bridge.value_range
-        images = ((restored.float() - low) / (high - low)).clamp(0, 1)
+        images = self._decode(restored, batch.images).clamp(0, 1)
         if batch.images.shape[1] == 1 and images.shape[1] == 3:
             images = images.mean(dim=1, keepdim=True)
         if not torch.isfinite(images).all():
             raise ValueError("the restored image contains NaN: the sampler diverged; use more steps or another sampler")
         return images.to(batch.images.device)
 
-    def _tiled(self, tile: int | None, overlap: int | None, y: Tensor) -> TiledDenoiser:
+    def _denoiser_for(self, images: Tensor, y: Tensor, tile: int | None, overlap: int | None) -> Denoiser:
+        """The denoiser for these degraded images (y in the space of the bridge), in tiles where they are large."""
+        return self._tiled(self.denoiser, tile, overlap, y)
+
+    def _tiled(self, denoiser: Denoiser, tile: int | None, overlap: int | None, y: Tensor) -> TiledDenoiser:
         if tile is not None and tile != 0 and tile < SMALLEST_TILE:
             raise ValueError(f"tile must be at least {SMALLEST_TILE} pixels, or 0 for no tiling, got {tile}")
         if tile is None and y.shape[-2] * y.shape[-1] > AUTO_TILE_PIXELS:
             tile = AUTO_TILE
-        return TiledDenoiser(self.denoiser, tile or None, overlap)
+        return TiledDenoiser(denoiser, tile or None, overlap)
 
 
 class Autocast:

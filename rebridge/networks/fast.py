@@ -52,6 +52,8 @@ class Fast(Network):
 
     channels: of an image; widths: of the levels, at 1/2, 1/4, 1/8, ... of the size; blocks: residual blocks before and
     again after the middle at each level but the last; middle: blocks at the last level; embedding: features of time.
+    optional_condition: one more input channel tells whether there is a degraded image at all; there is none where y is 0
+    everywhere, the middle grey that 8-bit images do not have. For priors that also work without y.
     """
 
     def __init__(
@@ -61,16 +63,18 @@ class Fast(Network):
         blocks: Sequence[int] = (2, 1, 1),
         middle: int = 4,
         embedding: int = 32,
+        optional_condition: bool = False,
     ) -> None:
         super().__init__()
         check_sizes(channels=channels, widths=widths, blocks=blocks, middle=middle, embedding=embedding)
         if len(blocks) != len(widths) - 1:
             raise ValueError(f"blocks must have one entry less than widths, got {len(blocks)} and {len(widths)}")
         self.channels = channels
+        self.optional_condition = optional_condition
         self.multiple = 2 ** len(widths)
         steps = list(itertools.pairwise(widths))
         self.time = TimeEmbedding(embedding)
-        self.head = nn.Conv2d(8 * channels, widths[0], 3, padding=1)
+        self.head = nn.Conv2d(8 * channels + 4 * optional_condition, widths[0], 3, padding=1)
         self.before = nn.ModuleList(_level(width, n, embedding) for width, n in zip(widths, blocks, strict=False))
         self.down = nn.ModuleList(nn.Conv2d(width, deeper, 2, stride=2) for width, deeper in steps)
         self.middle = nn.ModuleList(WideBlock(widths[-1], embedding) for _ in range(middle))
@@ -85,7 +89,10 @@ class Fast(Network):
         check_inputs(x, t, y, self.channels)
         height, width = x.shape[-2:]
         embedding = self.time(t)
-        pixels = F.pixel_unshuffle(pad_to_multiple(torch.cat([x, y], dim=1), self.multiple), 2)
+        inputs = [x, y]
+        if self.optional_condition:
+            inputs.append((y != 0).flatten(1).any(1).to(x.dtype).view(-1, 1, 1, 1).expand(-1, 1, height, width))
+        pixels = F.pixel_unshuffle(pad_to_multiple(torch.cat(inputs, dim=1), self.multiple), 2)
         h = self.head(pixels.contiguous(memory_format=torch.channels_last))
         skips = []
         for level, down in zip(self.before, self.down, strict=True):

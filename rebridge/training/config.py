@@ -106,7 +106,11 @@ class DataConfig(Section):
 
 
 class StatesConfig(Section):
-    """Which times and states the network is trained at; see `rebridge.training.states`."""
+    """Which times and states the network is trained at; see `rebridge.training.states`.
+
+    condition_dropout: share of the samples that are trained without y (y = 0), so that one network is a prior with and
+    without condition; for generative processes (vp, ve, rectified-flow) only.
+    """
 
     end_fraction: Fraction = 0.5
     own_fraction: Fraction = 0.0
@@ -114,6 +118,7 @@ class StatesConfig(Section):
     own_steps: Positive = 1
     times: Literal["uniform", "grid"] = "uniform"
     grid: Annotated[int, Field(ge=2)] = 10
+    condition_dropout: Fraction = 0.0
 
 
 class LossConfig(Section):

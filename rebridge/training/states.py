@@ -56,6 +56,15 @@ def draw_states(
     return States(t, x_t)
 
 
+def drop_conditions(y: Tensor, first: int, seed: int, fraction: float) -> Tensor:
+    """y (B, C, H, W) with the images of a fraction of the samples, number `first` on, set to 0: no condition."""
+    if fraction == 0:
+        return y
+    draws = [torch.rand((), generator=generator_of(seed, "condition", first + place)) for place in range(len(y))]
+    kept = torch.stack(draws) >= fraction
+    return y * kept.to(y.device, y.dtype).view(-1, 1, 1, 1)
+
+
 def kind_of(index: int, plan: StatesConfig) -> str:
     """The kind of sample number `index`: "end", "bridge" or "own", spread as evenly as the fractions allow."""
     ends = int((index + 1) * plan.end_fraction)

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rebridge import bridges, hub, networks, samplers
+from rebridge.bridges.diffusion import Generative
 from rebridge.denoisers import NetworkDenoiser
 from rebridge.files import reason
 from rebridge.training import checkpoints
@@ -30,7 +31,7 @@ from rebridge.training.config import ConfigError, OptimisationConfig, TrainConfi
 from rebridge.training.ema import Ema
 from rebridge.training.journal import Journal
 from rebridge.training.objectives import loss_of
-from rebridge.training.states import END_ONLY, draw_states
+from rebridge.training.states import END_ONLY, draw_states, drop_conditions
 from rebridge.training.stream import BatchIndices, batches, tasks_of, training_pairs, validation_pairs
 from rebridge.training.validation import validate
 
@@ -143,6 +144,10 @@ class Run:
         role = {"bridge": self.bridge, "prediction": config.prediction}
         self.denoiser = named("prediction", NetworkDenoiser, self.model, role).train()
         self.restorer = named("prediction", NetworkDenoiser, self.ema.module, role).eval()
+        if config.states.condition_dropout and not isinstance(self.bridge, Generative):
+            raise ConfigError(
+                f"states.condition_dropout: {self.bridge.name} has y in its states; only vp, ve and rectified-flow do without"
+            )
         self.plan = END_ONLY if config.objective == "regression" else config.states
         config.output.mkdir(parents=True, exist_ok=True)
         self.journal = Journal(config.output, self.start, optimisation.iterations, main)
@@ -156,6 +161,7 @@ class Run:
             pair = next(self.batches)
             x0, y = self._to_bridge(pair.clean), self._to_bridge(pair.degraded)
             first = self.indices.first(iteration, part)
+            y = drop_conditions(y, first, config.seed, config.states.condition_dropout)
             states = draw_states(self.bridge, self.denoiser, x0, y, first, config.seed, self.plan)
             with self.accelerator.accumulate(self.model):
                 loss = loss_of(self.denoiser, x0, y, states, config.loss)

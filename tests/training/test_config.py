@@ -110,3 +110,8 @@ def test_any_text_as_configuration_gives_a_sentence(tmp_path_factory, text):
 def test_missing_file_is_an_error_that_names_it():
     with pytest.raises(ConfigError, match=r"nowhere\.yaml cannot be read"):
         load_config("nowhere.yaml")
+
+
+def test_a_bridge_that_holds_y_in_its_states_cannot_drop_it(tiny):
+    with pytest.raises(ConfigError, match=r"states\.condition_dropout: rdbm has y in its states"):
+        train(tiny("states.condition_dropout=0.1"))

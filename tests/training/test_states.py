@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rebridge import bridges
 from rebridge.training.config import StatesConfig
-from rebridge.training.states import draw_states, kind_of, own_states
+from rebridge.training.states import draw_states, drop_conditions, kind_of, own_states
 
 X0 = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 Y = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(1))
@@ -88,3 +88,13 @@ def test_own_states_carry_no_gradient():
     bridge = bridges.create("rdbm")
     plan = StatesConfig(end_fraction=0.0, own_fraction=1.0)
     assert not draw_states(bridge, lambda x, t, y: weight * y, X0, Y, 0, 0, plan).x_t.requires_grad
+
+
+def test_conditions_are_dropped_whole_in_the_share_asked_for_and_by_number_only():
+    y = torch.rand(500, 1, 2, 2) + 0.1
+    dropped = drop_conditions(y, first=100, seed=3, fraction=0.2)
+    gone = (dropped == 0).flatten(1).all(1)
+    assert torch.equal(dropped[~gone], y[~gone])
+    assert 0.14 < gone.double().mean() < 0.26
+    assert torch.equal(drop_conditions(y[:50], first=150, seed=3, fraction=0.2) == 0, (dropped == 0)[50:100])
+    assert drop_conditions(y, first=0, seed=0, fraction=0.0) is y

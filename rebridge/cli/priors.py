@@ -1,0 +1,77 @@
+"""What commands share about priors: the options of --method irbridge, and the restorer they make."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from rebridge.inference import Restorer
+
+DEFAULT_MODELS = {"bridge": "rdbm-tiny", "irbridge": "pixel-prior-tiny"}
+
+Method = Annotated[
+    Literal["bridge", "irbridge"],
+    typer.Option(help="bridge: a model trained on its bridge. irbridge: a generative prior inside a bridge."),
+]
+AnyModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Name, folder or Hugging Face id; with irbridge also a diffusers pipeline. See `rebridge models`.",
+    ),
+]
+Preset = Annotated[str | None, typer.Option(help="With irbridge: paper or sound.")]
+Task = Annotated[str | None, typer.Option("--task", "-t", help="With irbridge: rain, haze, ...: settings for it.")]
+BridgeName = Annotated[
+    str | None, typer.Option("--bridge", help="With irbridge: as ir-sde or goub:lam=0.01; see `rebridge bridges`.")
+]
+ScheduleName = Annotated[str | None, typer.Option("--schedule", help="With irbridge: when the prior is asked.")]
+ControlNet = Annotated[
+    str | None,
+    typer.Option("--controlnet", help="With irbridge and a diffusers pipeline: folder or id of its condition."),
+]
+Detail = Annotated[
+    float, typer.Option(help="With irbridge: 0 to 1, keep the input's details where nothing was restored.")
+]
+
+
+def open_restorer(
+    method: str,
+    model: str | None,
+    device: str | None = None,
+    dtype: str | None = None,
+    *,
+    preset: str | None = None,
+    task: str | None = None,
+    bridge: str | None = None,
+    schedule: str | None = None,
+    controlnet: str | None = None,
+    detail: float = 0.0,
+) -> "Restorer":
+    """The restorer of a method; raises ValueError for options that belong to the other method."""
+    name = model or DEFAULT_MODELS[method]
+    if method == "bridge":
+        given: dict[str, Any] = {"--preset": preset, "--task": task, "--bridge": bridge, "--schedule": schedule}
+        given |= {"--controlnet": controlnet, "--detail": detail or None}
+        for option, value in given.items():
+            if value is not None:
+                raise ValueError(f"{option} goes with --method irbridge")
+        from rebridge.inference import Restorer
+
+        return Restorer.from_pretrained(name, device, dtype)
+    from rebridge.evaluation.compare import Spec
+    from rebridge.priors import IRBridgeRestorer
+
+    settings: dict[str, Any] = {"task": task, "detail": detail, "schedule": schedule}
+    if bridge is not None:
+        spec = Spec.parse(bridge)
+        settings["bridge"] = {"name": spec.name, **spec.params}
+    prior = {} if controlnet is None else {"controlnet": controlnet}
+    return IRBridgeRestorer.from_pretrained(name, device, dtype, prior=prior, preset=preset or "sound", **settings)
+
+
+def for_task(restorer: "Restorer", task: str) -> "Restorer":
+    """The restorer for images of a task: with a prior, the settings chosen for it."""
+    change = getattr(restorer, "for_task", None)
+    return restorer if change is None else change(task)

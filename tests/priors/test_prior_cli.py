@@ -1,0 +1,75 @@
+"""Priors on the command line: restoring, measuring, and what is said to impossible wishes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch import Tensor
+from typer.testing import CliRunner, Result
+
+from rebridge.cli import app
+
+
+def rebridge(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def photo(picture: Tensor, tmp_path: Path) -> Path:
+    path = tmp_path / "photos" / "rainy.png"
+    path.parent.mkdir()
+    Image.fromarray((255 * picture[0]).permute(1, 2, 0).byte().numpy()).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--preset", "paper", "--task", "rain"),
+        ("--bridge", "goub:lam=0.02", "--schedule", "linear-550", "--detail", "0.5"),
+        ("--sampler", "ddim"),
+        ("--sampler", "sdedit"),
+        ("--sampler", "dbim", "--bridge", "brownian"),
+    ],
+    ids=lambda options: " ".join(options) or "sound",
+)
+def test_restore_writes_an_image_restored_by_the_prior(
+    photo: Path, pixel_folder: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    out = tmp_path / "restored.png"
+    words = ("restore", photo, "-o", out, "--method", "irbridge", "--model", pixel_folder, "--steps", 3)
+    result = rebridge(*words, *options)
+    assert result.exit_code == 0, result.output
+    assert np.asarray(Image.open(out)).shape == (40, 48, 3)
+
+
+def test_evaluate_measures_a_prior_task_by_task(photo: Path, pixel_folder: Path) -> None:
+    words = ("evaluate", "--method", "irbridge", "--model", pixel_folder, "--preset", "paper", "--steps", 3)
+    result = rebridge(*words, "--clean", photo.parent, "-t", "rain", "-t", "lowlight", "--json")
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    assert [row["task"] for row in figures["tasks"]] == ["rain", "lowlight"]
+    assert figures["sampler"] == "irbridge"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--preset", "paper"), "--preset goes with --method irbridge"),
+        (("--detail", "0.5"), "--detail goes with --method irbridge"),
+        (("--method", "irbridge", "--bridge", "rdbm"), "create it with modulation='one'"),
+        (("--method", "irbridge", "--preset", "best"), "unknown preset 'best'; known are paper, sound"),
+        (("--method", "irbridge", "--schedule", "late"), "unknown schedule 'late'"),
+        (("--method", "irbridge", "--controlnet", "x"), "is no diffusers pipeline and has no option controlnet"),
+    ],
+)
+def test_impossible_wishes_get_one_sentence(
+    photo: Path, pixel_folder: Path, tmp_path: Path, options: tuple[str, ...], sentence: str
+) -> None:
+    result = rebridge("restore", photo, "-o", tmp_path / "x.png", "--model", pixel_folder, *options)
+    assert result.exit_code == 2
+    assert sentence in " ".join(result.output.split())
+    assert not (tmp_path / "x.png").exists()
