@@ -21,7 +21,9 @@ class Generative(Bridge):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.modulation == "zero":
-            raise ValueError(f"{self.name!r} is a generative process: without noise (modulation zero) nothing is left of it")
+            raise ValueError(
+                f"{self.name!r} is a generative process: without noise (modulation zero) nothing is left of it"
+            )
 
     def prior(self, y: Tensor, noise: Tensor) -> Tensor:
         """gamma(1) z: y gives the shape only."""
