@@ -1,0 +1,94 @@
+"""The linear inverse problem with a Gaussian prior, where everything is known: the truth that solvers are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from rebridge.bridges import Bridge
+from rebridge.denoisers import GaussianDenoiser
+from rebridge.inverse.guidance import Reuse, State
+from rebridge.inverse.operators import Operator
+
+
+@dataclass(frozen=True)
+class GaussianProblem:
+    """y = A x + sigma_y n with x ~ N(mean, covariance), flattened to d numbers; all float64, operator linear.
+
+    bridge: the generative process of the prior.
+    """
+
+    bridge: Bridge
+    operator: Operator
+    mean: Tensor
+    covariance: Tensor
+    sigma_y: float
+
+    @cached_property
+    def prior(self) -> GaussianDenoiser:
+        """E[x0 | x_t], exact; the image y of its calls is ignored."""
+        d = len(self.mean)
+        joint = torch.block_diag(self.covariance, torch.eye(d, dtype=torch.float64))
+        return GaussianDenoiser(self.bridge, torch.cat([self.mean, torch.zeros_like(self.mean)]), joint)
+
+    @cached_property
+    def matrix(self) -> Tensor:
+        """A as a matrix (m, d)."""
+        d = len(self.mean)
+        units = torch.eye(d, dtype=torch.float64).reshape(d, *self.operator.shape)
+        return self.operator.A(units).flatten(1).T.contiguous()
+
+    def draw(self, count: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Images (count, C, H, W) from the prior and noisy measurements of them."""
+        factor = torch.linalg.cholesky(self.covariance)
+        white = torch.randn(count, len(self.mean), generator=generator, dtype=torch.float64)
+        x = (self.mean + white @ factor.T).reshape(count, *self.operator.shape)
+        measured = self.operator.A(x)
+        noise = torch.randn(measured.shape, generator=generator, dtype=torch.float64)
+        return x, measured + self.sigma_y * noise
+
+    def posterior(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Means (B, C, H, W) for measurements (B, ...), and the one covariance (d, d)."""
+        gain, covariance = self._update(self.covariance)
+        means = self.mean + (y.flatten(1) - self.mean @ self.matrix.T) @ gain.T
+        return means.reshape(-1, *self.operator.shape), covariance
+
+    def guidance(self, y: Tensor, reuse: Reuse = "refined") -> ExactGuidance:
+        """Guidance with the true covariance of x0 given x_t; its x0~ is E[x0 | x_t, y]."""
+        return ExactGuidance(self._gain_at, self.operator, y, reuse)
+
+    def _update(self, covariance: Tensor) -> tuple[Tensor, Tensor]:
+        """The Kalman gain (d, m) for a prior covariance, and the covariance after it."""
+        cross = covariance @ self.matrix.T
+        noise = self.sigma_y**2 * torch.eye(len(self.matrix), dtype=torch.float64)
+        gain = torch.linalg.solve(self.matrix @ cross + noise, cross.T).T
+        return gain, covariance - gain @ cross.T
+
+    def _gain_at(self, state: State) -> Tensor:
+        """The gain for Var[x0 | x_t] = b^2 C (a^2 C + b^2 I)^-1 at each row's time, (B, d, m)."""
+        times, row = torch.unique(torch.stack([state.at.alpha, state.at.gamma], 1), dim=0, return_inverse=True)
+        identity = torch.eye(len(self.mean), dtype=torch.float64)
+        gains = []
+        for a, b in times.tolist():
+            variance = torch.linalg.solve(a**2 * self.covariance + b**2 * identity, b**2 * self.covariance)
+            gains.append(self._update((variance + variance.T) / 2)[0])
+        return torch.stack(gains)[row]
+
+
+@dataclass(frozen=True)
+class ExactGuidance:
+    """x0~ = x0_hat + V A^T (s_y^2 I + A V A^T)^-1 (y - A x0_hat) with V = Var[x0 | x_t]: exact for a Gaussian prior."""
+
+    gain: Callable[[State], Tensor]
+    operator: Operator
+    y: Tensor
+    reuse: Reuse = "refined"
+
+    def clean(self, ask: Callable[[Tensor], Tensor], state: State) -> tuple[Tensor, Tensor]:
+        x0_hat = ask(state.x_t)
+        rest = (self.y - self.operator.A(x0_hat)).flatten(1)
+        return x0_hat, x0_hat + torch.einsum("bij,bj->bi", self.gain(state), rest).reshape(x0_hat.shape)
