@@ -12,6 +12,9 @@ best linear guess of r from d alone is d alpha / (alpha^2 + gamma^2): that is c_
 gamma^2) times the scale of r: that is c_out; c_in = 1 / sqrt(alpha^2 + gamma^2) keeps the input at the scale of r. So the more a
 state tells, the less the network may change it. At t = 1 the state holds nothing but y: there c_skip = 0, d = 0 and c_out = 1,
 and the network predicts the residual from y. Without noise there is no such measure of trust, and c_out = 1 at all times.
+Where the noise does not scale with r (modulation one) and r is known to be of size s, EDM's sigma_data, alpha s takes the place
+of alpha: with m^2 = alpha^2 s^2 + gamma^2, c_skip = alpha s^2 / m^2, c_out = s gamma / m and c_in = 1 / m; input and output are
+then of unit size at all times.
 """
 
 from __future__ import annotations
@@ -35,12 +38,15 @@ class NetworkDenoiser(nn.Module):
     network: called as network(x, t, y) with images (B, C, H, W) in the bridge's range and t (B,); returns (B, C, H, W).
     prediction: what its output means, see this module's first lines.
     clamp: whether the estimate is clamped to the bridge's range; in eval mode only, so that training sees gradients.
+    scale: typical size s of x0 - y in the bridge's units, for "preconditioned" under modulation one; by default 1.
 
     Where "noise" or "velocity" is singular (alpha = 0), the estimate is y, as in RDBM's code.
     Raises ValueError for an unknown prediction, or one that a noiseless bridge cannot have.
     """
 
-    def __init__(self, network: nn.Module, bridge: Bridge, prediction: str = "x0", clamp: bool = True) -> None:
+    def __init__(
+        self, network: nn.Module, bridge: Bridge, prediction: str = "x0", clamp: bool = True, scale: float = 1.0
+    ) -> None:
         super().__init__()
         if prediction not in PREDICTIONS:
             raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction!r}")
@@ -48,10 +54,15 @@ class NetworkDenoiser(nn.Module):
             raise ValueError(
                 f"prediction {prediction!r} needs a bridge with noise, but {bridge.name!r} here has gamma = 0"
             )
+        if not scale > 0:
+            raise ValueError(f"scale must be positive, got {scale}")
+        if scale != 1 and (prediction != "preconditioned" or bridge.modulation != "one"):
+            raise ValueError("a scale other than 1 needs prediction 'preconditioned' and a bridge of modulation 'one'")
         self.network = network
         self.bridge = bridge
         self.prediction = prediction
         self.clamp = clamp
+        self.scale = scale
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """The clean estimate (B, C, H, W) from x_t, y (B, C, H, W) and t (B,)."""
@@ -78,21 +89,26 @@ class NetworkDenoiser(nn.Module):
         if self.prediction == "velocity":
             return self.bridge.velocity(x_t, x0, y, t)
         c = self.bridge.coefficients(t).like(y)
-        return (x0 - y - _skip(c) * (x_t - (c.alpha + c.beta) * y)) / self._reach(c)
+        return (x0 - y - self._skip(c) * (x_t - (c.alpha + c.beta) * y)) / self._reach(c)
 
     def _output(self, c: Coefficients, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
         if self.prediction == "preconditioned":
-            scale = (c.alpha.square() + c.gamma.square()).sqrt()
+            scale = ((self.scale * c.alpha).square() + c.gamma.square()).sqrt()
             deviation = x_t - (c.alpha + c.beta) * y
             x_t = torch.where(scale > 0, deviation / scale.clamp(min=1e-12), 0.0)
         return self.network(x_t, t, y)
 
     def _reach(self, c: Coefficients) -> Tensor:
-        """c_out = gamma / sqrt(alpha^2 + gamma^2), 1 where alpha = 0 and on noiseless bridges."""
+        """c_out = s gamma / sqrt(alpha^2 s^2 + gamma^2), s where alpha = 0 and on noiseless bridges."""
         if self.bridge.noiseless:
             return torch.ones_like(c.gamma)
-        scale = (c.alpha.square() + c.gamma.square()).sqrt()
-        return torch.where(c.alpha > 0, c.gamma / scale.clamp(min=1e-12), 1.0)
+        scale = ((self.scale * c.alpha).square() + c.gamma.square()).sqrt()
+        return self.scale * torch.where(c.alpha > 0, c.gamma / scale.clamp(min=1e-12), 1.0)
+
+    def _skip(self, c: Coefficients) -> Tensor:
+        """c_skip = alpha s^2 / (alpha^2 s^2 + gamma^2), 0 at t = 1."""
+        square = self.scale**2
+        return square * c.alpha / (square * c.alpha.square() + c.gamma.square()).clamp(min=1e-12)
 
     def _estimate(self, output: Tensor, c: Coefficients, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
         if self.prediction == "x0":
@@ -100,7 +116,7 @@ class NetworkDenoiser(nn.Module):
         if self.prediction == "residual":
             return y + output
         if self.prediction == "preconditioned":
-            return y + _skip(c) * (x_t - (c.alpha + c.beta) * y) + self._reach(c) * output
+            return y + self._skip(c) * (x_t - (c.alpha + c.beta) * y) + self._reach(c) * output
         if self.prediction == "noise":
             numerator, factor = x_t - c.beta * y - c.gamma * output, c.alpha
         else:  # velocity: eliminate the noise from v = alpha' x0 + beta' y + gamma' n
@@ -110,8 +126,3 @@ class NetworkDenoiser(nn.Module):
             factor = d.alpha - slope * c.alpha
         regular = (c.alpha > 0) & (c.gamma > 0) if self.prediction == "velocity" else c.alpha > 0
         return torch.where(regular, numerator / torch.where(regular, factor, torch.ones_like(factor)), y)
-
-
-def _skip(c: Coefficients) -> Tensor:
-    """c_skip = alpha / (alpha^2 + gamma^2), 0 at t = 1."""
-    return c.alpha / (c.alpha.square() + c.gamma.square()).clamp(min=1e-12)

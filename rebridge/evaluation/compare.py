@@ -137,8 +137,9 @@ def compare_models(
     for name, walk, count in plan:
         original = restorers[name]
         for seed in seeds:
-            counted = Counted(original.denoiser)
-            restore = Restorer(counted, original.bridge, original.sampler_config, original.device, original.channels)
+            restore = original.wrapped(Counted)
+            counted = restore.denoiser
+            assert isinstance(counted, Counted)
             scores, seconds = [], 0.0
             for case in cases:
                 clean, degraded = (image[None] for image in case.load())

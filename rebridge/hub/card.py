@@ -36,6 +36,9 @@ def card(name: str, config: dict[str, Any], parameters: int | None = None) -> st
     for part in ("bridge", "network", "sampler"):
         text += f"| {part} | {config[part]['name']} ({_listed(without_name(config[part]))}) |\n"
     text += f"| prediction | {config['prediction']} |\n"
+    if "predictor" in config:
+        predictor = config["predictor"]["network"]
+        text += f"| the bridge starts from | {predictor['name']} ({_listed(without_name(predictor))}) |\n"
     if parameters is not None:
         text += f"| parameters | {parameters:,} |\n"
     if config.get("training"):

@@ -37,7 +37,8 @@ from rebridge.hub.places import find_model
 class Model:
     """A trained denoiser with the bridge it was trained for and the sampler it is best used with.
 
-    sampler_config: {"name": ..., **parameters} of `rebridge.samplers.create`.
+    sampler_config: {"name": ..., **parameters} of `rebridge.samplers.create`. predictor: where the bridge starts from a
+    prediction g(y) = predictor(y, 1, y) instead of y, the denoiser that makes it; else None.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Model:
     bridge: Bridge
     denoiser: denoisers.NetworkDenoiser
     sampler_config: dict[str, Any]
+    predictor: denoisers.NetworkDenoiser | None = None
 
     @property
     def network(self) -> nn.Module:
@@ -59,7 +61,8 @@ class Model:
     @property
     def parameters(self) -> int:
         """Number of weights."""
-        return sum(weight.numel() for weight in self.network.parameters())
+        networks = [self.network] if self.predictor is None else [self.network, self.predictor]
+        return sum(weight.numel() for network in networks for weight in network.parameters())
 
     def card(self) -> str:
         """The text of its model card."""
@@ -77,13 +80,17 @@ def load_model(name: str | Path, device: str | torch.device = "cpu", revision: s
     try:
         bridge = bridges.create(config["bridge"]["name"], **without_name(config["bridge"]))
         network = networks.create(config["network"]["name"], **without_name(config["network"]))
-        denoiser = denoisers.NetworkDenoiser(network, bridge, prediction=config["prediction"])
+        scale = config.get("residual_scale", 1.0)
+        denoiser = denoisers.NetworkDenoiser(network, bridge, prediction=config["prediction"], scale=scale)
+        predictor = _predictor(config, bridge)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{folder / CONFIG_FILE} cannot be used: {error}") from error
-    _load_weights(network, folder / WEIGHTS_FILE, config.get("sha256"))
-    denoiser.eval().requires_grad_(False)
+    _load_weights(_state(network, predictor), folder / WEIGHTS_FILE, config.get("sha256"))
+    for part in (denoiser, predictor):
+        if part is not None:
+            part.eval().requires_grad_(False).to(device)
     title = str(name) if folder != Path(name).expanduser() else folder.resolve().name
-    return Model(title, config, bridge, denoiser.to(device), dict(config["sampler"]))
+    return Model(title, config, bridge, denoiser, dict(config["sampler"]), predictor)
 
 
 def save_model(
@@ -96,17 +103,20 @@ def save_model(
     training: Mapping[str, Any] | None = None,
     card: str | None = None,
     dtype: torch.dtype | None = None,
+    predictor: nn.Module | None = None,
+    scale: float = 1.0,
 ) -> Path:
     """Write a model folder that `load_model` reads; a failure leaves no new folder and no half-written file.
 
     sampler: {"name": ..., **parameters}. training: free JSON-able metadata. card: text of README.md, by default made
-    from the rest. dtype: torch.float16 halves the file. Files of a model that is already there are replaced one
+    from the rest. dtype: torch.float16 halves the file. predictor: a network for `Model.predictor`, whose weights go into
+    the same file. scale: of `NetworkDenoiser`. Files of a model that is already there are replaced one
     by one, the weights last but one and the config, which holds their checksum, last.
     """
     folder = Path(folder)
     if dtype not in (None, torch.float32, torch.float16, torch.bfloat16):
         raise ModelError(f"weights can be stored as float32, float16 or bfloat16, got {dtype}")
-    weights = save_tensors(_stored(network, dtype))
+    weights = save_tensors(_stored(_state(network, predictor), dtype))
     config: dict[str, Any] = {
         "format": FORMAT,
         "bridge": {"name": bridge.name, **bridge.params},
@@ -117,12 +127,17 @@ def save_model(
         "training": dict(training or {}),
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
+    if predictor is not None:
+        config["predictor"] = {"network": dict(getattr(predictor, "config", {}))}
+    if scale != 1:
+        config["residual_scale"] = scale
     check_config(config)
     try:
         text = json.dumps(config, indent=2, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise ModelError(f"the model's description is not JSON: {error}") from error
-    parameters = sum(weight.numel() for weight in network.parameters())
+    parts = [network] if predictor is None else [network, predictor]
+    parameters = sum(weight.numel() for part in parts for weight in part.parameters())
     readme = card if card is not None else model_card(folder.resolve().name, config, parameters)
     files = {CARD_FILE: readme.encode(), WEIGHTS_FILE: weights, CONFIG_FILE: text.encode()}
     try:
@@ -149,9 +164,24 @@ def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _stored(network: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor]:
+def _predictor(config: dict[str, Any], bridge: Bridge) -> denoisers.NetworkDenoiser | None:
+    if "predictor" not in config:
+        return None
+    described = config["predictor"]["network"]
+    return denoisers.NetworkDenoiser(networks.create(described["name"], **without_name(described)), bridge, "residual")
+
+
+def _state(network: nn.Module, predictor: nn.Module | None) -> dict[str, Tensor]:
+    """The weights of a model folder by name, as they lie in the networks; those of the predictor begin with "predictor."."""
+    if predictor is None:
+        return network.state_dict()
+    inner = predictor.network if isinstance(predictor, denoisers.NetworkDenoiser) else predictor
+    return network.state_dict() | {f"predictor.{key}": value for key, value in inner.state_dict().items()}
+
+
+def _stored(state: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
     weights = {}
-    for key, value in network.state_dict().items():
+    for key, value in state.items():
         value = value.detach().to("cpu", dtype if dtype is not None and value.is_floating_point() else None)
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ModelError(f"the weight '{key}' contains NaN or infinite values; the model is not saved")
@@ -159,7 +189,7 @@ def _stored(network: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor]:
     return weights
 
 
-def _load_weights(network: nn.Module, path: Path, sha256: str | None) -> None:
+def _load_weights(own: Mapping[str, Tensor], path: Path, sha256: str | None) -> None:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -174,7 +204,6 @@ def _load_weights(network: nn.Module, path: Path, sha256: str | None) -> None:
         raise ModelError(
             f"{path} is not the file that {CONFIG_FILE} describes (wrong sha256); copy or download it again"
         )
-    own = network.state_dict()
     for problem, keys in (("lacks", own.keys() - weights.keys()), ("has the unknown", weights.keys() - own.keys())):
         if keys:
             more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
@@ -189,4 +218,5 @@ def _load_weights(network: nn.Module, path: Path, sha256: str | None) -> None:
             )
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ModelError(f"{path} is damaged: the weight '{key}' contains NaN or infinite values")
-    network.load_state_dict(weights)
+    for key, value in weights.items():
+        own[key].copy_(value)

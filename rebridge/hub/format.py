@@ -6,7 +6,8 @@
      "tasks": ["rain", ...], "training": {...}, "sha256": "..."}
 
 Names and parameters go to the `create` functions of bridges, networks and samplers; `training` is free metadata;
-`sha256` is the checksum of model.safetensors.
+`sha256` is the checksum of model.safetensors. A model whose bridge starts from a prediction has "predictor": {"network":
+{"name": ..., ...}} too, and one that is preconditioned for small residuals "residual_scale".
 """
 
 import json
@@ -19,7 +20,13 @@ WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 
 _REQUIRED: dict[str, type] = {"bridge": dict, "network": dict, "prediction": str, "sampler": dict}
-_OPTIONAL: dict[str, type] = {"tasks": list, "training": dict, "sha256": str}
+_OPTIONAL: dict[str, type] = {
+    "tasks": list,
+    "training": dict,
+    "sha256": str,
+    "predictor": dict,
+    "residual_scale": float,
+}
 
 
 class ModelError(ValueError):
@@ -55,6 +62,9 @@ def check_config(config: Any, source: str | Path = CONFIG_FILE) -> None:
     for key in ("bridge", "network", "sampler"):
         if not isinstance(config[key].get("name"), str):
             raise ModelError(f"{source}: '{key}' lacks a name")
+    predictor = config.get("predictor")
+    if predictor is not None and not isinstance(predictor.get("network", {}).get("name"), str):
+        raise ModelError(f"{source}: 'predictor' lacks a network with a name")
 
 
 def without_name(part: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rebridge import samplers
 from rebridge.bridges import Bridge
-from rebridge.denoisers import Denoiser, Estimate
+from rebridge.denoisers import Denoiser, Estimate, as_estimate
 from rebridge.hub import Model, load_model
 from rebridge.inference.conversion import Batch, to_batch
 from rebridge.inference.noise import ImageNoise, mixed
@@ -50,7 +50,9 @@ class Restorer:
         image = restore(image, steps=10, seed=0)
 
     denoiser: any denoiser for `bridge`, on `device`. sampler: {"name": ..., **parameters}. channels: of the images it
-    takes; grey images go in as three equal channels and come out as their mean.
+    takes; grey images go in as three equal channels and come out as their mean. predictor: a denoiser whose answer at t = 1
+    the bridge starts from instead of y, once per image. window: size up to which a model is at home; larger images are
+    taken in tiles of that size.
     """
 
     def __init__(
@@ -61,6 +63,8 @@ class Restorer:
         device: str | torch.device = "cpu",
         channels: int = 3,
         model: Model | None = None,
+        predictor: Denoiser | None = None,
+        window: int | None = None,
     ) -> None:
         self.denoiser = denoiser
         self.bridge = bridge
@@ -68,6 +72,8 @@ class Restorer:
         self.device = torch.device(device)
         self.channels = channels
         self.model = model
+        self.predictor = predictor
+        self.window = window
 
     @classmethod
     def from_pretrained(
@@ -89,13 +95,17 @@ class Restorer:
         precision = _dtype(dtype)
         model = load_model(name, place, revision)
         network = model.denoiser.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        channels = int(getattr(network, "channels", 3))
+        channels, window = int(getattr(network, "channels", 3)), getattr(network, "window", None)
+        predictor: Denoiser | None = model.predictor
+        if model.predictor is not None:
+            model.predictor.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if compile:
             model.denoiser.network = torch.compile(network)  # type: ignore[assignment]
         denoiser: Denoiser = model.denoiser
         if precision != torch.float32:
             denoiser = Autocast(denoiser, place.type, precision)
-        return cls(denoiser, model.bridge, model.sampler_config, place, channels, model)
+            predictor = Autocast(predictor, place.type, precision) if predictor is not None else None
+        return cls(denoiser, model.bridge, model.sampler_config, place, channels, model, predictor, window)
 
     def __call__(
         self,
@@ -117,7 +127,8 @@ class Restorer:
         Sampler, by default the model's own. seed: the result is a function of image, options and seed, the same alone
         and in any batch; a list gives each image of a batch its own.
         tile, overlap: side of the tiles that the network sees and pixels they share. By default images of more than
-        1024 x 1024 pixels are taken in tiles of at most 768; tile=0 never tiles. If memory runs out, tiles are halved.
+        1024 x 1024 pixels are taken in tiles of at most 768, and those larger than the model's window, if it has one, in
+        tiles of that size; tile=0 never tiles. If memory runs out, tiles are halved.
         samples: number of restorations with different noise to average.
         callback: called after each step with (step, t, x_t, x0_hat) in the bridge's value range; raise from it to
         cancel.
@@ -160,6 +171,8 @@ class Restorer:
         batch = to_batch(image)
         walk = self.sampler(sampler, steps)
         y = self._enter(batch.images)
+        if self.predictor is not None:
+            y = self._predicted(self.predictor, y, tile, overlap)
         seeds = _seeds(seed, len(y))
         denoiser = self._denoiser_for(batch.images, y, tile, overlap)
         mean, squares, kept = torch.zeros_like(batch.images), torch.zeros_like(batch.images), []
@@ -234,9 +247,16 @@ class Restorer:
         """The denoiser for these degraded images (y in the space of the bridge), in tiles where they are large."""
         return self._tiled(self.denoiser, tile, overlap, y)
 
+    @torch.no_grad()
+    def _predicted(self, predictor: Denoiser, y: Tensor, tile: int | None, overlap: int | None) -> Tensor:
+        """g(y), which the bridge starts from instead of y."""
+        return as_estimate(self._tiled(predictor, tile, overlap, y)(y, y.new_ones(len(y)), y)).x0
+
     def _tiled(self, denoiser: Denoiser, tile: int | None, overlap: int | None, y: Tensor) -> TiledDenoiser:
         if tile is not None and tile != 0 and tile < SMALLEST_TILE:
             raise ValueError(f"tile must be at least {SMALLEST_TILE} pixels, or 0 for no tiling, got {tile}")
+        if tile is None and self.window is not None and max(y.shape[-2:]) > self.window:
+            tile = self.window
         if tile is None and y.shape[-2] * y.shape[-1] > AUTO_TILE_PIXELS:
             tile = AUTO_TILE
         return TiledDenoiser(denoiser, tile or None, overlap)

@@ -128,6 +128,37 @@ class LossConfig(Section):
     on: Literal["x0", "output"] = "x0"
 
 
+class PredictorConfig(Section):
+    """Stochastic refinement: the bridge starts from the prediction g(y) of a second network instead of y.
+
+    network: from the catalogue, used once at t = 1: g(y) = y + network(y, 1, y). joint: whether the bridge's own loss
+    trains the predictor too, end to end (arXiv 2112.02475). weight: of the L1 distance between g(y) and x0 beside it; 0
+    is the paper's training. start_from: a model folder or .safetensors file with the predictor's first weights.
+    """
+
+    network: Named = Named(name="fast")
+    joint: bool = True
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    start_from: Path | None = None
+
+    @model_validator(mode="after")
+    def _something_trains_it(self) -> "PredictorConfig":
+        if not self.joint and self.weight == 0 and self.start_from is None:
+            raise ValueError("nothing trains the predictor: set joint, a weight above 0, or start_from")
+        return self
+
+
+class LatentConfig(Section):
+    """HI-Diff: stage 1 trains the transformer with the latent prior z of (clean, degraded), stage 2 its prediction from y.
+
+    weight: of the L1 distance between the two z in stage 2, beside the L1 distance of the images. Stage 2 begins with
+    stage 1's weights: start_from.
+    """
+
+    stage: Literal[1, 2]
+    weight: Annotated[float, Field(ge=0)] = 1.0
+
+
 class OptimisationConfig(Section):
     """AdamW with linear warm-up and a cosine from `lr` to `lr_min`; one iteration is one step of the optimiser.
 
@@ -150,7 +181,9 @@ class TrainConfig(Section):
     """A whole training run; `load_config` reads it from YAML. Folders are relative to the working directory.
 
     objective: "bridge" trains at the times of `states`, "regression" at t = 1 only (plain one-step regression).
-    start_from: a model folder or a .safetensors file whose weights training begins with.
+    start_from: a model folder or a .safetensors file whose weights training begins with. residual_scale: typical size of
+    x0 - y in the bridge's units, for prediction "preconditioned" under modulation one. predictor: start from a prediction
+    instead of y. latent: train a network with a latent prior, such as hi-diff.
     """
 
     bridge: Named = Named(name="rdbm")
@@ -158,6 +191,9 @@ class TrainConfig(Section):
     sampler: Named = Named.model_validate({"name": "dbim", "steps": 10})
     prediction: Literal["x0", "residual", "noise", "velocity", "preconditioned"] = "x0"
     objective: Literal["bridge", "regression"] = "bridge"
+    residual_scale: Annotated[float, Field(gt=0)] = 1.0
+    predictor: PredictorConfig | None = None
+    latent: LatentConfig | None = None
     data: DataConfig
     states: StatesConfig = StatesConfig()
     loss: LossConfig = LossConfig()
@@ -174,6 +210,16 @@ class TrainConfig(Section):
     validate_every: Positive = 2000
     checkpoint_every: Positive = 1000
     keep_checkpoints: Positive = 3
+
+    @model_validator(mode="after")
+    def _one_recipe(self) -> "TrainConfig":
+        if self.predictor is not None and self.latent is not None:
+            raise ValueError("give predictor or latent, not both")
+        if self.latent is not None and self.prediction != "residual":
+            raise ValueError(f"latent needs prediction residual, got {self.prediction}")
+        if self.states.condition_dropout and (self.predictor or self.latent):
+            raise ValueError("states.condition_dropout cannot be had with predictor or latent")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -276,7 +322,7 @@ def _sentence(error: ValidationError) -> str:
     else:
         reason = first["msg"].removeprefix("Value error, ")
         got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
-        text = f"{key}: {reason[0].lower()}{reason[1:]}{got}"
+        text = f"{f'{key}: ' if key else ''}{reason[0].lower()}{reason[1:]}{got}"
     return text + (f" (and {len(others)} more)" if others else "")
 
 

@@ -21,17 +21,15 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from rebridge import bridges, hub, networks, samplers
+from rebridge import bridges, hub, samplers
 from rebridge.bridges.diffusion import Generative
-from rebridge.denoisers import NetworkDenoiser
 from rebridge.files import reason
 from rebridge.training import checkpoints
 from rebridge.training.checkpoints import Checkpoint, CheckpointError
 from rebridge.training.config import ConfigError, OptimisationConfig, TrainConfig
 from rebridge.training.ema import Ema
 from rebridge.training.journal import Journal
-from rebridge.training.objectives import loss_of
-from rebridge.training.states import END_ONLY, draw_states, drop_conditions
+from rebridge.training.recipes import Refinement, build_network, recipe_of
 from rebridge.training.stream import BatchIndices, batches, tasks_of, training_pairs, validation_pairs
 from rebridge.training.validation import validate
 
@@ -114,11 +112,10 @@ class Run:
         self.sampler = named("sampler", samplers.create, config.sampler.name, config.sampler.params)
         named("sampler", self.sampler.check, self.bridge)
         torch.manual_seed(config.seed)
-        self.network: nn.Module = named("network", networks.create, config.network.name, config.network.params)
-        if config.start_from is not None:
-            _load_weights(self.network, _weights_file(config.start_from))
+        self.network = build_network(config, named)
+        _start(config, self.network)
         layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        self.network.to(self.device, memory_format=layout)
+        self.network.to(self.device, memory_format=layout)  # type: ignore[call-overload]
         self.ema = Ema(self.network, optimisation.ema_decay)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(),
@@ -141,14 +138,12 @@ class Run:
 
         network = torch.compile(self.network, dynamic=False) if config.compile else self.network
         self.model, self.stepper = self.accelerator.prepare(network, self.optimizer)
-        role = {"bridge": self.bridge, "prediction": config.prediction}
-        self.denoiser = named("prediction", NetworkDenoiser, self.model, role).train()
-        self.restorer = named("prediction", NetworkDenoiser, self.ema.module, role).eval()
+        modules = {"model": self.model, "network": self.network, "average": self.ema.module}
+        self.recipe = named("prediction", recipe_of, config, {"bridge": self.bridge, **modules})
         if config.states.condition_dropout and not isinstance(self.bridge, Generative):
             raise ConfigError(
                 f"states.condition_dropout: {self.bridge.name} has y in its states; only vp, ve and rectified-flow do without"
             )
-        self.plan = END_ONLY if config.objective == "regression" else config.states
         config.output.mkdir(parents=True, exist_ok=True)
         self.journal = Journal(config.output, self.start, optimisation.iterations, main)
 
@@ -161,10 +156,8 @@ class Run:
             pair = next(self.batches)
             x0, y = self._to_bridge(pair.clean), self._to_bridge(pair.degraded)
             first = self.indices.first(iteration, part)
-            y = drop_conditions(y, first, config.seed, config.states.condition_dropout)
-            states = draw_states(self.bridge, self.denoiser, x0, y, first, config.seed, self.plan)
             with self.accelerator.accumulate(self.model):
-                loss = loss_of(self.denoiser, x0, y, states, config.loss)
+                loss = self.recipe.loss(x0, y, first)
                 self.accelerator.backward(loss)
                 if self.accelerator.sync_gradients and config.optimisation.clip is not None:
                     self.accelerator.clip_grad_norm_(self.network.parameters(), config.optimisation.clip)
@@ -178,7 +171,7 @@ class Run:
         """Log the mean loss since the last report."""
         mean = self.accelerator.reduce(self.loss_sum / self.loss_count, reduction="mean")
         rate = learning_rate(done - 1, self.config.optimisation)
-        self.journal.report(done, {"loss": float(mean), "lr": rate})
+        self.journal.report(done, {"loss": float(mean), "lr": rate, **self.recipe.figures()})
         if not math.isfinite(float(mean)):
             raise TrainingError(f"the loss is {float(mean)} at iteration {done}; lower optimisation.lr")
         self.loss_sum.zero_()
@@ -187,7 +180,8 @@ class Run:
     def validate(self, done: int) -> None:
         """Restore the validation pairs with the averaged weights, on the first process only."""
         if self.validation:
-            result = validate(self.bridge, self.restorer, self.validation, self.sampler, self.device, self.config.seed)
+            given = self.recipe.given
+            result = validate(self.bridge, given, self.validation, self.sampler, self.device, self.config.seed)
             self.psnr = result.figures
             self.journal.report(done, result.figures, str(result))
             self.journal.pictures(done, result.pictures)
@@ -220,7 +214,18 @@ class Run:
             training["psnr"] = self.psnr
             sampler = {"name": config.sampler.name, **config.sampler.params}
             tasks = list(tasks_of(config.data))
-            hub.save_model(folder, self.ema.module, self.bridge, config.prediction, sampler, tasks, training)
+            network, predictor = self.recipe.parts()
+            hub.save_model(
+                folder,
+                network,
+                self.bridge,
+                config.prediction,
+                sampler,
+                tasks,
+                training,
+                predictor=predictor,
+                scale=config.residual_scale,
+            )
         self.accelerator.wait_for_everyone()
         return folder
 
@@ -284,15 +289,24 @@ def named(key: str, create: Callable[..., Any], what: Any, params: Mapping[str, 
         raise ConfigError(f"{key}: {error}") from None
 
 
-def _weights_file(path: Path) -> Path:
-    return path / "model.safetensors" if path.is_dir() else path
+def _start(config: TrainConfig, network: nn.Module) -> None:
+    """Give the networks of a run the weights that it is to begin with."""
+    if not isinstance(network, Refinement):
+        _load_weights(network, config.start_from, "start_from")
+        return
+    _load_weights(network.network, config.start_from, "start_from")
+    if config.predictor is not None:
+        _load_weights(network.predictor, config.predictor.start_from, "predictor.start_from")
 
 
-def _load_weights(network: nn.Module, path: Path) -> None:
+def _load_weights(network: nn.Module, path: Path | None, key: str) -> None:
+    if path is None:
+        return
+    path = path / "model.safetensors" if path.is_dir() else path
     try:
         network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
     except Exception as error:  # safetensors has exceptions of its own for damaged files
-        raise ConfigError(f"start_from: {path} does not hold the weights of this network: {reason(error)}") from None
+        raise ConfigError(f"{key}: {path} does not hold the weights of this network: {reason(error)}") from None
 
 
 @contextmanager

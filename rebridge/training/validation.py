@@ -10,15 +10,17 @@ from torch import Tensor
 from rebridge.bridges import Bridge
 from rebridge.data import CLEAN, Pair
 from rebridge.data.seeds import generator_of
-from rebridge.denoisers import NetworkDenoiser
+from rebridge.denoisers import Denoiser
 from rebridge.samplers import Sampler
+
+Given = Callable[[Tensor, Tensor], tuple[Denoiser, Tensor]]
 
 
 @dataclass(frozen=True)
 class Validation:
     """Mean PSNR in dB by number of steps and task ("mean" over all but intact images), and one picture per task.
 
-    A picture is (3, H, 4W): degraded, restored in one step, restored in several, clean.
+    A picture is (3, H, 4W): degraded, restored in one step, restored in several, clean (5W with a prediction as 0 steps).
     """
 
     psnr: dict[int, dict[str, float]]
@@ -28,7 +30,7 @@ class Validation:
     def figures(self) -> dict[str, float]:
         """The PSNRs by name: "psnr/1 step/rain"."""
         return {
-            f"psnr/{steps} step{'s' if steps > 1 else ''}/{task}": value
+            f"psnr/{steps} step{'' if steps == 1 else 's'}/{task}": value
             for steps, values in self.psnr.items()
             for task, value in values.items()
         }
@@ -43,11 +45,12 @@ class Validation:
 
 @torch.no_grad()
 def validate(
-    bridge: Bridge, denoiser: NetworkDenoiser, pairs: Sequence[Pair], sampler: Sampler, device: torch.device, seed: int
+    bridge: Bridge, given: Given, pairs: Sequence[Pair], sampler: Sampler, device: torch.device, seed: int
 ) -> Validation:
     """Restore every pair with one step and with the sampler's own number; noise depends on the seed only.
 
-    denoiser: in eval mode. Pairs of one task and size that follow one another are restored together.
+    given(x0, y): the denoiser, in eval mode, and what the bridge starts from; where that is not y itself but a prediction,
+    the prediction is scored as 0 steps. Pairs of one task and size that follow one another are restored together.
     """
     low, high = bridge.value_range
     scores: dict[int, dict[str, list[float]]] = {}
@@ -58,10 +61,12 @@ def validate(
         clean = torch.stack([pair.clean for pair in together])
         degraded = torch.stack([pair.degraded for pair in together])
         strip = [degraded[0]]
-        for steps in dict.fromkeys([1, sampler.steps]):
-            walk = replace(sampler, steps=steps)
-            y = degraded.to(device) * (high - low) + low
-            x0 = walk(bridge, denoiser, y, noise=_noise(generator_of(seed, "restore", task)))
+        y = degraded.to(device) * (high - low) + low
+        denoiser, start = given(clean.to(device) * (high - low) + low, y)
+        for steps in dict.fromkeys([1, sampler.steps] if start is y else [0, 1, sampler.steps]):
+            walk = replace(sampler, steps=max(steps, 1))
+            noise = _noise(generator_of(seed, "restore", task))
+            x0 = walk(bridge, denoiser, start, noise=noise) if steps else start
             restored = ((x0 - low) / (high - low)).clamp(0, 1).cpu()
             by_task = scores.setdefault(steps, {"mean": []})
             values = [psnr(a, b) for a, b in zip(restored, clean, strict=True)]
