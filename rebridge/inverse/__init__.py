@@ -1,20 +1,32 @@
 """Zero-shot restoration: a known operator y = A x + noise, a pretrained prior, and no training."""
 
 from rebridge.inverse import operators
+from rebridge.inverse.catalogue import create, names
 from rebridge.inverse.ddrm import DDRM
 from rebridge.inverse.gaussian import GaussianProblem
 from rebridge.inverse.guidance import Guided, Posterior, Proximal, PseudoInverse, ddnm, dds, diffpir, nrlg
+from rebridge.inverse.problem import Problem, Solver
+from rebridge.inverse.solve import Solution, solve
+from rebridge.inverse.unconditional import Unconditional, unconditional
 
 __all__ = [
     "DDRM",
     "GaussianProblem",
     "Guided",
     "Posterior",
+    "Problem",
     "Proximal",
     "PseudoInverse",
+    "Solution",
+    "Solver",
+    "Unconditional",
+    "create",
     "ddnm",
     "dds",
     "diffpir",
+    "names",
     "nrlg",
     "operators",
+    "solve",
+    "unconditional",
 ]

@@ -29,7 +29,7 @@ from torch import Tensor
 from rebridge.bridges import Bridge
 from rebridge.bridges.base import Coefficients
 from rebridge.denoisers import Denoiser, Estimate, as_estimate
-from rebridge.inverse.operators import Measures
+from rebridge.inverse.operators import Measures, Operator
 
 Reuse = Literal["model", "refined"]
 Noise = Callable[[Tensor], Tensor]
@@ -48,7 +48,10 @@ class State:
 class Guidance(Protocol):
     """How an estimate of the prior is corrected; `ask` gives the prior's x0_hat for a state x_t, at one network call."""
 
-    reuse: Reuse
+    @property
+    def reuse(self) -> Reuse:
+        """Which noise the next step of the walk reuses."""
+        ...
 
     def clean(self, ask: Callable[[Tensor], Tensor], state: State) -> tuple[Tensor, Tensor]:
         """The prior's x0_hat and the corrected x0~, both (B, C, H, W)."""
@@ -105,7 +108,9 @@ class Proximal:
 
     def correct(self, x0_hat: Tensor, at: Coefficients) -> Tensor:
         """x0~ for clean estimates x0_hat (B, C, H, W) and coefficients (B,)."""
-        if not callable(self.trust) and math.isinf(self.trust):
+        infinite = not callable(self.trust) and math.isinf(self.trust)
+        if infinite and not isinstance(self.operator, Operator):
+            # ours take gamma = inf, as a foreign prox_l2 may not, and know what it means where they are not linear
             return x0_hat + self.operator.A_dagger(self.y - self.operator.A(x0_hat))
         gamma = self.trust(at) if callable(self.trust) else self.trust
         return self.operator.prox_l2(x0_hat, self.y, gamma)
@@ -130,6 +135,7 @@ class Posterior:
 
     def __post_init__(self) -> None:
         check_measurement(self.operator, self.y)
+        check_linear(self.operator, "dps")
         if not self.scale > 0:
             raise ValueError(f"scale must be positive, got {self.scale}")
 
@@ -182,7 +188,7 @@ def dds(operator: Measures, y: Tensor, gamma: float = 10.0) -> Proximal:
 
 def diffpir(operator: Measures, y: Tensor, sigma_y: float, lam: float = 7.0) -> Proximal:
     """Plug-and-play restoration: gamma = b^2 / (a^2 lam s_y^2), refined noise; its walk uses fresh = zeta = 0.3."""
-    _check_sigma(sigma_y)
+    check_sigma(sigma_y)
     if not lam > 0:
         raise ValueError(f"lam must be positive, got {lam}")
     if sigma_y == 0:
@@ -197,7 +203,7 @@ def nrlg(
 
     variance: r^2 = b^2/(a^2 + b^2), of a prior of unit variance, or "flat": b^2/a^2.
     """
-    _check_sigma(sigma_y)
+    check_sigma(sigma_y)
     if variance not in ("unit", "flat"):
         raise ValueError(f"variance must be unit or flat, got {variance!r}")
     return Proximal(operator, y, _likelihood_trust(sigma_y, variance), reuse)
@@ -231,7 +237,8 @@ def _column(values: Tensor, like: Tensor) -> Tensor:
     return values.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
 
 
-def _check_sigma(sigma_y: float) -> None:
+def check_sigma(sigma_y: float) -> None:
+    """Raise ValueError unless a standard deviation is a number from 0 up."""
     if not (sigma_y >= 0 and math.isfinite(sigma_y)):
         raise ValueError(f"sigma_y must be a number from 0 up, got {sigma_y}")
 
@@ -251,5 +258,17 @@ def check_measurement(operator: Any, y: Tensor) -> None:
         raise TypeError(
             f"an operator needs the methods A, A_adjoint, A_dagger and prox_l2; this one lacks {missing[0]}"
         )
+    wanted = getattr(operator, "measurement_shape", None)
+    if wanted is not None and tuple(y.shape[1:]) != tuple(wanted):
+        numbers = ", ".join(str(n) for n in wanted)
+        raise ValueError(f"the operator gives measurements of shape (B, {numbers}), got {tuple(y.shape)}")
+    if not y.is_floating_point():
+        raise ValueError(f"the measurement must be of a floating-point type, got {y.dtype}")
     if not torch.isfinite(y).all():
         raise ValueError("the measurement holds NaN or infinite values")
+
+
+def check_linear(operator: Any, solver: str) -> None:
+    """Raise ValueError for an operator that says it is not linear, where a solver follows the gradient of |y - A x|^2."""
+    if not getattr(operator, "linear", True):
+        raise ValueError(f"{solver} needs a linear operator; for {operator.name} use ddnm, dds, diffpir or nrlg")

@@ -1,0 +1,173 @@
+"""DeqIR's chain (arXiv 2311.11600): all states of a DDNM walk at once, as the fixed point of one map.
+
+With u = x/a, P = I - A^+ A, the noise eps_k that the prior sees in the state at t_k, and one noise z for all steps, a step is
+
+    u_(k+1) = A^+ y + P (u_k - (b_k/a_k) eps_k) + w_k,     w_k = (sqrt(1 - eta^2) eps_k + eta z) b_(k+1)/a_(k+1)
+
+and unrolling its linear part gives every state from the noises of all states before it,
+
+    F(X)_(k+1) = a_(k+1) [A^+ y + w_k + P (u_0 + sum_(j<k) (w_j - (b_j/a_j) eps_j) - (b_k/a_k) eps_k)].
+
+So a sweep asks the network about all states in one batch. F is triangular: after k sweeps the first k states are exact. They
+are kept as they are and not asked about again, whatever the mixing does to the others, so that N sweeps give the walk itself
+(derived; the authors ask about all states in every sweep). Anderson's mixing makes the rest arrive in fewer sweeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rebridge.denoisers import as_estimate
+from rebridge.inference.tiling import out_of_memory
+from rebridge.inverse.problem import Problem
+
+Mixing = Literal["global", "per-step", "none"]
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Where the iteration ended: states (N, B, C, H, W), the clean images (B, C, H, W), and the size of X - F(X) relative to F(X)
+    in each sweep."""
+
+    states: Tensor
+    end: Tensor
+    residuals: list[float]
+
+
+class Chain:
+    """The map F of a problem with a linear operator.
+
+    times: N + 1 float64 times that decrease to 0. z: the shared noise (B, C, H, W), needed for eta > 0. batch: most states in
+    one call of the network, halved where memory runs out; None for all.
+    """
+
+    def __init__(
+        self, problem: Problem, times: Tensor, eta: float = 0.0, z: Tensor | None = None, batch: int | None = None
+    ) -> None:
+        self.problem, self.times, self.batch = problem, times, batch
+        self.length = len(times) - 1
+        at = problem.bridge.coefficients(times)
+        self._alpha, self._ratio = (c.reshape(-1, 1, 1, 1, 1) for c in (at.alpha, at.gamma / at.alpha))
+        self._kept, self._z = (1 - eta**2) ** 0.5, None if z is None or eta == 0 else eta * z
+        self._fitted = problem.operator.A_dagger(problem.y)
+
+    def noises(self, states: Tensor, first: int = 0) -> Tensor:
+        """eps in the states (n, B, C, H, W) at times[first:]; one network call per state."""
+        n, rows = states.shape[:2]
+        dtype = torch.float64 if states.dtype == torch.float64 else torch.float32
+        times = self.times[first : first + n].to(states.device, dtype).repeat_interleave(rows)
+        x0_hat = self._asked(states.flatten(0, 1), times).unflatten(0, (n, rows))
+        alpha, ratio = (c[first : first + n].to(states) for c in (self._alpha, self._ratio))
+        return (states / alpha - x0_hat) / ratio
+
+    def images(self, start: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+        """F from the noises (N, B, C, H, W) of all states and x (B, C, H, W) at times[0]: the states, and the clean images."""
+        ratio, alpha = self._ratio.to(eps), self._alpha.to(eps)
+        w = self._kept * eps if self._z is None else self._kept * eps + self._z
+        w = w * ratio[1:]
+        inside = start / alpha[0] + torch.cumsum(w - ratio[:-1] * eps, 0) - w
+        flat = inside.flatten(0, 1)
+        operator = self.problem.operator
+        seen = operator.A_dagger(operator.A(flat)).unflatten(0, inside.shape[:2])
+        following = alpha[1:] * (self._fitted + w + inside - seen)
+        return torch.cat([start[None], following[:-1]]), following[-1]
+
+    def _asked(self, states: Tensor, times: Tensor) -> Tensor:
+        while True:
+            try:
+                size = self.batch or len(states)
+                parts = [
+                    as_estimate(self.problem.prior(part, t, torch.zeros_like(part))).x0
+                    for part, t in zip(states.split(size), times.split(size), strict=True)
+                ]
+                return torch.cat(parts)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if size == 1 or not out_of_memory(error):
+                    raise
+            self.batch = size // 2
+
+
+def solve_chain(
+    chain: Chain,
+    start: Tensor,
+    sweeps: int,
+    mixing: Mixing = "global",
+    memory: int = 5,
+    lam: float = 1e-3,
+    beta: float = 1.0,
+    tolerance: float = 0.0,
+    states: Tensor | None = None,
+    callback: Callable[[int, float, Tensor, Tensor], None] | None = None,
+) -> Mixed:
+    """Iterate X <- F(X) from X = `start` (B, C, H, W) at all times, with Anderson's mixing of the last `memory` sweeps.
+
+    mixing: weights of its own for every image ("global"), for every state of every image ("per-step", the authors'), or
+    "none" (Picard). lam: regularises the weights, relative to the newest residual's square; the authors' is absolute.
+    beta: share of F in the mixture. tolerance: relative residual at which to stop. states: what to begin with instead.
+    callback: called as (sweep, residual, states, clean images).
+    """
+    x = start.expand(chain.length, *start.shape).clone() if states is None else states
+    eps = torch.empty_like(x)
+    past: list[tuple[Tensor, Tensor]] = []
+    residuals: list[float] = []
+    for sweep in range(min(sweeps, chain.length)):
+        eps[sweep:] = chain.noises(x[sweep:], sweep)
+        image, end = chain.images(start, eps)
+        residual = image - x
+        residuals.append((residual.norm() / image.norm()).item())
+        if callback is not None:
+            callback(sweep, residuals[-1], x, end)
+        if residuals[-1] <= tolerance:
+            break
+        past = [*past[-(memory - 1) :], (x, residual)] if memory > 1 else [(x, residual)]
+        exact = mixing == "none" or sweep + 2 >= chain.length
+        x = image.clone() if exact else _mixed(past, sweep + 2, mixing, lam, beta)
+        x[: sweep + 2] = image[: sweep + 2]
+    return Mixed(x, end, residuals)
+
+
+def _mixed(past: list[tuple[Tensor, Tensor]], first: int, mixing: Mixing, lam: float, beta: float) -> Tensor:
+    """sum_i w_i (x_i + beta r_i), the weights w summing to 1 and minimising |sum_i w_i r_i| over the states from `first` on."""
+    states, residuals = (torch.stack(parts, 2) for parts in zip(*past, strict=True))  # (N, B, m, ...)
+    rest = residuals[first:].flatten(3).double()
+    gram = rest @ rest.mT  # (n, B, m, m)
+    if mixing == "global":
+        gram = gram.sum(0, keepdim=True)
+    newest = gram[..., -1:, -1:].clamp(min=1e-300)
+    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    weights = torch.linalg.solve(gram / newest + lam * identity, torch.ones_like(gram[..., 0]))
+    weights = weights / weights.sum(-1, keepdim=True)
+    if mixing == "global":
+        weights = weights.expand(len(states), -1, -1)
+    else:
+        weights = torch.cat([weights.new_full((first, *weights.shape[1:]), 1 / weights.shape[-1]), weights])
+    return torch.einsum("nbm,nbmchw->nbchw", weights.to(states), states + beta * residuals)
+
+
+def implicit_gradient(
+    chain: Chain, start: Tensor, states: Tensor, loss: Callable[[Tensor], Tensor], terms: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """d loss(clean images) / d start at the fixed point `states`, (B, C, H, W), and the loss; the implicit function theorem.
+
+    v = g + J^T v with J = dF/dX is solved by repeated substitution, exact after N - 1 terms since J is triangular; fewer are
+    the cheaper "phantom" gradients, 0 differentiates the last application of F alone.
+    """
+    with torch.enable_grad():
+        x, begin = states.detach().requires_grad_(True), start.detach().requires_grad_(True)
+        image, end = chain.images(begin, chain.noises(x))
+        value = loss(end)
+        g, direct = torch.autograd.grad(value, (x, begin), retain_graph=True)
+        v = g
+        for _ in range(chain.length - 1 if terms is None else terms):
+            (pulled,) = torch.autograd.grad(image, x, v, retain_graph=True)
+            change = g + pulled - v
+            v = g + pulled
+            if change.norm() <= 1e-12 * v.norm():
+                break
+        (through,) = torch.autograd.grad(image, begin, v)
+    return direct + through, value.detach()
