@@ -92,7 +92,7 @@ class Restorer:
         Raises ModelError for a model that cannot be loaded, ValueError for a device or dtype that there is not.
         """
         place = _device(device)
-        precision = _dtype(dtype)
+        precision = dtype_of(dtype)
         model = load_model(name, place, revision)
         network = model.denoiser.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         channels, window = int(getattr(network, "channels", 3)), getattr(network, "window", None)
@@ -302,7 +302,8 @@ def _gpus() -> str:
     return f" or one of cuda:0 to cuda:{torch.cuda.device_count() - 1}" if torch.cuda.is_available() else ""
 
 
-def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+def dtype_of(dtype: str | torch.dtype | None) -> torch.dtype:
+    """The precision of that name, float32 for None; ValueError for one that networks are not run in."""
     name = str(dtype or "float32").removeprefix("torch.")
     name = _SHORT.get(name, name)
     if name not in DTYPES:

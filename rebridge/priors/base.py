@@ -38,6 +38,11 @@ class Prior(Protocol):
         """Where its network lies."""
         ...
 
+    @property
+    def conditional(self) -> bool:
+        """Whether its network sees the degraded image; without, y enters by the start only and the result is biased."""
+        ...
+
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) in [0, 1] to the prior's space (B, c, h, w)."""
         ...

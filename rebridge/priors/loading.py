@@ -13,6 +13,10 @@ from rebridge.priors.base import Prior, PriorError
 from rebridge.priors.pixel import PixelPrior
 
 PIPELINE_FILE = "model_index.json"
+PIXEL_OPTIONS = ("condition", "guidance", "revision")
+PIPELINE_OPTIONS = (
+    "controlnet", "prompt", "negative_prompt", "guidance", "tiling", "attention_slicing", "cpu_offload", "variant", "revision",
+)  # fmt: skip
 
 
 def load_prior(
@@ -29,14 +33,17 @@ def load_prior(
     sentence that says what to do.
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if is_pipeline(name):
+    pipeline = is_pipeline(name)
+    known = PIPELINE_OPTIONS if pipeline else PIXEL_OPTIONS
+    for key in options:
+        if key not in known:
+            what = "a diffusers pipeline" if pipeline else "no diffusers pipeline"
+            raise PriorError(f"'{name}' is {what} and has no option {key}; it takes {', '.join(known)}")
+    if pipeline:
         from rebridge.priors.diffusers import from_pretrained
 
         return from_pretrained(name, device=place, dtype=dtype, **options)
-    unknown = [key for key in options if key not in ("condition", "guidance", "revision")]
-    if unknown:
-        raise PriorError(f"'{name}' is no diffusers pipeline and has no option {unknown[0]}")
-    return PixelPrior.from_pretrained(name, place, **options)
+    return PixelPrior.from_pretrained(name, place, dtype=dtype, **options)
 
 
 def is_pipeline(name: str | Path) -> bool:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from rebridge.bridges.diffusion import Generative
-from rebridge.denoisers import Denoiser
+from rebridge.denoisers import Denoiser, Estimate
 from rebridge.hub import Model, load_model
+from rebridge.inference.restorer import Autocast, dtype_of
 from rebridge.priors.base import Guided, PriorError
 from rebridge.priors.transition import lowest_time
 
@@ -29,7 +30,13 @@ class PixelPrior:
     model of another bridge, or one that was not trained to do without the condition where that is asked for.
     """
 
-    def __init__(self, model: Model, condition: bool = True, guidance: float = 1.0) -> None:
+    def __init__(
+        self,
+        model: Model,
+        condition: bool = True,
+        guidance: float = 1.0,
+        dtype: str | torch.dtype | None = None,
+    ) -> None:
         if not isinstance(model.bridge, Generative):
             raise PriorError(
                 f"model '{model.name}' restores along the bridge {model.bridge.name}; a prior needs vp, ve or rectified-flow"
@@ -43,8 +50,12 @@ class PixelPrior:
         self.lowest = lowest_time(model.bridge)
         self.channels = int(getattr(model.network, "channels", 3))
         self.device = next(model.network.parameters()).device
-        self.condition = condition
+        self.conditional = condition
         self.guidance = guidance
+        precision = dtype_of(dtype)
+        self.denoiser: Denoiser = model.denoiser
+        if precision != torch.float32:
+            self.denoiser = Autocast(model.denoiser, self.device.type, precision)
 
     @classmethod
     def from_pretrained(
@@ -54,9 +65,13 @@ class PixelPrior:
         condition: bool = True,
         guidance: float = 1.0,
         revision: str | None = None,
+        dtype: str | torch.dtype | None = None,
     ) -> PixelPrior:
-        """By packaged name, folder or Hugging Face id. Raises ModelError for a model that cannot be loaded."""
-        return cls(load_model(name, device, revision), condition, guidance)
+        """By packaged name, folder or Hugging Face id. Raises ModelError for a model that cannot be loaded.
+
+        dtype: float32, or bfloat16 or float16 to run the network in autocast.
+        """
+        return cls(load_model(name, device, revision), condition, guidance, dtype)
 
     def encode(self, images: Tensor) -> Tensor:
         """[0, 1] to the process's range."""
@@ -70,9 +85,9 @@ class PixelPrior:
 
     def given(self, images: Tensor) -> Denoiser:
         """The network; the degraded image reaches it as the y of each call, encoded."""
-        if not self.condition:
+        if not self.conditional:
             return self._without
-        return self.model.denoiser if self.guidance == 1 else Guided(self.model.denoiser, self._without, self.guidance)
+        return self.denoiser if self.guidance == 1 else Guided(self.denoiser, self._without, self.guidance)
 
-    def _without(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        return self.model.denoiser(x_t, t, torch.zeros_like(y))
+    def _without(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor | Estimate:
+        return self.denoiser(x_t, t, torch.zeros_like(y))

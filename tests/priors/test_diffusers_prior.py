@@ -1,0 +1,291 @@
+"""Pipelines of diffusers as priors: the real loading code on tiny pipelines in folders, held to diffusers' own samplers."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("diffusers")
+pytest.importorskip("transformers")
+
+from rebridge.bridges import create
+from rebridge.priors import IRBridgeRestorer, PriorError, load_prior
+from rebridge.priors import transition as tr
+from rebridge.priors.diffusers import TILED_FROM, DiffusersPrior, TabulatedVP, from_pretrained, process_of
+from tests.priors import tiny_pipelines as tiny
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("pipelines")
+    return {
+        "sd": tiny.save_stable_diffusion(root / "sd"),
+        "sd-v": tiny.save_stable_diffusion(root / "sd-v", "v_prediction"),
+        "sd-sample": tiny.save_stable_diffusion(root / "sd-sample", "sample"),
+        "sd-control": tiny.save_stable_diffusion(root / "sd-control", controlnet=True),
+        "sdxl": tiny.save_stable_diffusion_xl(root / "sdxl"),
+        "ddpm": tiny.save_ddpm(root / "ddpm"),
+    }
+
+
+@pytest.fixture(scope="session")
+def controlnet(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ControlNet for the tiny Stable Diffusion whose outputs are not zero, as they are before training."""
+    folder = tmp_path_factory.mktemp("controlnets") / "control"
+    return tiny.save_controlnet(folders["sd"], folder)
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    from diffusers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    yield
+    logging.set_verbosity(before)
+
+
+# -- what a pipeline says --------------------------------------------------------------------------------------------------
+
+
+def test_the_process_is_that_of_the_scheduler(folders: dict[str, Path]) -> None:
+    prior = from_pretrained(folders["sd"])
+    j = torch.arange(1000)
+    c = prior.process.coefficients((j.double() + 1) / 1000)
+    alphas = prior.pipeline.scheduler.alphas_cumprod.double()
+    torch.testing.assert_close(c.alpha, alphas.sqrt(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(c.gamma, (1 - alphas).sqrt(), rtol=1e-9, atol=0)
+    assert torch.equal(prior.index((j.double() + 1) / 1000), j.float())
+
+
+@pytest.mark.parametrize(("lam", "index"), [(1, 283), (2, 491), (3, 609), (4, 685), (5, 740)])
+def test_critical_times_of_the_loaded_scheduler_are_the_papers(folders: dict[str, Path], lam: int, index: int) -> None:
+    process = from_pretrained(folders["sd"]).process
+    s = tr.critical_time(create("ir-sde", lam=lam / 255), 1.0, process)
+    assert abs(s.item() * 1000 - 1 - index) <= 1
+
+
+@pytest.mark.parametrize(("name", "prediction"), [("sd", "epsilon"), ("sd-v", "v_prediction"), ("sd-sample", "sample")])
+def test_the_clean_estimate_is_that_of_diffusers_own_scheduler(
+    folders: dict[str, Path], name: str, prediction: str
+) -> None:
+    prior = from_pretrained(folders[name])
+    assert prior.prediction == prediction
+    scheduler = prior.pipeline.scheduler
+    scheduler.set_timesteps(1000)
+    scheduler.register_to_config(clip_sample=False)
+    z = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    embedding = prior.texts[True]["encoder_hidden_states"].expand(2, -1, -1)
+    for j in (30, 500, 950):
+        with torch.no_grad():
+            output = prior.unet(z, j, encoder_hidden_states=embedding).sample
+        expected = scheduler.step(output, j, z).pred_original_sample
+        s = torch.full((2,), (j + 1) / 1000, dtype=torch.float64)
+        estimate = prior.given(torch.rand(2, 3, 16, 16))(z, s, z)
+        torch.testing.assert_close(estimate, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_generation_is_that_of_diffusers_own_pipeline(folders: dict[str, Path], quiet: None) -> None:
+    # the bridge leaves no trace in DDIM: the library's sampler on the prior's process, and the pipeline's loop
+    prior = from_pretrained(folders["sd"])
+    pipeline = prior.pipeline
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler.register_to_config(clip_sample=False, set_alpha_to_one=True, steps_offset=1)
+    pipeline.scheduler.final_alpha_cumprod = torch.tensor(1.0)
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = pipeline(
+        prompt="", guidance_scale=1.0, num_inference_steps=10, latents=noise.clone(), output_type="latent", height=16, width=16
+    ).images  # fmt: skip
+    from rebridge.samplers import create as create_sampler
+
+    times = [(j + 1) / 1000 for j in pipeline.scheduler.timesteps.tolist()] + [0.0]
+    images = torch.rand(1, 3, 16, 16)
+    result = create_sampler("dbim")(prior.process, prior.given(images), noise, x=noise, times=times)
+    torch.testing.assert_close(result, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_schedule_with_zero_terminal_snr_is_walked_to_its_end() -> None:
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler(rescale_betas_zero_snr=True, prediction_type="v_prediction")
+    process = process_of(scheduler)
+    assert process.coefficients(1.0).alpha.item() == pytest.approx(0, abs=1e-5)
+    s = tr.critical_time(create("ir-sde", lam=2 / 255), torch.linspace(0.6, 1.0, 9, dtype=torch.float64), process)
+    assert torch.isfinite(s).all()
+    assert (s.diff() > 0).all()
+    with pytest.raises(ValueError, match="must hold at least one number"):
+        TabulatedVP()
+
+
+# -- spaces ----------------------------------------------------------------------------------------------------------------
+
+
+def test_latents_are_those_of_the_pipelines_own_conventions(folders: dict[str, Path]) -> None:
+    prior = from_pretrained(folders["sd"])
+    images = torch.rand(2, 3, 32, 48)
+    with torch.no_grad():
+        expected = prior.vae.encode(2 * images - 1).latent_dist.mode() * prior.vae.config.scaling_factor
+        decoded = prior.vae.decode(expected / prior.vae.config.scaling_factor).sample / 2 + 0.5
+    latents = prior.encode(images)
+    torch.testing.assert_close(latents, expected)
+    torch.testing.assert_close(prior.decode(latents, (32, 48)), decoded)
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl", "ddpm", "sd-control"])
+@pytest.mark.parametrize("size", [(32, 32), (31, 45)])
+def test_every_size_comes_back_as_it_was(folders: dict[str, Path], name: str, size: tuple[int, int]) -> None:
+    restore = IRBridgeRestorer.from_pretrained(folders[name], bridge={"name": "goub"})
+    image = torch.rand(1, 3, *size)
+    restored = restore(image, steps=3, seed=0)
+    assert restored.shape == image.shape
+    assert torch.equal(restored, restore(image, steps=3, seed=0))
+
+
+@pytest.mark.parametrize("preset", ["paper", "sound"])
+def test_both_presets_restore_in_latents(folders: dict[str, Path], controlnet: Path, preset: str) -> None:
+    restore = IRBridgeRestorer.from_pretrained(
+        folders["sd"], prior={"controlnet": controlnet}, preset=preset, task="rain"
+    )
+    assert restore(torch.rand(2, 3, 32, 32), steps=5).shape == (2, 3, 32, 32)
+
+
+def test_tiles_of_the_autoencoder_are_used_when_asked_for_and_for_large_images(folders: dict[str, Path]) -> None:
+    for tiling, shape, expected in ((True, (1, 3, 64, 64), True), (False, (1, 3, 64, 64), False)):
+        prior = from_pretrained(folders["sd"], tiling=tiling)
+        prior.encode(torch.rand(shape))
+        assert prior.vae.use_tiling is expected
+    assert prior._tiled((1, 3, 1, TILED_FROM + 1)).use_tiling
+    whole = from_pretrained(folders["sd"])
+    tiled = from_pretrained(folders["sd"], tiling=True)
+    tiled.vae.tile_sample_min_size, tiled.vae.tile_latent_min_size = 64, 32
+    image = torch.rand(1, 3, 96, 96)
+    assert tiled.encode(image).shape == whole.encode(image).shape
+    assert tiled.decode(tiled.encode(image), (96, 96)).shape == image.shape
+
+
+# -- switches --------------------------------------------------------------------------------------------------------------
+
+
+def test_attention_slices_change_nothing(folders: dict[str, Path]) -> None:
+    image = torch.rand(1, 3, 32, 32)
+    plain, sliced = (
+        IRBridgeRestorer.from_pretrained(folders["sd"], prior={"attention_slicing": s})(image, steps=3)
+        for s in (False, True)
+    )
+    assert (plain - sliced).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "float16"])
+def test_lower_precision_is_close_and_the_state_stays_in_single(folders: dict[str, Path], dtype: str) -> None:
+    prior = from_pretrained(folders["sd"], dtype=dtype)
+    assert {p.dtype for p in prior.unet.parameters()} == {prior.dtype}
+    exact = from_pretrained(folders["sd"])
+    z, s = torch.randn(1, 4, 16, 16), torch.tensor([0.5])
+    image = torch.rand(1, 3, 32, 32)
+    low = prior.given(image)(z, s, z)
+    assert low.dtype == torch.float32
+    assert (low - exact.given(image)(z, s, z)).abs().max() < 0.2
+    assert prior.encode(image).dtype == torch.float32
+
+
+def test_guidance_leans_from_the_network_without_condition_to_that_with(
+    folders: dict[str, Path], controlnet: Path
+) -> None:
+    image, z, s = torch.rand(1, 3, 32, 32), torch.randn(1, 4, 16, 16), torch.tensor([0.5])
+
+    def estimate(**options: Any) -> Tensor:
+        result = from_pretrained(folders["sd"], **options).given(image)(z, s, z)
+        return result if isinstance(result, Tensor) else result.x0
+
+    known, free = estimate(controlnet=controlnet), estimate()
+    assert (known - free).abs().max() > 1e-3
+    torch.testing.assert_close(estimate(controlnet=controlnet, guidance=2.0), 2 * known - free)
+    texts = {"prompt": "a b", "negative_prompt": "c", "guidance": 3.0}
+    assert (estimate(controlnet=controlnet, **texts) - estimate(controlnet=controlnet, guidance=3.0)).abs().max() > 1e-6
+
+
+def test_the_controlnet_sees_the_degraded_image_and_nothing_else_does(
+    folders: dict[str, Path], controlnet: Path
+) -> None:
+    z, s = torch.randn(1, 4, 16, 16), torch.tensor([0.5])
+    images = [torch.rand(1, 3, 32, 32) for _ in range(2)]
+    for options, same in (({}, True), ({"controlnet": controlnet}, False)):
+        prior = from_pretrained(folders["sd"], **options)
+        a, b = (prior.given(image)(z, s, z) for image in images)
+        assert torch.equal(a, b) is same
+
+
+# -- loading ---------------------------------------------------------------------------------------------------------------
+
+
+def test_load_prior_finds_out_what_a_folder_holds(folders: dict[str, Path]) -> None:
+    assert isinstance(load_prior(folders["sd"]), DiffusersPrior)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"dtype": "float8"}, "dtype must be one of float32, bfloat16, float16, got 'float8'"),
+        ({"cpu_offload": "model"}, "cpu_offload must be model or sequential, on a GPU; got 'model' on cpu"),
+        ({"controlnet": "missing-control"}, "there is no folder missing-control; give a folder with a diffusers model"),
+    ],
+)
+def test_impossible_options_get_one_sentence(folders: dict[str, Path], options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(PriorError, match=sentence):
+        from_pretrained(folders["sd"], **options)
+    with pytest.raises(
+        PriorError, match="is a diffusers pipeline and has no option condition; it takes controlnet, prompt"
+    ):
+        load_prior(folders["sd"], condition=False)
+
+
+def test_a_missing_folder_gets_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(
+        PriorError, match=r"there is no folder .*/no-such; give a folder with a diffusers model, or a hub id"
+    ):
+        from_pretrained(tmp_path / "no-such")
+    with pytest.raises(PriorError, match=r"is no prior: it has neither model_index.json \(diffusers\) nor config.json"):
+        from_pretrained(tmp_path)
+
+
+def test_a_wrong_pipeline_class_gets_one_sentence(folders: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text(
+        json.dumps({"_class_name": "FluxPipeline", "_diffusers_version": "0.42"})
+    )
+    with pytest.raises(PriorError, match=r"is a FluxPipeline; supported are Stable Diffusion 1\.x, 2\.x and XL"):
+        load_prior(tmp_path)
+    with pytest.raises(PriorError, match="takes no ControlNet; use a Stable Diffusion pipeline"):
+        from_pretrained(folders["ddpm"], controlnet=folders["sd"])
+
+
+def test_an_unreachable_hub_gets_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        PriorError, match=r"cannot be fetched from the Hugging Face hub; .* `hf download nobody/no-such-model"
+    ):
+        load_prior("nobody/no-such-model")
+
+
+def test_a_truncated_download_gets_one_sentence(folders: dict[str, Path], tmp_path: Path) -> None:
+    import shutil
+
+    broken = shutil.copytree(folders["ddpm"], tmp_path / "broken")
+    (weights,) = (broken / "unet").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(PriorError, match="cannot be loaded: ") as caught:
+        from_pretrained(broken)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_controlnet_of_another_network_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    other = tiny.save_controlnet(folders["sdxl"], tmp_path / "other")
+    with pytest.raises(
+        PriorError, match="belongs to another network: its cross_attention_dim is 32, the pipeline's is 16"
+    ):
+        from_pretrained(folders["sd"], controlnet=other)
