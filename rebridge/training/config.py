@@ -1,21 +1,18 @@
 """The configuration of a training run: YAML, checked by pydantic, every error naming its key."""
 
-import difflib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rebridge.training.reading import ConfigError, override, parse_as, read_tree
+
+__all__ = ["ConfigError", "load_config", "override", "parse_config"]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the message is one sentence that names the key."""
 
 
 class Section(BaseModel):
@@ -232,110 +229,15 @@ class TrainConfig(Section):
         return tree | named
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 where it matters: 1e-4 is a number, `on` and `no` are words and only true and false are not; no dates."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":float", ":bool", ":timestamp"))]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"[-+]?(?:\d+\.\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(?:inf|Inf)|\.(?:nan|NaN))$"
-    ),
-    list("-+0123456789."),
-)
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:true|True|false|False)$"), list("tTfF"))
-
-
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
     """Read a YAML file, apply overrides such as `optimisation.lr=1e-3`, and check the result.
 
     Raises ConfigError, one sentence naming the file and the key, for a file that cannot be read or is no YAML
     mapping, an override without "=", an unknown key or a value that does not fit.
     """
-    path = Path(path)
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {_one_line(error)}") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path} must hold keys and values, got {type(tree).__name__}")
-    return parse_config(override(tree, overrides), str(path))
-
-
-def override(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of a tree of settings with each `dotted.key=value` set; numbers in the key index lists."""
-    tree = _copied(tree)
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals or not all(key.split(".")):
-            raise ConfigError(f"{text!r} is not an override: write key=value, such as optimisation.lr=1e-3")
-        try:
-            _set(tree, key.split("."), yaml.load(value, _Loader))
-        except yaml.YAMLError:
-            raise ConfigError(f"the value of {key} is not YAML: {value!r}") from None
-        except (TypeError, IndexError, ValueError) as error:
-            raise ConfigError(f"{key} cannot be set: {error}") from None
-    return tree
+    return parse_config(read_tree(path, overrides), str(path))
 
 
 def parse_config(tree: dict[str, Any], source: str = "configuration") -> TrainConfig:
     """Check a tree of settings; raises ConfigError, one sentence naming `source` and the first key in error."""
-    try:
-        return TrainConfig.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(f"{source}: {_sentence(error)}") from None
-
-
-def _copied(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: _copied(value) for key, value in tree.items()}
-    return [_copied(value) for value in tree] if isinstance(tree, list) else tree
-
-
-def _set(tree: Any, keys: list[str], value: Any) -> None:
-    for depth, key in enumerate(keys):
-        if not isinstance(tree, dict | list):
-            raise TypeError(f"{'.'.join(keys[:depth])} is {tree!r}, not a group of settings")
-        place: Any = int(key) if isinstance(tree, list) else key
-        if depth == len(keys) - 1:
-            tree[place] = value
-        elif isinstance(tree, dict):
-            tree = tree.setdefault(place, {})
-        else:
-            tree = tree[place]
-
-
-def _sentence(error: ValidationError) -> str:
-    """The first of pydantic's complaints, and how many more there are."""
-    first, *others = error.errors()
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        text = f"unknown key {key}{_suggestion(first['loc'])}"
-    elif first["type"] == "missing":
-        text = f"the key {key} is missing"
-    else:
-        reason = first["msg"].removeprefix("Value error, ")
-        got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
-        text = f"{f'{key}: ' if key else ''}{reason[0].lower()}{reason[1:]}{got}"
-    return text + (f" (and {len(others)} more)" if others else "")
-
-
-def _suggestion(place: tuple[int | str, ...]) -> str:
-    """The known key of the same section that is spelt most alike, if any is."""
-    section: Any = TrainConfig
-    for part in place[:-1]:
-        field = getattr(section, "model_fields", {}).get(part)
-        section = field.annotation if field is not None else None
-    known = list(getattr(section, "model_fields", {}))
-    close = difflib.get_close_matches(str(place[-1]), known, n=1)
-    return f"; did you mean {'.'.join([*map(str, place[:-1]), close[0]])}?" if close else ""
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return parse_as(TrainConfig, tree, source)

@@ -1,0 +1,149 @@
+"""Settings from YAML files: read, overridden on the command line, checked by pydantic, every error naming its key.
+
+A file may name another one to begin from, `base: other.yaml` (relative to itself); its own keys win, group by group.
+"""
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+Settings = TypeVar("Settings", bound=BaseModel)
+LONGEST_CHAIN = 8
+"""Files that may build on one another; more are a circle."""
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message is one sentence that names the key."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 where it matters: 1e-4 is a number, `on` and `no` are words and only true and false are not; no dates."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":float", ":bool", ":timestamp"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"[-+]?(?:\d+\.\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(?:inf|Inf)|\.(?:nan|NaN))$"
+    ),
+    list("-+0123456789."),
+)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:true|True|false|False)$"), list("tTfF"))
+
+
+def read_tree(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The settings of a YAML file and of those it builds on (`base`), with overrides such as `optimisation.lr=1e-3`.
+
+    Raises ConfigError, one sentence naming the file, for one that cannot be read or is no YAML mapping, and for an
+    override without "=".
+    """
+    path = Path(path)
+    tree = _read(path)
+    for _ in range(LONGEST_CHAIN):
+        if "base" not in tree:
+            return override(tree, overrides)
+        path = path.parent / str(tree.pop("base"))
+        tree = _merged(_read(path), tree)
+    raise ConfigError(f"{path}: base: these files build on one another in a circle")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {_one_line(error)}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} must hold keys and values, got {type(tree).__name__}")
+    return tree
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both trees in one; where both have a value, that of `above`."""
+    both = dict(below)
+    for key, value in above.items():
+        old = both.get(key)
+        both[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return both
+
+
+def override(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of a tree of settings with each `dotted.key=value` set; numbers in the key index lists."""
+    tree = _copied(tree)
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not all(key.split(".")):
+            raise ConfigError(f"{text!r} is not an override: write key=value, such as optimisation.lr=1e-3")
+        try:
+            _set(tree, key.split("."), yaml.load(value, _Loader))
+        except yaml.YAMLError:
+            raise ConfigError(f"the value of {key} is not YAML: {value!r}") from None
+        except (TypeError, IndexError, ValueError) as error:
+            raise ConfigError(f"{key} cannot be set: {error}") from None
+    return tree
+
+
+def parse_as(kind: type[Settings], tree: dict[str, Any], source: str) -> Settings:
+    """Check a tree of settings; raises ConfigError, one sentence naming `source` and the first key in error."""
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_sentence(error, kind)}") from None
+
+
+def _copied(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _copied(value) for key, value in tree.items()}
+    return [_copied(value) for value in tree] if isinstance(tree, list) else tree
+
+
+def _set(tree: Any, keys: list[str], value: Any) -> None:
+    for depth, key in enumerate(keys):
+        if not isinstance(tree, dict | list):
+            raise TypeError(f"{'.'.join(keys[:depth])} is {tree!r}, not a group of settings")
+        place: Any = int(key) if isinstance(tree, list) else key
+        if depth == len(keys) - 1:
+            tree[place] = value
+        elif isinstance(tree, dict):
+            tree = tree.setdefault(place, {})
+        else:
+            tree = tree[place]
+
+
+def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
+    """The first of pydantic's complaints, and how many more there are."""
+    first, *others = error.errors()
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        text = f"unknown key {key}{_suggestion(first['loc'], kind)}"
+    elif first["type"] == "missing":
+        text = f"the key {key} is missing"
+    else:
+        reason = first["msg"].removeprefix("Value error, ")
+        got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+        text = f"{f'{key}: ' if key else ''}{reason[0].lower()}{reason[1:]}{got}"
+    return text + (f" (and {len(others)} more)" if others else "")
+
+
+def _suggestion(place: tuple[int | str, ...], kind: type[BaseModel]) -> str:
+    """The known key of the same section that is spelt most alike, if any is."""
+    section: Any = kind
+    for part in place[:-1]:
+        field = getattr(section, "model_fields", {}).get(part)
+        section = field.annotation if field is not None else None
+    known = list(getattr(section, "model_fields", {}))
+    close = difflib.get_close_matches(str(place[-1]), known, n=1)
+    return f"; did you mean {'.'.join([*map(str, place[:-1]), close[0]])}?" if close else ""
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
