@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import GaussianDenoiser
@@ -34,6 +34,11 @@ class GaussianProblem:
         d = len(self.mean)
         joint = torch.block_diag(self.covariance, torch.eye(d, dtype=torch.float64))
         return GaussianDenoiser(self.bridge, torch.cat([self.mean, torch.zeros_like(self.mean)]), joint)
+
+    @cached_property
+    def network(self) -> GaussianNetwork:
+        """The same prior as a network with weights, for solvers that adapt them."""
+        return GaussianNetwork(self.bridge, self.mean, self.covariance)
 
     @cached_property
     def matrix(self) -> Tensor:
@@ -77,6 +82,30 @@ class GaussianProblem:
             variance = torch.linalg.solve(a**2 * self.covariance + b**2 * identity, b**2 * self.covariance)
             gains.append(self._update((variance + variance.T) / 2)[0])
         return torch.stack(gains)[row]
+
+
+class GaussianNetwork(nn.Module):
+    """E[x0 | x_t] = m + V s a/(a^2 s + b^2) V^T (x_t - a m) with C = V s V^T: two linear layers and a gain between them."""
+
+    def __init__(self, bridge: Bridge, mean: Tensor, covariance: Tensor) -> None:
+        super().__init__()
+        sizes, vectors = torch.linalg.eigh(covariance)
+        d = len(mean)
+        self.bridge, self.mean, self.sizes = bridge, mean, sizes
+        self.enter = nn.Linear(d, d, bias=False, dtype=torch.float64)
+        self.leave = nn.Linear(d, d, bias=False, dtype=torch.float64)
+        with torch.no_grad():
+            self.enter.weight.copy_(vectors.T)
+            self.leave.weight.copy_(vectors)
+        self.requires_grad_(False)
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """x0_hat for states x_t (B, C, H, W) at times t (B,); y is ignored."""
+        at = self.bridge.coefficients(t)
+        a, b = at.alpha[:, None], at.gamma[:, None]
+        gain = a * self.sizes / (a.square() * self.sizes + b.square())
+        flat = self.leave(gain * self.enter(x_t.flatten(1) - a * self.mean))
+        return (self.mean + flat).reshape(x_t.shape)
 
 
 @dataclass(frozen=True)

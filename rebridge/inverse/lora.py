@@ -26,6 +26,7 @@ class Adapters:
         }
         if not self._originals:
             raise ValueError("the prior's network has no linear or convolution layer that could be adapted")
+        self._attributes = set(vars(network))
         self._wanted_gradients = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
         self.parameters: list[Tensor] = []
 
@@ -63,6 +64,8 @@ class Adapters:
             parent, _, key = name.rpartition(".")
             owner = self.network.get_submodule(parent)
             owner._modules[key] = module
+        for name in set(vars(self.network)) - self._attributes:  # such as peft's own record of the adapters
+            delattr(self.network, name)
         for parameter, wanted in self._wanted_gradients:
             parameter.requires_grad_(wanted)
 
