@@ -24,7 +24,7 @@ def train(
         raise ValueError(f"{config}: no such file")
     from rebridge import training
 
-    result = training.train(training.load_config(config, overrides or []), resume)
+    result = training.train_file(config, overrides or [], resume)
     # Under torchrun every process comes here, and one voice is enough.
     if os.environ.get("RANK", "0") == "0":
         if as_json:

@@ -41,6 +41,8 @@ PIXEL_PIPELINES = ("DDPMPipeline", "DDIMPipeline")
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 OFFLOADS = ("model", "sequential")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CONDITION_WIDTHS = (16, 32, 96, 256)
+"""Channels in which a new ControlNet sees the degraded image, at 1, 1/2, 1/4 and 1/8 of its size; those of the original."""
 TILED_FROM = 1024 * 1024
 """Images of more pixels than this pass the autoencoder in tiles."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -197,6 +199,8 @@ class DiffusersPrior:
         extra: dict[str, Any] = {}
         if control is not None and self.controlnet is not None:
             down, middle = self.controlnet(inputs, index, controlnet_cond=control, return_dict=False, **text)
+            # a ControlNet in training holds single precision beside a network in half
+            down, middle = [part.to(self.dtype) for part in down], middle.to(self.dtype)
             extra = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
         return self.unet(inputs, index, return_dict=False, **text, **extra)[0]
 
@@ -261,6 +265,21 @@ def from_pretrained(
         tiling=tiling,
         device=place,
     )
+
+
+def new_controlnet(prior: DiffusersPrior, start_from: str | Path | None = None) -> Any:
+    """A ControlNet to train for a latent prior: that of a folder or hub id, or a copy of the UNet's encoder.
+
+    A new one changes nothing, since what it adds begins at zero. Raises PriorError for one of another network.
+    """
+    diffusers = _diffusers()
+    if start_from is not None:
+        control = _loaded(diffusers.ControlNetModel.from_pretrained, start_from)
+        _check_control(control, prior.unet, start_from)
+        return control
+    # one convolution of stride 2 between two widths: the degraded image shrinks to the size of the latents
+    widths = CONDITION_WIDTHS[: prior.scale.bit_length()]
+    return diffusers.ControlNetModel.from_unet(prior.unet, conditioning_embedding_out_channels=widths)
 
 
 def process_of(scheduler: Any) -> TabulatedVP:

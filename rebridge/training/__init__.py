@@ -2,6 +2,7 @@
 
 from rebridge.training.checkpoints import CheckpointError
 from rebridge.training.config import ConfigError, TrainConfig, load_config, parse_config
+from rebridge.training.kinds import train_file
 from rebridge.training.trainer import TrainingError, TrainResult, learning_rate, train
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "load_config",
     "parse_config",
     "train",
+    "train_file",
 ]

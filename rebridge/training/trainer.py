@@ -59,7 +59,7 @@ def train(config: TrainConfig, resume: bool = False) -> TrainResult:
     CheckpointError for checkpoints that do not fit the configuration.
     """
     run = Run(config, resume)
-    with run.journal, _stop_signals() as stop:
+    with run.journal, stop_signals() as stop:
         run.journal.say(run.description())
         for iteration in range(run.start, config.optimisation.iterations):
             try:
@@ -310,7 +310,7 @@ def _load_weights(network: nn.Module, path: Path | None, key: str) -> None:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
+def stop_signals() -> Iterator[threading.Event]:
     """An event that SIGTERM and Ctrl-C set, so that the loop can finish its iteration; a second Ctrl-C interrupts."""
     asked = threading.Event()
 
