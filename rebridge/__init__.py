@@ -15,8 +15,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _SUBMODULES = (
-    "bridges", "data", "degradations", "denoisers", "evaluation", "hub", "images", "inference", "networks", "samplers",
-    "training",
+    "bridges", "data", "degradations", "denoisers", "evaluation", "hub", "images", "inference", "inverse", "networks",
+    "priors", "samplers", "training",
 )  # fmt: skip
 
 

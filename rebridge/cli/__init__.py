@@ -11,6 +11,7 @@ from rebridge import __version__
 from rebridge.cli import catalogues, files, models
 from rebridge.cli.compare import compare
 from rebridge.cli.console import Commands, out
+from rebridge.cli.solve import list_solvers, solve
 
 app = typer.Typer(
     name="rebridge",
@@ -39,6 +40,7 @@ def options(
 
 
 app.command()(files.restore)
+app.command()(solve)
 app.command()(files.degrade)
 app.command()(models.train)
 app.command()(models.evaluate)
@@ -47,6 +49,7 @@ app.command("models")(models.list_models)
 app.command()(models.info)
 app.command("bridges")(catalogues.list_bridges)
 app.command("samplers")(catalogues.list_samplers)
+app.command("solvers")(list_solvers)
 
 
 def main() -> None:

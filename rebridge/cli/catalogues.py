@@ -26,7 +26,7 @@ def list_bridges(
     from rebridge.evaluation.tables import Column, table
 
     rows = [
-        {"name": name, "what": _first_sentence(BRIDGES[name]), "parameters": _parameters(BRIDGES[name], as_json)}
+        {"name": name, "what": first_sentence(BRIDGES[name]), "parameters": parameters_of(BRIDGES[name], as_json)}
         for name in (bridges.create(name).name for name in names or bridges.names())
     ]
     if plot is not None:
@@ -52,8 +52,8 @@ def list_samplers(as_json: Json = False) -> None:
     rows = [
         {
             "name": name,
-            "what": _first_sentence(SAMPLERS[name]),
-            "parameters": _parameters(SAMPLERS[name], as_json),
+            "what": first_sentence(SAMPLERS[name]),
+            "parameters": parameters_of(SAMPLERS[name], as_json),
             "bridges": [key for key, fits in works[name].items() if fits],
         }
         for name in names
@@ -76,11 +76,13 @@ def _fits(sampler: "Sampler", bridge: "Bridge") -> bool:
     return True
 
 
-def _first_sentence(kind: type) -> str:
+def first_sentence(kind: type) -> str:
+    """The first line of a class's documentation."""
     return (inspect.getdoc(kind) or "").split("\n\n")[0].split("\n")[0]
 
 
-def _parameters(kind: Any, as_json: bool) -> Any:
+def parameters_of(kind: Any, as_json: bool) -> Any:
+    """The fields of a dataclass with their defaults: a dictionary for JSON, or text."""
     values = {field.name: _default(field) for field in fields(kind)}
     return values if as_json else ", ".join(f"{key}={_short(value)}" for key, value in values.items())
 

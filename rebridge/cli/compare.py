@@ -25,6 +25,16 @@ def compare(
     sampler: Annotated[
         list[str] | None, typer.Option("--sampler", help="A sampler, as dbim or dbim:eta=1,order=1; repeat it.")
     ] = None,
+    operator: Annotated[
+        list[str] | None,
+        typer.Option("--operator", help="A known operator, as sr4 or noise@25 (see `rebridge solve`); repeat it."),
+    ] = None,
+    solver: Annotated[
+        list[str] | None,
+        typer.Option("--solver", help="With --operator: a zero-shot solver, irbridge, or all; repeat it."),
+    ] = None,
+    prior: Annotated[str, typer.Option("--prior", "-p", help="With --operator: the prior.")] = "pixel-prior-tiny",
+    crop: Annotated[int | None, typer.Option(help="With --operator: only the middle square of so many pixels.")] = None,
     steps: Annotated[str, typer.Option(help="Numbers of steps, separated by commas.")] = "1,2,5,10",
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2",
     limit: Annotated[int | None, typer.Option(help="Only so many images per task.")] = None,
@@ -35,10 +45,18 @@ def compare(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Compare samplers: `rebridge compare --clean photos --task rain`, `rebridge compare --analytic --bridge goub`.
+    """Compare samplers: `rebridge compare --clean photos --task rain`, `rebridge compare --analytic --bridge goub`; and solvers:
+    `rebridge compare --clean photos --operator sr4 --operator noise@25 --solver all --model rdbm-tiny`.
 
     Quality is PSNR in dB for models, and with --analytic the distance to the exact posterior (0 is perfect).
     """
+    if operator:
+        if clean is None or task or analytic or bridge or sampler:
+            raise ValueError("--operator goes with --clean DIR, --solver and --model, and not with --task or --sampler")
+        compare_solvers(clean, operator, solver or ["all"], prior, model or [], crop, limit, output, device, as_json)
+        return
+    if solver or crop:
+        raise ValueError("--solver and --crop go with --operator")
     one_of([("--analytic", analytic), ("--model", bool(model))])
     if analytic and (clean is not None or task):
         raise ValueError("--analytic has no images: leave out --clean and --task")
@@ -79,6 +97,56 @@ def compare(
         print_json([tables.record(row, comparing.SUMMARY) for row in rows])
     else:
         out().print(tables.table(rows, comparing.SUMMARY))
+
+
+def compare_solvers(
+    clean: Path,
+    tasks: list[str],
+    solvers: list[str],
+    prior: str,
+    models: list[str],
+    crop: int | None,
+    limit: int | None,
+    output: Path | None,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Restore the same measurements by zero-shot solvers, by IRBridge with the same prior, and by trained bridges."""
+    from rebridge import inverse
+    from rebridge.data import ImageFolder
+    from rebridge.evaluation import tables
+    from rebridge.evaluation.compare import Spec
+    from rebridge.files import write_atomic
+    from rebridge.inference import Restorer
+    from rebridge.inverse import comparison
+    from rebridge.inverse.solve import solver_of
+    from rebridge.inverse.tasks import Task
+    from rebridge.priors import IRBridgeRestorer, load_prior
+
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
+    wanted = [Task.parse(text) for text in tasks]
+    names = [name for text in solvers for name in (inverse.names() if text == "all" else [text])]
+    specs = [Spec.parse(name) for name in names if name != "irbridge"]
+    ways = {spec.text: solver_of(spec.name, None, spec.params) for spec in specs}
+    known = inverse.unconditional(load_prior(prior, device=device))
+    restorers: dict[str, Restorer] = {name: Restorer.from_pretrained(name, device) for name in models}
+    if "irbridge" in names:
+        restorers = {"irbridge": IRBridgeRestorer.from_pretrained(prior, device), **restorers}
+    folder = ImageFolder(clean)
+    images = [folder[index] for index in range(len(folder) if limit is None else min(limit, len(folder)))]
+    if crop is not None:
+        images = [comparison.centre_crop(image, crop) for image in images]
+    with progress("comparing") as bar:
+        rows = comparison.compare_solvers(images, wanted, ways, known, restorers, progress=bar)
+    if output is not None:
+        text = tables.to_csv(rows, comparison.COLUMNS)
+        write_atomic(output / "solvers.csv", text.encode(), overwrite=True)
+        say(f"wrote {output / 'solvers.csv'}")
+    if as_json:
+        print_json([tables.record(row, comparison.COLUMNS) for row in rows])
+    else:
+        out().print(tables.table(rows, comparison.COLUMNS, f"{len(images)} images"))
 
 
 def _numbers(text: str, option: str, smallest: int = 1) -> list[int]:
