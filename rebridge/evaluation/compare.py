@@ -127,24 +127,30 @@ def compare_models(
 ) -> list[Run]:
     """Restore every case with every model, sampler, number of steps and seed; quality is the mean PSNR over the cases.
 
-    seconds and NFE are per image. Raises ValueError for an impossible pair before anything is restored.
+    A generative prior (`IRBridgeRestorer`) has samplers of its own beside the catalogue's: irbridge, and the baselines ddim and
+    sdedit, with the settings its preset has for each case's task. seconds and NFE are per image. Raises ValueError for an
+    impossible pair before anything is restored.
     """
     plan = [(name, walk, count) for name in restorers for walk in walks for count in steps]
     for name, walk, count in plan:
-        walk.sampler(count).check(restorers[name].bridge)
+        _walk_of(restorers[name], walk, count).check(restorers[name].bridge)
     runs: list[Run] = []
     total = len(plan) * len(seeds)
     for name, walk, count in plan:
         original = restorers[name]
         for seed in seeds:
-            restore = original.wrapped(Counted)
-            counted = restore.denoiser
-            assert isinstance(counted, Counted)
+            tally: list[Counted] = []
+
+            def counted(denoiser: Denoiser, tally: list[Counted] = tally) -> Denoiser:
+                tally.append(Counted(denoiser))
+                return tally[-1]
+
             scores, seconds = [], 0.0
             for case in cases:
+                restore = _for_task(original, case.task).wrapped(counted)
                 clean, degraded = (image[None] for image in case.load())
                 began = time.perf_counter()
-                restored = restore(degraded, seed=seed, sampler=walk.sampler(count))
+                restored = restore(degraded, seed=seed, sampler=_walk_of(restore, walk, count))
                 seconds += time.perf_counter() - began
                 scores.append(float(psnr(restored, clean)))
             run = Run(
@@ -152,7 +158,7 @@ def compare_models(
                 walk.text,
                 count,
                 seed,
-                counted.calls // len(cases),
+                sum(part.calls for part in tally) // len(cases),
                 seconds / len(cases),
                 statistics.fmean(scores),
             )
@@ -242,6 +248,19 @@ def summarise(runs: Iterable[Run]) -> list[Summary]:
             Summary(subject, sampler, steps, group[0].nfe, seconds, mean, mean - half, mean + half, len(values))
         )
     return rows
+
+
+def _walk_of(restorer: Restorer, walk: Spec, steps: int) -> Sampler:
+    """The sampler with these parameters alone; of a prior's own, "irbridge" keeps what its preset says beside them."""
+    if walk.name in samplers.names():
+        return restorer.sampler(walk.sampler(steps))
+    return restorer.sampler({"name": walk.name, **walk.params}, steps)
+
+
+def _for_task(restorer: Restorer, task: str) -> Restorer:
+    """The restorer for images of a task: with a prior, the settings chosen for it."""
+    change = getattr(restorer, "for_task", None)
+    return restorer if change is None else change(task)
 
 
 def _fits(sampler: Sampler, bridge: Bridge) -> bool:

@@ -22,6 +22,7 @@ from rebridge import bridges, samplers
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Denoiser
 from rebridge.inference import Restorer
+from rebridge.inference.restorer import SamplerChoice
 from rebridge.priors.base import Prior
 from rebridge.priors.baselines import conditional_ddim, sdedit
 from rebridge.priors.details import keep_details
@@ -125,6 +126,13 @@ class IRBridgeRestorer(Restorer):
         other.wrap = lambda denoiser: wrap(self.wrap(denoiser))
         return other
 
+    def sampler(self, choice: SamplerChoice = None, steps: int | None = None) -> Sampler:
+        """As in `Restorer`; a sampler of the catalogue is made to see the prior as the bridge's denoiser."""
+        chosen = super().sampler(choice, steps)
+        if isinstance(chosen, IRBridge | Generation | OnPrior):
+            return chosen
+        return OnPrior(inner=chosen, process=self.prior.process, lowest=self.prior.lowest, steps=chosen.steps)
+
     def _create(self, name: str, **params: Any) -> Sampler:
         process, lowest = self.prior.process, self.prior.lowest
         if name == "irbridge":
@@ -133,8 +141,7 @@ class IRBridgeRestorer(Restorer):
             return _checked(Generation, name, {"process": process, **params})
         if name == "sdedit":
             return _checked(Generation, name, {"process": process, "strength": 0.5, **params})
-        inner = samplers.create(name, **params)
-        return OnPrior(inner=inner, process=process, lowest=lowest, steps=inner.steps)
+        return samplers.create(name, **params)
 
     def _encode(self, images: Tensor) -> Tensor:
         return self.prior.encode(images)
