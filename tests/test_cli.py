@@ -15,7 +15,19 @@ from typer.testing import CliRunner, Result
 from rebridge import bridges, hub, networks
 from rebridge.cli import app
 
-COMMANDS = ("restore", "degrade", "train", "evaluate", "models", "info", "bridges", "samplers")
+COMMANDS = (
+    "restore",
+    "solve",
+    "degrade",
+    "train",
+    "evaluate",
+    "compare",
+    "models",
+    "info",
+    "bridges",
+    "samplers",
+    "solvers",
+)
 
 
 def rebridge(*words: object) -> Result:
