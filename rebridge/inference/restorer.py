@@ -256,7 +256,8 @@ class Restorer:
         if tile is not None and tile != 0 and tile < SMALLEST_TILE:
             raise ValueError(f"tile must be at least {SMALLEST_TILE} pixels, or 0 for no tiling, got {tile}")
         if tile is None and self.window is not None and max(y.shape[-2:]) > self.window:
-            tile = self.window
+            # At a tile's edge half of what the network looks at is missing: only the middle of each is used.
+            tile, overlap = self.window, self.window // 2 if overlap is None else overlap
         if tile is None and y.shape[-2] * y.shape[-1] > AUTO_TILE_PIXELS:
             tile = AUTO_TILE
         return TiledDenoiser(denoiser, tile or None, overlap)

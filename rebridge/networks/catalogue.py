@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rebridge.networks.fast import Fast
+from rebridge.networks.hidiff import hi_diff, hi_diff_tiny
 from rebridge.networks.layers import Network
 from rebridge.networks.unet import RDBM_B, RDBM_L, RDBM_S, RDBM_T
 
@@ -14,6 +15,8 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "rdbm-b": RDBM_B,
     "rdbm-l": RDBM_L,
     "fast": Fast,
+    "hi-diff-tiny": hi_diff_tiny,
+    "hi-diff": hi_diff,
 }
 
 

@@ -19,6 +19,7 @@ from rebridge import networks
 from rebridge.bridges import Bridge
 from rebridge.data.seeds import generator_of
 from rebridge.denoisers import Denoiser, NetworkDenoiser
+from rebridge.networks.hidiff import HiDiff
 from rebridge.training.config import ConfigError, PredictorConfig, TrainConfig
 from rebridge.training.objectives import distance, loss_of
 from rebridge.training.states import END_ONLY, draw_states, drop_conditions
@@ -142,6 +143,7 @@ class LatentRecipe(Recipe):
         self, config: TrainConfig, bridge: Bridge, model: nn.Module, average: nn.Module, network: nn.Module
     ) -> None:
         assert config.latent is not None
+        assert isinstance(network, HiDiff)
         super().__init__(config, bridge, model, average)
         self.settings = config.latent
         self.model, self.network, self.average = model, network, average
@@ -177,7 +179,7 @@ def build_network(config: TrainConfig, create: Callable[..., Any]) -> nn.Module:
     """The network or networks that a run trains; `create(key, function, name, params)` adds the key to errors."""
     network: nn.Module = create("network", networks.create, config.network.name, config.network.params)
     if config.latent is not None:
-        if not hasattr(network, "begin_stage"):
+        if not isinstance(network, HiDiff):
             raise ConfigError(f"latent: the network {config.network.name} has no latent prior; use hi-diff")
         create("latent", network.begin_stage, config.latent.stage)
     if config.predictor is None:

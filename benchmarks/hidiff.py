@@ -1,0 +1,181 @@
+"""Trains HI-Diff in tiny size with its prior and without, at equal parameters and iterations, and measures both.
+
+    python benchmarks/hidiff.py train --seeds 0 1
+    python benchmarks/hidiff.py measure --seeds 0 1 --clean ../shared/data/eval/cbsd68 --json docs/tables/hi-diff.json
+    python benchmarks/hidiff.py prior --model hi-diff-blur-tiny --clean ../shared/data/eval/cbsd68
+    python benchmarks/hidiff.py sizes
+
+train: both stages of configs/hi-diff/ for every seed, and the same transformer with learned tokens in place of the prior, made
+larger by two blocks so that it has as many parameters as the other has at inference, for as many iterations in the same two
+parts. Runs that were stopped continue. measure: PSNR and SSIM on motion blur (no defocus), and whether the prior matters: the
+same weights given the prior of another image. prior: the correlation of the predicted prior with the teacher's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rebridge import Restorer, degradations, hub, networks
+from rebridge.data import ImageFolder
+from rebridge.data.seeds import generator_of
+from rebridge.evaluation.cases import Case, name_of
+from rebridge.evaluation.evaluate import evaluate
+from rebridge.evaluation.metrics import quantise
+from rebridge.networks.hidiff import HiDiff
+from rebridge.training import load_config, train
+from rebridge.training.recipes import correlation
+
+CONFIGS = Path(__file__).parent.parent / "configs" / "hi-diff"
+LARGER = [1, 2, 3, 5]
+"""Blocks of the transformer without a prior."""
+
+
+def run(name: str, seed: int, output: Path, overrides: list[str]) -> None:
+    """Train one variant, "prior" or "none", with one seed: two parts, of which the second begins with the first's weights."""
+    plain = ["network.prior=none", f"network.blocks={LARGER}", "latent.stage=1"] if name == "none" else []
+    for part in (1, 2):
+        folder = output / f"{name}-{seed}-{part}"
+        if (folder / "model" / "config.json").is_file():
+            continue
+        start = [f"start_from={output / f'{name}-{seed}-1' / 'model'}"] if part == 2 else []
+        places = [f"seed={seed + 100 * part}", f"output={folder}", *start]
+        train(load_config(CONFIGS / f"blur-tiny-{part}.yaml", [*plain, *places, *overrides]), resume=True)
+
+
+def motion_blur(folder: Path, limit: int | None) -> list[Case]:
+    """The images of a folder under camera shake, a function of their names, rounded to 8 bits."""
+    images = ImageFolder(folder)
+    blur = degradations.create("blur", defocus=0.0)
+
+    def case(index: int) -> Case:
+        name = name_of(images.files[index], folder)
+
+        def load() -> tuple[Tensor, Tensor]:
+            clean = images[index]
+            return clean, quantise(blur(clean[None].contiguous(), generator=generator_of(0, "blur", name))[0])
+
+        return Case("blur", name, load)
+
+    return [case(index) for index in range(len(images))][:limit]
+
+
+def patches(cases: list[Case], size: int) -> tuple[Tensor, Tensor]:
+    """One patch from the middle of each image, clean and degraded, (N, 3, size, size)."""
+    pairs = [case.load() for case in cases]
+
+    def middle(image: Tensor) -> Tensor:
+        top, left = (image.shape[-2] - size) // 2, (image.shape[-1] - size) // 2
+        return image[:, top : top + size, left : left + size]
+
+    return torch.stack([middle(a) for a, _ in pairs]), torch.stack([middle(b) for _, b in pairs])
+
+
+@torch.no_grad()
+def prior_figures(model: hub.Model, cases: list[Case]) -> dict[str, float]:
+    """How near the predicted prior is to the teacher's on patches of the window's size, and what it is worth there, in dB."""
+    network = model.network
+    assert isinstance(network, HiDiff)
+    low, high = model.bridge.value_range
+    clean, y = (low + (high - low) * images for images in patches(cases, network.window))
+    ones = torch.ones(len(y))
+    z, z_hat = network.prior(y, clean=clean), network.prior(y)
+
+    def psnr_with(prior: Tensor) -> float:
+        padded = y + network.transformer(y, prior)
+        error = ((padded.clamp(low, high) - clean) / (high - low)).square().mean(dim=(1, 2, 3))
+        return float((-10 * error.log10()).mean())
+
+    assert torch.allclose(network(y, ones, y), network.transformer(y, z_hat), atol=1e-4)
+    return {
+        "correlation": correlation(z_hat, z),
+        "l1": float((z_hat - z).abs().mean()),
+        "l1 of the mean prior": float((z - z.mean(0)).abs().mean()),
+        "psnr": psnr_with(z_hat),
+        "psnr with the teacher's prior": psnr_with(z),
+        "psnr with another image's prior": psnr_with(z_hat.roll(1, 0)),
+    }
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Print PSNR and SSIM of both variants for every seed."""
+    cases = motion_blur(options.clean, options.limit)
+    rows: list[dict[str, Any]] = []
+    for seed in options.seeds:
+        for name in ("prior", "none"):
+            folder = options.output / f"{name}-{seed}-2" / "model"
+            restore = Restorer.from_pretrained(folder, dtype="bfloat16")
+            (summary,) = evaluate(restore, cases).summaries
+            model = hub.load_model(folder)
+            network = model.network
+            assert isinstance(network, HiDiff)
+            used = model.parameters - sum(
+                weight.numel() for weight in getattr(network, "teacher", torch.nn.Module()).parameters()
+            )
+            row = {"variant": name, "seed": seed, "parameters": used, "input": summary.input_psnr}
+            row |= {"psnr": summary.psnr, "ssim": summary.ssim, "seconds": summary.seconds}
+            rows.append(row | (prior_figures(model, cases) if name == "prior" else {}))
+            print(
+                {key: round(value, 4) if isinstance(value, float) else value for key, value in rows[-1].items()},
+                flush=True,
+            )
+    print("| variant | parameters at inference | PSNR | SSIM |\n|---|---|---|---|")
+    for name, text in (("prior", "with the prior"), ("none", "the same transformer without it, two blocks more")):
+        chosen = [row for row in rows if row["variant"] == name]
+        figures = ", ".join(f"{row['psnr']:.2f}" for row in chosen)
+        similar = statistics.mean(row["ssim"] for row in chosen)
+        mean = statistics.mean(row["psnr"] for row in chosen)
+        print(f"| {text} | {chosen[0]['parameters']:,} | {mean:.2f} ({figures}) | {similar:.4f} |")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps({"images": len(cases), "rows": rows}, indent=1) + "\n")
+
+
+def sizes() -> None:
+    """Print parameters and operations of the two sizes."""
+    print("| size | transformer | latent encoder | latent diffusion | teacher (training only) | GMAC at 256x256 |")
+    print("|---|---|---|---|---|---|")
+    for name in ("hi-diff-tiny", "hi-diff"):
+        network = networks.create(name)
+        count = {key: sum(w.numel() for w in part.parameters()) for key, part in network.named_children()}
+        parts = " | ".join(f"{count[key]:,}" for key in ("transformer", "encoder", "diffusion", "teacher"))
+        print(f"| {name} | {parts} | {networks.cost(network).macs / 1e9:.2f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["train", "measure", "prior", "sizes"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--output", type=Path, default=Path("runs/hi-diff"))
+    parser.add_argument(
+        "--clean", type=Path, default=Path("../shared/data/eval/cbsd68"), help="clean images, blurred here"
+    )
+    parser.add_argument("--limit", type=int, help="only so many images")
+    parser.add_argument("--model", default="hi-diff-blur-tiny")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("overrides", nargs="*", help="key=value for every training run")
+    options = parser.parse_args()
+    if options.what == "train":
+        for seed in options.seeds:
+            for name in ("prior", "none"):
+                run(name, seed, options.output, options.overrides)
+    elif options.what == "measure":
+        measure(options)
+    elif options.what == "prior":
+        print(
+            json.dumps(
+                prior_figures(hub.load_model(options.model), motion_blur(options.clean, options.limit)), indent=1
+            )
+        )
+    else:
+        sizes()
+
+
+if __name__ == "__main__":
+    main()

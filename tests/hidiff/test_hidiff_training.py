@@ -1,0 +1,124 @@
+"""HI-Diff's two stages by the one trainer: stage 1 learns a prior from the truth, stage 2 to predict it from y alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import rebridge
+from rebridge import hub
+from rebridge.cli import app
+from rebridge.training import ConfigError, TrainConfig, load_config, train
+from rebridge.training.recipes import correlation
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "hi-diff"
+SMALL = (
+    "network={name: hi-diff-tiny, widths: [8, 8, 8], blocks: [1, 1, 1], heads: [1, 2, 2], features: 4, side: 2, "
+    "encoder_width: 16, encoder_blocks: 1, denoiser_width: 32, denoiser_blocks: 1, window: 32}"
+)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Callable[..., TrainConfig]:
+    """The configuration of a stage in small, on images of very different colours, which a degradation darkens."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for number in range(8):
+        smooth = 0.2 * generator.random((6, 6, 3)).repeat(8, 0).repeat(8, 1) + 0.8 * generator.random(3)
+        Image.fromarray(np.uint8(255 * smooth)).save(folder / f"{number}.png")
+
+    def make(number: int, *overrides: str) -> TrainConfig:
+        quick = ["data.holdout=2", "data.patch=32", "data.validation_size=32", "data.tasks={lowlight: 1}", "device=cpu"]
+        quick += ["precision=fp32", "optimisation.iterations=40", "optimisation.warmup=5", "optimisation.lr=5e-3"]
+        quick += ["validate_every=1000", "checkpoint_every=20", "log_every=1", SMALL, f"data.clean={folder}"]
+        outputs = [f"output={tmp_path / str(number)}"]
+        start = [f"start_from={tmp_path / '1' / 'model'}"] if number == 2 else []
+        return load_config(CONFIGS / f"blur-tiny-{number}.yaml", [*quick, *outputs, *start, *overrides])
+
+    return make
+
+
+def logged(config: TrainConfig, key: str) -> list[float]:
+    lines = [json.loads(line) for line in (config.output / "log.jsonl").read_text().splitlines()]
+    return [line[key] for line in lines if key in line]
+
+
+def test_the_stages_follow_one_another_and_the_predicted_prior_approaches_the_teacher_s(stage, tmp_path):
+    first, second = stage(1), stage(2, "optimisation.iterations=120", "optimisation.batch=8")
+    train(first)
+    result = train(second)
+    losses = logged(first, "loss")
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    distances, correlations = logged(second, "z l1"), logged(second, "z correlation")
+    assert np.mean(distances[-5:]) < 0.8 * np.mean(distances[:5])
+    assert np.mean(correlations[-5:]) > 0.3
+    before, after = (hub.load_model(run.output / "model").network.state_dict() for run in (first, second))
+    same = {name.split(".")[0]: torch.equal(before[name], after[name]) for name in before}
+    assert same["teacher"]
+    assert not same["encoder"]
+    assert not same["diffusion"]
+    assert not same["transformer"]
+    restore = rebridge.Restorer.from_pretrained(result.model)
+    for height, width in [(1, 1), (45, 70)]:
+        image = torch.rand(1, 3, height, width)
+        assert restore(image).shape == image.shape
+
+
+def test_the_command_line_restores_with_the_model_folder(stage, tmp_path):
+    train(stage(1, "optimisation.iterations=2"))
+    train(stage(2, "optimisation.iterations=2"))
+    source = tmp_path / "photographs" / "0.png"
+    words = ["restore", str(source), "-o", str(tmp_path / "out.png"), "--model", str(tmp_path / "2" / "model")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert Image.open(tmp_path / "out.png").size == Image.open(source).size
+
+
+def test_a_resumed_stage_ends_with_the_same_bits(stage, tmp_path):
+    train(stage(1, "optimisation.iterations=4"))
+    config = stage(2, "optimisation.iterations=4", "checkpoint_every=2")
+    whole = hub.load_model(train(config).model).network.state_dict()
+    shutil.rmtree(config.output / "checkpoint-00000004")
+    resumed = hub.load_model(train(config, resume=True).model).network.state_dict()
+    for name, weight in whole.items():
+        assert torch.equal(weight, resumed[name]), name
+
+
+def test_without_a_prior_the_same_trainer_trains_the_transformer(stage):
+    config = stage(1, "network.prior=none", "network.blocks=[1, 1, 2]")
+    result = train(config)
+    losses = logged(config, "loss")
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+    assert hub.load_model(result.model).network.tokens is not None
+
+
+@pytest.mark.parametrize(
+    ("number", "overrides", "sentence"),
+    [
+        (1, ("network={name: fast}",), "latent: the network fast has no latent prior; use hi-diff"),
+        (1, ("prediction=x0",), "latent needs prediction residual, got x0"),
+        (2, (), "start_from: .* does not hold the weights"),
+        (2, ("network.prior=none", "start_from=null"), "latent: a network with prior 'none' has no stage 2"),
+    ],
+)
+def test_a_wrong_setting_is_named(stage, number, overrides, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        train(stage(number, *overrides))
+
+
+def test_correlation_leaves_out_what_is_the_same_for_all_images():
+    generator = torch.Generator().manual_seed(0)
+    common = 10 * torch.randn(1, 4, 5, generator=generator)
+    a, b = torch.randn(2, 2000, 4, 5, generator=generator)
+    assert correlation(a + common, a + 3 * common) == pytest.approx(1, abs=1e-6)
+    assert correlation(a + common, b + common) == pytest.approx(0, abs=0.02)
+    assert correlation(a + common, a + b + common) == pytest.approx(0.5**0.5, abs=0.02)
