@@ -1,14 +1,21 @@
 """The command `compare`: bridges, samplers and steps side by side."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rebridge.cli.console import one_of, out, print_json, progress, say
+from rebridge.cli.console import Bar, one_of, out, print_json, progress, say
 from rebridge.cli.files import DEFAULT_MODEL, Device, Json
+from rebridge.cli.priors import DEFAULT_MODELS, Method, open_restorer
+
+if TYPE_CHECKING:
+    from rebridge.evaluation import Case
+    from rebridge.evaluation.compare import Run, Spec
 
 DEFAULT_SAMPLERS = ("dbim", "dbim:order=2", "dbim:eta=1", "ode:method=heun")
+PRIOR_SAMPLERS = ("irbridge", "ddim", "sdedit")
+DEFAULT_STEPS = {"bridge": "1,2,5,10", "irbridge": "25"}
 
 
 def compare(
@@ -25,6 +32,10 @@ def compare(
     sampler: Annotated[
         list[str] | None, typer.Option("--sampler", help="A sampler, as dbim or dbim:eta=1,order=1; repeat it.")
     ] = None,
+    method: Method = "bridge",
+    preset: Annotated[
+        list[str] | None, typer.Option("--preset", help="With irbridge: paper or sound; repeat it.")
+    ] = None,
     operator: Annotated[
         list[str] | None,
         typer.Option("--operator", help="A known operator, as sr4 or noise@25 (see `rebridge solve`); repeat it."),
@@ -35,7 +46,10 @@ def compare(
     ] = None,
     prior: Annotated[str, typer.Option("--prior", "-p", help="With --operator: the prior.")] = "pixel-prior-tiny",
     crop: Annotated[int | None, typer.Option(help="With --operator: only the middle square of so many pixels.")] = None,
-    steps: Annotated[str, typer.Option(help="Numbers of steps, separated by commas.")] = "1,2,5,10",
+    steps: Annotated[
+        str | None,
+        typer.Option(help="Numbers of steps, separated by commas; by default 1,2,5,10, with --method irbridge 25."),
+    ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2",
     limit: Annotated[int | None, typer.Option(help="Only so many images per task.")] = None,
     samples: Annotated[int, typer.Option(help="With --analytic: samples per run.")] = 4000,
@@ -45,8 +59,10 @@ def compare(
     device: Device = None,
     as_json: Json = False,
 ) -> None:
-    """Compare samplers: `rebridge compare --clean photos --task rain`, `rebridge compare --analytic --bridge goub`; and solvers:
-    `rebridge compare --clean photos --operator sr4 --operator noise@25 --solver all --model rdbm-tiny`.
+    """Compare samplers: `rebridge compare --clean photos --task rain`, `rebridge compare --analytic --bridge goub`; solvers:
+    `rebridge compare --clean photos --operator sr4 --operator noise@25 --solver all --model rdbm-tiny`; and a prior inside a
+    bridge with the same prior alone, from pure noise (ddim) and from the degraded image under noise (sdedit):
+    `rebridge compare --method irbridge --clean photos --task rain`.
 
     Quality is PSNR in dB for models, and with --analytic the distance to the exact posterior (0 is perfect).
     """
@@ -64,13 +80,17 @@ def compare(
         raise ValueError("give --clean DIR and --task T to compare models, or --analytic")
     if bridge and not analytic:
         raise ValueError("--bridge goes with --analytic; a model has its own bridge")
+    if preset and method != "irbridge":
+        raise ValueError("--preset goes with --method irbridge")
     from rebridge import evaluation
     from rebridge.evaluation import compare as comparing
     from rebridge.evaluation import tables
     from rebridge.inference import Restorer
 
-    walks = [comparing.Spec.parse(text) for text in sampler or DEFAULT_SAMPLERS]
-    counts, numbers = _numbers(steps, "--steps"), _numbers(seeds, "--seeds", smallest=0)
+    walks = [
+        comparing.Spec.parse(text) for text in sampler or (PRIOR_SAMPLERS if method == "irbridge" else DEFAULT_SAMPLERS)
+    ]
+    counts, numbers = _numbers(steps or DEFAULT_STEPS[method], "--steps"), _numbers(seeds, "--seeds", smallest=0)
     with progress("comparing") as bar:
         if analytic:
             processes = [comparing.Spec.parse(text) for text in bridge or ("goub", "brownian", "ddbm-vp")]
@@ -79,8 +99,11 @@ def compare(
             assert clean is not None
             assert task is not None
             cases = evaluation.synthetic_cases(clean, task, 0, limit)
-            restorers = {name: Restorer.from_pretrained(name, device) for name in model or [DEFAULT_MODEL]}
-            runs = comparing.compare_models(restorers, walks, counts, numbers, cases, progress=bar)
+            if method == "irbridge":
+                runs = prior_runs(model or [], preset or ["sound"], walks, counts, numbers, cases, device, bar)
+            else:
+                restorers = {name: Restorer.from_pretrained(name, device) for name in model or [DEFAULT_MODEL]}
+                runs = comparing.compare_models(restorers, walks, counts, numbers, cases, progress=bar)
     if not runs:
         raise ValueError("none of these samplers can walk any of these bridges; `rebridge samplers` lists what can")
     rows = comparing.summarise(runs)
@@ -97,6 +120,29 @@ def compare(
         print_json([tables.record(row, comparing.SUMMARY) for row in rows])
     else:
         out().print(tables.table(rows, comparing.SUMMARY))
+
+
+def prior_runs(
+    models: list[str],
+    presets: list[str],
+    walks: "list[Spec]",
+    counts: list[int],
+    seeds: list[int],
+    cases: "list[Case]",
+    device: str | None,
+    bar: Bar,
+) -> "list[Run]":
+    """Runs of priors with every preset; what does not depend on the preset, with the first one only."""
+    from rebridge.evaluation.compare import compare_models
+
+    runs: list[Run] = []
+    for model in models or [DEFAULT_MODELS["irbridge"]]:
+        for number, preset in enumerate(presets):
+            chosen = [walk for walk in walks if number == 0 or walk.name == "irbridge"]
+            restorer = open_restorer("irbridge", model, device, preset=preset)
+            label = model if len(presets) == 1 else f"{model} {preset}"
+            runs += compare_models({label: restorer}, chosen, counts, seeds, cases, progress=bar)
+    return runs
 
 
 def compare_solvers(

@@ -13,6 +13,7 @@ from rebridge.cli.priors import (
     Detail,
     Method,
     Preset,
+    PriorOptions,
     ScheduleName,
     Task,
     open_restorer,
@@ -55,6 +56,7 @@ def restore(
     schedule: ScheduleName = None,
     controlnet: ControlNet = None,
     detail: Detail = 0.0,
+    prior_option: PriorOptions = None,
     steps: Steps = None,
     seed: Seed = 0,
     tile: Tile = None,
@@ -88,6 +90,7 @@ def restore(
         schedule=schedule,
         controlnet=controlnet,
         detail=detail,
+        prior_options=prior_option,
     )
     options: dict[str, Any] = {"steps": steps, "seed": seed, "tile": tile, "samples": samples, "sampler": sampler}
     calls = check_options(restorer, **options) * samples

@@ -8,7 +8,19 @@ import typer
 
 from rebridge.cli.console import one_of, out, print_json, progress, say
 from rebridge.cli.files import Device, Dtype, Json, SamplerName, Seed, Steps, Tile, check_options
-from rebridge.cli.priors import DEFAULT_MODELS, AnyModel, Method, Preset, for_task, open_restorer
+from rebridge.cli.priors import (
+    DEFAULT_MODELS,
+    AnyModel,
+    BridgeName,
+    ControlNet,
+    Detail,
+    Method,
+    Preset,
+    PriorOptions,
+    ScheduleName,
+    for_task,
+    open_restorer,
+)
 
 
 def train(
@@ -50,6 +62,11 @@ def evaluate(
     model: AnyModel = None,
     method: Method = "bridge",
     preset: Preset = None,
+    bridge: BridgeName = None,
+    schedule: ScheduleName = None,
+    controlnet: ControlNet = None,
+    detail: Detail = 0.0,
+    prior_option: PriorOptions = None,
     clean: Annotated[Path | None, typer.Option(help="Folder of clean images, degraded by --task.")] = None,
     task: Annotated[
         list[str] | None,
@@ -90,7 +107,18 @@ def evaluate(
     from rebridge.evaluation import tables
 
     model = model or DEFAULT_MODELS[method]
-    restorer = open_restorer(method, model, device, dtype, preset=preset)
+    restorer = open_restorer(
+        method,
+        model,
+        device,
+        dtype,
+        preset=preset,
+        bridge=bridge,
+        schedule=schedule,
+        controlnet=controlnet,
+        detail=detail,
+        prior_options=prior_option,
+    )
     options: dict[str, Any] = {"steps": steps, "seed": seed, "tile": tile, "samples": samples, "sampler": sampler}
     chosen_steps = check_options(restorer, **options)
     if pairs is not None:

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from rebridge.cli.console import err
+
 if TYPE_CHECKING:
     from rebridge.inference import Restorer
 
@@ -31,6 +33,14 @@ ControlNet = Annotated[
     str | None,
     typer.Option("--controlnet", help="With irbridge and a diffusers pipeline: folder or id of its condition."),
 ]
+PriorOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prior-option",
+        help="With irbridge: how the prior runs, as guidance=2, and with a diffusers pipeline tiling=true, "
+        "attention_slicing=true, cpu_offload=model, variant=fp16; repeat it.",
+    ),
+]
 Detail = Annotated[
     float, typer.Option(help="With irbridge: 0 to 1, keep the input's details where nothing was restored.")
 ]
@@ -48,12 +58,16 @@ def open_restorer(
     schedule: str | None = None,
     controlnet: str | None = None,
     detail: float = 0.0,
+    prior_options: list[str] | None = None,
 ) -> "Restorer":
-    """The restorer of a method; raises ValueError for options that belong to the other method."""
+    """The restorer of a method; raises ValueError for options that belong to the other method.
+
+    Says so on stderr where the prior does not see the degraded image.
+    """
     name = model or DEFAULT_MODELS[method]
     if method == "bridge":
         given: dict[str, Any] = {"--preset": preset, "--task": task, "--bridge": bridge, "--schedule": schedule}
-        given |= {"--controlnet": controlnet, "--detail": detail or None}
+        given |= {"--controlnet": controlnet, "--detail": detail or None, "--prior-option": prior_options}
         for option, value in given.items():
             if value is not None:
                 raise ValueError(f"{option} goes with --method irbridge")
@@ -67,8 +81,17 @@ def open_restorer(
     if bridge is not None:
         spec = Spec.parse(bridge)
         settings["bridge"] = {"name": spec.name, **spec.params}
-    prior = {} if controlnet is None else {"controlnet": controlnet}
-    return IRBridgeRestorer.from_pretrained(name, device, dtype, prior=prior, preset=preset or "sound", **settings)
+    prior = dict(Spec.parse("prior:" + ",".join(prior_options or [])).params)
+    if controlnet is not None:
+        prior["controlnet"] = controlnet
+    restorer = IRBridgeRestorer.from_pretrained(name, device, dtype, prior=prior, preset=preset or "sound", **settings)
+    if not restorer.prior.conditional:
+        err().print(
+            f"Note: {name} does not see the degraded image, so the result drifts to what is likely without it; train a condition "
+            "(docs/irbridge.md), or use `rebridge solve` for a known degradation",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    return restorer
 
 
 def for_task(restorer: "Restorer", task: str) -> "Restorer":

@@ -55,9 +55,34 @@ def test_evaluate_measures_a_prior_task_by_task(photo: Path, pixel_folder: Path)
     assert figures["sampler"] == "irbridge"
 
 
+def test_compare_sets_the_bridge_beside_the_same_prior_without_one(
+    photo: Path, pixel_folder: Path, tmp_path: Path
+) -> None:
+    words = ("compare", "--method", "irbridge", "--model", pixel_folder, "--clean", photo.parent, "-t", "rain")
+    options = ("--preset", "sound", "--preset", "paper", "--steps", "2,3", "--seeds", "0", "-o", tmp_path / "figures")
+    result = rebridge(*words, *options, "--json")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout[result.stdout.index("[\n") :])
+    assert {(row["subject"].rpartition(" ")[2], row["sampler"]) for row in rows} == {
+        ("sound", "irbridge"), ("sound", "ddim"), ("sound", "sdedit"), ("paper", "irbridge"),
+    }  # fmt: skip
+    assert all(row["nfe"] == row["steps"] for row in rows if "sound" in row["subject"])
+    assert (tmp_path / "figures" / "compare.png").stat().st_size > 1000
+
+
+def test_a_prior_that_does_not_see_the_degraded_image_is_not_used_silently(
+    photo: Path, pixel_folder: Path, tmp_path: Path
+) -> None:
+    words = ("restore", photo, "-o", tmp_path / "x.png", "--method", "irbridge", "--model", pixel_folder, "--steps", 2)
+    result = rebridge(*words, "--prior-option", "condition=false")
+    assert result.exit_code == 0
+    assert "does not see the degraded image" in " ".join(result.stderr.split())
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        (("--prior-option", "guidance=2"), "--prior-option goes with --method irbridge"),
         (("--preset", "paper"), "--preset goes with --method irbridge"),
         (("--detail", "0.5"), "--detail goes with --method irbridge"),
         (("--method", "irbridge", "--bridge", "rdbm"), "create it with modulation='one'"),
