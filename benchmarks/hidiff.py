@@ -20,14 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from motion_blur import motion_blur
 from torch import Tensor
 
-from rebridge import Restorer, degradations, hub, networks
-from rebridge.data import ImageFolder
-from rebridge.data.seeds import generator_of
-from rebridge.evaluation.cases import Case, name_of
+from rebridge import Restorer, hub, networks
+from rebridge.evaluation.cases import Case
 from rebridge.evaluation.evaluate import evaluate
-from rebridge.evaluation.metrics import quantise
 from rebridge.networks.hidiff import HiDiff
 from rebridge.training import load_config, train
 from rebridge.training.recipes import correlation
@@ -47,23 +45,6 @@ def run(name: str, seed: int, output: Path, overrides: list[str]) -> None:
         start = [f"start_from={output / f'{name}-{seed}-1' / 'model'}"] if part == 2 else []
         places = [f"seed={seed + 100 * part}", f"output={folder}", *start]
         train(load_config(CONFIGS / f"blur-tiny-{part}.yaml", [*plain, *places, *overrides]), resume=True)
-
-
-def motion_blur(folder: Path, limit: int | None) -> list[Case]:
-    """The images of a folder under camera shake, a function of their names, rounded to 8 bits."""
-    images = ImageFolder(folder)
-    blur = degradations.create("blur", defocus=0.0)
-
-    def case(index: int) -> Case:
-        name = name_of(images.files[index], folder)
-
-        def load() -> tuple[Tensor, Tensor]:
-            clean = images[index]
-            return clean, quantise(blur(clean[None].contiguous(), generator=generator_of(0, "blur", name))[0])
-
-        return Case("blur", name, load)
-
-    return [case(index) for index in range(len(images))][:limit]
 
 
 def patches(cases: list[Case], size: int) -> tuple[Tensor, Tensor]:

@@ -187,6 +187,17 @@ class Restorer:
                 kept.append(batch.back(result))
         return Samples(batch.back(mean), (squares / max(samples - 1, 1)).sqrt(), kept)
 
+    def prediction(self, image: Any, *, tile: int | None = None, overlap: int | None = None) -> Any:
+        """The predictor's restoration alone, without the bridge; images, tile and overlap as in `__call__`.
+
+        Raises ValueError where the model has no predictor.
+        """
+        if self.predictor is None:
+            raise ValueError("the model has no predictor: its bridge starts from the degraded image itself")
+        batch = to_batch(image)
+        predicted = self._predicted(self.predictor, self._enter(batch.images), tile, overlap)
+        return batch.back(self._leave(predicted, batch))
+
     def wrapped(self, wrap: Callable[[Denoiser], Denoiser]) -> Restorer:
         """A restorer like this one whose denoiser is `wrap(denoiser)`, for instance one that counts its calls."""
         other = copy.copy(self)

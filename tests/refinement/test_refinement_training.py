@@ -91,6 +91,9 @@ def test_the_model_folder_restores_along_the_bridge_from_the_prediction(refining
         noise = rebridge.inference.noise.ImageNoise([3])
         expected = restore.sampler()(model.bridge, model.denoiser, start, noise=noise).clamp(0, 1)
     torch.testing.assert_close(restore(image, seed=3), expected)
+    torch.testing.assert_close(restore.prediction(image), start.clamp(0, 1))
+    tiled = restore.prediction(images(1, 3, 100, 120), tile=64)
+    assert tiled.shape == (1, 3, 100, 120)
     assert restore(image, seed=3).shape == image.shape
 
 
