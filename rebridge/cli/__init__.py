@@ -12,6 +12,7 @@ from rebridge.cli import catalogues, files, models
 from rebridge.cli.compare import compare
 from rebridge.cli.console import Commands, out
 from rebridge.cli.solve import list_solvers, solve
+from rebridge.cli.tune import tune
 
 app = typer.Typer(
     name="rebridge",
@@ -45,6 +46,7 @@ app.command()(files.degrade)
 app.command()(models.train)
 app.command()(models.evaluate)
 app.command()(compare)
+app.command()(tune)
 app.command("models")(models.list_models)
 app.command()(models.info)
 app.command("bridges")(catalogues.list_bridges)

@@ -93,7 +93,7 @@ class Spec:
             key, equals, value = part.partition("=")
             if not (key and equals and value):
                 raise ValueError(f"{text!r} is not of the form name:key=value,key=value")
-            params[key.strip()] = _value(value.strip())
+            params[key.strip()] = value_of(value.strip())
         return cls(text, name.strip(), params)
 
     def bridge(self) -> Bridge:
@@ -271,7 +271,8 @@ def _fits(sampler: Sampler, bridge: Bridge) -> bool:
     return True
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
+    """What is written on a command line as a value: true, false, none, a number, or else the text."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     if text.lower() in ("none", "null"):

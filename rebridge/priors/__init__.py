@@ -3,9 +3,10 @@
 from rebridge.priors.base import Guided, Prior, PriorError
 from rebridge.priors.baselines import conditional_ddim, sdedit
 from rebridge.priors.details import keep_details
-from rebridge.priors.irbridge import PRESETS, IRBridge, TransitionDenoiser, preset
+from rebridge.priors.irbridge import IRBridge, TransitionDenoiser
 from rebridge.priors.loading import load_prior
 from rebridge.priors.pixel import DEFAULT_PRIOR, PixelPrior
+from rebridge.priors.presets import PRESETS, preset
 from rebridge.priors.restorer import IRBridgeRestorer
 from rebridge.priors.schedules import SCHEDULES, Schedule
 from rebridge.priors.transition import (

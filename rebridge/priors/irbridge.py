@@ -17,7 +17,6 @@ through the start and the network's condition only. So the start matters (`start
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
@@ -221,43 +220,6 @@ class IRBridge(Sampler):
         return super().__call__(
             bridge, denoiser, y, x=x, times=times, noise=noise, generator=generator, callback=callback
         )
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {
-        "bridge": {"name": "ir-sde", "lam": 2 / 255},
-        "grid": "uniform",
-        "discrete": True,
-        "start": "y",
-        "stop": False,
-    },
-    "sound": {
-        "bridge": {"name": "ir-sde", "lam": 2 / 255},
-        "grid": "log-snr",
-        "schedule": "critical",
-        "start": "estimate",
-        "stop": True,
-    },
-}
-"""`paper`: the paper's settings, its schedule chosen by task. `sound`: what theory asks for. `bridge` beside IRBridge's own."""
-
-
-def preset(name: str, task: str | None = None, **changes: Any) -> dict[str, Any]:
-    """The settings of a preset for a task: "bridge" ({"name": ..., **parameters}) and parameters of `IRBridge`.
-
-    task: with `paper`, the degradation whose schedule the paper chose, by default one that suits most. changes: settings
-    that win over the preset's; None changes nothing. Raises ValueError for an unknown preset.
-    """
-    if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}; known are {', '.join(PRESETS)}")
-    settings = dict(PRESETS[name])
-    if name == "paper":
-        settings["schedule"] = task if task in schedules.SCHEDULES else "critical+300-0"
-    given = {key: value for key, value in changes.items() if value is not None}
-    if isinstance(given.get("bridge"), Mapping):
-        same = given["bridge"].get("name", settings["bridge"]["name"]) == settings["bridge"]["name"]
-        given["bridge"] = (settings["bridge"] if same else {}) | dict(given["bridge"])
-    return settings | given
 
 
 def _point(process: Bridge, t: float) -> Point:

@@ -27,8 +27,8 @@ from rebridge.priors.base import Prior
 from rebridge.priors.baselines import conditional_ddim, sdedit
 from rebridge.priors.details import keep_details
 from rebridge.priors.irbridge import IRBridge, TransitionDenoiser
-from rebridge.priors.irbridge import preset as preset_settings
 from rebridge.priors.loading import load_prior
+from rebridge.priors.presets import preset as preset_settings
 from rebridge.samplers import Sampler
 
 BASELINES: tuple[str, ...] = ("ddim", "sdedit")

@@ -85,6 +85,9 @@ SCHEDULES: dict[str, Schedule] = {
 }
 """The critical schedule, the eight that the paper tried (its settings 1 to 8, in that order), and its choice for each task."""
 
+PAPERS: tuple[str, ...] = tuple(SCHEDULES)[1:9]
+"""The eight that the paper tried, its settings 1 to 8."""
+
 
 def schedule(choice: str | Schedule) -> Schedule:
     """The schedule of that name, or the one given. Raises ValueError for an unknown name."""

@@ -9,7 +9,8 @@ from rebridge.bridges import Bridge
 from rebridge.denoisers import MixtureDenoiser, as_estimate
 from rebridge.priors import transition as tr
 from rebridge.priors.baselines import conditional_ddim, sdedit
-from rebridge.priors.irbridge import IRBridge, TransitionDenoiser, preset
+from rebridge.priors.irbridge import IRBridge, TransitionDenoiser
+from rebridge.priors.presets import preset
 from rebridge.priors.schedules import SCHEDULES, Schedule, schedule
 
 PROCESS = bridges.create("vp")

@@ -1,0 +1,152 @@
+"""Choose a prior's settings for a task on a handful of pairs: the schedule above all, then the bridge's noise and the start.
+
+The paper chose its schedules the same way, on four images (arXiv 2505.24406, appendix D). A coordinate search: one setting after
+the other, each over all its choices with the best of the others so far, `ROUNDS` times. What wins goes into a file of presets:
+
+    {"format": 1, "tasks": {"rain": {"schedule": "critical+300", "highest": 2.0, ...}}}
+
+which `preset` takes by its path. The measure is PSNR, so what wins tends to smooth; see `rebridge.priors.schedules`.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from rebridge.evaluation.cases import Case
+from rebridge.evaluation.metrics import psnr
+from rebridge.evaluation.tables import Column
+from rebridge.files import write_atomic
+from rebridge.priors import IRBridgeRestorer, Prior
+from rebridge.priors.presets import PRESET_FORMAT, preset, read_presets
+from rebridge.priors.schedules import PAPERS
+
+ROUNDS = 2
+SEARCH: dict[str, tuple[Any, ...]] = {
+    "schedule": ("critical", *PAPERS),
+    "start": ("estimate", "y", "noise"),
+    "highest": (None, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0),
+    "lam": (0.5 / 255, 1 / 255, 2 / 255, 5 / 255, 10 / 255),
+    "eta": (0.0, 0.5, 1.0),
+    "grid": ("log-snr", "uniform"),
+}
+"""What is tried, in this order: `lam` is the bridge's, the others are parameters of `IRBridge`; eta is the reverse's sigma."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Settings that were tried, as changes to the preset, the mean PSNR in dB, and why they cannot be, where they cannot."""
+
+    setting: str
+    value: Any
+    psnr: float | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The best settings for a task, as changes to the preset, their mean PSNR and that of the preset as it was, in dB."""
+
+    task: str
+    settings: dict[str, Any]
+    psnr: float
+    before: float
+    trials: list[Trial]
+
+
+TRIALS = (
+    Column("setting", "setting"),
+    Column("value", "value"),
+    Column("psnr", "PSNR", ".2f"),
+    Column("problem", "cannot be"),
+)
+"""Columns of a table of trials."""
+
+Progress = Callable[[int, int, str], None]
+
+
+def tune(
+    prior: Prior,
+    task: str,
+    cases: Sequence[Case],
+    *,
+    base: str = "sound",
+    steps: int = 25,
+    seed: int = 0,
+    search: Mapping[str, Sequence[Any]] = SEARCH,
+    rounds: int = ROUNDS,
+    progress: Progress | None = None,
+) -> Tuned:
+    """Search settings of `base`, a preset, that restore these cases (of one task) best, with `steps` calls per image.
+
+    search: choices by setting, as `SEARCH`. Raises ValueError for an unknown setting, and where there are no cases.
+    """
+    if not cases:
+        raise ValueError("tuning needs at least one pair of images")
+    for key in search:
+        if key not in SEARCH:
+            raise ValueError(f"unknown setting {key!r} to search; known are {', '.join(SEARCH)}")
+    pairs = [(clean[None], degraded[None]) for clean, degraded in (case.load() for case in cases)]
+    total = 1 + rounds * sum(len(choices) for choices in search.values())
+    known: dict[str, float] = {}
+
+    def measured(changes: Mapping[str, Any]) -> float:
+        key = json.dumps(changes, sort_keys=True)
+        if key not in known:
+            restore = IRBridgeRestorer(prior, base, task, **_nested(changes))
+            known[key] = statistics.fmean(_score(restore, *pair, steps, seed) for pair in pairs)
+        return known[key]
+
+    best: dict[str, Any] = {}
+    before = top = measured(best)
+    trials: list[Trial] = []
+    done = 1
+    for _ in range(rounds):
+        for setting, choices in search.items():
+            for value in choices:
+                changes = {**best, setting: value}
+                try:
+                    score = measured(changes)
+                    trials.append(Trial(setting, _shown(value), score))
+                except ValueError as error:
+                    score = -1.0
+                    trials.append(Trial(setting, _shown(value), None, " ".join(str(error).split())))
+                if score > top:
+                    top, best = score, changes
+                done += 1
+                if progress is not None:
+                    progress(done, total, f"{task} {setting} {_shown(value)} {top:.2f} dB")
+    return Tuned(task, _nested(best), top, before, trials)
+
+
+def write_presets(path: Path, base: str, tuned: Sequence[Tuned]) -> Path:
+    """Write (or add to) a file that `preset` takes in the place of a name: complete settings per task.
+
+    Raises ValueError for a file that is there and is no file of presets.
+    """
+    tasks = read_presets(path) if path.exists() else {}
+    for result in tuned:
+        tasks[result.task] = preset(base, result.task, **result.settings)
+    text = json.dumps({"format": PRESET_FORMAT, "tasks": tasks}, indent=2) + "\n"
+    write_atomic(path, text.encode(), overwrite=True)
+    return path
+
+
+def _score(restore: IRBridgeRestorer, clean: Tensor, degraded: Tensor, steps: int, seed: int) -> float:
+    return float(psnr(restore(degraded, steps=steps, seed=seed), clean))
+
+
+def _nested(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes as `preset` takes them: lam belongs to the bridge."""
+    settings = {key: value for key, value in changes.items() if key != "lam"}
+    return settings | ({"bridge": {"lam": changes["lam"]}} if "lam" in changes else {})
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
