@@ -15,6 +15,7 @@ from rebridge.inverse import Unconditional, create, names, operators, solve, unc
 from rebridge.inverse.problem import in_range
 from rebridge.inverse.tasks import Task, picture
 from rebridge.priors import PixelPrior, load_prior
+from tests.inverse.test_guidance import StandIn
 
 SMALL = {"widths": [4, 8], "blocks": [1], "middle": 1, "embedding": 8}
 QUICK = {"deqir": {"steps": 4, "sweeps": 2}, "scd": {"steps": 2, "iterations": 1, "rank": 2}}
@@ -75,6 +76,19 @@ def test_every_solver_takes_images_and_gives_images(name, prior):
     assert 0 <= found.mean.min() <= found.mean.max() <= 1
     assert found.calls == quick(name).calls
     assert told[-1] == (found.calls, found.calls)
+
+
+def test_an_operator_with_deepinvs_methods_and_nothing_else_will_do(prior):
+    """No shape, no name: the stand-in of test_guidance; deepinv's own classes are tried there where deepinv is installed."""
+    y = 0.5 * image()
+    for name in names():
+        if name == "ddrm":
+            with pytest.raises(ValueError, match="StandIn has none"):
+                solve(y, StandIn(), prior, name)
+            continue
+        found = solve(y, StandIn(), prior, quick(name), sigma_y=0.01)
+        assert found.mean.shape == image().shape
+    assert (solve(y, StandIn(), prior, quick("ddnm")).mean - image()).abs().max() < 1e-5
 
 
 def test_a_name_with_parameters_is_the_solver(prior):
