@@ -71,14 +71,20 @@ def solve(
     seconds = time.perf_counter() - began
     files = write_solution(measured, solution, output, image.stem, overwrite)
     quality = None if measured.clean is None else float(psnr(solution.mean.to(measured.clean), measured.clean))
-    largest = solution.std[0].mean(0).max().item()
+    _report(files, solution.calls, seconds, quality, solution.std[0].mean(0).max().item(), samples > 1, as_json)
+
+
+def _report(
+    files: list[Path], calls: int, seconds: float, quality: float | None, largest: float, mapped: bool, as_json: bool
+) -> None:
+    """Say what was written; largest: what white means in the map of uncertainty, where there is one."""
     if as_json:
-        figures = {"calls": solution.calls, "seconds": round(seconds, 3), "psnr": quality, "largest_std": largest}
+        figures = {"calls": calls, "seconds": round(seconds, 3), "psnr": quality, "largest_std": largest}
         print_json({"files": [str(path) for path in files], **figures})
         return
-    text = f"wrote {', '.join(str(path) for path in files)}: {solution.calls} network calls, {seconds:.1f} s"
+    text = f"wrote {', '.join(str(path) for path in files)}: {calls} network calls, {seconds:.1f} s"
     text += "" if quality is None else f", PSNR {quality:.2f} dB"
-    say(text + (f"; white in the map is a standard deviation of {largest:.4f}" if samples > 1 else ""))
+    say(text + (f"; white in the map is a standard deviation of {largest:.4f}" if mapped else ""))
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
