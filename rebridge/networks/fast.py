@@ -7,24 +7,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.layers import Network, ScaleShift, TimeEmbedding, check_inputs, check_sizes, pad_to_multiple
+from rebridge.networks.guide import BLOCK, Guide
+from rebridge.networks.layers import (
+    ChannelNorm,
+    Network,
+    ScaleShift,
+    TimeEmbedding,
+    check_inputs,
+    check_sizes,
+    pad_to_multiple,
+)
 
 
-class ConvBlock(nn.Module):
-    """h + conv(silu(scale_shift(conv(h), time))), both convolutions dense 3x3."""
+class GatedBlock(nn.Module):
+    """h + 1x1(u * v), with (u, v) = scale_shift(conv(norm(h)), time) and conv dense 3x3: NAFNet's gate (arXiv 2204.04676)."""
 
     def __init__(self, width: int, embedding: int) -> None:
         super().__init__()
-        self.enter = nn.Conv2d(width, width, 3, padding=1)
-        self.modulate = ScaleShift(embedding, width)
-        self.leave = nn.Conv2d(width, width, 3, padding=1)
+        self.norm = ChannelNorm(width)
+        self.enter = nn.Conv2d(width, 2 * width, 3, padding=1)
+        self.modulate = ScaleShift(embedding, 2 * width)
+        self.leave = nn.Conv2d(width, width, 1)
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        return h + self.leave(F.silu(self.modulate(self.enter(h), embedding)))
+        u, v = self.modulate(self.enter(self.norm(h)), embedding).chunk(2, dim=1)
+        return h + self.leave(u * v)
 
 
 class WideBlock(nn.Module):
-    """h + mlp(scale_shift(depthwise(h), time)): a 7x7 depthwise convolution that sees far, then two 1x1 ones.
+    """h + mlp(scale_shift(depthwise(norm(h)), time)): a 7x7 depthwise convolution that sees far, then two 1x1 ones.
 
     Borders are replicated: zeros there would tell the network how far the border is, and a training patch has
     borders everywhere while a full image has hardly any.
@@ -32,26 +43,42 @@ class WideBlock(nn.Module):
 
     def __init__(self, width: int, embedding: int) -> None:
         super().__init__()
+        self.norm = ChannelNorm(width)
         self.look = nn.Conv2d(width, width, 7, groups=width)
         self.modulate = ScaleShift(embedding, width)
         self.enter = nn.Conv2d(width, 2 * width, 1)
         self.leave = nn.Conv2d(2 * width, width, 1)
 
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
-        seen = self.look(F.pad(h, (3, 3, 3, 3), mode="replicate"))
+        seen = self.look(F.pad(self.norm(h), (3, 3, 3, 3), mode="replicate"))
         return h + self.leave(F.silu(self.enter(self.modulate(seen, embedding))))
 
 
-class Fast(Network):
-    """Raw output (B, C, H, W) of a U-Net over 2x2-unshuffled pixels, without attention and without normalisation.
+class KindScaleShift(nn.Module):
+    """Features h become h * (1 + scale) + shift, both affine in how likely each kind of degradation is at each place."""
 
-    The output at a pixel depends on a window of the image only, at most 274 pixels to each side, never on the image's
-    size. Derived; chosen by measurement: forward and backward of 8x3x128x128 on two cores takes 0.35 of the
-    time of a NAFNet-like U-Net with as many parameters under bfloat16 autocast, 0.5 in float32, and gains nothing by
-    torch.compile.
+    def __init__(self, kinds: int, width: int) -> None:
+        super().__init__()
+        self.affine = nn.Conv2d(kinds, 2 * width, 1)
+        nn.init.zeros_(self.affine.bias)  # type: ignore[arg-type]
+
+    def forward(self, h: Tensor, likely: Tensor) -> Tensor:
+        maps = F.interpolate(self.affine(likely), size=h.shape[-2:], mode="bilinear")
+        scale, shift = maps.chunk(2, dim=1)
+        return torch.addcmul(h + shift, h, scale)
+
+
+class Fast(Network):
+    """Raw output (B, C, H, W) of a U-Net over 2x2-unshuffled pixels, without attention and without global statistics.
+
+    The output at a pixel depends on a window of the image only, at most REACH pixels to each side, never on the image's
+    size. Derived; chosen by measurement among blocks with and without a norm and a gate, see docs/design.md.
 
     channels: of an image; widths: of the levels, at 1/2, 1/4, 1/8, ... of the size; blocks: residual blocks before and
     again after the middle at each level but the last; middle: blocks at the last level; embedding: features of time.
+    kinds: how many kinds of degradation a `Guide` tells apart; where it finds each of them scales and shifts the features of
+    all levels. The guide is taught by the kinds themselves, not by what becomes of its answer (`loss.guide` in training). 0: no
+    guide.
     optional_condition: one more input channel tells whether there is a degraded image at all; there is none where y is 0
     everywhere, the middle grey that 8-bit images do not have. For priors that also work without y.
     """
@@ -61,20 +88,27 @@ class Fast(Network):
         channels: int = 3,
         widths: Sequence[int] = (32, 48, 64, 80),
         blocks: Sequence[int] = (2, 1, 1),
-        middle: int = 4,
+        middle: int = 3,
         embedding: int = 32,
+        kinds: int = 0,
         optional_condition: bool = False,
     ) -> None:
         super().__init__()
         check_sizes(channels=channels, widths=widths, blocks=blocks, middle=middle, embedding=embedding)
         if len(blocks) != len(widths) - 1:
             raise ValueError(f"blocks must have one entry less than widths, got {len(blocks)} and {len(widths)}")
+        if kinds and (kinds < 2 or channels != 3):
+            raise ValueError(f"kinds must be 0, or at least 2 with 3 channels, got {kinds} with {channels} channels")
         self.channels = channels
+        self.kinds = kinds
         self.optional_condition = optional_condition
-        self.multiple = 2 ** len(widths)
+        self.multiple = max(2 ** len(widths), BLOCK if kinds else 1)
         steps = list(itertools.pairwise(widths))
         self.time = TimeEmbedding(embedding)
+        self.guide = Guide(kinds) if kinds else None
         self.head = nn.Conv2d(8 * channels + 4 * optional_condition, widths[0], 3, padding=1)
+        self.told = nn.ModuleList(KindScaleShift(kinds, width) for width in widths if kinds)
+        self.told_after = nn.ModuleList(KindScaleShift(kinds, width) for width in widths[:-1] if kinds)
         self.before = nn.ModuleList(_level(width, n, embedding) for width, n in zip(widths, blocks, strict=False))
         self.down = nn.ModuleList(nn.Conv2d(width, deeper, 2, stride=2) for width, deeper in steps)
         self.middle = nn.ModuleList(WideBlock(widths[-1], embedding) for _ in range(middle))
@@ -84,32 +118,52 @@ class Fast(Network):
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """Raw output for the state x at times t given the degraded y; see `Network`."""
+    def forward(self, x: Tensor, t: Tensor, y: Tensor, tell: bool = False) -> Tensor:
+        """Raw output for the state x at times t given the degraded y; see `Network`.
+
+        tell: return instead what the guide says of y, logits (B, kinds, ceil(H/16), ceil(W/16)) in float32.
+        """
         check_inputs(x, t, y, self.channels)
         height, width = x.shape[-2:]
+        likely = None
+        if self.guide is not None:
+            logits: Tensor = self.guide(pad_to_multiple(y, self.multiple))
+            if tell:
+                return logits
+            likely = logits.detach().softmax(1)
+        elif tell:
+            raise ValueError("this network has no guide; create it with kinds")
         embedding = self.time(t)
-        inputs = [x, y]
-        if self.optional_condition:
-            inputs.append((y != 0).flatten(1).any(1).to(x.dtype).view(-1, 1, 1, 1).expand(-1, 1, height, width))
-        pixels = F.pixel_unshuffle(pad_to_multiple(torch.cat(inputs, dim=1), self.multiple), 2)
-        h = self.head(pixels.contiguous(memory_format=torch.channels_last))
+        h = self.head(self._pixels(x, y))
         skips = []
-        for level, down in zip(self.before, self.down, strict=True):
-            h = _run(level, h, embedding)
+        for level, (blocks, down) in enumerate(zip(self.before, self.down, strict=True)):
+            h = _run(blocks, _told(self.told, level, h, likely), embedding)
             skips.append(h)
             h = down(h)
-        h = _run(self.middle, h, embedding)
-        for level, up in zip(reversed(self.after), reversed(self.up), strict=True):
-            h = _run(level, F.pixel_shuffle(up(h), 2) + skips.pop(), embedding)
+        h = _run(self.middle, _told(self.told, len(self.down), h, likely), embedding)
+        for level in reversed(range(len(self.up))):
+            h = F.pixel_shuffle(self.up[level](h), 2) + skips.pop()
+            h = _run(self.after[level], _told(self.told_after, level, h, likely), embedding)
         return F.pixel_shuffle(self.tail(h), 2)[..., :height, :width]
+
+    def _pixels(self, x: Tensor, y: Tensor) -> Tensor:
+        inputs = [x, y]
+        if self.optional_condition:
+            given = (y != 0).flatten(1).any(1).to(x.dtype).view(-1, 1, 1, 1)
+            inputs.append(given.expand(-1, 1, *x.shape[-2:]))
+        padded = pad_to_multiple(torch.cat(inputs, dim=1), self.multiple)
+        return F.pixel_unshuffle(padded, 2).contiguous(memory_format=torch.channels_last)
 
 
 def _level(width: int, blocks: int, embedding: int) -> nn.ModuleList:
-    return nn.ModuleList(ConvBlock(width, embedding) for _ in range(blocks))
+    return nn.ModuleList(GatedBlock(width, embedding) for _ in range(blocks))
 
 
 def _run(blocks: nn.Module, h: Tensor, embedding: Tensor) -> Tensor:
     for block in blocks:  # type: ignore[attr-defined]
         h = block(h, embedding)
     return h
+
+
+def _told(parts: nn.ModuleList, level: int, h: Tensor, likely: Tensor | None) -> Tensor:
+    return h if likely is None else parts[level](h, likely)

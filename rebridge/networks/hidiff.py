@@ -11,29 +11,16 @@ from `rebridge.networks.latent_prior`. Chen et al., arXiv 2305.12966; stages and
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rebridge.networks.latent_prior import LatentDenoiser, LatentDiffusion, LatentEncoder
-from rebridge.networks.layers import Network, check_inputs, check_sizes, pad_to_multiple
+from rebridge.networks.layers import ChannelNorm, Network, check_inputs, check_sizes, pad_to_multiple
 
 Prior = Literal["diffusion", "none"]
-
-
-class ChannelNorm(nn.Module):
-    """Layer normalisation of each pixel over its channels, (B, C, H, W)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.bias = nn.Parameter(torch.zeros(width))
-
-    def forward(self, h: Tensor) -> Tensor:
-        last = h.permute(0, 2, 3, 1)
-        return F.layer_norm(last, last.shape[-1:], self.weight, self.bias).permute(0, 3, 1, 2)
 
 
 class ChannelAttention(nn.Module):
@@ -246,6 +233,8 @@ class HiDiff(Network):
     image, and `Restorer` takes larger images in overlapping tiles of that size (as TLC, arXiv 2112.04491, found necessary).
     """
 
+    start: Tensor
+
     def __init__(
         self,
         channels: int,
@@ -301,7 +290,7 @@ class HiDiff(Network):
         clean: Tensor | None = None,
         noise: Tensor | None = None,
         with_prior: bool = False,
-    ) -> Tensor | tuple[Tensor, Tensor]:
+    ) -> Any:
         """x0_hat - y, (B, C, H, W), or a pair with z (B, N, F); clean and noise as in `prior`."""
         check_inputs(x, t, y, self.channels)
         z = self.prior(y, clean, noise)

@@ -1,4 +1,4 @@
-"""Parts that the networks share: the base class, the time embedding, scale-and-shift, padding to a multiple."""
+"""Parts that the networks share: the base class, the time embedding, scale-and-shift, a norm, padding to a multiple."""
 
 import math
 from collections.abc import Sequence
@@ -54,6 +54,19 @@ class ScaleShift(nn.Module):
     def forward(self, h: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.affine(F.silu(embedding))[:, :, None, None].chunk(2, dim=1)
         return h * (1 + scale) + shift
+
+
+class ChannelNorm(nn.Module):
+    """Layer normalisation of each pixel over its channels, (B, C, H, W)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, h: Tensor) -> Tensor:
+        last = h.permute(0, 2, 3, 1)
+        return F.layer_norm(last, last.shape[-1:], self.weight, self.bias).permute(0, 3, 1, 2)
 
 
 def check_inputs(x: Tensor, t: Tensor, y: Tensor, channels: int) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -119,10 +119,25 @@ class StatesConfig(Section):
 
 
 class LossConfig(Section):
-    """Distance between what the network says and what it should say: as a clean image (x0) or as its raw output."""
+    """weight * kind + frequency * (mean size of the error's Fourier coefficients) + guide * (cross-entropy of the guide).
+
+    kind is the distance between what the network says and what it should say: as a clean image (x0) or as its raw output.
+    frequency: unlike a distance between pixels, this one counts a wrong brightness of the whole image as one coefficient among
+    many, so an uncertain brightness (low light, haze) does not drown what is learned of detail (arXiv 2108.05054, who add it
+    to L1). guide: for networks with `kinds`, which then tell the tasks of the data apart.
+    """
 
     kind: Literal["l1", "l2", "charbonnier"] = "l1"
     on: Literal["x0", "output"] = "x0"
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    frequency: Annotated[float, Field(ge=0)] = 0.0
+    guide: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.weight + self.frequency <= 0:
+            raise ValueError("weight and frequency are both 0, so nothing is left to learn")
+        return self
 
 
 class PredictorConfig(Section):

@@ -1,7 +1,10 @@
 """What is minimised: the distance between what the network says and what it should have said."""
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from rebridge.denoisers import NetworkDenoiser
 from rebridge.training.config import LossConfig
@@ -15,9 +18,11 @@ def loss_of(denoiser: NetworkDenoiser, x0: Tensor, y: Tensor, states: States, co
     measured in the bridge's value range.
     """
     if config.on == "x0":
-        return distance(denoiser(states.x_t, states.t, y), x0, config.kind)
-    output = denoiser.output(states.x_t, states.t, y)
-    return distance(output, denoiser.target(x0, y, states.x_t, states.t), config.kind)
+        said, truth = denoiser(states.x_t, states.t, y), x0
+    else:
+        said, truth = denoiser.output(states.x_t, states.t, y), denoiser.target(x0, y, states.x_t, states.t)
+    loss = config.weight * distance(said, truth, config.kind)
+    return loss + config.frequency * frequency_distance(said, truth) if config.frequency else loss
 
 
 def distance(a: Tensor, b: Tensor, kind: str) -> Tensor:
@@ -28,3 +33,15 @@ def distance(a: Tensor, b: Tensor, kind: str) -> Tensor:
     if kind == "l2":
         return error.square().mean()
     return torch.sqrt(error.square() + 1e-6).mean()
+
+
+def frequency_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute real and imaginary part of the Fourier coefficients of a - b, (B, C, H, W), of an orthonormal transform."""
+    return torch.view_as_real(torch.fft.rfft2((a - b).float(), norm="ortho")).abs().mean()
+
+
+def guide_loss(model: nn.Module, y: Tensor, tasks: Sequence[str], kinds: Sequence[str]) -> Tensor:
+    """Mean cross-entropy over all places of what the model's guide says of y (B, C, H, W), whose kinds are `tasks`."""
+    logits: Tensor = model(y, y.new_ones(len(y)), y, tell=True)
+    truth = torch.tensor([kinds.index(task) for task in tasks], device=y.device)
+    return F.cross_entropy(logits, truth.view(-1, 1, 1).expand(-1, *logits.shape[2:]))

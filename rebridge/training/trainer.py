@@ -29,6 +29,7 @@ from rebridge.training.checkpoints import Checkpoint, CheckpointError
 from rebridge.training.config import ConfigError, OptimisationConfig, TrainConfig
 from rebridge.training.ema import Ema
 from rebridge.training.journal import Journal
+from rebridge.training.objectives import guide_loss
 from rebridge.training.recipes import Refinement, build_network, recipe_of
 from rebridge.training.stream import BatchIndices, batches, tasks_of, training_pairs, validation_pairs
 from rebridge.training.validation import validate
@@ -139,6 +140,12 @@ class Run:
         network = torch.compile(self.network, dynamic=False) if config.compile else self.network
         self.model, self.stepper = self.accelerator.prepare(network, self.optimizer)
         modules = {"model": self.model, "network": self.network, "average": self.ema.module}
+        self.kinds = tasks_of(config.data)
+        kinds = getattr(self.network, "kinds", 0)
+        if config.loss.guide and kinds != len(self.kinds):
+            raise ConfigError(
+                f"loss.guide: the data has {len(self.kinds)} kinds ({', '.join(self.kinds)}), network.kinds is {kinds}"
+            )
         self.recipe = named("prediction", recipe_of, config, {"bridge": self.bridge, **modules})
         if config.states.condition_dropout and not isinstance(self.bridge, Generative):
             raise ConfigError(
@@ -158,6 +165,8 @@ class Run:
             first = self.indices.first(iteration, part)
             with self.accelerator.accumulate(self.model):
                 loss = self.recipe.loss(x0, y, first)
+                if config.loss.guide:
+                    loss = loss + config.loss.guide * guide_loss(self.model, y, pair.task, self.kinds)
                 self.accelerator.backward(loss)
                 if self.accelerator.sync_gradients and config.optimisation.clip is not None:
                     self.accelerator.clip_grad_norm_(self.network.parameters(), config.optimisation.clip)

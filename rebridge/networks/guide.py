@@ -1,0 +1,72 @@
+"""Tells from local statistics which kind of degradation an image shows, so that one network can treat each as it needs.
+
+Rain, haze, darkness, noise: what must be done to a pixel depends on which of them it is, and a small convolutional network
+that has to find out by itself, from the restoration loss alone, learns that slowly: it brightens what is merely
+dark and clears what was never hazy. Derived; the gain is measured by benchmarks/guide.py.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rebridge.networks.layers import ChannelNorm
+
+BLOCK = 16
+"""Side in pixels of the blocks that statistics are taken over."""
+SCALES = 4
+STATISTICS = 7 + 10 * SCALES + 2
+
+
+class Guide(nn.Module):
+    """Logits (B, kinds, H/16, W/16) of the kind of degradation at each place of y (B, 3, H, W), sides multiples of 16.
+
+    kinds: how many there are; width: features. Statistics of blocks, three 3x3 convolutions over blocks, and a mean over
+    9x9 blocks: an answer depends on a window of 17x17 blocks, never on the size of the image.
+    """
+
+    def __init__(self, kinds: int, width: int = 48) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(STATISTICS, width, 3, padding=1)
+        self.inner = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        self.norms = nn.ModuleList(ChannelNorm(width) for _ in range(2))
+        self.leave = nn.Conv2d(width, kinds, 1)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Logits, float32."""
+        h = F.gelu(self.enter(statistics(y)))
+        for norm, inner in zip(self.norms, self.inner, strict=True):
+            h = F.gelu(inner(norm(h)))
+        return F.avg_pool2d(self.leave(h).float(), 9, stride=1, padding=4, count_include_pad=False)
+
+
+def statistics(y: Tensor) -> Tensor:
+    """Local statistics (B, STATISTICS, H/16, W/16) of images (B, 3, H, W) in [-1, 1], all in a logarithmic scale.
+
+    Mean, deviation and dark channel of each block; then at four scales, each half of the one before: mean size and mean
+    brightness above the surroundings (root mean square) of what the next scale does not show, and mean size of differences
+    in four directions; and how much the finest detail differs between colours.
+    """
+    y = (y.float() + 1) / 2
+    mean = F.avg_pool2d(y, BLOCK)
+    deviation = (F.avg_pool2d(y.square(), BLOCK) - mean.square()).clamp_min(0).sqrt()
+    found = [mean, deviation, F.avg_pool2d(y.amin(1, keepdim=True), BLOCK)]
+    scaled = y
+    for scale in range(SCALES):
+        block = BLOCK >> scale
+        coarser = F.avg_pool2d(scaled, 2)
+        detail = scaled - F.interpolate(coarser, scale_factor=2.0, mode="bilinear")
+        found += [F.avg_pool2d(detail.abs(), block), F.avg_pool2d(detail.relu().square(), block).sqrt()]
+        found += [F.avg_pool2d(step.abs(), block) for step in _differences(scaled.mean(1, keepdim=True))]
+        if scale == 0:
+            found.append(F.avg_pool2d((detail[:, 0::2] - detail[:, 1:2]).abs(), block))
+        scaled = coarser
+    return torch.log(torch.cat(found, dim=1) + 1e-3) + 3
+
+
+def _differences(grey: Tensor) -> list[Tensor]:
+    """Differences to the neighbour at the right, below, and on both diagonals, at (H, W); 0 at the border."""
+    across = F.pad(grey[..., 1:] - grey[..., :-1], (0, 1))
+    down = F.pad(grey[..., 1:, :] - grey[..., :-1, :], (0, 0, 0, 1))
+    falling = F.pad(grey[..., 1:, 1:] - grey[..., :-1, :-1], (0, 1, 0, 1))
+    rising = F.pad(grey[..., 1:, :-1] - grey[..., :-1, 1:], (0, 1, 0, 1))
+    return [across, down, falling, rising]
