@@ -48,7 +48,9 @@ def compare(
     crop: Annotated[int | None, typer.Option(help="With --operator: only the middle square of so many pixels.")] = None,
     steps: Annotated[
         str | None,
-        typer.Option(help="Numbers of steps, separated by commas; by default 1,2,5,10, with --method irbridge 25."),
+        typer.Option(
+            help="Numbers of steps, separated by commas; by default 1,2,5,10, with --method irbridge 25, with --solver its own."
+        ),
     ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2",
     limit: Annotated[int | None, typer.Option(help="Only so many images per task.")] = None,
@@ -69,7 +71,9 @@ def compare(
     if operator:
         if clean is None or task or analytic or bridge or sampler:
             raise ValueError("--operator goes with --clean DIR, --solver and --model, and not with --task or --sampler")
-        compare_solvers(clean, operator, solver or ["all"], prior, model or [], crop, limit, output, device, as_json)
+        count = None if steps is None else _numbers(steps, "--steps")[0]
+        ways = solver or ["all"]
+        compare_solvers(clean, operator, ways, count, prior, model or [], crop, limit, output, device, as_json)
         return
     if solver or crop:
         raise ValueError("--solver and --crop go with --operator")
@@ -149,6 +153,7 @@ def compare_solvers(
     clean: Path,
     tasks: list[str],
     solvers: list[str],
+    steps: int | None,
     prior: str,
     models: list[str],
     crop: int | None,
@@ -174,7 +179,7 @@ def compare_solvers(
     wanted = [Task.parse(text) for text in tasks]
     names = [name for text in solvers for name in (inverse.names() if text == "all" else [text])]
     specs = [Spec.parse(name) for name in names if name != "irbridge"]
-    ways = {spec.text: solver_of(spec.name, None, spec.params) for spec in specs}
+    ways = {spec.text: solver_of(spec.name, None if "steps" in spec.params else steps, spec.params) for spec in specs}
     known = inverse.unconditional(load_prior(prior, device=device))
     restorers: dict[str, Restorer] = {name: Restorer.from_pretrained(name, device) for name in models}
     if "irbridge" in names:

@@ -144,6 +144,17 @@ def test_the_separable_blur_is_the_general_one_with_the_product_kernel():
         torch.testing.assert_close(separable.A(x), general.A(x))
 
 
+def test_a_larger_cutoff_keeps_the_noise_of_a_blurred_image_from_growing():
+    x = torch.rand(1, 1, 32, 32, dtype=torch.float64)
+    sharp, safe = (
+        operators.create("blur", (1, 32, 32), kind="disc", boundary="periodic", cutoff=cutoff)
+        for cutoff in (1e-6, 3e-2)
+    )
+    noisy = sharp.A(x) + 1e-3 * torch.randn_like(x)
+    assert (safe.A_dagger(noisy) - safe.A_dagger(safe.A(x))).abs().max() < 0.1 < (sharp.A_dagger(noisy) - x).abs().max()
+    assert "measurement_shape" not in operators.parameters("noise")
+
+
 def test_hadamard_is_the_matrix_of_sylvester():
     matrix = torch.ones(1, 1, dtype=torch.float64)
     for _ in range(4):

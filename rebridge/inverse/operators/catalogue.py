@@ -46,7 +46,9 @@ def parameters(name: str) -> list[str]:
     if name not in OPERATORS:
         raise ValueError(f"unknown operator {name!r}; known are {', '.join(OPERATORS)}")
     build = OPERATORS[name]
-    fixed = {"shape", "cutoff"} | (set(build.keywords) if isinstance(build, partial) else set())
+    fixed = {"shape", "measurement_shape"} | (set(build.keywords) if isinstance(build, partial) else set())
+    if build is Identity:
+        fixed.add("cutoff")  # all its singular values are 1
     return [key for key in inspect.signature(build).parameters if key not in fixed]
 
 

@@ -90,22 +90,23 @@ def blur(
     boundary: str = "reflect",
     seed: int = 0,
     kernel: Tensor | None = None,
+    cutoff: float = 1e-6,
 ) -> Operator:
     """A blur by the kernel (K, K) or, without one, by a camera shake, a defocus disc or a Gaussian.
 
     kind: "motion" (length and wander as in `rebridge.degradations`, path by seed), "disc" (radius) or "gaussian" (sigma).
-    boundary: "reflect" or "periodic".
+    boundary: "reflect" or "periodic". cutoff: see `Spectral`; a blur that is mirrored has none, unless it is Gaussian.
     """
     check_boundary(boundary)
     if kernel is None and kind == "gaussian":
-        return separable_blur(shape, sigma=sigma, boundary=boundary)
+        return separable_blur(shape, sigma=sigma, boundary=boundary, cutoff=cutoff)
     if kernel is None:
         if kind not in ("motion", "disc"):
             raise ValueError(f"kind must be motion, disc or gaussian, got {kind!r}")
         if not (0 <= length <= 200 and 0 <= radius <= 50):
             raise ValueError(f"length must lie in [0, 200] and radius in [0, 50], got {length} and {radius}")
         kernel = trajectory_kernel(length, wander, Draw(seed)) if kind == "motion" else disc_kernel(radius)
-    return PeriodicBlur(shape, kernel) if boundary == "periodic" else ReflectBlur(shape, kernel)
+    return PeriodicBlur(shape, kernel, cutoff) if boundary == "periodic" else ReflectBlur(shape, kernel)
 
 
 def check_kernel(kernel: Tensor) -> None:
