@@ -44,7 +44,9 @@ def run(name: str, seed: int, output: Path, overrides: list[str]) -> None:
             continue
         start = [f"start_from={output / f'{name}-{seed}-1' / 'model'}"] if part == 2 else []
         places = [f"seed={seed + 100 * part}", f"output={folder}", *start]
-        train(load_config(CONFIGS / f"blur-tiny-{part}.yaml", [*plain, *places, *overrides]), resume=True)
+        config = load_config(CONFIGS / f"blur-tiny-{part}.yaml", [*plain, *places, *overrides])
+        if train(config, resume=True).model is None:
+            raise SystemExit("stopped; the same command continues")
 
 
 def patches(cases: list[Case], size: int) -> tuple[Tensor, Tensor]:
