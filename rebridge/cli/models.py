@@ -214,6 +214,8 @@ def info(
     rows = [("model", loaded.name), ("folder", str(hub.find_model(model)))]
     rows += [("removes", ", ".join(loaded.tasks) or "not stated")]
     rows += [(part, _described(loaded.config[part])) for part in ("bridge", "network", "sampler")]
+    if "predictor" in loaded.config:
+        rows += [("starts from", _described(loaded.config["predictor"]["network"]))]
     rows += [
         ("prediction", loaded.config["prediction"]),
         ("parameters", f"{loaded.parameters:,}"),

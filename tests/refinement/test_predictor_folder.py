@@ -1,0 +1,108 @@
+"""Model folders with a predictor: what is saved is what is loaded, broken ones get one sentence, the command line tells of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from typer.testing import CliRunner
+
+import rebridge
+from rebridge import bridges, hub, networks
+from rebridge.cli import app
+from rebridge.evaluation.compare import Counted
+from rebridge.hub import ModelError
+
+
+def small(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    network = networks.create("fast", widths=(8, 8), blocks=(1,), middle=1, embedding=8)
+    for weight in network.parameters():
+        nn.init.normal_(weight, std=0.05)
+    return network
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    sampler = {"name": "dbim", "steps": 2}
+    return hub.save_model(
+        tmp_path / "m",
+        small(0),
+        bridges.create("goub"),
+        "preconditioned",
+        sampler,
+        ["blur"],
+        predictor=small(1),
+        scale=0.05,
+    )
+
+
+def rewrite(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+
+
+def test_both_networks_and_the_scale_come_back(folder: Path) -> None:
+    model = hub.load_model(folder)
+    assert model.predictor is not None
+    assert model.denoiser.scale == 0.05
+    for loaded, saved in ((model.network, small(0)), (model.predictor.network, small(1))):
+        for a, b in zip(loaded.parameters(), saved.parameters(), strict=True):
+            assert torch.equal(a, b)
+    assert not model.predictor.training
+    assert "the bridge starts from" in model.card()
+
+
+def test_a_model_without_a_predictor_starts_from_the_image_itself(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {key: value for key, value in weights.items() if not key.startswith("predictor.")}, folder / "model.safetensors"
+    )
+    rewrite(folder, predictor=None, sha256=None)
+    restore = rebridge.Restorer.from_pretrained(folder)
+    assert restore.predictor is None
+    with pytest.raises(ValueError, match="the model has no predictor"):
+        restore.prediction(torch.rand(1, 3, 8, 8))
+
+
+def test_missing_weights_of_the_predictor_are_named(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["predictor.tail.bias"]
+    save_file(weights, folder / "model.safetensors")
+    rewrite(folder, sha256=None)
+    with pytest.raises(ModelError, match=r"lacks weight 'predictor\.tail\.bias'"):
+        hub.load_model(folder)
+
+
+def test_a_predictor_without_a_name_is_named(folder: Path) -> None:
+    rewrite(folder, predictor={"network": {}})
+    with pytest.raises(ModelError, match="'predictor' lacks a network with a name"):
+        hub.load_model(folder)
+
+
+def test_the_predictor_is_asked_once_per_image_however_many_samples(folder: Path) -> None:
+    restore = rebridge.Restorer.from_pretrained(folder).wrapped(Counted)
+    counter = Counted(restore.predictor)
+    restore.predictor = counter
+    restore(torch.rand(1, 3, 20, 20), samples=3, steps=2)
+    assert counter.calls == 1
+    assert restore.denoiser.calls == 6
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_grey_and_16_bit_images_go_through_as_with_any_model(folder: Path, dtype: str) -> None:
+    restore = rebridge.Restorer.from_pretrained(folder, dtype=dtype)
+    grey = torch.rand(1, 1, 33, 21)
+    assert restore(grey).shape == grey.shape
+    pixels = (torch.rand(19, 23, 3) * 65535).numpy().astype("uint16")
+    assert restore(pixels).dtype == pixels.dtype
+
+
+def test_the_command_line_tells_what_the_bridge_starts_from(folder: Path) -> None:
+    told = CliRunner().invoke(app, ["info", str(folder)])
+    assert told.exit_code == 0
+    assert "starts from" in told.output
