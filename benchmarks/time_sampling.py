@@ -22,16 +22,11 @@ from rebridge.training.validation import psnr
 CONFIG = Path(__file__).parent.parent / "configs" / "time-sampling.yaml"
 VARIANTS: dict[str, list[str]] = {
     "one-step regression (t = 1 only)": ["objective=regression"],
-    "end 3/4, own 1/4, lam 10/255": [],
-    "end 3/4, own 1/4, lam 1e-4": ["bridge.lam=1e-4"],
-    "end 1/2, own 1/2, lam 1e-4": ["bridge.lam=1e-4", "states.end_fraction=0.5"],
-    "end 1/2, bridge 1/2, lam 10/255": ["states.end_fraction=0.5", "states.own_fraction=0.0"],
-    "t uniform, lam 10/255": ["states.end_fraction=0.0", "states.own_fraction=0.0"],
-    "t uniform, lam 10/255, modulation 1": [
-        "states.end_fraction=0.0",
-        "states.own_fraction=0.0",
-        "bridge.modulation=one",
-    ],
+    "end 3/4, own 1/4, lam 1/255": [],
+    "end 3/4, own 1/4, lam 10/255": ["bridge.lam=0.0392"],
+    "end 3/4, bridge 1/4, lam 1/255": ["states.own_fraction=0.0"],
+    "t uniform, lam 1/255": ["states.end_fraction=0.0", "states.own_fraction=0.0"],
+    "t uniform, lam 10/255": ["states.end_fraction=0.0", "states.own_fraction=0.0", "bridge.lam=0.0392"],
 }
 STEPS = (1, 2, 5, 10)
 
