@@ -181,6 +181,7 @@ class DiffusersPrior:
         @torch.no_grad()
         def denoise(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
             output = self.output(x_t, self.index(t), control, positive).to(x_t.dtype)
+            output = output[:, : x_t.shape[1]]  # some networks predict the variance of their noise beside it
             return clean_estimate(output, x_t, self.process.coefficients(t.double()).like(x_t), self.prediction)
 
         return denoise

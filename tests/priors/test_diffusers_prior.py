@@ -145,6 +145,21 @@ def test_every_size_comes_back_as_it_was(folders: dict[str, Path], name: str, si
     assert torch.equal(restored, restore(image, steps=3, seed=0))
 
 
+def test_an_xl_pipeline_takes_a_controlnet_too(folders: dict[str, Path], tmp_path: Path) -> None:
+    control = tiny.save_controlnet(folders["sdxl"], tmp_path / "control")
+    prior = from_pretrained(folders["sdxl"], controlnet=control, guidance=2.0, negative_prompt="a")
+    assert IRBridgeRestorer(prior)(torch.rand(1, 3, 32, 32), steps=3).shape == (1, 3, 32, 32)
+
+
+def test_a_network_that_predicts_its_variance_too_is_read_right(folders: dict[str, Path]) -> None:
+    prior = from_pretrained(folders["ddpm"])
+    z, s = torch.randn(1, 3, 16, 16), torch.tensor([0.5])
+    expected = prior.given(z)(z, s, z)
+    inner = prior.output
+    prior.output = lambda *a: torch.cat([inner(*a), torch.ones_like(z)], 1)  # type: ignore[method-assign]
+    assert torch.equal(prior.given(z)(z, s, z), expected)
+
+
 @pytest.mark.parametrize("preset", ["paper", "sound"])
 def test_both_presets_restore_in_latents(folders: dict[str, Path], controlnet: Path, preset: str) -> None:
     restore = IRBridgeRestorer.from_pretrained(
