@@ -117,7 +117,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=5)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--lr", type=float, nargs="+", default=[1e-3])
-    parser.add_argument("--gammas", type=float, nargs="+", default=[0.01, 0.03, 0.1])
+    parser.add_argument("--gammas", type=float, nargs="+", default=[0.1, 0.3, 1.0])
+    parser.add_argument("--like", action="store_true", help="also images of the kind that a prior was trained on")
     options = parser.parse_args()
     priors = {
         kind: unconditional(
@@ -139,6 +140,8 @@ def main() -> None:
         assert prior.network is not None
         before = {key: value.clone() for key, value in prior.network.state_dict().items()}
         for subject, images in tests.items():
+            if subject == kind and not options.like:
+                continue
             common = {"steps": options.steps, "eta": 0.0}
             plain: dict[float, list[float]] = {}
             for gamma in options.gammas:

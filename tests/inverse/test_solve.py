@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from rebridge import bridges, hub, networks
 from rebridge.cli import app
+from rebridge.denoisers import MixtureDenoiser
 from rebridge.inverse import Unconditional, create, names, operators, solve, unconditional
 from rebridge.inverse.problem import in_range
 from rebridge.inverse.tasks import Task, picture
@@ -119,6 +120,37 @@ def test_samples_show_where_nothing_was_measured():
     assert found.std[hole].mean().item() == pytest.approx(0.15, rel=0.1)  # 0.3 in a range twice as wide
     assert found.std[~hole].mean() < 0.02
     assert found.mean[hole].mean().item() == pytest.approx(0.6, abs=0.01)
+
+
+@pytest.mark.parametrize("name", [name for name in names() if name != "scd"])
+def test_what_was_not_measured_follows_from_what_was(name):
+    """A prior of two pictures, all bright or all dark: half of the pixels decide which one it is, exactly known."""
+    d = 16
+    means = torch.tensor([[0.5] * d + [0.0] * d, [-0.5] * d + [0.0] * d], dtype=torch.float64)
+    spread = torch.block_diag(0.01 * torch.eye(d), torch.eye(d)).double().expand(2, -1, -1)
+    bridge = bridges.create("vp")
+    exact = MixtureDenoiser(bridge, torch.tensor([0.5, 0.5]), means, spread)
+    known = Unconditional(bridge, exact, None, 1, torch.device("cpu"))
+    operator = operators.create("mask", (1, 4, 4), missing=0.5)
+    for bright in (0.75, 0.25):
+        y = operator.A(torch.full((1, 1, 4, 4), bright, dtype=torch.float64))
+        params = {"red-diff": {"lr": 0.05}, "deqir": {"steps": 30, "sweeps": 30}}.get(name, {"steps": 40})
+        found = solve(y, operator, known, create(name, **params), sigma_y=0.01, samples=12)
+        right = (found.samples.mean((1, 2, 3, 4)) - bright).abs() < 0.15
+        assert right.double().mean() > 0.6
+
+
+def test_any_object_with_a_priors_methods_will_do():
+    class Plain:
+        process, channels, device = Smooth.bridge, 1, torch.device("cpu")
+
+        def given(self, images):
+            assert not images.any()
+            return Smooth()
+
+    operator = operators.create("sr2", (1, 8, 8))
+    y = operator.A(torch.full((1, 1, 8, 8), 0.6))
+    assert (solve(y, operator, Plain(), "nrlg", steps=20).mean - 0.6).abs().mean() < 0.2
 
 
 def test_the_range_of_the_prior_is_that_of_the_measurement():
