@@ -1,4 +1,5 @@
-"""Trains the same small network with different ways of drawing times and states, and prints PSNR at 1, 2, 5 and 10 steps.
+"""Trains the same small network with different ways of drawing times and states, with and without its guide and the frequency
+loss, and prints PSNR at 1, 2, 5 and 10 steps.
 
     python benchmarks/time_sampling.py --seeds 0 1 2 --json docs/tables/time-sampling.json
 
@@ -26,6 +27,8 @@ VARIANTS: dict[str, list[str]] = {
     "end 3/4, own 1/4, lam 10/255": ["bridge.lam=0.0392"],
     "end 3/4, bridge 1/4, lam 1/255": ["states.own_fraction=0.0"],
     "t uniform, lam 1/255": ["states.end_fraction=0.0", "states.own_fraction=0.0"],
+    "one-step regression, no guide": ["objective=regression", "network.kinds=0", "loss.guide=0"],
+    "one-step regression, L1 only": ["objective=regression", "loss.frequency=0", "loss.weight=1"],
     "t uniform, lam 10/255": ["states.end_fraction=0.0", "states.own_fraction=0.0", "bridge.lam=0.0392"],
 }
 STEPS = (1, 2, 5, 10)

@@ -76,7 +76,7 @@ class Level(nn.Module):
 class Fast(Network):
     """Raw output (B, C, H, W) of a U-Net over 2x2-unshuffled pixels, without attention and without global statistics.
 
-    The output at a pixel depends on a window of the image only, at most REACH pixels to each side, never on the image's
+    The output at a pixel depends on a window of the image only, less than 276 pixels to each side, never on the image's
     size. Derived; chosen by measurement among blocks with and without a norm and a gate, see docs/design.md.
 
     channels: of an image; widths: of the levels, at 1/2, 1/4, 1/8, ... of the size; blocks: residual blocks before and

@@ -2,7 +2,7 @@
 
 Rain, haze, darkness, noise: what must be done to a pixel depends on which of them it is, and a small convolutional network
 that has to find out by itself, from the restoration loss alone, learns that slowly: it brightens what is merely
-dark and clears what was never hazy. Derived; the gain is measured by benchmarks/guide.py.
+dark and clears what was never hazy. Derived; the gain is measured by benchmarks/time_sampling.py.
 """
 
 import torch
@@ -32,11 +32,11 @@ class Guide(nn.Module):
         self.leave = nn.Conv2d(width, kinds, 1)
 
     def forward(self, y: Tensor) -> Tensor:
-        """Logits, float32."""
+        """Logits, in float32 whatever autocast computes in."""
         h = F.gelu(self.enter(statistics(y)))
         for norm, inner in zip(self.norms, self.inner, strict=True):
             h = F.gelu(inner(norm(h)))
-        return F.avg_pool2d(self.leave(h).float(), 9, stride=1, padding=4, count_include_pad=False)
+        return F.avg_pool2d(_precise(self.leave(h)), 9, stride=1, padding=4, count_include_pad=False)
 
 
 def statistics(y: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def statistics(y: Tensor) -> Tensor:
     brightness above the surroundings (root mean square) of what the next scale does not show, and mean size of differences
     in four directions; and how much the finest detail differs between colours.
     """
-    y = (y.float() + 1) / 2
+    y = (_precise(y) + 1) / 2
     mean = F.avg_pool2d(y, BLOCK)
     deviation = (F.avg_pool2d(y.square(), BLOCK) - mean.square()).clamp_min(0).sqrt()
     found = [mean, deviation, F.avg_pool2d(y.amin(1, keepdim=True), BLOCK)]
@@ -70,3 +70,7 @@ def _differences(grey: Tensor) -> list[Tensor]:
     falling = F.pad(grey[..., 1:, 1:] - grey[..., :-1, :-1], (0, 1, 0, 1))
     rising = F.pad(grey[..., 1:, :-1] - grey[..., :-1, 1:], (0, 1, 0, 1))
     return [across, down, falling, rising]
+
+
+def _precise(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()

@@ -4,11 +4,13 @@ import json
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from rebridge import networks
+from rebridge.networks.guide import Guide
 from rebridge.networks.layers import Network, TimeEmbedding, pad_to_multiple
 
 SMALL = ["rdbm-t", "fast"]
@@ -95,8 +97,9 @@ def test_without_add_input_an_untrained_rdbm_network_returns_zero() -> None:
     assert not networks.create("rdbm-t", add_input=False)(x, torch.rand(2), y).any()
 
 
-def test_the_fast_network_sees_a_window_of_the_image_and_nothing_else() -> None:
-    network = awake("fast").float()
+@pytest.mark.parametrize("kinds", [0, 3])
+def test_the_fast_network_sees_a_window_of_the_image_and_nothing_else(kinds: int) -> None:
+    network = awake("fast", kinds=kinds).float()
     start, crop, reach = 96, 576, 276  # the crop starts at a multiple of 16, as the levels of the network do
     window, inside = slice(start, start + crop), slice(reach, crop - reach)
     x, y = torch.rand(2, 1, 3, 736, 736)
@@ -119,6 +122,50 @@ def test_the_fast_network_sees_further_than_150_pixels() -> None:
     assert seen[-32:, 192].max() > 0
     assert seen[192, :32].max() > 0
     assert seen[192, -32:].max() > 0
+
+
+def test_the_guide_is_taught_by_what_it_tells_and_not_by_the_restoration() -> None:
+    network = networks.create("fast", kinds=4)
+    x, t, y = (value.float() for value in images(2, 40, 33))
+    nn.init.normal_(network.tail.weight)  # type: ignore[union-attr, arg-type]
+    network(x, t, y).square().mean().backward()
+    assert all(parameter.grad is None for parameter in network.guide.parameters())  # type: ignore[union-attr]
+    said = network(x, t, y, tell=True)
+    assert said.shape == (2, 4, 3, 3)
+    said.logsumexp(1).mean().backward()
+    assert all(parameter.grad is not None for parameter in network.guide.parameters())  # type: ignore[union-attr]
+
+
+def test_what_the_guide_says_changes_the_restoration() -> None:
+    network = awake("fast", kinds=3)
+    x, t, y = images(1, 32, 32)
+    with torch.no_grad():
+        before = network(x, t, y)
+        network.guide.leave.bias.copy_(torch.tensor([5.0, 0.0, -5.0]))  # type: ignore[union-attr]
+        after = network(x, t, y)
+    assert (before - after).abs().max() > 1e-4
+
+
+def test_the_guide_tells_noise_from_blur_within_a_hundred_steps() -> None:
+    guide = Guide(2)
+    optimizer = torch.optim.Adam(guide.parameters(), lr=3e-3)
+    clean = F.avg_pool2d(torch.rand(9, 3, 192, 192) * 2 - 1, 3, stride=1, padding=1)
+    kinds = [clean + 0.2 * torch.randn_like(clean), F.avg_pool2d(clean, 5, stride=1, padding=2)]
+    for _ in range(60):
+        logits = guide(torch.cat([kind[:8, :, :64, :64] for kind in kinds]))
+        truth = torch.tensor([0] * 8 + [1] * 8).view(-1, 1, 1).expand(-1, *logits.shape[2:])
+        optimizer.zero_grad()
+        F.cross_entropy(logits, truth).backward()
+        optimizer.step()
+    with torch.no_grad():
+        for kind, image in enumerate(kinds):  # an image not seen, and larger than those of the training
+            assert (guide(image[8:]).argmax(1) == kind).double().mean() > 0.95
+
+
+def test_a_network_without_a_guide_cannot_be_asked() -> None:
+    x, t, y = images(1, 16, 16)
+    with pytest.raises(ValueError, match="this network has no guide; create it with kinds"):
+        AWAKE["fast"](x, t, y, tell=True)
 
 
 @pytest.mark.parametrize(
@@ -179,6 +226,7 @@ def test_an_unknown_parameter_is_answered_with_the_parameters_there_are() -> Non
     [
         ("fast", {"widths": [32, 0]}, r"widths must be positive integers, got \[32, 0\]"),
         ("fast", {"widths": [8, 8], "blocks": [1, 1]}, "blocks must have one entry less than widths, got 2 and 2"),
+        ("fast", {"kinds": 1}, "kinds must be 0, or at least 2 with 3 channels, got 1 with 3 channels"),
         ("fast", {"middle": 1.5}, "middle must be a positive integer, got 1.5"),
         ("rdbm-s", {"width": 12}, "width must be a multiple of 8, got 12"),
         ("rdbm-s", {"multipliers": []}, r"multipliers must be positive integers, got \[\]"),
