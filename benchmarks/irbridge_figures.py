@@ -2,8 +2,8 @@
 
     python benchmarks/irbridge_figures.py --clean ../shared/data/eval/cbsd68 --dtype bfloat16
 
-prints PSNR in dB by task for the presets, for generation from pure noise ("ddim") and for SDEdit, all with as many calls of the same
-network, and the seconds per image at 25, 50 and 100 steps; writes docs/tables/irbridge.json and docs/images/irbridge-baselines.png.
+prints PSNR in dB by task for the presets, for generation from pure noise ("ddim") and for SDEdit, all with as many calls of the
+same network, and the seconds per image at 25, 50 and 100 steps; writes docs/tables/irbridge.json and a plot in docs/images.
 Every image that is done is kept in --output, so a run that was stopped goes on where it was.
 """
 
