@@ -96,7 +96,10 @@ class IRBridgeRestorer(Restorer):
         self.wrap: Callable[[Denoiser], Denoiser] = lambda denoiser: denoiser
         self._made_of: dict[str, Any] = {"preset": preset, "detail": detail, **settings}
         model = getattr(prior, "model", None)
-        super().__init__(_unused, bridge, {"name": "irbridge", **chosen}, prior.device, prior.channels, model)
+        window = getattr(getattr(model, "network", None), "window", None)
+        super().__init__(
+            _unused, bridge, {"name": "irbridge", **chosen}, prior.device, prior.channels, model, window=window
+        )
         self.sampler().check(bridge)
 
     @classmethod
