@@ -185,7 +185,10 @@ def build_network(config: TrainConfig, create: Callable[..., Any]) -> nn.Module:
     if config.predictor is None:
         return network
     part = config.predictor.network
-    return Refinement(network, create("predictor.network", networks.create, part.name, part.params))
+    predictor: nn.Module = create("predictor.network", networks.create, part.name, part.params)
+    # Several processes wait for the gradient of everything that is not frozen.
+    predictor.requires_grad_(config.predictor.joint or config.predictor.weight > 0)
+    return Refinement(network, predictor)
 
 
 def recipe_of(config: TrainConfig, bridge: Bridge, model: nn.Module, network: nn.Module, average: nn.Module) -> Recipe:
