@@ -121,14 +121,15 @@ class StatesConfig(Section):
 class LossConfig(Section):
     """weight * kind + frequency * (mean size of the error's Fourier coefficients) + guide * (cross-entropy of the guide).
 
-    kind is the distance between what the network says and what it should say: as a clean image (x0) or as its raw output.
+    kind is the distance between what the network says and what it should say: as a clean image (x0), as its raw output, or as
+    the next reverse step (step: the objective of IR-SDE and GOUB, for bridges with noise).
     frequency: unlike a distance between pixels, this one counts a wrong brightness of the whole image as one coefficient among
     many, so an uncertain brightness (low light, haze) does not drown what is learned of detail (arXiv 2108.05054, who add it
     to L1). guide: for networks with `kinds`, which then tell the tasks of the data apart.
     """
 
     kind: Literal["l1", "l2", "charbonnier"] = "l1"
-    on: Literal["x0", "output"] = "x0"
+    on: Literal["x0", "output", "step"] = "x0"
     weight: Annotated[float, Field(ge=0)] = 1.0
     frequency: Annotated[float, Field(ge=0)] = 0.0
     guide: Annotated[float, Field(ge=0)] = 0.0

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rebridge.bridges import Bridge
 from rebridge.denoisers import NetworkDenoiser
 from rebridge.training.config import LossConfig
 from rebridge.training.states import States
@@ -14,15 +15,43 @@ from rebridge.training.states import States
 def loss_of(denoiser: NetworkDenoiser, x0: Tensor, y: Tensor, states: States, config: LossConfig) -> Tensor:
     """The mean distance over a batch, a scalar with gradients.
 
-    On "x0" the clean estimate is compared with x0, on "output" the network's raw output with its target. Both are
-    measured in the bridge's value range.
+    On "x0" the clean estimate is compared with x0, on "output" the network's raw output with its target, on "step" the
+    next reverse step with the posterior (`step_means`). All are measured in the bridge's value range.
     """
-    if config.on == "x0":
+    if config.on == "step":
+        x0_hat = denoiser(states.x_t, states.t, y)
+        said, truth = step_means(denoiser.bridge, states, x0_hat, x0, y)
+    elif config.on == "x0":
         said, truth = denoiser(states.x_t, states.t, y), x0
     else:
         said, truth = denoiser.output(states.x_t, states.t, y), denoiser.target(x0, y, states.x_t, states.t)
     loss = config.weight * distance(said, truth, config.kind)
     return loss + config.frequency * frequency_distance(said, truth) if config.frequency else loss
+
+
+def step_means(bridge: Bridge, states: States, x0_hat: Tensor, x0: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a reverse step of 1/steps leads with x0_hat, and the mean of the posterior given the true x0; all (B, C, H, W).
+
+    The first is the Euler step of the reverse SDE without its noise, x + (f + g^2 n / gamma)(s - t) in the bridge's clock. IR-SDE
+    and GOUB train their noise networks on the L1 distance of the two ("maximum likelihood" and "noise matching"; arXiv
+    2301.11699, eq. 14; 2312.10299, eq. 21; sde_utils.py of both). At a pinned end the drift is singular, and both means are those
+    of the marginal at s, as in their samplers' first step.
+    """
+    t = states.t
+    s = (t - 1 / getattr(bridge, "steps", 100)).clamp(min=0)
+    at_t, at_s = bridge.coefficients(t), bridge.coefficients(s)
+    regular = (at_t.alpha > 0) & (at_t.gamma > 0)
+    inside = torch.where(regular, t, 0.5)
+    length = bridge.clock(s) - bridge.clock(t)
+    pull = bridge.squared_diffusion(inside) / bridge.coefficients(inside).gamma
+    kept = at_s.gamma.square() * at_t.alpha / (at_t.gamma.square() * at_s.alpha).clamp(min=1e-300)
+    length, pull, kept = (value.to(y).view(-1, 1, 1, 1) for value in (length, pull, torch.where(regular, kept, 0.0)))
+    c, n = at_t.like(y), at_s.like(y)
+    drift = bridge.drift(states.x_t, y, inside)
+    step = states.x_t + length * (drift + pull * bridge.noise_estimate(states.x_t, x0_hat, y, inside))
+    said = torch.where(regular.view(-1, 1, 1, 1), step, n.alpha * x0_hat + n.beta * y)
+    truth = n.alpha * x0 + n.beta * y + kept * (states.x_t - c.alpha * x0 - c.beta * y)
+    return said, truth
 
 
 def distance(a: Tensor, b: Tensor, kind: str) -> Tensor:

@@ -146,6 +146,8 @@ class Run:
             raise ConfigError(
                 f"loss.guide: the data has {len(self.kinds)} kinds ({', '.join(self.kinds)}), network.kinds is {kinds}"
             )
+        if config.loss.on == "step" and self.bridge.noiseless:
+            raise ConfigError(f"loss.on: step needs a bridge with noise, and {self.bridge.name} here has none")
         self.recipe = named("prediction", recipe_of, config, {"bridge": self.bridge, **modules})
         if config.states.condition_dropout and not isinstance(self.bridge, Generative):
             raise ConfigError(

@@ -29,6 +29,25 @@ def test_loss_falls_on_a_toy_problem(tiny, extra):
     assert sum(curve[-10:]) < 0.6 * sum(curve[:10])
 
 
+@pytest.mark.parametrize("bridge", ["goub", "ir-sde"])
+def test_a_noise_network_is_trained_on_the_step_objective_and_sampled_by_the_mean_ode(tiny, bridge):
+    times = "states={end_fraction: 0, times: grid, grid: 100}"
+    process = [f"bridge={{name: {bridge}}}", "prediction=noise", "sampler={name: mean-ode, steps: 4}", "loss.on=step"]
+    config = tiny(times, *process, "optimisation.iterations=3", "validate_every=3")
+    result = train(config)
+    assert all(math.isfinite(loss) and loss > 0 for loss in losses(config))
+    assert all(math.isfinite(psnr) for psnr in result.psnr.values())
+
+
+def test_the_step_objective_needs_noise_and_a_guide_as_many_kinds_as_there_are_tasks(tiny):
+    with pytest.raises(ConfigError, match=r"loss\.on: step needs a bridge with noise, and flow here has none"):
+        Run(tiny("bridge={name: flow}", "loss.on=step"), resume=False)
+    with pytest.raises(ConfigError, match=r"loss\.guide: the data has .* kinds .*, network\.kinds is 0"):
+        Run(tiny("loss.guide=1.0"), resume=False)
+    with pytest.raises(ConfigError, match="weight and frequency are both 0, so nothing is left to learn"):
+        tiny("loss={weight: 0}")
+
+
 def test_two_accumulated_batches_of_four_equal_one_of_eight(tiny, tmp_path):
     networks = []
     for name, batch in {"a": ("4", "2"), "b": ("8", "1")}.items():
