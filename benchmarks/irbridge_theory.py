@@ -71,13 +71,14 @@ def bias(count: int, path: Path) -> None:
     """How far the loop's samples are from p(x0 | y) and from p(x0), with either denoiser, over the bridge's noise."""
     posterior, other = (exact(True, count, torch.Generator().manual_seed(seed)) for seed in (1, 2))
     prior = exact(False, count, torch.Generator().manual_seed(3))
-    print("| lam (of 255) | conditional to p(x0 given y) | unconditional to p(x0 given y) | unconditional to p(x0) |")
-    print("|---|---|---|---|")
+    print("| lam (of 255) | conditional | conditional, start estimate | unconditional | unconditional, to p(x0) |")
+    print("|---|---|---|---|---|")
     shown: dict[float, tuple[Tensor, Tensor]] = {}
     for lam in LEVELS:
         known, free = (walk(lam / 255, given, count, 4, steps=100, start="y") for given in (True, False))
+        estimated = walk(lam / 255, True, count, 4, steps=100, start="estimate")
         shown[lam] = known, free
-        figures = distance(known, posterior), distance(free, posterior), distance(free, prior)
+        figures = [distance(points, posterior) for points in (known, estimated, free)] + [distance(free, prior)]
         print(f"| {lam:g} | " + " | ".join(f"{value:.3f}" for value in figures) + " |", flush=True)
     print(f"Two sets of {count} exact samples are {distance(posterior, other):.3f} apart.\n")
     figure, axes = new_figure(columns=4, width=3.2, height=3.4)

@@ -1,6 +1,8 @@
 """Training the condition of a diffusers prior, offline: what changes, what must not, what comes out and is used."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +150,20 @@ def test_accumulating_changes_the_loss_by_rounding_only(config: Path, tmp_path: 
 def test_bf16_and_checkpointed_gradients_train_too(config: Path, tmp_path: Path) -> None:
     result = trained(config, tmp_path, "optimisation.iterations=2", "precision=bf16", "gradient_checkpointing=true")
     assert set(result.psnr) == {"psnr/rain", "psnr/inpaint"}
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(config: Path, tmp_path: Path) -> None:
+    overrides = ["validate_every=100", "optimisation.iterations=2"]
+    trained(config, tmp_path / "one", *overrides)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "rebridge.cli", "train"]
+    options = [f"output={tmp_path / 'two'}", *overrides, "optimisation.batch=2"]
+    subprocess.run([*torchrun, str(config), *options], check=True, capture_output=True, timeout=600)
+    one, two = (latest_checkpoint(tmp_path / name) for name in ("one", "two"))
+    assert one is not None
+    assert two is not None
+    for key, value in one.tensors["controlnet"].items():
+        assert (value - two.tensors["controlnet"][key]).abs().max() < 1e-2
 
 
 def test_training_on_the_command_line(config: Path, tmp_path: Path) -> None:
