@@ -187,8 +187,8 @@ def timed(solver: Solver, problem: Problem, start: Tensor, runs: int) -> tuple[T
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("posterior", "convergence", "speed"))
-    parser.add_argument("--samples", type=int, default=1000)
-    parser.add_argument("--adapted", type=int, default=20, help="samples of scd, which adapts to each by itself")
+    parser.add_argument("--samples", type=int, default=400)
+    parser.add_argument("--adapted", type=int, default=8, help="samples of scd, which adapts to each by itself")
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--plot", type=Path, help="of convergence: a PNG")
     parser.add_argument("--size", type=int, default=128)

@@ -6,10 +6,13 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from rebridge.denoisers import Denoiser
+from rebridge.evaluation.compare import Counted
 from rebridge.evaluation.metrics import psnr, quantise, ssim
 from rebridge.evaluation.tables import Column
 from rebridge.inference import Restorer
@@ -95,8 +98,10 @@ def compare_solvers(
                 rows.append(_row(task.text, name, calls, cases, found, seconds))
             else:
                 rows.append(Result(task.text, name, None, None, None, None))
-        for name, restore in restorers.items():
+        for name, restorer in restorers.items():
             found, seconds = [], []
+            asked: list[Counted] = []
+            restore = restorer.wrapped(partial(_counted, asked))
             for degraded in pictures:
                 began = time.perf_counter()
                 found.append(restore(degraded, seed=seed))
@@ -104,8 +109,14 @@ def compare_solvers(
                 done += 1
                 _tell(progress, done, total, f"{task.text} {name}")
             if found:
-                rows.append(_row(task.text, name, restore.sampler().steps, cases, found, seconds))
+                calls = sum(counter.calls for counter in asked) // len(found)
+                rows.append(_row(task.text, name, calls, cases, found, seconds))
     return rows
+
+
+def _counted(asked: list[Counted], denoiser: Denoiser) -> Denoiser:
+    asked.append(Counted(denoiser))
+    return asked[-1]
 
 
 def _measured(task: Task, image: Tensor, seed: int) -> tuple[Tensor, Operator, Tensor]:

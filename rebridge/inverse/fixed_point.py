@@ -28,6 +28,9 @@ from rebridge.inverse.problem import Problem
 
 Mixing = Literal["global", "per-step", "none"]
 
+CPU_BATCH = 4
+"""States in one call on a CPU, which gains nothing by more: they only fall out of its cache."""
+
 
 @dataclass(frozen=True)
 class Mixed:
@@ -43,7 +46,7 @@ class Chain:
     """The map F of a problem with a linear operator.
 
     times: N + 1 float64 times that decrease to 0. z: the shared noise (B, C, H, W), needed for eta > 0. batch: most states in
-    one call of the network, halved where memory runs out; None for all.
+    one call of the network, halved where memory runs out; None for all of them, or CPU_BATCH on a CPU.
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class Chain:
     def _asked(self, states: Tensor, times: Tensor) -> Tensor:
         while True:
             try:
-                size = self.batch or len(states)
+                size = self.batch or (CPU_BATCH if states.device.type == "cpu" else len(states))
                 parts = [
                     as_estimate(self.problem.prior(part, t, torch.zeros_like(part))).x0
                     for part, t in zip(states.split(size), times.split(size), strict=True)
@@ -133,20 +136,23 @@ def solve_chain(
 
 def _mixed(past: list[tuple[Tensor, Tensor]], first: int, mixing: Mixing, lam: float, beta: float) -> Tensor:
     """sum_i w_i (x_i + beta r_i), the weights w summing to 1 and minimising |sum_i w_i r_i| over the states from `first` on."""
-    states, residuals = (torch.stack(parts, 2) for parts in zip(*past, strict=True))  # (N, B, m, ...)
-    rest = residuals[first:].flatten(3).double()
-    gram = rest @ rest.mT  # (n, B, m, m)
+    rests = [residual[first:] for _, residual in past]
+    rows = [torch.stack([torch.einsum("nbchw,nbchw->nb", a, b) for b in rests], -1) for a in rests]
+    gram = torch.stack(rows, -2).double()  # (n, B, m, m)
     if mixing == "global":
         gram = gram.sum(0, keepdim=True)
     newest = gram[..., -1:, -1:].clamp(min=1e-300)
-    identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+    identity = torch.eye(len(past), dtype=gram.dtype, device=gram.device)
     weights = torch.linalg.solve(gram / newest + lam * identity, torch.ones_like(gram[..., 0]))
-    weights = weights / weights.sum(-1, keepdim=True)
-    if mixing == "global":
-        weights = weights.expand(len(states), -1, -1)
-    else:
-        weights = torch.cat([weights.new_full((first, *weights.shape[1:]), 1 / weights.shape[-1]), weights])
-    return torch.einsum("nbm,nbmchw->nbchw", weights.to(states), states + beta * residuals)
+    weights = (weights / weights.sum(-1, keepdim=True)).to(rests[0].dtype)[..., None, None, None]
+    length = len(past[0][0])
+    if len(weights) < length:  # one set for all states, or none for the first ones, which the caller knows already
+        blank = weights[:1].expand(length - (len(weights) if mixing == "per-step" else 0), -1, -1, -1, -1, -1)
+        weights = blank if mixing == "global" else torch.cat([blank, weights])
+    mixed = torch.zeros_like(past[0][0])
+    for index, (states, residual) in enumerate(past):
+        mixed += weights[:, :, index] * (states + beta * residual)
+    return mixed
 
 
 def implicit_gradient(

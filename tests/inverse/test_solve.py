@@ -322,6 +322,7 @@ def test_solvers_irbridge_and_a_trained_bridge_share_one_table(folder, tmp_path)
     assert [row["method"] for row in rows] == ["measured", "ddrm:steps=2", "irbridge", str(model), "ddrm:steps=2"]
     assert rows[0]["psnr"] == pytest.approx(20.2, abs=1.0)  # noise of 25/255
     assert rows[1]["calls"] == 2
+    assert rows[3]["calls"] == 2
     assert rows[-1]["psnr"] is None  # no decomposition of the Radon transform
 
 
