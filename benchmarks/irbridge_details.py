@@ -3,9 +3,9 @@
     python benchmarks/irbridge_details.py --clean ../shared/data/eval/cbsd68 --train ../shared/data/train/bsd432
 
 A latent prior returns D(x0) where a pixel prior returns x0. So an image is restored by a pixel prior, passed through an
-autoencoder of diffusers' kind (AutoencoderKL, trained here for some minutes, as lossy as Stable Diffusion's), and then given the
-input's details back or not. Printed are PSNR in dB of the degraded image, of the restored one before the autoencoder, after it
-(off), and with `keep_details` (on).
+autoencoder of diffusers' kind (AutoencoderKL, trained here for some minutes), and then given the input's details back or not.
+Printed are PSNR in dB of the degraded image, of the restored one before the autoencoder, after it (off), and with `keep_details`
+(on). `--model perfect` takes the clean image as the restored one, which leaves the autoencoder's loss alone to be seen.
 """
 
 from __future__ import annotations
@@ -87,11 +87,13 @@ def main() -> None:
     print("| task | degraded | restored | off: through the autoencoder | on: detail 1 | gain |")
     print("|---|---|---|---|---|---|")
     for task in options.tasks:
-        restore = IRBridgeRestorer.from_pretrained(options.model, dtype=options.dtype, task=task)
+        restore = None
+        if options.model != "perfect":
+            restore = IRBridgeRestorer.from_pretrained(options.model, dtype=options.dtype, task=task)
         rows: list[tuple[float, ...]] = []
         for case in synthetic_cases(options.clean, [task], limit=options.limit):
             clean, degraded = (image[None] for image in case.load())
-            restored = restore(degraded, steps=options.steps)
+            restored = clean if restore is None else restore(degraded, steps=options.steps)
             off = through(network, restored)
             on = keep_details(off, degraded, through(network, degraded)).clamp(0, 1)
             rows.append(tuple(float(psnr(image, clean)) for image in (degraded, restored, off, on)))

@@ -63,7 +63,8 @@ def test_details_on_and_off(
     pytest.importorskip("diffusers")
     import irbridge_details
 
-    words = ["--clean", photos, "--train", photos, "--model", pixel_folder, "--tasks", "inpaint", "--steps", 2]
-    for _ in range(2):
-        run(irbridge_details, monkeypatch, *words, "--iterations", 1, "--autoencoder", tmp_path / "autoencoder")
+    words = ["--clean", photos, "--train", photos, "--tasks", "inpaint", "--steps", 2]
+    for model in (pixel_folder, "perfect"):
+        options = ["--model", model, "--iterations", 1, "--autoencoder", tmp_path / "autoencoder"]
+        run(irbridge_details, monkeypatch, *words, *options)
     assert capsys.readouterr().out.count("| inpaint | ") == 2
