@@ -5,8 +5,9 @@
     noise           the product modulation * eps: x0_hat = (x_t - beta y - gamma n) / alpha, singular at t = 1
     velocity        alpha' x0 + beta' y + gamma' modulation * eps, slopes in the bridge's clock, singular at t = 1
     preconditioned  x0_hat = y + c_skip (x_t - beta y - alpha y) + c_out F(c_in (x_t - beta y - alpha y), y, t)
+    blend           x0_hat = y + (1 - w) (x_t - beta y - alpha y) / alpha + w F(c_in (x_t - beta y - alpha y), y, t)
 
-The last one carries EDM's preconditioning (arXiv 2206.00364) over to bridges (derived). Write d = x_t - (alpha + beta) y =
+`preconditioned` carries EDM's preconditioning (arXiv 2206.00364) over to bridges (derived). Write d = x_t - (alpha + beta) y =
 alpha r + gamma * modulation * eps with the residual r = x0 - y. Under residual modulation both terms scale with r, so the
 best linear guess of r from d alone is d alpha / (alpha^2 + gamma^2): that is c_skip; its error has gamma / sqrt(alpha^2 +
 gamma^2) times the scale of r: that is c_out; c_in = 1 / sqrt(alpha^2 + gamma^2) keeps the input at the scale of r. So the more a
@@ -15,6 +16,14 @@ and the network predicts the residual from y. Without noise there is no such mea
 Where the noise does not scale with r (modulation one) and r is known to be of size s, EDM's sigma_data, alpha s takes the place
 of alpha: with m^2 = alpha^2 s^2 + gamma^2, c_skip = alpha s^2 / m^2, c_out = s gamma / m and c_in = 1 / m; input and output are
 then of unit size at all times.
+
+"blend" is a mean, weighted by trust, of the residual that the state shows and the one that the network sees (derived):
+
+    x0_hat = y + (1 - w) d / alpha + w F(c_in d, y, t),   w = gamma / sqrt(alpha^2 + gamma^2)
+
+The network predicts x0 - y at all times, so it is continuous in t, and the weights sum to 1: an estimate that a sampler
+carries along without noise comes back as it is where the network agrees with it, whereas the best guess for noisy states,
+"preconditioned", shrinks it by c_out^2 at each step. With noise, what is left of it is at most 0.3 of the residual's scale.
 """
 
 from __future__ import annotations
@@ -28,7 +37,8 @@ from rebridge.bridges.base import Bridge, Coefficients
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-PREDICTIONS: tuple[str, ...] = ("x0", "residual", "noise", "velocity", "preconditioned")
+PREDICTIONS: tuple[str, ...] = ("x0", "residual", "noise", "velocity", "preconditioned", "blend")
+SCALED = ("preconditioned", "blend")
 SINGULAR_AT_END = ("noise", "velocity")
 
 
@@ -56,8 +66,10 @@ class NetworkDenoiser(nn.Module):
             )
         if not scale > 0:
             raise ValueError(f"scale must be positive, got {scale}")
-        if scale != 1 and (prediction != "preconditioned" or bridge.modulation != "one"):
-            raise ValueError("a scale other than 1 needs prediction 'preconditioned' and a bridge of modulation 'one'")
+        if scale != 1 and (prediction not in SCALED or bridge.modulation != "one"):
+            raise ValueError(
+                "a scale other than 1 needs prediction 'preconditioned' or 'blend' and a bridge of modulation 'one'"
+            )
         self.network = network
         self.bridge = bridge
         self.prediction = prediction
@@ -92,7 +104,7 @@ class NetworkDenoiser(nn.Module):
         return (x0 - y - self._skip(c) * (x_t - (c.alpha + c.beta) * y)) / self._reach(c)
 
     def _output(self, c: Coefficients, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        if self.prediction == "preconditioned":
+        if self.prediction in SCALED:
             scale = ((self.scale * c.alpha).square() + c.gamma.square()).sqrt()
             deviation = x_t - (c.alpha + c.beta) * y
             x_t = torch.where(scale > 0, deviation / scale.clamp(min=1e-12), 0.0)
@@ -106,16 +118,19 @@ class NetworkDenoiser(nn.Module):
         return self.scale * torch.where(c.alpha > 0, c.gamma / scale.clamp(min=1e-12), 1.0)
 
     def _skip(self, c: Coefficients) -> Tensor:
-        """c_skip = alpha s^2 / (alpha^2 s^2 + gamma^2), 0 at t = 1."""
+        """c_skip = alpha s^2 / (alpha^2 s^2 + gamma^2), 0 at t = 1; for "blend" (1 - w) / alpha."""
         square = self.scale**2
-        return square * c.alpha / (square * c.alpha.square() + c.gamma.square()).clamp(min=1e-12)
+        m2 = square * c.alpha.square() + c.gamma.square()
+        if self.prediction == "blend":  # (1 - gamma / m) / alpha, without the difference
+            m2 = m2 + m2.sqrt() * c.gamma
+        return square * c.alpha / m2.clamp(min=1e-12)
 
     def _estimate(self, output: Tensor, c: Coefficients, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
         if self.prediction == "x0":
             return output
         if self.prediction == "residual":
             return y + output
-        if self.prediction == "preconditioned":
+        if self.prediction in SCALED:
             return y + self._skip(c) * (x_t - (c.alpha + c.beta) * y) + self._reach(c) * output
         if self.prediction == "noise":
             numerator, factor = x_t - c.beta * y - c.gamma * output, c.alpha

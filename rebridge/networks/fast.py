@@ -63,6 +63,8 @@ class Level(nn.Module):
         self.time = nn.Linear(embedding, 2 * width)
         self.kind = nn.Conv2d(kinds, 2 * width, 1, bias=False) if kinds else None
         self.blocks = nn.Sequential(*blocks)
+        nn.init.zeros_(self.time.weight)
+        nn.init.zeros_(self.time.bias)
 
     def forward(self, h: Tensor, embedding: Tensor, likely: Tensor | None) -> Tensor:
         maps = self.time(F.silu(embedding))[:, :, None, None]
@@ -81,6 +83,8 @@ class Fast(Network):
 
     channels: of an image; widths: of the levels, at 1/2, 1/4, 1/8, ... of the size; blocks: residual blocks before and
     again after the middle at each level but the last; middle: blocks at the last level; embedding: features of time.
+    Before training, neither x nor t matters: what is learned from y at t = 1, where most of the training is, holds at all times until
+    states of other times teach otherwise.
     kinds: how many kinds of degradation a `Guide` tells apart; where it finds each of them scales and shifts the features of
     all levels. The guide is taught by the kinds themselves, not by what becomes of its answer (`loss.guide` in training). 0: no
     guide.
@@ -124,6 +128,8 @@ class Fast(Network):
         self.tail = nn.Conv2d(widths[0], 4 * channels, 3, padding=1)
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
+        with torch.no_grad():
+            self.head.weight[:, : 4 * channels] = 0.0
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor, tell: bool = False) -> Tensor:
         """Raw output for the state x at times t given the degraded y; see `Network`.

@@ -105,15 +105,16 @@ class DataConfig(Section):
 class StatesConfig(Section):
     """Which times and states the network is trained at; see `rebridge.training.states`.
 
-    condition_dropout: share of the samples that are trained without y (y = 0), so that one network is a prior with and
-    without condition; for generative processes (vp, ve, rectified-flow) only.
+    times: "uniform" in t; "grid", the times i/grid; "trust", uniform in what the state leaves to the network, see
+    `rebridge.training.states.times_of_trust`. condition_dropout: share of the samples that are trained without y (y = 0),
+    so that one network is a prior with and without condition; for generative processes (vp, ve, rectified-flow) only.
     """
 
     end_fraction: Fraction = 0.5
     own_fraction: Fraction = 0.0
     own_noise: Literal["mean", "noise"] = "mean"
     own_steps: Positive = 1
-    times: Literal["uniform", "grid"] = "uniform"
+    times: Literal["uniform", "grid", "trust"] = "uniform"
     grid: Annotated[int, Field(ge=2)] = 10
     condition_dropout: Fraction = 0.0
 
@@ -202,7 +203,7 @@ class TrainConfig(Section):
     bridge: Named = Named(name="rdbm")
     network: Named = Named(name="fast")
     sampler: Named = Named.model_validate({"name": "dbim", "steps": 10})
-    prediction: Literal["x0", "residual", "noise", "velocity", "preconditioned"] = "x0"
+    prediction: Literal["x0", "residual", "noise", "velocity", "preconditioned", "blend"] = "x0"
     objective: Literal["bridge", "regression"] = "bridge"
     residual_scale: Annotated[float, Field(gt=0)] = 1.0
     predictor: PredictorConfig | None = None

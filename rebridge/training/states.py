@@ -46,6 +46,8 @@ def draw_states(
     kinds = [kind_of(index, plan) for index in indices]
     times = [1.0 if kind == "end" else _time(index, seed, plan) for index, kind in zip(indices, kinds, strict=True)]
     t = torch.tensor(times, dtype=torch.float64, device=x0.device)
+    if plan.times == "trust":
+        t = torch.where(t < 1, times_of_trust(bridge, t), t)
     noise = torch.stack([_noise(index, seed, x0[0]) for index in indices])
     end = torch.tensor([kind == "end" for kind in kinds], device=x0.device).view(-1, 1, 1, 1)
     x_t = torch.where(end, bridge.prior(y, noise), bridge.forward(x0, y, t, noise))
@@ -96,6 +98,23 @@ def own_states(
         x = c.alpha * x0_hat + c.beta * y + c.gamma * product
         now = after
     return x
+
+
+def times_of_trust(bridge: Bridge, share: Tensor) -> Tensor:
+    """The times t at which gamma / sqrt(alpha^2 + gamma^2) is `share`, in [0, 1), of its value at t = 1; any shape.
+
+    That is what "blend" and "preconditioned" leave to the network. Along a bridge with little noise it is near 0 nearly always,
+    and what the network says there hardly matters; times uniform in it are spent where it does.
+    """
+    grid = torch.linspace(0, 1, 1001, dtype=torch.float64, device=share.device)
+    c = bridge.coefficients(grid)
+    left = c.gamma / (c.alpha.square() + c.gamma.square()).sqrt().clamp(min=1e-300)
+    left[-1] = torch.where(c.alpha[-1] > 0, left[-1], 1.0)
+    left = left.cummax(0).values / left.max()
+    after = torch.searchsorted(left, share.to(grid.dtype)).clamp(1, len(grid) - 1)
+    low, high = left[after - 1], left[after]
+    part = ((share - low) / (high - low).clamp(min=1e-300)).clamp(0, 1)
+    return grid[after - 1] + part * (grid[after] - grid[after - 1])
 
 
 def _time(index: int, seed: int, plan: StatesConfig) -> float:
