@@ -24,11 +24,8 @@ CONFIG = Path(__file__).parent.parent / "configs" / "time-sampling.yaml"
 VARIANTS: dict[str, list[str]] = {
     "one-step regression (t = 1 only)": ["objective=regression"],
     "end 7/8, own 1/8, lam 1e-4": [],
-    "blend, end 7/8, own 1/8 by trust, lam 1e-4": ["prediction=blend", "states.times=trust"],
-    "blend, end 3/4, own 1/4 by trust, lam 1e-4": [
-        "prediction=blend",
-        "states.times=trust",
-        "states.end_fraction=0.75",
+    "blend, all at the end, half again at own states": [
+        *["prediction=blend", "states={end_fraction: 1.0, own_again: 0.5, times: trust}"],
     ],
     "end 3/4, own 1/4, lam 1e-4": ["states.end_fraction=0.75"],
     "end 3/4, own 1/4, lam 1/255": ["states.end_fraction=0.75", "bridge.lam=0.00392"],

@@ -105,6 +105,7 @@ class DataConfig(Section):
 class StatesConfig(Section):
     """Which times and states the network is trained at; see `rebridge.training.states`.
 
+    own_again: share of the pairs that are trained once more in the same iteration, at an own state; so the end loses nothing.
     times: "uniform" in t; "grid", the times i/grid; "trust", uniform in what the state leaves to the network, see
     `rebridge.training.states.times_of_trust`. condition_dropout: share of the samples that are trained without y (y = 0),
     so that one network is a prior with and without condition; for generative processes (vp, ve, rectified-flow) only.
@@ -114,6 +115,7 @@ class StatesConfig(Section):
     own_fraction: Fraction = 0.0
     own_noise: Literal["mean", "noise"] = "mean"
     own_steps: Positive = 1
+    own_again: Fraction = 0.0
     times: Literal["uniform", "grid", "trust"] = "uniform"
     grid: Annotated[int, Field(ge=2)] = 10
     condition_dropout: Fraction = 0.0

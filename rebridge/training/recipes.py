@@ -68,7 +68,7 @@ class Recipe:
     def loss(self, x0: Tensor, y: Tensor, first: int) -> Tensor:
         """The loss, a scalar with gradients, of samples number `first` on; x0, y (B, C, H, W) in the bridge's range."""
         states = draw_states(self.bridge, self.denoiser, x0, y, first, self.config.seed, self.plan)
-        return loss_of(self.denoiser, x0, y, states, self.config.loss)
+        return loss_of(self.denoiser, x0[states.rows], y[states.rows], states, self.config.loss)
 
     def given(self, x0: Tensor, y: Tensor) -> tuple[Denoiser, Tensor]:
         """For validation: the denoiser of averaged weights, and the image that the bridge starts from instead of y."""

@@ -8,7 +8,7 @@ Everything drawn for sample `i` of the run is a pure function of `(seed, i)`, so
 are spread over batches, accumulation steps and processes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,10 +23,11 @@ Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class States:
-    """Times t (B,), float64, and states x_t (B, C, H, W) in the bridge's value range."""
+    """Times t (N,), float64, and states x_t (N, C, H, W) in the bridge's value range; rows (N,): of which pair each is."""
 
     t: Tensor
     x_t: Tensor
+    rows: Tensor
 
 
 END_ONLY = StatesConfig(end_fraction=1.0)
@@ -40,22 +41,25 @@ def draw_states(
 
     x0, y: (B, C, H, W) in the bridge's value range. denoiser: called, without gradients, on the samples of kind "own"
     only; how many there are differs by at most one between batches, and not at all where the fractions of the
-    batch are whole.
+    batch are whole. N is B, and more where `plan.own_again` uses pairs twice.
     """
     indices = range(first, first + len(x0))
     kinds = [kind_of(index, plan) for index in indices]
-    times = [1.0 if kind == "end" else _time(index, seed, plan) for index, kind in zip(indices, kinds, strict=True)]
-    t = torch.tensor(times, dtype=torch.float64, device=x0.device)
-    if plan.times == "trust":
-        t = torch.where(t < 1, times_of_trust(bridge, t), t)
+    t = _inner_times(bridge, indices, seed, plan).to(x0.device)
+    t[[place for place, kind in enumerate(kinds) if kind == "end"]] = 1.0
     noise = torch.stack([_noise(index, seed, x0[0]) for index in indices])
     end = torch.tensor([kind == "end" for kind in kinds], device=x0.device).view(-1, 1, 1, 1)
     x_t = torch.where(end, bridge.prior(y, noise), bridge.forward(x0, y, t, noise))
     own = [place for place, kind in enumerate(kinds) if kind == "own"]
+    again = [place for place, index in enumerate(indices) if _counts(index, plan.own_again)]
+    rows = torch.tensor([*range(len(x0)), *again], device=x0.device)
+    t = torch.cat([t, _inner_times(bridge, [indices[place] for place in again], seed, plan).to(t)])
+    x_t = torch.cat([x_t, x_t[again]])
+    own += range(len(x0), len(rows))
     if own:
         steps = 1 + seed_of(seed, "own steps", first) % plan.own_steps
-        x_t[own] = own_states(bridge, denoiser, y[own], t[own], noise[own], plan.own_noise, steps)
-    return States(t, x_t)
+        x_t[own] = own_states(bridge, denoiser, y[rows[own]], t[own], noise[rows[own]], plan.own_noise, steps)
+    return States(t, x_t, rows)
 
 
 def drop_conditions(y: Tensor, first: int, seed: int, fraction: float) -> Tensor:
@@ -115,6 +119,15 @@ def times_of_trust(bridge: Bridge, share: Tensor) -> Tensor:
     low, high = left[after - 1], left[after]
     part = ((share - low) / (high - low).clamp(min=1e-300)).clamp(0, 1)
     return grid[after - 1] + part * (grid[after] - grid[after - 1])
+
+
+def _counts(index: int, share: float) -> bool:
+    return int((index + 1) * share) > int(index * share)
+
+
+def _inner_times(bridge: Bridge, indices: Sequence[int], seed: int, plan: StatesConfig) -> Tensor:
+    times = torch.tensor([_time(index, seed, plan) for index in indices], dtype=torch.float64)
+    return times_of_trust(bridge, times) if plan.times == "trust" else times
 
 
 def _time(index: int, seed: int, plan: StatesConfig) -> float:

@@ -11,6 +11,8 @@ from rebridge import bridges, networks
 from rebridge.training.objectives import frequency_distance, guide_loss, step_means
 from rebridge.training.states import States
 
+ROWS = torch.arange(5)
+
 
 def images(seed: int) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
@@ -25,7 +27,7 @@ def test_the_true_mean_of_the_next_state_is_that_of_two_gaussians(name: str) -> 
     t = torch.tensor([0.2, 0.35, 0.5, 0.77, 0.9], dtype=torch.float64)
     s = t - 0.01
     x_t = bridge.forward(x0, y, t, noise)
-    _, truth = step_means(bridge, States(t, x_t), x0, x0, y)
+    _, truth = step_means(bridge, States(t, x_t, ROWS), x0, x0, y)
     c, n = bridge.coefficients(t).like(y), bridge.coefficients(s).like(y)
     covariance = c.alpha / n.alpha * n.gamma**2
     expected = n.alpha * x0 + n.beta * y + covariance / c.gamma**2 * (x_t - c.alpha * x0 - c.beta * y)
@@ -41,7 +43,7 @@ def test_with_the_true_image_a_short_reverse_step_is_the_posterior(name: str) ->
         bridge = bridges.create(name, steps=steps, schedule="constant")
         t = torch.full((5,), 0.5, dtype=torch.float64)
         x_t = bridge.forward(x0, y, t, noise)
-        said, truth = step_means(bridge, States(t, x_t), x0, x0, y)
+        said, truth = step_means(bridge, States(t, x_t, ROWS), x0, x0, y)
         errors.append((said - truth).abs().max().item())
     assert math.log10(errors[0] / errors[1]) == pytest.approx(2, abs=0.1)
 
@@ -54,7 +56,7 @@ def test_goub_step_is_the_one_that_its_authors_write_down() -> None:
     t = index.double() / 100
     x_t = bridge.forward(x0, y, t, noise)
     x0_hat = x0 + 0.1
-    said, _ = step_means(bridge, States(t, x_t), x0_hat, x0, y)
+    said, _ = step_means(bridge, States(t, x_t, ROWS), x0_hat, x0, y)
     tb = bridge.clock(torch.arange(101, dtype=torch.float64) / 100)
     step, rest = (tb[index] - tb[index - 1]).view(-1, 1, 1, 1), (tb[-1] - tb[index]).view(-1, 1, 1, 1)
     decay = torch.exp(-2 * rest)
@@ -69,7 +71,7 @@ def test_at_a_pinned_end_both_means_are_those_of_the_marginal() -> None:
     bridge = bridges.create("goub")
     x0, y, _ = images(3)
     x0_hat = x0 * 0.5
-    said, truth = step_means(bridge, States(torch.ones(5, dtype=torch.float64), y), x0_hat, x0, y)
+    said, truth = step_means(bridge, States(torch.ones(5, dtype=torch.float64), y, ROWS), x0_hat, x0, y)
     c = bridge.coefficients(torch.tensor([0.99])).like(y)
     torch.testing.assert_close(said, c.alpha * x0_hat + c.beta * y)
     torch.testing.assert_close(truth, c.alpha * x0 + c.beta * y)

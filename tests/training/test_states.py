@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rebridge import bridges
 from rebridge.training.config import StatesConfig
-from rebridge.training.states import draw_states, drop_conditions, kind_of, own_states
+from rebridge.training.states import draw_states, drop_conditions, kind_of, own_states, times_of_trust
 
 X0 = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 Y = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(1))
@@ -98,3 +98,27 @@ def test_conditions_are_dropped_whole_in_the_share_asked_for_and_by_number_only(
     assert 0.14 < gone.double().mean() < 0.26
     assert torch.equal(drop_conditions(y[:50], first=150, seed=3, fraction=0.2) == 0, (dropped == 0)[50:100])
     assert drop_conditions(y, first=0, seed=0, fraction=0.0) is y
+
+
+def test_pairs_used_again_come_at_own_states_and_leave_the_others_as_they_were():
+    bridge = bridges.create("rdbm")
+    plain = StatesConfig(end_fraction=1.0)
+    again = StatesConfig(end_fraction=1.0, own_again=0.5)
+    before = draw_states(bridge, no_call, X0, Y, first=4, seed=3, plan=plain)
+    states = draw_states(bridge, of_y, X0, Y, first=4, seed=3, plan=again)
+    assert states.rows.tolist() == [*range(8), 1, 3, 5, 7]
+    assert torch.equal(states.x_t[:8], before.x_t)
+    assert (states.t[8:] < 1).all()
+    c = bridge.coefficients(states.t[8:]).like(Y)
+    torch.testing.assert_close(states.x_t[8:], (0.5 * c.alpha + c.beta) * Y[states.rows[8:]])
+
+
+@pytest.mark.parametrize("name", ["rdbm", "goub", "ir-sde", "vp", "brownian"])
+def test_times_of_trust_are_uniform_in_what_is_left_to_the_network(name):
+    bridge = bridges.create(name)
+    share = torch.linspace(0.01, 0.98, 20, dtype=torch.float64)
+    c = bridge.coefficients(times_of_trust(bridge, share))
+    end = bridge.coefficients(1.0)
+    most = float(end.gamma / (end.alpha**2 + end.gamma**2).sqrt()) if end.alpha > 0 else 1.0
+    left = c.gamma / (c.alpha.square() + c.gamma.square()).sqrt()
+    torch.testing.assert_close(left / most, share, rtol=0, atol=0.02)
