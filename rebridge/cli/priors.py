@@ -23,7 +23,10 @@ AnyModel = Annotated[
         help="Name, folder or Hugging Face id; with irbridge also a diffusers pipeline. See `rebridge models`.",
     ),
 ]
-Preset = Annotated[str | None, typer.Option(help="With irbridge: paper or sound.")]
+Preset = Annotated[
+    str | None,
+    typer.Option(help="With irbridge: paper, sound, tuned (the prior's own), or a file of `rebridge tune`."),
+]
 Task = Annotated[str | None, typer.Option("--task", "-t", help="With irbridge: rain, haze, ...: settings for it.")]
 BridgeName = Annotated[
     str | None, typer.Option("--bridge", help="With irbridge: as ir-sde or goub:lam=0.01; see `rebridge bridges`.")

@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from rebridge.files import reason
+from rebridge.hub import find_model
 from rebridge.priors import schedules
 
 PRESET_FORMAT = 1
+TUNED = "tuned"
+"""The preset that a prior brings along, in the file `PRESET_FILE` of its folder."""
+PRESET_FILE = "presets.json"
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
@@ -53,6 +57,19 @@ def preset(name: str | Path, task: str | None = None, **changes: Any) -> dict[st
         same = given["bridge"].get("name", settings["bridge"]["name"]) == settings["bridge"]["name"]
         given["bridge"] = (settings["bridge"] if same else {}) | dict(given["bridge"])
     return settings | given
+
+
+def tuned_presets(name: str | Path) -> Path:
+    """The file of presets in the folder of a prior given by packaged name, folder or hub id.
+
+    Raises ValueError where it has none, ModelError where there is no such prior.
+    """
+    path = find_model(name) / PRESET_FILE
+    if not path.is_file():
+        raise ValueError(
+            f"{name} brings no settings of its own; use the preset paper or sound, or write them with `rebridge tune -o {path}`"
+        )
+    return path
 
 
 def read_presets(path: str | Path) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Choosing settings on a few pairs: the best of what was tried, written down, found again."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 from rebridge.cli import app
 from rebridge.evaluation import synthetic_cases
 from rebridge.evaluation.metrics import psnr
-from rebridge.evaluation.tuning import SEARCH, tune, write_presets
+from rebridge.evaluation.tuning import SEARCH, Tuned, tune, write_presets
 from rebridge.priors import PixelPrior
 from rebridge.priors.presets import preset, read_presets
 from rebridge.priors.restorer import IRBridgeRestorer
@@ -70,6 +71,17 @@ def test_files_of_presets_grow_task_by_task(photos: Path, pixel_folder: Path, tm
     assert preset(path)["schedule"] == "rain"
     with pytest.raises(ValueError, match=r"has no settings for snow; it has rain, lowlight"):
         preset(path, "snow")
+
+
+def test_a_prior_brings_its_own_settings_along(photos: Path, pixel_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(pixel_folder, tmp_path / "prior")
+    with pytest.raises(ValueError, match="brings no settings of its own; use the preset paper or sound"):
+        IRBridgeRestorer.from_pretrained(folder, "cpu", preset="tuned", task="rain")
+    tuned = Tuned("rain", {"schedule": "linear-550", "bridge": {"lam": 0.02}}, 30.0, 29.0, [])
+    write_presets(folder / "presets.json", "paper", [tuned])
+    restore = IRBridgeRestorer.from_pretrained(folder, "cpu", preset="tuned", task="rain")
+    assert restore.sampler().params["schedule"] == "linear-550"
+    assert restore.bridge.params["lam"] == 0.02
 
 
 @pytest.mark.parametrize(
