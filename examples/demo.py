@@ -21,7 +21,7 @@ from rebridge.evaluation.tables import SCORES, table
 from rebridge.images import to_samples
 
 PHOTOS = Path(__file__).parent / "images"
-TASKS = ("rain", "haze", "snow", "lowlight", "noise", "blur", "jpeg", "inpaint")
+TASKS = ("rain", "haze", "snow", "lowlight", "noise", "blur")
 SEED = 0
 CAPTION_HEIGHT = 26
 

@@ -83,8 +83,8 @@ class Fast(Network):
 
     channels: of an image; widths: of the levels, at 1/2, 1/4, 1/8, ... of the size; blocks: residual blocks before and
     again after the middle at each level but the last; middle: blocks at the last level; embedding: features of time.
-    Before training, neither x nor t matters: what is learned from y at t = 1, where most of the training is, holds at all times until
-    states of other times teach otherwise.
+    Before training, neither x nor t matters: what is learned from y at t = 1, where most of the training is, holds at all
+    times until states of other times teach otherwise.
     kinds: how many kinds of degradation a `Guide` tells apart; where it finds each of them scales and shifts the features of
     all levels. The guide is taught by the kinds themselves, not by what becomes of its answer (`loss.guide` in training). 0: no
     guide.
