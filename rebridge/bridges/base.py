@@ -140,6 +140,13 @@ class Bridge:
         modulated = self.modulate(y, y, noise)
         return (c.alpha + c.beta).item() * y + c.gamma.item() * modulated
 
+    def own_posterior(self, t: float, s: float) -> tuple[float, float, float, float] | None:
+        """Factors of x0, y and x_t in the mean of x_s given x_t and x0, s < t, and the standard deviation; None: by Bayes.
+
+        For bridges whose authors step by a rule that is not quite the posterior of their marginals.
+        """
+        return None
+
     # -- what kind of process ------------------------------------------------------------------------------------------
 
     @property

@@ -76,10 +76,20 @@ class DBIM(Sampler):
         estimate = walk.estimate(x, t)
         if self.order > 1 and t.alpha > 0 and s.gamma > 0 and not s.last and estimate.noise is None:
             return exponential_step(walk, x, t, s, self.order)
+        own = walk.bridge.own_posterior(t.t, s.t) if self.eta == 1 or self.compat else None
+        if own is not None and estimate.noise is None:
+            return posterior_step(walk, x, estimate.x0, own, 0.0 if s.last else self.eta)
         full = markov_std(t, s)
         added = self.eta * full
         kept = kept_share(walk.bridge, t, s, full if self.compat else added)
         return marginal_step(walk, x, estimate, t, s, kept=kept, added=0.0 if s.last else added)
+
+
+def posterior_step(walk: Walk, x: Tensor, x0: Tensor, own: tuple[float, float, float, float], eta: float) -> Tensor:
+    """A draw from a posterior that a bridge gives itself, its noise times eta."""
+    on_x0, on_y, on_x, std = own
+    x_s = (on_x0 * x0).add_(walk.y, alpha=on_y).add_(x, alpha=on_x)
+    return x_s.add_(walk.bridge.modulate(x0, walk.y, walk.noise()), alpha=eta * std) if eta else x_s
 
 
 def begin_pinned(sampler: Sampler, walk: Walk, x: Tensor | None, times: Tensor) -> tuple[Tensor, Tensor]:

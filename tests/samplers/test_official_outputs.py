@@ -1,5 +1,7 @@
 """Samplers replayed against the outputs of the official code, through the public names only."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -63,6 +65,28 @@ def test_i2sb_optimal_transport_ode_is_the_posterior_mean(bridge, sampler):
     official = load("i2sb")
     times = [i / (official["n"] - 1) for i in reversed(official["steps"])]
     assert_replayed(sampler(bridge, denoiser, Y, times=times), official["ot_ode"], 1e-4)
+
+
+@pytest.mark.parametrize("beta_max", [0.3, 1.0])
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_i2sb_steps_are_its_authors_products_of_two_gaussians(beta_max, eta):
+    """mean (D^2 x0 + s_p^2 x) / (D^2 + s_p^2), variance s_p^2 D^2 / (s_p^2 + D^2) with D^2 = s_n^2 - s_p^2; no last noise."""
+    betas = torch.linspace(1e-4**0.5, (beta_max / 1000) ** 0.5, 1000, dtype=torch.float64).square()[:500]
+    forward = torch.cat([betas, betas.flip(0)]).cumsum(0)
+    nodes = [999, 700, 300, 100, 10, 0]
+    x, draws = Y.double(), list(NOISE[:10].double())
+    for n, p in pairwise(nodes):
+        x0 = denoiser(x, torch.tensor([n / 999], dtype=torch.float64), Y.double())
+        between = forward[n] - forward[p]
+        x = (between * x0 + forward[p] * x) / (between + forward[p])
+        if p > 0 and eta:
+            x = x + (forward[p] * between / (forward[p] + between)).sqrt() * draws.pop(0)
+    sampler = samplers.create("dbim", eta=eta, compat=eta == 0)
+    noise = Replay(NOISE.double())
+    ours = sampler(
+        bridges.create("i2sb", beta_max=beta_max), denoiser, Y.double(), times=[n / 999 for n in nodes], noise=noise
+    )
+    torch.testing.assert_close(ours, x, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5])
