@@ -30,8 +30,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## restore real sample images with the packaged model, and say where the results lie
 	@$(BIN)/python examples/demo.py
 
+# One process per core with one thread each: threads that share cores with other processes spend their time waiting.
 test: $(READY) ## run the tests, except the slow ones
-	@$(BIN)/python -m pytest -m "not slow"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
 test-slow: $(READY) ## run the slow tests
 	@$(BIN)/python -m pytest -m slow
