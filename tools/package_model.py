@@ -22,7 +22,7 @@ DATA = """
 ## Data and terms
 
 Trained on 432 photographs of the Berkeley Segmentation Data Set (BSDS500 without the 68 of CBSD68), free for
-non-commercial research and education; degraded by `rebridge.degradations`. No other data, no pretrained weights.
+non-commercial research (cite Arbelaez, Maire, Fowlkes and Malik, PAMI 2011); degraded by `rebridge.degradations`. No other data, no pretrained weights.
 The weights are released under the licence of rebridge, Apache-2.0. Command: `rebridge train {config}`.
 
 It knows the degradations as `rebridge degrade` makes them. Real rain, snow and haze differ; a mixture of several
@@ -44,9 +44,7 @@ def main() -> None:
     sampler = dict(model.config["sampler"])
     if options.steps:
         sampler["steps"] = options.steps
-    parts = [part.network for part in (model.denoiser, model.predictor) if part is not None]
-    parameters = sum(weight.numel() for part in parts for weight in part.parameters())
-    text = card(name, model.config | {"sampler": sampler}, parameters) + DATA.format(config=options.config)
+        text = card(name, model.config | {"sampler": sampler}, model.parameters) + DATA.format(config=options.config)
     if options.figures:
         text += f"\n## Figures\n\n`{options.command}`\n\n{table(json.loads(options.figures.read_text()))}"
     folder = hub.save_model(
@@ -60,10 +58,10 @@ def main() -> None:
         card=text,
         dtype=torch.float16,
         predictor=model.predictor.network if model.predictor else None,
-        scale=model.config.get("residual_scale", 1.0),
+        scale=model.denoiser.scale,
     )
     size = sum(file.stat().st_size for file in folder.iterdir())
-    print(f"{folder}: {parameters:,} parameters, {size / 1e6:.2f} MB")
+    print(f"{folder}: {model.parameters:,} parameters, {size / 1e6:.2f} MB")
 
 
 def table(figures: dict[str, Any]) -> str:
