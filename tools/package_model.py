@@ -22,7 +22,8 @@ DATA = """
 ## Data and terms
 
 Trained on 432 photographs of the Berkeley Segmentation Data Set (BSDS500 without the 68 of CBSD68), free for
-non-commercial research (cite Arbelaez, Maire, Fowlkes and Malik, PAMI 2011); degraded by `rebridge.degradations`. No other data, no pretrained weights.
+non-commercial research (cite Arbelaez, Maire, Fowlkes and Malik, PAMI 2011); degraded by `rebridge.degradations`.
+No other data, no pretrained weights.
 The weights are released under the licence of rebridge, Apache-2.0. Command: `rebridge train {config}`.
 
 It knows the degradations as `rebridge degrade` makes them. Real rain, snow and haze differ; a mixture of several
