@@ -45,7 +45,7 @@ def main() -> None:
     sampler = dict(model.config["sampler"])
     if options.steps:
         sampler["steps"] = options.steps
-        text = card(name, model.config | {"sampler": sampler}, model.parameters) + DATA.format(config=options.config)
+    text = card(name, model.config | {"sampler": sampler}, model.parameters) + DATA.format(config=options.config)
     if options.figures:
         text += f"\n## Figures\n\n`{options.command}`\n\n{table(json.loads(options.figures.read_text()))}"
     folder = hub.save_model(
