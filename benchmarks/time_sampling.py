@@ -23,17 +23,15 @@ from rebridge.training.validation import psnr
 CONFIG = Path(__file__).parent.parent / "configs" / "time-sampling.yaml"
 VARIANTS: dict[str, list[str]] = {
     "one-step regression (t = 1 only)": ["objective=regression"],
-    "end 7/8, own 1/8, lam 1e-4": [],
-    "blend, all at the end, half again at own states": [
+    "end 7/8, own 1/8 (rdbm-tiny)": [],
+    "blend, all at the end, half again at own states by trust": [
         *["prediction=blend", "states={end_fraction: 1.0, own_again: 0.5, times: trust}"],
     ],
-    "end 3/4, own 1/4, lam 1e-4": ["states.end_fraction=0.75"],
-    "end 3/4, own 1/4, lam 1/255": ["states.end_fraction=0.75", "bridge.lam=0.00392"],
-    "end 7/8, bridge 1/8, lam 1e-4": ["states.own_fraction=0.0"],
-    "t uniform, lam 1e-4": ["states.end_fraction=0.0", "states.own_fraction=0.0"],
+    "end 7/8, bridge 1/8": ["states.own_fraction=0.0"],
+    "t uniform": ["states.end_fraction=0.0", "states.own_fraction=0.0"],
+    "t uniform, lam 10/255": ["states.end_fraction=0.0", "states.own_fraction=0.0", "bridge.lam=0.0392"],
     "one-step regression, no guide": ["objective=regression", "network.kinds=0", "loss.guide=0"],
     "one-step regression, L1 only": ["objective=regression", "loss.frequency=0", "loss.weight=1"],
-    "t uniform, lam 10/255": ["states.end_fraction=0.0", "states.own_fraction=0.0", "bridge.lam=0.0392"],
 }
 STEPS = (1, 2, 5, 10)
 

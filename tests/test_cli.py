@@ -22,6 +22,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "compare",
+    "tune",
     "models",
     "info",
     "bridges",

@@ -22,10 +22,11 @@ def _seeded() -> None:
 
 
 def awake(name: str, **params: object) -> Network:
-    """A network with random numbers instead of zeros in its last convolution, in float64 and eval mode."""
+    """A network without the zeros that it begins with, in float64 and eval mode."""
     network = networks.create(name, **params)
-    for parameter in network.tail.parameters():  # type: ignore[union-attr]
-        nn.init.normal_(parameter, std=0.1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += torch.where(parameter == 0, 0.1 * torch.randn_like(parameter), 0.0)
     return network.double().eval()
 
 
@@ -122,6 +123,14 @@ def test_the_fast_network_sees_further_than_150_pixels() -> None:
     assert seen[-32:, 192].max() > 0
     assert seen[192, :32].max() > 0
     assert seen[192, -32:].max() > 0
+
+
+def test_an_untrained_fast_network_says_nothing_and_a_trained_one_begins_with_y() -> None:
+    network = networks.create("fast")
+    x, t, y = (value.float() for value in images(2, 24, 24))
+    assert not network(x, t, y).any()
+    nn.init.normal_(network.tail.weight)  # type: ignore[union-attr, arg-type]
+    assert torch.equal(network(x, t, y), network(1 - x, t / 2, y))
 
 
 def test_the_guide_is_taught_by_what_it_tells_and_not_by_the_restoration() -> None:

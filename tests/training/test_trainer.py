@@ -26,7 +26,7 @@ def test_loss_falls_on_a_toy_problem(tiny, extra):
     config = tiny(tasks, "optimisation.iterations=60", "optimisation.lr=1e-2", "validate_every=1000", *extra)
     train(config)
     curve = losses(config)
-    assert sum(curve[-10:]) < 0.6 * sum(curve[:10])
+    assert sum(curve[-10:]) < 0.7 * sum(curve[:10])
 
 
 @pytest.mark.parametrize("bridge", ["goub", "ir-sde"])
