@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+MARKERS = "osv^Dx*P"
+LINES = ("-", "--", ":", "-.")
+
+
 def new_figure(columns: int = 1, width: float = 6.0, height: float = 4.5) -> tuple[Figure, list[Any]]:
     """An empty figure with a row of axes, drawn without a window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -28,28 +33,35 @@ def new_figure(columns: int = 1, width: float = 6.0, height: float = 4.5) -> tup
 
 
 def plot_comparison(rows: Sequence[Summary], path: Path, quality: str, logarithmic: bool = False) -> Path:
-    """Quality against network calls and against seconds, one line per subject and sampler, with confidence bands."""
-    figure, axes = new_figure(columns=2)
-    names = dict.fromkeys((row.subject, row.sampler) for row in rows)
-    several_subjects = len({subject for subject, _ in names}) > 1
+    """Quality against network calls and against seconds, one line per subject and sampler, with confidence bands.
+
+    With several of both, a colour is a subject, and a kind of line and marker a sampler.
+    """
+    names = list(dict.fromkeys((row.subject, row.sampler) for row in rows))
+    subjects, kinds = (list(dict.fromkeys(column)) for column in zip(*names, strict=True))
+    figure, axes = new_figure(columns=2, height=4.5 + 0.16 * math.ceil(len(names) / 3))
     for axis, key, label in zip(axes, ("nfe", "seconds"), ("network calls", "seconds"), strict=True):
         for subject, sampler in names:
             line = sorted(
                 (row for row in rows if (row.subject, row.sampler) == (subject, sampler)), key=lambda r: getattr(r, key)
             )
+            kind = kinds.index(sampler)
+            colour = f"C{subjects.index(subject) if len(subjects) > 1 else kind}"
+            look: dict[str, Any] = {"marker": MARKERS[kind % len(MARKERS)], "linestyle": LINES[kind % len(LINES)]}
             x = [getattr(row, key) for row in line]
-            name = f"{subject}, {sampler}" if several_subjects else sampler
-            (drawn,) = axis.plot(x, [row.quality for row in line], marker="o", markersize=3, label=name)
-            axis.fill_between(
-                x, [row.low for row in line], [row.high for row in line], color=drawn.get_color(), alpha=0.15
-            )
+            name = f"{subject}, {sampler}" if len(subjects) > 1 else sampler
+            axis.plot(x, [row.quality for row in line], color=colour, markersize=4, label=name, **look)
+            axis.fill_between(x, [row.low for row in line], [row.high for row in line], color=colour, alpha=0.12)
         axis.set_xscale("log")
         if logarithmic:
             axis.set_yscale("log")
         axis.set_xlabel(label)
         axis.set_ylabel(quality)
         axis.grid(alpha=0.3)
-    axes[0].legend(fontsize=7)
+    axes[0].set_xticks(sorted({row.steps for row in rows}))
+    axes[0].xaxis.set_major_formatter("{x:g}")
+    axes[0].minorticks_off()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     return path
