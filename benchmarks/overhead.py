@@ -2,7 +2,7 @@
 
     python benchmarks/overhead.py
 
-The network is that of the packaged model (`fast`). Time outside it is measured inside one run: the whole walk less the time
+The network is that of the packaged model. Time outside it is measured inside one run: the whole walk less the time
 spent in network calls. Waits are counted as calls of Tensor.item, tolist, bool or a copy to the CPU between the first network
 call and the last.
 """
@@ -16,7 +16,7 @@ import time
 import torch
 from torch import Tensor
 
-from rebridge import bridges, networks, samplers
+from rebridge import bridges, hub, samplers
 from rebridge.denoisers import NetworkDenoiser
 
 SAMPLERS = ["dbim", "dbim:2", "dbim:eta", "ode", "heun-churn", "sde", "mean-ode", "odes3", "exponential"]
@@ -84,11 +84,12 @@ def main() -> None:
     y = torch.rand(1, 3, options.size, options.size) * 2 - 1
     y = y.contiguous(memory_format=torch.channels_last)
     bridge = bridges.create("goub")
+    packaged = hub.load_model("rdbm-tiny").network
     print("| sampler | network calls | ms in the network | ms outside | share of 10 calls | waits in the loop |")
     print("|---|---|---|---|---|---|")
     for name in SAMPLERS:
         sampler = build(name, 10)
-        network = Timed(networks.create("fast").eval())
+        network = Timed(packaged)
         denoiser = NetworkDenoiser(network, bridge, "preconditioned").eval()
         inside, outside, calls = [], [], 0
         for _ in range(options.runs + 1):

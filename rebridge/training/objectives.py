@@ -33,8 +33,8 @@ def step_means(bridge: Bridge, states: States, x0_hat: Tensor, x0: Tensor, y: Te
     """Where a reverse step of 1/steps leads with x0_hat, and the mean of the posterior given the true x0; all (B, C, H, W).
 
     The first is the Euler step of the reverse SDE without its noise, x + (f + g^2 n / gamma)(s - t) in the bridge's clock. IR-SDE
-    and GOUB train their noise networks on the L1 distance of the two ("maximum likelihood" and "noise matching"; arXiv
-    2301.11699, eq. 14; 2312.10299, eq. 21; sde_utils.py of both). At a pinned end the drift is singular, and both means are those
+    and GOUB train their noise networks on the L1 distance of the two (arXiv 2301.11699, 2312.10299; reverse_sde_step_mean and
+    reverse_optimum_step in sde_utils.py of both). At a pinned end the drift is singular, and both means are those
     of the marginal at s, as in their samplers' first step.
     """
     t = states.t
