@@ -1,4 +1,4 @@
-"""Prints what sampling costs beside the network: the share of its own time in 10 steps at 256x256, and host waits in the loop.
+"""Prints what sampling costs beside the network: its own time in 10 steps at 256x256, and host waits in the loop.
 
     python benchmarks/overhead.py
 
@@ -85,7 +85,9 @@ def main() -> None:
     y = y.contiguous(memory_format=torch.channels_last)
     bridge = bridges.create("goub")
     packaged = hub.load_model("rdbm-tiny").network
-    print("| sampler | network calls | ms in the network | ms outside | share of 10 calls | waits in the loop |")
+    print(
+        "| sampler | network calls | ms in the network | ms outside | share of the network's time | waits in the loop |"
+    )
     print("|---|---|---|---|---|---|")
     for name in SAMPLERS:
         sampler = build(name, 10)
@@ -101,7 +103,7 @@ def main() -> None:
             outside.append(total - network.seconds)
             calls = network.calls
         spent, own = statistics.median(inside[1:]), statistics.median(outside[1:])
-        share = own / (spent / calls * 10)
+        share = own / spent
         print(f"| {name} | {calls} | {spent * 1e3:.0f} | {own * 1e3:.1f} | {share:.1%} | {waits(sampler, bridge, y)} |")
 
 

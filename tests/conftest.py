@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# The first call of anything in torch takes longer than later ones, and machines are shared.
+settings.register_profile("rebridge", deadline=None)
+settings.load_profile("rebridge")
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 

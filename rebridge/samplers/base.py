@@ -52,6 +52,8 @@ class Walk:
         self.calls = 0
         self.history: list[tuple[Point, Tensor]] = []
         """Clean estimates with the points they were made at, newest last; at most the last three."""
+        self.inner: dict[Point, Point] = {}
+        """The point inside the interval after each, for samplers with `inner_times`."""
 
     def estimate(self, x: Tensor, t: Point, remember: bool = True) -> Estimate:
         """Ask the denoiser at a point; `remember` puts its answer into the history (predictor stages do not)."""
@@ -115,6 +117,10 @@ class Sampler:
         """The state to start from and the times to walk; by default the bridge's own state at t = 1."""
         return (walk.bridge.prior(walk.y, self._prior_noise(walk)) if x is None else x), times
 
+    def inner_times(self, times: Tensor) -> Tensor:
+        """One more time inside each interval, (len(times) - 1,), that `step` finds in `walk.inner[t]`; by default none."""
+        return times[:0]
+
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
         """One step from the state x at t to the earlier time s."""
         raise NotImplementedError
@@ -147,6 +153,10 @@ class Sampler:
         walk = Walk(bridge, denoiser, y, noise or _default_noise(generator))
         x, grid = self.begin(walk, x, grid)
         points = walk.points(grid, self.needs_slopes)
+        inner = self.inner_times(grid)
+        if len(inner):
+            found = walk.points(inner, self.needs_slopes)
+            walk.inner = {t: replace(middle, last=False) for t, middle in zip(points[:-1], found, strict=True)}
         for i, (t, s) in enumerate(pairwise(points)):
             x_next = self.step(walk, x, t, s)
             if callback is not None:

@@ -95,9 +95,12 @@ class HeunChurn(Sampler):
             times = torch.cat([times[:1] - 1e-4, times[1:]])
         return x, times
 
+    def inner_times(self, times: Tensor) -> Tensor:
+        return times[:-1] + self.churn * times.diff() if self.churn > 0 else times[:0]
+
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
         if self.churn > 0:
-            middle = walk.points(torch.tensor([t.t + self.churn * (s.t - t.t)], dtype=torch.float64), slopes=True)[0]
+            middle = walk.inner[t]
             estimate = walk.estimate(x, t)
             if t.alpha == 0:
                 x = marginal_step(walk, x, Estimate(estimate.x0), t, middle, kept=0.0, added=middle.gamma)
