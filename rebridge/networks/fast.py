@@ -55,7 +55,7 @@ class Level(nn.Module):
     """Blocks that begin with h * (1 + scale) + shift, both affine in the time embedding and in `likely`.
 
     likely: (B, kinds, H/16, W/16), how likely each kind of degradation is at each place; None without a guide. Once per level
-    and not once per block: on a CPU this product costs a third of a block.
+    and not once per block: on a CPU such a product is slow beside a convolution.
     """
 
     def __init__(self, blocks: list[nn.Module], width: int, embedding: int, kinds: int) -> None:
