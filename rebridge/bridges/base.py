@@ -140,6 +140,18 @@ class Bridge:
         modulated = self.modulate(y, y, noise)
         return (c.alpha + c.beta).item() * y + c.gamma.item() * modulated
 
+    def posterior_mean(self, x_t: Tensor, x0: Tensor, y: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        """E[x_s | x_t, x0, y] of the Markov process for times s < t, both (B,); images and result (B, ...).
+
+        Where x_t says nothing beyond its mean (gamma = 0 or alpha = 0 at t), that of the marginal at s.
+        """
+        c, n = self.coefficients(t), self.coefficients(s)
+        tells = (c.alpha > 0) & (c.gamma > 0)
+        kept = n.gamma.square() * c.alpha / (c.gamma.square() * n.alpha).clamp(min=1e-300)
+        kept = torch.where(tells, kept, 0.0).to(y).reshape((-1,) + (1,) * (y.ndim - 1))
+        c, n = c.like(y), n.like(y)
+        return n.alpha * x0 + n.beta * y + kept * (x_t - c.alpha * x0 - c.beta * y)
+
     def own_posterior(self, t: float, s: float) -> tuple[float, float, float, float] | None:
         """Factors of x0, y and x_t in the mean of x_s given x_t and x0, s < t, and the standard deviation; None: by Bayes.
 

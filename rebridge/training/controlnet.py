@@ -31,7 +31,7 @@ from rebridge.training.config import DataConfig, NotNegative, Positive, Section
 from rebridge.training.journal import Journal
 from rebridge.training.reading import ConfigError
 from rebridge.training.stream import BatchIndices, batches, tasks_of, training_pairs, validation_pairs
-from rebridge.training.trainer import TrainingError, TrainResult, stop_signals
+from rebridge.training.trainer import TrainingError, TrainResult, drive
 from rebridge.training.validation import psnr
 
 FOLDER = "controlnet"
@@ -92,25 +92,7 @@ def train_controlnet(config: ControlNetConfig, resume: bool = False) -> TrainRes
     result as diffusers saves it: for `load_prior(..., controlnet=...)` and for any pipeline of diffusers. Raises
     ConfigError, PriorError or CheckpointError, one sentence each.
     """
-    run = ControlNetRun(config, resume)
-    with run.journal, stop_signals() as stop:
-        run.journal.say(run.description())
-        for iteration in range(run.start, config.optimisation.iterations):
-            run.step(iteration)
-            done = iteration + 1
-            last = done == config.optimisation.iterations
-            run.journal.advance(done)
-            if done % config.log_every == 0 or last:
-                run.report(done)
-            if done % config.validate_every == 0 or last:
-                run.validate(done)
-            stopped = not last and run.agreed(stop.is_set())
-            if done % config.checkpoint_every == 0 or last or stopped:
-                run.save(done)
-            if stopped:
-                run.journal.say(f"stopped after iteration {done}; --resume continues from there")
-                return TrainResult(done, None, run.psnr)
-        return TrainResult(config.optimisation.iterations, run.export(), run.psnr)
+    return drive(ControlNetRun(config, resume), config)
 
 
 class ControlNetRun:

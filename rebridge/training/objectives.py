@@ -39,19 +39,16 @@ def step_means(bridge: Bridge, states: States, x0_hat: Tensor, x0: Tensor, y: Te
     """
     t = states.t
     s = (t - 1 / getattr(bridge, "steps", 100)).clamp(min=0)
-    at_t, at_s = bridge.coefficients(t), bridge.coefficients(s)
+    at_t = bridge.coefficients(t)
     regular = (at_t.alpha > 0) & (at_t.gamma > 0)
     inside = torch.where(regular, t, 0.5)
     length = bridge.clock(s) - bridge.clock(t)
     pull = bridge.squared_diffusion(inside) / bridge.coefficients(inside).gamma
-    kept = at_s.gamma.square() * at_t.alpha / (at_t.gamma.square() * at_s.alpha).clamp(min=1e-300)
-    length, pull, kept = (value.to(y).view(-1, 1, 1, 1) for value in (length, pull, torch.where(regular, kept, 0.0)))
-    c, n = at_t.like(y), at_s.like(y)
+    length, pull = (value.to(y).view(-1, 1, 1, 1) for value in (length, pull))
     drift = bridge.drift(states.x_t, y, inside)
     step = states.x_t + length * (drift + pull * bridge.noise_estimate(states.x_t, x0_hat, y, inside))
-    said = torch.where(regular.view(-1, 1, 1, 1), step, n.alpha * x0_hat + n.beta * y)
-    truth = n.alpha * x0 + n.beta * y + kept * (states.x_t - c.alpha * x0 - c.beta * y)
-    return said, truth
+    said = torch.where(regular.view(-1, 1, 1, 1), step, bridge.posterior_mean(states.x_t, x0_hat, y, t, s))
+    return said, bridge.posterior_mean(states.x_t, x0, y, t, s)
 
 
 def distance(a: Tensor, b: Tensor, kind: str) -> Tensor:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -59,34 +59,55 @@ def train(config: TrainConfig, resume: bool = False) -> TrainResult:
     averaged weights. Raises ConfigError for a configuration that does not fit the data or the catalogue,
     CheckpointError for checkpoints that do not fit the configuration.
     """
-    run = Run(config, resume)
+    return drive(Run(config, resume), config)
+
+
+class Loop(Protocol):
+    """What `drive` needs of a run, whatever is trained."""
+
+    start: int
+    psnr: dict[str, float]
+    journal: Journal
+
+    def description(self) -> str: ...
+    def step(self, iteration: int) -> None: ...
+    def report(self, done: int) -> None: ...
+    def validate(self, done: int) -> None: ...
+    def save(self, done: int) -> None: ...
+    def agreed(self, stop: bool) -> bool: ...
+    def export(self) -> Path: ...
+
+
+class Pace(Protocol):
+    """How long a run is and how often it says, checks and saves something."""
+
+    optimisation: Any
+    log_every: int
+    validate_every: int
+    checkpoint_every: int
+
+
+def drive(run: Loop, pace: Pace) -> TrainResult:
+    """Walk a run from where it starts to its last iteration, or to the signal that stops it after a checkpoint."""
+    iterations: int = pace.optimisation.iterations
     with run.journal, stop_signals() as stop:
         run.journal.say(run.description())
-        for iteration in range(run.start, config.optimisation.iterations):
-            try:
-                run.step(iteration)
-            except Exception as error:
-                # Compilers fail in the first iteration, with pages of generated code.
-                if config.compile and iteration == run.start and not isinstance(error, ValueError):
-                    raise ConfigError(
-                        f"compile: torch.compile cannot train the network {config.network.name!r} on this machine "
-                        f"({type(error).__name__}); set compile=false"
-                    ) from error
-                raise
+        for iteration in range(run.start, iterations):
+            run.step(iteration)
             done = iteration + 1
-            last = done == config.optimisation.iterations
+            last = done == iterations
             run.journal.advance(done)
-            if done % config.log_every == 0 or last:
+            if done % pace.log_every == 0 or last:
                 run.report(done)
-            if done % config.validate_every == 0 or last:
+            if done % pace.validate_every == 0 or last:
                 run.validate(done)
             stopped = not last and run.agreed(stop.is_set())
-            if done % config.checkpoint_every == 0 or last or stopped:
+            if done % pace.checkpoint_every == 0 or last or stopped:
                 run.save(done)
             if stopped:
                 run.journal.say(f"stopped after iteration {done}; --resume continues from there")
                 return TrainResult(done, None, run.psnr)
-        return TrainResult(config.optimisation.iterations, run.export(), run.psnr)
+        return TrainResult(iterations, run.export(), run.psnr)
 
 
 class Run:
@@ -158,6 +179,18 @@ class Run:
 
     def step(self, iteration: int) -> None:
         """One step of the optimiser."""
+        try:
+            self._step(iteration)
+        except Exception as error:
+            # Compilers fail in the first iteration, with pages of generated code.
+            if self.config.compile and iteration == self.start and not isinstance(error, ValueError):
+                raise ConfigError(
+                    f"compile: torch.compile cannot train the network {self.config.network.name!r} on this machine "
+                    f"({type(error).__name__}); set compile=false"
+                ) from error
+            raise
+
+    def _step(self, iteration: int) -> None:
         config = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(iteration, config.optimisation)

@@ -39,9 +39,8 @@ def test_any_image_size_is_kept(height: int, width: int) -> None:
         assert NETWORK(y, torch.ones(2), y).shape == y.shape
 
 
-def test_the_size_of_the_paper_has_the_parameters_that_the_paper_tells() -> None:
+def test_the_size_of_the_paper_stays_what_its_options_make_of_it() -> None:
     # 28.49 million, without the teacher, which only training needs, and 142.62 G multiply-accumulates at 256x256
-    # (arXiv 2305.12966, comparison of complexity).
     with torch.device("meta"):
         network = networks.create("hi-diff")
     assert isinstance(network, HiDiff)
