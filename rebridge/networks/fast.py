@@ -15,7 +15,15 @@ from rebridge.networks.layers import (
     check_inputs,
     check_sizes,
     pad_to_multiple,
+    replicate_border,
 )
+
+
+def _closed(leave: nn.Conv2d) -> nn.Conv2d:
+    """With zero weights: the block it ends is the identity before training, so blocks can be added to a trained network."""
+    nn.init.zeros_(leave.weight)
+    nn.init.zeros_(leave.bias)  # type: ignore[arg-type]
+    return leave
 
 
 class GatedBlock(nn.Module):
@@ -25,7 +33,7 @@ class GatedBlock(nn.Module):
         super().__init__()
         self.norm = ChannelNorm(width)
         self.enter = nn.Conv2d(width, 2 * width, 3, padding=1)
-        self.leave = nn.Conv2d(width, width, 1)
+        self.leave = _closed(nn.Conv2d(width, width, 1))
 
     def forward(self, h: Tensor) -> Tensor:
         u, v = self.enter(self.norm(h)).chunk(2, dim=1)
@@ -44,10 +52,10 @@ class WideBlock(nn.Module):
         self.norm = ChannelNorm(width)
         self.look = nn.Conv2d(width, width, 7, groups=width)
         self.enter = nn.Conv2d(width, 2 * width, 1)
-        self.leave = nn.Conv2d(2 * width, width, 1)
+        self.leave = _closed(nn.Conv2d(2 * width, width, 1))
 
     def forward(self, h: Tensor) -> Tensor:
-        seen = self.look(F.pad(self.norm(h), (3, 3, 3, 3), mode="replicate"))
+        seen = self.look(replicate_border(self.norm(h), 3))
         return h + self.leave(F.silu(self.enter(seen)))
 
 
@@ -126,8 +134,7 @@ class Fast(Network):
         self.up = nn.ModuleList(nn.Conv2d(deeper, 4 * width, 1) for width, deeper in steps)
         self.after = nn.ModuleList(gated(width, n) for width, n in zip(widths, blocks, strict=False))
         self.tail = nn.Conv2d(widths[0], 4 * channels, 3, padding=1)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
+        _closed(self.tail)
         with torch.no_grad():
             self.head.weight[:, : 4 * channels] = 0.0
 

@@ -98,3 +98,14 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
             pad = (0, missing, 0, 0) if axis == 3 else (0, 0, 0, missing)
             image = F.pad(image, pad, mode="reflect" if missing < side else "replicate")
     return image
+
+
+def replicate_border(h: Tensor, size: int) -> Tensor:
+    """h (B, C, H, W) with its outermost pixels repeated `size` times on each side.
+
+    As F.pad in mode "replicate", whose compiled gradient fails for channels-last tensors (torch 2.13).
+    """
+    for dim in (2, 3):
+        first, last = h.narrow(dim, 0, 1), h.narrow(dim, -1, 1)
+        h = torch.cat([first] * size + [h] + [last] * size, dim)
+    return h

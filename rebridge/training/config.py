@@ -125,13 +125,14 @@ class LossConfig(Section):
     """weight * kind + frequency * (mean size of the error's Fourier coefficients) + guide * (cross-entropy of the guide).
 
     kind is the distance between what the network says and what it should say: as a clean image (x0), as its raw output, or as
-    the next reverse step (step: the objective of IR-SDE and GOUB, for bridges with noise).
+    the next reverse step (step: the objective of IR-SDE and GOUB, for bridges with noise). psnr is the logarithm of each image's
+    mean squared error (NAFNet's loss, arXiv 2204.04676): degradations that leave large errors do not outweigh the others.
     frequency: unlike a distance between pixels, this one counts a wrong brightness of the whole image as one coefficient among
     many, so an uncertain brightness (low light, haze) does not drown what is learned of detail (arXiv 2108.05054, who add it
     to L1). guide: for networks with `kinds`, which then tell the tasks of the data apart.
     """
 
-    kind: Literal["l1", "l2", "charbonnier"] = "l1"
+    kind: Literal["l1", "l2", "charbonnier", "psnr"] = "l1"
     on: Literal["x0", "output", "step"] = "x0"
     weight: Annotated[float, Field(ge=0)] = 1.0
     frequency: Annotated[float, Field(ge=0)] = 0.0
@@ -197,9 +198,9 @@ class TrainConfig(Section):
     """A whole training run; `load_config` reads it from YAML. Folders are relative to the working directory.
 
     objective: "bridge" trains at the times of `states`, "regression" at t = 1 only (plain one-step regression).
-    start_from: a model folder or a .safetensors file whose weights training begins with. residual_scale: typical size of
-    x0 - y in the bridge's units, for prediction "preconditioned" under modulation one. predictor: start from a prediction
-    instead of y. latent: train a network with a latent prior, such as hi-diff.
+    start_from: a model folder or a .safetensors file whose weights training begins with; its network may have fewer blocks.
+    residual_scale: typical size of x0 - y in the bridge's units, for prediction "preconditioned" under modulation one.
+    predictor: start from a prediction instead of y. latent: train a network with a latent prior, such as hi-diff.
     """
 
     bridge: Named = Named(name="rdbm")

@@ -52,8 +52,11 @@ def step_means(bridge: Bridge, states: States, x0_hat: Tensor, x0: Tensor, y: Te
 
 
 def distance(a: Tensor, b: Tensor, kind: str) -> Tensor:
-    """Mean of |a - b| (l1), (a - b)^2 (l2) or sqrt((a - b)^2 + 1e-6) (charbonnier) over all elements."""
+    """Mean of |a - b| (l1), (a - b)^2 (l2) or sqrt((a - b)^2 + 1e-6) (charbonnier) over all elements; psnr: mean over the images
+    (B, C, H, W) of ln(MSE + 1e-4), so that an image counts by its share of improvement however bad it is."""
     error = a - b
+    if kind == "psnr":
+        return torch.log(error.float().square().flatten(1).mean(1) + 1e-4).mean()
     if kind == "l1":
         return error.abs().mean()
     if kind == "l2":

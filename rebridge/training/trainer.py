@@ -344,11 +344,15 @@ def _start(config: TrainConfig, network: nn.Module) -> None:
 
 
 def _load_weights(network: nn.Module, path: Path | None, key: str) -> None:
+    """Weights that the file lacks, such as those of blocks added since, stay as they are; those it has must all fit."""
     if path is None:
         return
     path = path / "model.safetensors" if path.is_dir() else path
     try:
-        network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+        weights = {name: value.float() for name, value in load_file(path).items()}
+        if not weights:
+            raise ValueError("it is empty")
+        network.load_state_dict(network.state_dict() | weights)
     except Exception as error:  # safetensors has exceptions of its own for damaged files
         raise ConfigError(f"{key}: {path} does not hold the weights of this network: {reason(error)}") from None
 

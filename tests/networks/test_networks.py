@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rebridge import networks
 from rebridge.networks.guide import Guide
-from rebridge.networks.layers import Network, TimeEmbedding, pad_to_multiple
+from rebridge.networks.layers import Network, TimeEmbedding, pad_to_multiple, replicate_border
 
 SMALL = ["rdbm-t", "fast"]
 
@@ -111,6 +111,12 @@ def test_the_fast_network_sees_a_window_of_the_image_and_nothing_else(kinds: int
         part = network(x[..., window, window], torch.ones(1), y[..., window, window])
     torch.testing.assert_close(whole[..., inside, inside], part[..., inside, inside], rtol=0, atol=1e-5)
     assert (whole - part).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 5), (8, 8)])
+def test_replicated_border_is_that_of_torch(height: int, width: int) -> None:
+    h = torch.rand(2, 3, height, width).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(replicate_border(h, 3), F.pad(h, (3, 3, 3, 3), mode="replicate"))
 
 
 def test_the_fast_network_sees_further_than_150_pixels() -> None:

@@ -83,10 +83,19 @@ def test_learning_rate_rises_in_a_line_and_falls_in_a_cosine():
     assert learning_rate(110, config) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("l1", 2.0), ("l2", 5.0), ("charbonnier", 2.0)])
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("l1", 2.0), ("l2", 5.0), ("charbonnier", 2.0), ("psnr", math.log(5.0001))]
+)
 def test_distances(kind, expected):
-    a, b = torch.tensor([1.0, 5.0]), torch.tensor([2.0, 2.0])
+    a, b = torch.tensor([[1.0, 5.0]]), torch.tensor([[2.0, 2.0]])
     assert float(distance(a, b, LossConfig(kind=kind).kind)) == pytest.approx(expected, abs=1e-5)
+
+
+def test_psnr_distance_counts_each_image_by_its_share_of_improvement():
+    errors = torch.stack([torch.full((3, 4, 4), size) for size in (0.1, 1.0)]).requires_grad_()
+    distance(errors, torch.zeros_like(errors), "psnr").backward()
+    by_its_own_size = (errors.grad * errors).detach().sum(dim=(1, 2, 3))
+    torch.testing.assert_close(by_its_own_size, torch.ones(2), rtol=0.02, atol=0)
 
 
 def test_validation_is_the_psnr_of_the_averaged_weights_and_independent_of_the_run(tiny, photographs):
@@ -115,6 +124,28 @@ def test_start_from_continues_with_the_weights_of_a_model(tiny, tmp_path):
     second = Run(tiny(f"output={tmp_path / 'second'}", f"start_from={first.model}"), resume=False)
     saved = hub.load_model(first.model).network.state_dict()
     assert all(torch.equal(saved[name], value) for name, value in second.network.state_dict().items())
+
+
+def test_start_from_a_network_of_fewer_blocks_begins_with_what_that_one_says(tiny, tmp_path):
+    first = train(tiny())
+    trained = hub.load_model(first.model).network.eval()
+    blocks = f"network.blocks={[count + 2 for count in trained.config['blocks']]}"
+    larger = Run(
+        tiny(f"output={tmp_path / 'second'}", f"start_from={first.model}", blocks), resume=False
+    ).network.eval()
+    x, y = torch.rand(2, 1, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(larger(x, torch.ones(1), y), trained(x, torch.ones(1), y))
+    assert sum(p.numel() for p in larger.parameters()) > sum(p.numel() for p in trained.parameters())
+    with pytest.raises(ConfigError, match="start_from: .* does not hold the weights of this network"):
+        train(
+            tiny(
+                f"output={tmp_path / 'third'}",
+                f"start_from={first.model}",
+                "network.blocks=[2]",
+                "network.widths=[4, 6]",
+            )
+        )
 
 
 def test_diverging_run_stops_with_a_sentence(tiny):
