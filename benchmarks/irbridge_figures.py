@@ -13,11 +13,16 @@ import argparse
 import json
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from rebridge import degradations
+from rebridge.data.seeds import generator_of
 from rebridge.evaluation import Case, synthetic_cases
-from rebridge.evaluation.metrics import psnr
+from rebridge.evaluation.metrics import psnr, quantise
 from rebridge.evaluation.plots import new_figure
 from rebridge.files import write_atomic
 from rebridge.priors import IRBridgeRestorer, Prior, load_prior
@@ -26,6 +31,20 @@ TASKS = ("rain", "haze", "snow", "raindrop", "lowlight", "inpaint")
 WANTED = {"rain": 4.0, "haze": 4.0, "snow": 4.0, "lowlight": 5.0, "inpaint": 8.0}
 """Mean gain in dB that the packaged prior is asked to reach."""
 WAYS = ("sound", "paper", "ddim", "sdedit")
+
+
+def with_holes(case: Case) -> tuple[Tensor, Tensor]:
+    """The clean image of a case, and the same with a fifth of its pixels missing under brush strokes."""
+    clean, _ = case.load()
+    degradation = degradations.create("inpaint", fraction=0.2)
+    return clean, quantise(degradation(clean[None], generator=generator_of(0, "inpaint", case.name))[0])
+
+
+def cases_of(folder: Path, task: str) -> list[Case]:
+    """Every image of a folder, degraded as `rebridge evaluate` does; for inpainting with 20 % of the pixels missing."""
+    if task != "inpaint":
+        return synthetic_cases(folder, [task])
+    return [Case(task, case.name, partial(with_holes, case)) for case in synthetic_cases(folder, ["clean"])]
 
 
 def restorer_of(prior: Prior, way: str, task: str) -> tuple[IRBridgeRestorer, str]:
@@ -117,7 +136,7 @@ def main() -> None:
     options = parser.parse_args()
     prior = load_prior(options.model, dtype=options.dtype)
     kept: dict[str, Any] = json.loads(options.output.read_text()) if options.output.exists() else {}
-    cases = {task: synthetic_cases(options.clean, [task]) for task in options.tasks}
+    cases = {task: cases_of(options.clean, task) for task in options.tasks}
     count = len(cases[options.tasks[0]])
     chosen = range(count) if options.limit is None else [n * count // options.limit for n in range(options.limit)]
     images = [cases[options.tasks[0]][number].name for number in chosen]

@@ -1,8 +1,9 @@
 """Puts a trained model into the package: float16 weights, and a card with the figures that `rebridge evaluate` printed.
 
-rebridge train configs/rdbm-tiny.yaml
-rebridge evaluate --model runs/rdbm-tiny/model --clean ../shared/data/eval/cbsd68 --json > docs/tables/rdbm-tiny.json
-python tools/package_model.py runs/rdbm-tiny/model configs/rdbm-tiny.yaml --figures docs/tables/rdbm-tiny.json --steps 1
+rebridge train configs/rdbm-tiny.yaml && rebridge train configs/rdbm-tiny-2.yaml
+rebridge evaluate --model runs/rdbm-tiny-2/model --clean ../shared/data/eval/cbsd68 --json > docs/tables/rdbm-tiny.json
+python tools/package_model.py runs/rdbm-tiny-2/model configs/rdbm-tiny.yaml configs/rdbm-tiny-2.yaml \
+    --figures docs/tables/rdbm-tiny.json --steps 1
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ DATA = """
 Trained on 432 photographs of the Berkeley Segmentation Data Set (BSDS500 without the 68 of CBSD68), free for
 non-commercial research (cite Arbelaez, Maire, Fowlkes and Malik, PAMI 2011); degraded by `rebridge.degradations`.
 No other data, no pretrained weights.
-The weights are released under the licence of rebridge, Apache-2.0. Command: `rebridge train {config}`.
+The weights are released under the licence of rebridge, Apache-2.0. Trained by {commands}.
 
 It knows the degradations as `rebridge degrade` makes them. Real rain, snow and haze differ; a mixture of several
 degradations in one image was not trained.
@@ -34,18 +35,19 @@ degradations in one image was not trained.
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="model folder of the run")
-    parser.add_argument("config", type=Path, help="configuration it was trained with")
-    parser.add_argument("--name", help="name in the package, by default that of the configuration")
+    parser.add_argument("configs", type=Path, nargs="+", help="configurations it was trained with, in their order")
+    parser.add_argument("--name", help="name in the package, by default that of the first configuration")
     parser.add_argument("--figures", type=Path, help="JSON of `rebridge evaluate`")
     parser.add_argument("--command", help="command that printed the figures", default="rebridge evaluate --json")
     parser.add_argument("--steps", type=int, help="steps that the model recommends, by default those of the run")
     options = parser.parse_args()
-    name = options.name or options.config.stem
+    name = options.name or options.configs[0].stem
     model = hub.load_model(options.model)
     sampler = dict(model.config["sampler"])
     if options.steps:
         sampler["steps"] = options.steps
-    text = card(name, model.config | {"sampler": sampler}, model.parameters) + DATA.format(config=options.config)
+    commands = " and ".join(f"`rebridge train {config}`" for config in options.configs)
+    text = card(name, model.config | {"sampler": sampler}, model.parameters) + DATA.format(commands=commands)
     if options.figures:
         text += f"\n## Figures\n\n`{options.command}`\n\n{table(json.loads(options.figures.read_text()))}"
     folder = hub.save_model(

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from rebridge.networks.equaliser import EqualiserAlone
 from rebridge.networks.fast import Fast
 from rebridge.networks.hidiff import hi_diff, hi_diff_tiny
 from rebridge.networks.layers import Network
@@ -15,6 +16,7 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "rdbm-b": RDBM_B,
     "rdbm-l": RDBM_L,
     "fast": Fast,
+    "equaliser": EqualiserAlone,
     "hi-diff-tiny": hi_diff_tiny,
     "hi-diff": hi_diff,
 }

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rebridge.networks.equaliser import Equaliser
 from rebridge.networks.guide import BLOCK, Guide
 from rebridge.networks.layers import (
     ChannelNorm,
@@ -86,8 +87,9 @@ class Level(nn.Module):
 class Fast(Network):
     """Raw output (B, C, H, W) of a U-Net over 2x2-unshuffled pixels, without attention and without global statistics.
 
-    The output at a pixel depends on a window of the image only, less than 276 pixels to each side, never on the image's
-    size. Derived; chosen by measurement among blocks with and without a norm and a gate, see docs/design.md.
+    The output at a pixel depends on a window of the image only, never on the image's size: with the default sizes less than 276
+    pixels to each side, 128 more with an equaliser. Derived; chosen by measurement among blocks with and without a norm and a
+    gate, see docs/design.md.
 
     channels: of an image; widths: of the levels, at 1/2, 1/4, 1/8, ... of the size; blocks: residual blocks before and
     again after the middle at each level but the last; middle: blocks at the last level; embedding: features of time.
@@ -96,6 +98,7 @@ class Fast(Network):
     kinds: how many kinds of degradation a `Guide` tells apart; where it finds each of them scales and shifts the features of
     all levels. The guide is taught by the kinds themselves, not by what becomes of its answer (`loss.guide` in training). 0: no
     guide.
+    equalise: y as an `Equaliser` filters it is one more input, and what it changed is added to the output.
     optional_condition: one more input channel tells whether there is a degraded image at all; there is none where y is 0
     everywhere, the middle grey that 8-bit images do not have. For priors that also work without y.
     """
@@ -108,6 +111,7 @@ class Fast(Network):
         middle: int = 3,
         embedding: int = 32,
         kinds: int = 0,
+        equalise: bool = False,
         optional_condition: bool = False,
     ) -> None:
         super().__init__()
@@ -127,6 +131,8 @@ class Fast(Network):
 
         self.time = TimeEmbedding(embedding)
         self.guide = Guide(kinds) if kinds else None
+        self.equaliser = Equaliser() if equalise else None
+        self.equalised = _closed(nn.Conv2d(4 * channels, widths[0], 3, padding=1)) if equalise else None
         self.head = nn.Conv2d(8 * channels + 4 * optional_condition, widths[0], 3, padding=1)
         self.before = nn.ModuleList(gated(width, n) for width, n in zip(widths, blocks, strict=False))
         self.down = nn.ModuleList(nn.Conv2d(width, deeper, 2, stride=2) for width, deeper in steps)
@@ -155,6 +161,10 @@ class Fast(Network):
             raise ValueError("this network has no guide; create it with kinds")
         embedding = self.time(t)
         h = self.head(self._pixels(x, y))
+        changed: Tensor | float = 0.0
+        if self.equaliser is not None and self.equalised is not None:
+            changed = self.equaliser(y) - y
+            h = h + self.equalised(self._unshuffled(changed))
         skips = []
         for level, down in zip(self.before, self.down, strict=True):
             h = level(h, embedding, likely)
@@ -163,12 +173,15 @@ class Fast(Network):
         h = self.middle(h, embedding, likely)
         for level, up in zip(reversed(self.after), reversed(self.up), strict=True):
             h = level(F.pixel_shuffle(up(h), 2) + skips.pop(), embedding, likely)
-        return F.pixel_shuffle(self.tail(h), 2)[..., :height, :width]
+        return F.pixel_shuffle(self.tail(h), 2)[..., :height, :width] + changed
 
     def _pixels(self, x: Tensor, y: Tensor) -> Tensor:
         inputs = [x, y]
         if self.optional_condition:
             given = (y != 0).flatten(1).any(1).to(x.dtype).view(-1, 1, 1, 1)
             inputs.append(given.expand(-1, 1, *x.shape[-2:]))
-        padded = pad_to_multiple(torch.cat(inputs, dim=1), self.multiple)
+        return self._unshuffled(torch.cat(inputs, dim=1))
+
+    def _unshuffled(self, image: Tensor) -> Tensor:
+        padded = pad_to_multiple(image, self.multiple)
         return F.pixel_unshuffle(padded, 2).contiguous(memory_format=torch.channels_last)

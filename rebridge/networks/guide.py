@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.layers import ChannelNorm
+from rebridge.networks.layers import ChannelNorm, precise
 
 BLOCK = 16
 """Side in pixels of the blocks that statistics are taken over."""
@@ -36,7 +36,7 @@ class Guide(nn.Module):
         h = F.gelu(self.enter(statistics(y)))
         for norm, inner in zip(self.norms, self.inner, strict=True):
             h = F.gelu(inner(norm(h)))
-        return F.avg_pool2d(_precise(self.leave(h)), 9, stride=1, padding=4, count_include_pad=False)
+        return F.avg_pool2d(precise(self.leave(h)), 9, stride=1, padding=4, count_include_pad=False)
 
 
 def statistics(y: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def statistics(y: Tensor) -> Tensor:
     brightness above the surroundings (root mean square) of what the next scale does not show, and mean size of differences
     in four directions; and how much the finest detail differs between colours.
     """
-    y = (_precise(y) + 1) / 2
+    y = (precise(y) + 1) / 2
     mean = F.avg_pool2d(y, BLOCK)
     deviation = (F.avg_pool2d(y.square(), BLOCK) - mean.square()).clamp_min(0).sqrt()
     found = [mean, deviation, F.avg_pool2d(y.amin(1, keepdim=True), BLOCK)]
@@ -70,7 +70,3 @@ def _differences(grey: Tensor) -> list[Tensor]:
     falling = F.pad(grey[..., 1:, 1:] - grey[..., :-1, :-1], (0, 1, 0, 1))
     rising = F.pad(grey[..., 1:, :-1] - grey[..., :-1, 1:], (0, 1, 0, 1))
     return [across, down, falling, rising]
-
-
-def _precise(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()

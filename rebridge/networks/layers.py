@@ -109,3 +109,8 @@ def replicate_border(h: Tensor, size: int) -> Tensor:
         first, last = h.narrow(dim, 0, 1), h.narrow(dim, -1, 1)
         h = torch.cat([first] * size + [h] + [last] * size, dim)
     return h
+
+
+def precise(values: Tensor) -> Tensor:
+    """In float32 at least, where autocast may have left less."""
+    return values if values.dtype == torch.float64 else values.float()

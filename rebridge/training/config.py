@@ -198,7 +198,8 @@ class TrainConfig(Section):
     """A whole training run; `load_config` reads it from YAML. Folders are relative to the working directory.
 
     objective: "bridge" trains at the times of `states`, "regression" at t = 1 only (plain one-step regression).
-    start_from: a model folder or a .safetensors file whose weights training begins with; its network may have fewer blocks.
+    start_from: a model folder or a .safetensors file whose weights training begins with, or several for parts of the network;
+    what they lack begins untrained, and blocks that were added change nothing at first.
     residual_scale: typical size of x0 - y in the bridge's units, for prediction "preconditioned" under modulation one.
     predictor: start from a prediction instead of y. latent: train a network with a latent prior, such as hi-diff.
     """
@@ -222,7 +223,7 @@ class TrainConfig(Section):
     threads: Positive | None = None
     seed: NotNegative = 0
     output: Path
-    start_from: Path | None = None
+    start_from: Path | tuple[Path, ...] | None = None
     log_every: Positive = 50
     validate_every: Positive = 2000
     checkpoint_every: Positive = 1000

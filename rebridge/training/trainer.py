@@ -343,18 +343,19 @@ def _start(config: TrainConfig, network: nn.Module) -> None:
         _load_weights(network.predictor, config.predictor.start_from, "predictor.start_from")
 
 
-def _load_weights(network: nn.Module, path: Path | None, key: str) -> None:
-    """Weights that the file lacks, such as those of blocks added since, stay as they are; those it has must all fit."""
-    if path is None:
-        return
-    path = path / "model.safetensors" if path.is_dir() else path
-    try:
-        weights = {name: value.float() for name, value in load_file(path).items()}
-        if not weights:
-            raise ValueError("it is empty")
-        network.load_state_dict(network.state_dict() | weights)
-    except Exception as error:  # safetensors has exceptions of its own for damaged files
-        raise ConfigError(f"{key}: {path} does not hold the weights of this network: {reason(error)}") from None
+def _load_weights(network: nn.Module, source: Path | tuple[Path, ...] | None, key: str) -> None:
+    """Weights that the files lack, such as those of blocks added since, stay as they are; those they have must all fit."""
+    for path in source if isinstance(source, tuple) else (source,):
+        if path is None:
+            continue
+        path = path / "model.safetensors" if path.is_dir() else path
+        try:
+            weights = {name: value.float() for name, value in load_file(path).items()}
+            if not weights:
+                raise ValueError("it is empty")
+            network.load_state_dict(network.state_dict() | weights)
+        except Exception as error:  # safetensors has exceptions of its own for damaged files
+            raise ConfigError(f"{key}: {path} does not hold the weights of this network: {reason(error)}") from None
 
 
 @contextmanager

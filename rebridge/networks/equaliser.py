@@ -1,0 +1,109 @@
+"""Undoes a blur as far as a filter can: from local power spectra to the gain that each frequency needs.
+
+A blur multiplies the spectrum of an image, and images have much the same spectrum (power falls as 1/f^2), so the power
+spectrum of a blurred one tells which frequencies were lost in which direction. A small convolutional network takes long to
+find that out, and longer to build from 3x3 filters the wide ones that put them back. Derived; the gain is measured by
+benchmarks/time_sampling.py.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rebridge.networks.layers import Network, check_inputs, pad_to_multiple, precise
+
+FREQUENCIES = (32, 17)
+"""Of the statistics and of the gains: those of windows of 32x32 pixels, of a real signal."""
+WINDOW = 64
+"""Side in pixels of the windows that are filtered, half overlapping."""
+NEAR = 10
+"""So many windows of statistics to each side are averaged, 16 pixels apart."""
+LIMIT = 4.0
+"""Bound of a gain's logarithm."""
+
+
+class Equaliser(nn.Module):
+    """y (B, C, H, W) in [-1, 1], filtered by what its own power spectrum calls for; the same shape.
+
+    The gain of each frequency is positive and the same in all colours, so edges stay where they are; phases, which a crooked
+    shake turns, are left as they are. width: features of the three layers that lead from spectra to gains. A pixel depends
+    on a window of less than 128 pixels to each side. Before training all gains are 1.
+    """
+
+    def __init__(self, width: int = 128) -> None:
+        super().__init__()
+        count = FREQUENCIES[0] * FREQUENCIES[1]
+        self.enter = nn.Linear(count + 1, width)
+        self.inner = nn.Linear(width, width)
+        self.leave = nn.Linear(width, count)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """In float32 whatever autocast computes in."""
+        height, width = y.shape[-2:]
+        half = WINDOW // 2
+        padded = pad_to_multiple(precise(y), half)
+        filters = _filters(self.gains(padded))[:, None]
+        mode = "reflect" if min(padded.shape[-2:]) > half else "replicate"
+        extended = F.pad(padded, (half,) * 4, mode=mode)
+        line = torch.hann_window(WINDOW, dtype=padded.dtype, device=y.device).sqrt()
+        weight = torch.outer(line, line)
+        windows = extended.unfold(2, WINDOW, half).unfold(3, WINDOW, half) * weight
+        filtered = torch.fft.irfft2(torch.fft.rfft2(windows) * filters, s=(WINDOW, WINDOW)) * weight
+        columns = filtered.permute(0, 1, 4, 5, 2, 3).flatten(1, 3).flatten(2)
+        whole = F.fold(columns, extended.shape[-2:], WINDOW, stride=half)
+        return whole[..., half : half + height, half : half + width]
+
+    def gains(self, y: Tensor) -> Tensor:
+        """One gain for each frequency of each window, (B, H/32 + 1, W/32 + 1, 32, 17), for sides that are multiples of 32."""
+        spectra = power_spectra((y + 1) / 2).flatten(3).permute(0, 3, 1, 2)
+        near = F.avg_pool2d(spectra, NEAR, stride=2, padding=NEAR // 2, ceil_mode=True, count_include_pad=False)
+        levels = torch.log(near + 1e-6).permute(0, 2, 3, 1) + _fall(y).flatten()
+        mean = levels.mean(-1, keepdim=True)
+        h = F.gelu(self.enter(torch.cat([levels - mean, mean], dim=-1)))
+        h = self.leave(F.gelu(self.inner(h)))
+        return precise(h).clamp(-LIMIT, LIMIT).exp().unflatten(-1, FREQUENCIES)
+
+
+class EqualiserAlone(Network):
+    """What an `Equaliser` changes of y, whatever x and t: a residual. To train it before the network that it becomes a part of.
+
+    It learns in minutes alone, and hardly at all beside a network of a hundred times its work that already helps everywhere.
+    """
+
+    def __init__(self, channels: int = 3, width: int = 128) -> None:
+        super().__init__()
+        self.channels = channels
+        self.equaliser = Equaliser(width)
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        check_inputs(x, t, y, self.channels)
+        changed: Tensor = self.equaliser(y) - y
+        return changed
+
+
+def power_spectra(y: Tensor) -> Tensor:
+    """Of the brightness of y (B, C, H, W) in windows of 32x32 pixels, 16 apart: (B, H/16 - 1, W/16 - 1, 32, 17)."""
+    side = FREQUENCIES[0]
+    line = torch.hann_window(side, dtype=y.dtype, device=y.device)
+    windows = y.mean(1).unfold(1, side, side // 2).unfold(2, side, side // 2)
+    windows = (windows - windows.mean((-1, -2), keepdim=True)) * torch.outer(line, line)
+    return torch.fft.rfft2(windows).abs().square()
+
+
+def _fall(like: Tensor) -> Tensor:
+    """Logarithm of f^2, (32, 17): what flattens the spectrum of a sharp image."""
+    side = FREQUENCIES[0]
+    down = torch.fft.fftfreq(side, dtype=like.dtype, device=like.device)
+    across = torch.fft.rfftfreq(side, dtype=like.dtype, device=like.device)
+    return torch.log(down[:, None].square() + across.square() + (0.5 / side) ** 2)
+
+
+def _filters(gains: Tensor) -> Tensor:
+    """The spectra (..., 64, 33) of kernels of 31x31 pixels that have these gains (..., 32, 17)."""
+    side = FREQUENCIES[0]
+    reach = side // 2 - 1
+    kernels = torch.fft.fftshift(torch.fft.irfft2(gains, s=(side, side)), dim=(-2, -1))[..., 1:, 1:]
+    kernels = F.pad(kernels, (0, WINDOW - side + 1) * 2)
+    return torch.fft.rfft2(kernels.roll((-reach, -reach), dims=(-2, -1)))
