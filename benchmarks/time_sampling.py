@@ -32,7 +32,9 @@ VARIANTS: dict[str, list[str]] = {
     "t uniform, lam 10/255": ["states.end_fraction=0.0", "states.own_fraction=0.0", "bridge.lam=0.0392"],
     "one-step regression, no guide": ["objective=regression", "network.kinds=0", "loss.guide=0"],
     "one-step regression, L1 only": ["objective=regression", "loss.frequency=0", "loss.weight=1"],
-    "one-step regression, equaliser": ["objective=regression", "network.equalise=true"],
+    "one-step regression, equaliser": [
+        *["objective=regression", "network.equalise=true", "start_from=runs/equaliser-tiny/model"],
+    ],
 }
 STEPS = (1, 2, 5, 10)
 

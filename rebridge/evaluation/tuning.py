@@ -31,7 +31,7 @@ ROUNDS = 2
 SEARCH: dict[str, tuple[Any, ...]] = {
     "schedule": ("critical", *PAPERS),
     "start": ("estimate", "y", "noise"),
-    "highest": (None, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0),
+    "highest": (None, 0.02, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0),
     "lam": (0.5 / 255, 1 / 255, 2 / 255, 5 / 255, 10 / 255),
     "eta": (0.0, 0.5, 1.0),
     "grid": ("log-snr", "uniform"),
