@@ -103,11 +103,8 @@ def measure(options: argparse.Namespace) -> None:
             )
             row = {"variant": name, "seed": seed, "parameters": used, "input": summary.input_psnr}
             row |= {"psnr": summary.psnr, "ssim": summary.ssim, "seconds": summary.seconds}
-            rows.append(row | (prior_figures(model, cases) if name == "prior" else {}))
-            print(
-                {key: round(value, 4) if isinstance(value, float) else value for key, value in rows[-1].items()},
-                flush=True,
-            )
+            rows.append(row | ({"patches": prior_figures(model, cases)} if name == "prior" else {}))
+            print(json.dumps(rows[-1]), flush=True)
     print("| variant | parameters at inference | PSNR | SSIM |\n|---|---|---|---|")
     for name, text in (("prior", "with the prior"), ("none", "the same transformer without it, two blocks more")):
         chosen = [row for row in rows if row["variant"] == name]

@@ -161,7 +161,7 @@ class Fast(Network):
             raise ValueError("this network has no guide; create it with kinds")
         embedding = self.time(t)
         h = self.head(self._pixels(x, y))
-        changed: Tensor | float = 0.0
+        changed: Tensor | None = None
         if self.equaliser is not None and self.equalised is not None:
             changed = self.equaliser(y) - y
             h = h + self.equalised(self._unshuffled(changed))
@@ -173,7 +173,8 @@ class Fast(Network):
         h = self.middle(h, embedding, likely)
         for level, up in zip(reversed(self.after), reversed(self.up), strict=True):
             h = level(F.pixel_shuffle(up(h), 2) + skips.pop(), embedding, likely)
-        return F.pixel_shuffle(self.tail(h), 2)[..., :height, :width] + changed
+        output = F.pixel_shuffle(self.tail(h), 2)[..., :height, :width]
+        return output if changed is None else output + changed
 
     def _pixels(self, x: Tensor, y: Tensor) -> Tensor:
         inputs = [x, y]

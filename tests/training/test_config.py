@@ -26,7 +26,7 @@ def test_every_configuration_of_the_project_is_valid(path):
         ("optimisation.lr=-1", "optimisation.lr: input should be greater than 0, got -1"),
         ("optimisation.lr=fast", "optimisation.lr: input should be a valid number"),
         ("states.end_fraction=1.5", "states.end_fraction"),
-        ("loss.kind=l3", "loss.kind: input should be 'l1', 'l2' or 'charbonnier', got 'l3'"),
+        ("loss.kind=l3", "loss.kind: input should be 'l1', 'l2', 'charbonnier' or 'psnr', got 'l3'"),
         ("data.tasks.rain=-2", "data.tasks.rain.weight"),
         ("data.tasks.rain=0", "data: all weights are 0"),
         ("data.clean=null", "data: give clean and tasks, or pairs, or both"),
