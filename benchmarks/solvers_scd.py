@@ -10,6 +10,7 @@ priors, by SCD and by the same solver with the adaptation switched off; gamma is
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import time
 from pathlib import Path
@@ -117,7 +118,10 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=5)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--lr", type=float, nargs="+", default=[1e-3])
-    parser.add_argument("--gammas", type=float, nargs="+", default=[0.1, 0.3, 1.0])
+    parser.add_argument(
+        "--tv", type=float, nargs="+", default=[1e-6, 1e-3], help="the authors' defaults, and their walnut's"
+    )
+    parser.add_argument("--gammas", type=float, nargs="+", default=[0.003, 0.01, 0.03, 0.1, 0.3])
     parser.add_argument("--like", action="store_true", help="also images of the kind that a prior was trained on")
     options = parser.parse_args()
     priors = {
@@ -134,8 +138,8 @@ def main() -> None:
     print(
         f"{options.side} x {options.side} pixels, {options.angles} angles, {options.steps} steps, {options.images} images"
     )
-    print("| prior | images | gamma | lr | not adapted | SCD | gain | s/image | prior unchanged |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| prior | images | gamma | tv | lr | not adapted | SCD | gain | s/image | prior unchanged |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for kind, prior in priors.items():
         assert prior.network is not None
         before = {key: value.clone() for key, value in prior.network.state_dict().items()}
@@ -149,14 +153,20 @@ def main() -> None:
                 plain[gamma] = restored(images, prior, bare, options.angles)[0]
             gamma = max(plain, key=lambda g: statistics.fmean(plain[g]))
             base = statistics.fmean(plain[gamma])
-            for lr in options.lr:
-                learning = {"lr": lr, "rank": options.rank, "iterations": options.adaptations, "every": options.every}
+            for tv, lr in itertools.product(options.tv, options.lr):
+                learning = {
+                    "tv": tv,
+                    "lr": lr,
+                    "rank": options.rank,
+                    "iterations": options.adaptations,
+                    "every": options.every,
+                }
                 solver = create("scd", gamma=gamma, **learning, **common)
                 scores, seconds = restored(images, prior, solver, options.angles)
                 mean, state = statistics.fmean(scores), prior.network.state_dict()
                 same = before.keys() == state.keys() and all(torch.equal(before[key], state[key]) for key in before)
                 print(
-                    f"| {kind} | {subject} | {gamma:g} | {lr:g} | {base:.2f} | {mean:.2f} | {mean - base:+.2f} "
+                    f"| {kind} | {subject} | {gamma:g} | {tv:g} | {lr:g} | {base:.2f} | {mean:.2f} | {mean - base:+.2f} "
                     f"| {seconds:.1f} | {'yes' if same else 'NO'} |",
                     flush=True,
                 )

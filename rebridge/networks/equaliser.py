@@ -20,33 +20,37 @@ NEAR = 10
 """So many windows of statistics to each side are averaged, 16 pixels apart."""
 LIMIT = 4.0
 """Bound of a gain's logarithm."""
+RIPPLES = 16
+"""Of the finer spectra, of windows of 64x64 pixels, the frequencies below 16/64 in both directions are looked at."""
 
 
 class Equaliser(nn.Module):
     """y (B, C, H, W) in [-1, 1], filtered by what its own power spectrum calls for; the same shape.
 
-    The gain of each frequency is positive and the same in all colours, so edges stay where they are; phases, which a crooked
+    The gain of each frequency is real and the same in all colours, so edges stay where they are; phases, which a crooked
     shake turns, are left as they are. width: features of the three layers that lead from spectra to gains. A pixel depends
-    on a window of less than 128 pixels to each side. Before training all gains are 1.
+    on a window of less than 160 pixels to each side. Before training all gains are 1.
+    ripples: look at low frequencies more finely too, where a straight shake and a disc leave rings, and allow gains below
+    0: between two rings such a blur turns a wave around. Without it gains are positive.
     """
 
-    def __init__(self, width: int = 128) -> None:
+    def __init__(self, width: int = 128, ripples: bool = False) -> None:
         super().__init__()
         count = FREQUENCIES[0] * FREQUENCIES[1]
         self.enter = nn.Linear(count + 1, width)
         self.inner = nn.Linear(width, width)
-        self.leave = nn.Linear(width, count)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        self.leave = _closed(nn.Linear(width, count))
+        self.fine = _closed(nn.Linear((2 * RIPPLES - 1) * RIPPLES, width)) if ripples else None
+        self.turn = _closed(nn.Linear(width, count)) if ripples else None
 
     def forward(self, y: Tensor) -> Tensor:
         """In float32 whatever autocast computes in."""
         height, width = y.shape[-2:]
         half = WINDOW // 2
         padded = pad_to_multiple(precise(y), half)
-        filters = _filters(self.gains(padded))[:, None]
         mode = "reflect" if min(padded.shape[-2:]) > half else "replicate"
         extended = F.pad(padded, (half,) * 4, mode=mode)
+        filters = _filters(self.gains(padded, extended))[:, None]
         line = torch.hann_window(WINDOW, dtype=padded.dtype, device=y.device).sqrt()
         weight = torch.outer(line, line)
         windows = extended.unfold(2, WINDOW, half).unfold(3, WINDOW, half) * weight
@@ -55,15 +59,21 @@ class Equaliser(nn.Module):
         whole = F.fold(columns, extended.shape[-2:], WINDOW, stride=half)
         return whole[..., half : half + height, half : half + width]
 
-    def gains(self, y: Tensor) -> Tensor:
-        """One gain for each frequency of each window, (B, H/32 + 1, W/32 + 1, 32, 17), for sides that are multiples of 32."""
-        spectra = power_spectra((y + 1) / 2).flatten(3).permute(0, 3, 1, 2)
-        near = F.avg_pool2d(spectra, NEAR, stride=2, padding=NEAR // 2, ceil_mode=True, count_include_pad=False)
-        levels = torch.log(near + 1e-6).permute(0, 2, 3, 1) + _fall(y).flatten()
+    def gains(self, y: Tensor, extended: Tensor) -> Tensor:
+        """One gain for each frequency of each window, (B, H/32 + 1, W/32 + 1, 32, 17), for sides that are multiples of 32.
+
+        extended: y with 32 more pixels on each side.
+        """
+        levels = _levels(y, FREQUENCIES[0], near=NEAR, stride=2)
         mean = levels.mean(-1, keepdim=True)
-        h = F.gelu(self.enter(torch.cat([levels - mean, mean], dim=-1)))
-        h = self.leave(F.gelu(self.inner(h)))
-        return precise(h).clamp(-LIMIT, LIMIT).exp().unflatten(-1, FREQUENCIES)
+        h = self.enter(torch.cat([levels - mean, mean], dim=-1))
+        if self.fine is not None:
+            h = h + self.fine(_levels(extended, WINDOW, near=NEAR // 2, stride=1, low=RIPPLES) - mean)
+        h = F.gelu(self.inner(F.gelu(h)))
+        gains = precise(self.leave(h)).clamp(-LIMIT, LIMIT).exp()
+        if self.turn is not None:
+            gains = gains * (1 + precise(self.turn(h)))
+        return gains.unflatten(-1, FREQUENCIES)
 
 
 class EqualiserAlone(Network):
@@ -72,10 +82,10 @@ class EqualiserAlone(Network):
     It learns in minutes alone, and hardly at all beside a network of a hundred times its work that already helps everywhere.
     """
 
-    def __init__(self, channels: int = 3, width: int = 128) -> None:
+    def __init__(self, channels: int = 3, width: int = 128, ripples: bool = False) -> None:
         super().__init__()
         self.channels = channels
-        self.equaliser = Equaliser(width)
+        self.equaliser = Equaliser(width, ripples)
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         check_inputs(x, t, y, self.channels)
@@ -83,21 +93,41 @@ class EqualiserAlone(Network):
         return changed
 
 
-def power_spectra(y: Tensor) -> Tensor:
-    """Of the brightness of y (B, C, H, W) in windows of 32x32 pixels, 16 apart: (B, H/16 - 1, W/16 - 1, 32, 17)."""
-    side = FREQUENCIES[0]
+def power_spectra(y: Tensor, side: int = FREQUENCIES[0]) -> Tensor:
+    """Of the brightness of y (B, C, H, W) in half overlapping windows: (B, H/(side/2) - 1, W/(side/2) - 1, side, side/2 + 1)."""
     line = torch.hann_window(side, dtype=y.dtype, device=y.device)
     windows = y.mean(1).unfold(1, side, side // 2).unfold(2, side, side // 2)
     windows = (windows - windows.mean((-1, -2), keepdim=True)) * torch.outer(line, line)
     return torch.fft.rfft2(windows).abs().square()
 
 
-def _fall(like: Tensor) -> Tensor:
-    """Logarithm of f^2, (32, 17): what flattens the spectrum of a sharp image."""
-    side = FREQUENCIES[0]
-    down = torch.fft.fftfreq(side, dtype=like.dtype, device=like.device)
-    across = torch.fft.rfftfreq(side, dtype=like.dtype, device=like.device)
+def _levels(y: Tensor, side: int, near: int, stride: int, low: int | None = None) -> Tensor:
+    """Logarithms of power spectra, flattened as those of sharp images are, (B, rows, columns, frequencies).
+
+    Each is that of a mean over near x near windows, every stride-th of them. low: only frequencies below low/side.
+    """
+    spectra = power_spectra((y + 1) / 2, side)
+    fall = _fall(spectra)
+    if low is not None:
+        rows = [*range(low), *range(side - low + 1, side)]
+        spectra, fall = spectra[..., rows, :low], fall[rows, :low]
+    spectra = spectra.flatten(3).permute(0, 3, 1, 2)
+    mean = F.avg_pool2d(spectra, near, stride, near // 2, ceil_mode=True, count_include_pad=False)
+    return torch.log(mean + 1e-6).permute(0, 2, 3, 1) + fall.flatten()
+
+
+def _fall(spectra: Tensor) -> Tensor:
+    """Logarithm of f^2, (side, side/2 + 1): what flattens the spectrum of a sharp image."""
+    side = spectra.shape[-2]
+    down = torch.fft.fftfreq(side, dtype=spectra.dtype, device=spectra.device)
+    across = torch.fft.rfftfreq(side, dtype=spectra.dtype, device=spectra.device)
     return torch.log(down[:, None].square() + across.square() + (0.5 / side) ** 2)
+
+
+def _closed(layer: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def _filters(gains: Tensor) -> Tensor:

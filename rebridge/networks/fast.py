@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rebridge.networks.equaliser import Equaliser
 from rebridge.networks.guide import BLOCK, Guide
+from rebridge.networks.holes import fill_holes, holes
 from rebridge.networks.layers import (
     ChannelNorm,
     Network,
@@ -88,7 +89,7 @@ class Fast(Network):
     """Raw output (B, C, H, W) of a U-Net over 2x2-unshuffled pixels, without attention and without global statistics.
 
     The output at a pixel depends on a window of the image only, never on the image's size: with the default sizes less than 276
-    pixels to each side, 128 more with an equaliser. Derived; chosen by measurement among blocks with and without a norm and a
+    pixels to each side, 160 more with an equaliser. Derived; chosen by measurement among blocks with and without a norm and a
     gate, see docs/design.md.
 
     channels: of an image; widths: of the levels, at 1/2, 1/4, 1/8, ... of the size; blocks: residual blocks before and
@@ -98,7 +99,9 @@ class Fast(Network):
     kinds: how many kinds of degradation a `Guide` tells apart; where it finds each of them scales and shifts the features of
     all levels. The guide is taught by the kinds themselves, not by what becomes of its answer (`loss.guide` in training). 0: no
     guide.
-    equalise: y as an `Equaliser` filters it is one more input, and what it changed is added to the output.
+    equalise: y as an `Equaliser` filters it is one more input, and what it changed is added to the output. ripples: of its.
+    fill: pixels of y that are missing, as `holes` finds them, are filled from around them before anything but the guide sees y;
+    what that changed is one more input and added to the output.
     optional_condition: one more input channel tells whether there is a degraded image at all; there is none where y is 0
     everywhere, the middle grey that 8-bit images do not have. For priors that also work without y.
     """
@@ -112,6 +115,8 @@ class Fast(Network):
         embedding: int = 32,
         kinds: int = 0,
         equalise: bool = False,
+        ripples: bool = False,
+        fill: bool = False,
         optional_condition: bool = False,
     ) -> None:
         super().__init__()
@@ -120,6 +125,8 @@ class Fast(Network):
             raise ValueError(f"blocks must have one entry less than widths, got {len(blocks)} and {len(widths)}")
         if kinds and (kinds < 2 or channels != 3):
             raise ValueError(f"kinds must be 0, or at least 2 with 3 channels, got {kinds} with {channels} channels")
+        if ripples and not equalise:
+            raise ValueError("ripples are those of an equaliser: set equalise too")
         self.channels = channels
         self.kinds = kinds
         self.optional_condition = optional_condition
@@ -131,8 +138,9 @@ class Fast(Network):
 
         self.time = TimeEmbedding(embedding)
         self.guide = Guide(kinds) if kinds else None
-        self.equaliser = Equaliser() if equalise else None
+        self.equaliser = Equaliser(ripples=ripples) if equalise else None
         self.equalised = _closed(nn.Conv2d(4 * channels, widths[0], 3, padding=1)) if equalise else None
+        self.filled = _closed(nn.Conv2d(4 * channels, widths[0], 3, padding=1)) if fill else None
         self.head = nn.Conv2d(8 * channels + 4 * optional_condition, widths[0], 3, padding=1)
         self.before = nn.ModuleList(gated(width, n) for width, n in zip(widths, blocks, strict=False))
         self.down = nn.ModuleList(nn.Conv2d(width, deeper, 2, stride=2) for width, deeper in steps)
@@ -159,12 +167,18 @@ class Fast(Network):
             likely = logits.detach().softmax(1)
         elif tell:
             raise ValueError("this network has no guide; create it with kinds")
+        given = (y != 0).flatten(1).any(1) if self.optional_condition else None
         embedding = self.time(t)
-        h = self.head(self._pixels(x, y))
+        known = y if self.filled is None else fill_holes(y, holes(y))
+        h = self.head(self._pixels(x, known, given))
         changed: Tensor | None = None
+        if self.filled is not None:
+            changed = known - y
+            h = h + self.filled(self._unshuffled(changed))
         if self.equaliser is not None and self.equalised is not None:
-            changed = self.equaliser(y) - y
-            h = h + self.equalised(self._unshuffled(changed))
+            sharper = self.equaliser(known) - known
+            h = h + self.equalised(self._unshuffled(sharper))
+            changed = sharper if changed is None else changed + sharper
         skips = []
         for level, down in zip(self.before, self.down, strict=True):
             h = level(h, embedding, likely)
@@ -176,11 +190,10 @@ class Fast(Network):
         output = F.pixel_shuffle(self.tail(h), 2)[..., :height, :width]
         return output if changed is None else output + changed
 
-    def _pixels(self, x: Tensor, y: Tensor) -> Tensor:
+    def _pixels(self, x: Tensor, y: Tensor, given: Tensor | None) -> Tensor:
         inputs = [x, y]
-        if self.optional_condition:
-            given = (y != 0).flatten(1).any(1).to(x.dtype).view(-1, 1, 1, 1)
-            inputs.append(given.expand(-1, 1, *x.shape[-2:]))
+        if given is not None:
+            inputs.append(given.to(x.dtype).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:]))
         return self._unshuffled(torch.cat(inputs, dim=1))
 
     def _unshuffled(self, image: Tensor) -> Tensor:

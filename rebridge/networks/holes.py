@@ -1,0 +1,53 @@
+"""Fills holes smoothly from around them: a far better start, where pixels are missing, than the grey painted there.
+
+A convolutional network has to learn diffusion over dozens of pixels from 3x3 filters to do the same, and trains for hours to
+come near it. Coarse to fine: means of what is known in ever larger cells, then back, where each level repeats the next
+coarser one and is smoothed within the holes. Derived; docs/irbridge.md says what it brings.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rebridge.networks.layers import pad_to_multiple, precise, replicate_border
+
+LEVELS = 6
+"""Cells of up to 64 pixels: in holes wider than two of them a middle stays as it is."""
+SWEEPS = 6
+"""Of smoothing, at each level."""
+GREY = 1.01 / 255
+"""How far a missing pixel may lie from 0, the middle grey: 8 bits have none nearer than half of this."""
+
+
+def holes(y: Tensor) -> Tensor:
+    """Which pixels of y (B, C, H, W) in [-1, 1] are missing: those that are middle grey in all channels; (B, 1, H, W), bool."""
+    return (y.abs() <= GREY).all(1, keepdim=True)
+
+
+def fill_holes(y: Tensor, missing: Tensor) -> Tensor:
+    """y (B, C, H, W) with its missing pixels (B, 1, H, W; bool) interpolated; the others as they are. In float32 at least.
+
+    A filled pixel depends on a window of less than 2 * 64 + 6 * 128 pixels to each side, in practice on what surrounds its hole.
+    """
+    height, width = y.shape[-2:]
+    values = pad_to_multiple(precise(y), 2**LEVELS)
+    weight = 1 - pad_to_multiple(missing.to(values.dtype), 2**LEVELS)
+    pyramid = [(values * weight, weight)]
+    for _ in range(LEVELS):
+        pyramid.append((F.avg_pool2d(pyramid[-1][0], 2), F.avg_pool2d(pyramid[-1][1], 2)))
+    filled = torch.zeros_like(pyramid[-1][0])
+    for total, weight in reversed(pyramid):
+        if filled.shape != total.shape:
+            filled = F.interpolate(filled, scale_factor=2.0, mode="bilinear")
+        known = weight > 0
+        means = total / weight.clamp_min(1e-6)
+        filled = torch.where(known, means, filled)
+        for _ in range(SWEEPS):
+            filled = torch.where(known, filled, _neighbours(filled))
+    return torch.where(missing, filled[..., :height, :width], precise(y))
+
+
+def _neighbours(h: Tensor) -> Tensor:
+    """The mean of the four neighbours of each pixel."""
+    wide = replicate_border(h, 1)
+    return (wide[..., :-2, 1:-1] + wide[..., 2:, 1:-1] + wide[..., 1:-1, :-2] + wide[..., 1:-1, 2:]) / 4
