@@ -68,7 +68,8 @@ class Equaliser(nn.Module):
         mean = levels.mean(-1, keepdim=True)
         h = self.enter(torch.cat([levels - mean, mean], dim=-1))
         if self.fine is not None:
-            h = h + self.fine(_levels(extended, WINDOW, near=NEAR // 2, stride=1, low=RIPPLES) - mean)
+            rings = _levels(extended, WINDOW, near=NEAR // 2, stride=1, low=RIPPLES)
+            h = h + self.fine(rings - rings.mean(-1, keepdim=True))
         h = F.gelu(self.inner(F.gelu(h)))
         gains = precise(self.leave(h)).clamp(-LIMIT, LIMIT).exp()
         if self.turn is not None:

@@ -3,7 +3,8 @@
 from rebridge.training.checkpoints import CheckpointError
 from rebridge.training.config import ConfigError, TrainConfig, load_config, parse_config
 from rebridge.training.kinds import train_file
-from rebridge.training.trainer import TrainingError, TrainResult, learning_rate, train
+from rebridge.training.loop import TrainingError, TrainResult
+from rebridge.training.trainer import learning_rate, train
 
 __all__ = [
     "CheckpointError",

@@ -176,8 +176,8 @@ class LatentConfig(Section):
     weight: Annotated[float, Field(ge=0)] = 1.0
 
 
-class OptimisationConfig(Section):
-    """AdamW with linear warm-up and a cosine from `lr` to `lr_min`; one iteration is one step of the optimiser.
+class AdamConfig(Section):
+    """AdamW with linear warm-up; one iteration is one step of the optimiser.
 
     batch: pairs per process and pass; an iteration sees batch * accumulate * processes pairs.
     """
@@ -186,16 +186,38 @@ class OptimisationConfig(Section):
     batch: Positive = 16
     accumulate: Positive = 1
     lr: Annotated[float, Field(gt=0)] = 2e-4
-    lr_min: Annotated[float, Field(ge=0)] = 1e-6
     warmup: NotNegative = 500
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.99)
+    eps: Annotated[float, Field(gt=0)] = 1e-8
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     clip: Annotated[float, Field(gt=0)] | None = 1.0
+
+
+class OptimisationConfig(AdamConfig):
+    """After the warm-up a cosine from `lr` to `lr_min`; the weights that are kept are an average over iterations."""
+
+    lr_min: Annotated[float, Field(ge=0)] = 1e-6
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
 
 
-class TrainConfig(Section):
-    """A whole training run; `load_config` reads it from YAML. Folders are relative to the working directory.
+class RunConfig(Section):
+    """What every training run has. Folders are relative to the working directory."""
+
+    data: DataConfig
+    optimisation: AdamConfig = AdamConfig()
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    device: Literal["auto", "cpu"] = "auto"
+    threads: Positive | None = None
+    seed: NotNegative = 0
+    output: Path
+    log_every: Positive = 50
+    validate_every: Positive = 2000
+    checkpoint_every: Positive = 1000
+    keep_checkpoints: Positive = 3
+
+
+class TrainConfig(RunConfig):
+    """A denoiser of a bridge, or a pixel prior; `load_config` reads it from YAML.
 
     objective: "bridge" trains at the times of `states`, "regression" at t = 1 only (plain one-step regression).
     start_from: a model folder or a .safetensors file whose weights training begins with, or several for parts of the network;
@@ -212,22 +234,13 @@ class TrainConfig(Section):
     residual_scale: Annotated[float, Field(gt=0)] = 1.0
     predictor: PredictorConfig | None = None
     latent: LatentConfig | None = None
-    data: DataConfig
     states: StatesConfig = StatesConfig()
     loss: LossConfig = LossConfig()
     optimisation: OptimisationConfig = OptimisationConfig()
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     channels_last: bool = False
-    device: Literal["auto", "cpu"] = "auto"
-    threads: Positive | None = None
-    seed: NotNegative = 0
-    output: Path
     start_from: Path | tuple[Path, ...] | None = None
-    log_every: Positive = 50
-    validate_every: Positive = 2000
-    checkpoint_every: Positive = 1000
-    keep_checkpoints: Positive = 3
 
     @model_validator(mode="after")
     def _one_recipe(self) -> "TrainConfig":

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rebridge.training.config import parse_config
+from rebridge.training.loop import TrainResult
 from rebridge.training.reading import ConfigError, parse_as, read_tree
-from rebridge.training.trainer import TrainResult, train
+from rebridge.training.trainer import train
 
 KINDS = ("bridge", "controlnet")
 
