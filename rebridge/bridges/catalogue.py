@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from rebridge.bridges.base import Bridge
@@ -10,6 +9,7 @@ from rebridge.bridges.brownian import DDBMVE, DDBMVP, I2SB, Brownian
 from rebridge.bridges.diffusion import VE, VP, RectifiedFlow
 from rebridge.bridges.linear import RDDM, DiffUIR, Flow, InDI, ResShift
 from rebridge.bridges.ou import GOUB, IRSDE, RDBM, UniDB
+from rebridge.names import check_name, create_of
 
 BRIDGES: dict[str, type[Bridge]] = {
     "rdbm": RDBM,
@@ -50,16 +50,9 @@ def create(name: str, preset: str | None = None, **params: Any) -> Bridge:
     preset: a named parameter set, for instance "paper" or "release" of "rdbm".
     Raises ValueError for an unknown name, preset or parameter, or a value outside its range.
     """
-    if name not in BRIDGES:
-        raise ValueError(f"unknown bridge {name!r}; known are {', '.join(BRIDGES)}")
-    kind = BRIDGES[name]
     if preset is not None:
+        check_name("bridge", name, BRIDGES)
         presets = PRESETS.get(name, {})
-        if preset not in presets:
-            raise ValueError(f"bridge {name!r} has no preset {preset!r}; known are {', '.join(presets) or 'none'}")
+        check_name(f"preset of the bridge {name!r}", preset, presets)
         params = presets[preset] | params
-    known = [field.name for field in fields(kind)]
-    for key in params:
-        if key not in known:
-            raise ValueError(f"bridge {name!r} has no parameter {key!r}; it takes {', '.join(known)}")
-    return kind(**params)
+    return create_of("bridge", BRIDGES, name, params)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from rebridge.data.folders import IMAGE_SUFFIXES, ImageFolder, PairedFolder
+from rebridge.names import check_name
 
 Name = PurePosixPath
 
@@ -103,8 +104,7 @@ def open_layout(name: str, root: str | Path) -> PairedFolder:
     Raises ValueError where the name is not one of `LAYOUTS`, where nothing in `root` looks like that data set, where
     a degraded image has no clean one, and where the two differ in size.
     """
-    if name not in LAYOUTS:
-        raise ValueError(f"unknown data set layout {name!r}; known are {', '.join(LAYOUTS)}")
+    check_name("data set layout", name, LAYOUTS)
     root, layout = Path(root), LAYOUTS[name]
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder")
@@ -118,8 +118,7 @@ def open_layout(name: str, root: str | Path) -> PairedFolder:
 
 def open_images(name: str, root: str | Path) -> ImageFolder:
     """The images of a standard data set without degraded ones, in the folder `root`; ValueError as in `open_layout`."""
-    if name not in IMAGE_LAYOUTS:
-        raise ValueError(f"unknown image data set {name!r}; known are {', '.join(IMAGE_LAYOUTS)}")
+    check_name("image data set", name, IMAGE_LAYOUTS)
     folders = [Path(root) / part for part in IMAGE_LAYOUTS[name]]
     return ImageFolder(next((folder for folder in folders if folder.is_dir()), Path(root)))
 

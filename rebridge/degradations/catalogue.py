@@ -13,6 +13,7 @@ from rebridge.degradations.raindrop import Raindrop
 from rebridge.degradations.resampling import Downsampling
 from rebridge.degradations.sensor import Noise
 from rebridge.degradations.weather import Haze, Rain, Snow
+from rebridge.names import check_name, check_parameters
 
 DEGRADATIONS: dict[str, Callable[..., Degradation]] = {
     "rain": Rain,
@@ -41,10 +42,6 @@ def create(task: str, **params: object) -> Degradation:
     Raises ValueError for an unknown name or parameter or a value out of range, TypeError for a value of the wrong
     type.
     """
-    if task not in DEGRADATIONS:
-        raise ValueError(f"unknown degradation {task!r}; choose from {', '.join(DEGRADATIONS)}")
-    allowed = inspect.signature(DEGRADATIONS[task]).parameters
-    for name in params:
-        if name not in allowed:
-            raise ValueError(f"{task} has no parameter {name!r}; it has {', '.join(allowed)}")
+    check_name("degradation", task, DEGRADATIONS)
+    check_parameters(f"degradation {task!r}", params, inspect.signature(DEGRADATIONS[task]).parameters)
     return DEGRADATIONS[task](**params)

@@ -15,6 +15,7 @@ from rebridge import degradations
 from rebridge.data import CLEAN, LAYOUTS, ImageFolder, PairedFolder, open_layout
 from rebridge.data.seeds import generator_of
 from rebridge.evaluation.metrics import quantise
+from rebridge.names import check_name
 
 PAIR_FOLDERS = (
     ("clean", "degraded"),
@@ -48,8 +49,7 @@ def synthetic_cases(folder: str | Path, tasks: Sequence[str], seed: int = 0, lim
     if not tasks:
         raise ValueError(f"no task: name one or more of {', '.join(known)}")
     for task in tasks:
-        if task not in known:
-            raise ValueError(f"unknown task '{task}'; known are {', '.join(known)}")
+        check_name("task", task, known)
     return [
         Case(task, name := name_of(path, Path(folder)), partial(_degraded, images, index, task, seed, name))
         for task in dict.fromkeys(tasks)

@@ -25,6 +25,7 @@ from rebridge.inverse.guidance import check_linear
 from rebridge.inverse.lora import Adapters
 from rebridge.inverse.operators import Measures
 from rebridge.inverse.problem import Callback, Noise, Problem, Solver
+from rebridge.names import check_name
 from rebridge.samplers import times as grids
 from rebridge.samplers.base import Point, Walk, markov_std
 
@@ -62,8 +63,7 @@ class SCD(Solver):
             raise ValueError(f"gamma and lr must be positive and tv at least 0, got {self.gamma}, {self.lr}, {self.tv}")
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta must lie in [0, 1], got {self.eta}")
-        if self.grid not in grids.GRIDS:
-            raise ValueError(f"unknown time grid {self.grid!r}; known are {', '.join(grids.GRIDS)}")
+        check_name("time grid", self.grid, grids.GRIDS)
 
     @property
     def calls(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from rebridge.inverse.adapt import SCD
@@ -10,6 +9,7 @@ from rebridge.inverse.deqir import DeqIR
 from rebridge.inverse.problem import Solver
 from rebridge.inverse.variational import REDDiff
 from rebridge.inverse.walks import DDNM, DDRM, DDS, DPS, DiffPIR, NoiseRefined, PiGDM
+from rebridge.names import create_of
 
 SOLVERS: dict[str, type[Solver]] = {
     "red-diff": REDDiff,
@@ -35,10 +35,4 @@ def create(name: str, **params: Any) -> Solver:
 
     Raises ValueError for an unknown name or parameter, or a value out of range.
     """
-    if name not in SOLVERS:
-        raise ValueError(f"unknown solver {name!r}; known are {', '.join(SOLVERS)}")
-    known = [field.name for field in fields(SOLVERS[name])]
-    for key in params:
-        if key not in known:
-            raise ValueError(f"solver {name!r} has no parameter {key!r}; it takes {', '.join(known)}")
-    return SOLVERS[name](**params)
+    return create_of("solver", SOLVERS, name, params)

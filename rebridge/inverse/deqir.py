@@ -11,6 +11,7 @@ from torch import Tensor
 from rebridge.inverse.fixed_point import Chain, Mixing, implicit_gradient, solve_chain
 from rebridge.inverse.guidance import check_linear
 from rebridge.inverse.problem import Callback, Noise, Problem, Solver
+from rebridge.names import check_name
 from rebridge.samplers import times as grids
 
 
@@ -52,8 +53,7 @@ class DeqIR(Solver):
             raise ValueError(f"mixing must be global, per-step or none, got {self.mixing!r}")
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta must lie in [0, 1], got {self.eta}")
-        if self.grid not in grids.GRIDS:
-            raise ValueError(f"unknown time grid {self.grid!r}; known are {', '.join(grids.GRIDS)}")
+        check_name("time grid", self.grid, grids.GRIDS)
 
     @property
     def calls(self) -> int:

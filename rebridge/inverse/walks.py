@@ -22,6 +22,7 @@ from rebridge.inverse.guidance import (
     nrlg,
 )
 from rebridge.inverse.problem import Callback, Noise, Problem, Solver
+from rebridge.names import check_name
 from rebridge.samplers import times as grids
 from rebridge.samplers.dbim import DBIM
 
@@ -180,8 +181,7 @@ class DDRM(Solver):
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
-        if self.grid not in grids.GRIDS:
-            raise ValueError(f"unknown time grid {self.grid!r}; known are {', '.join(grids.GRIDS)}")
+        check_name("time grid", self.grid, grids.GRIDS)
 
     @property
     def calls(self) -> int:

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from rebridge.names import check_name, check_parameters
 from rebridge.networks.equaliser import EqualiserAlone
 from rebridge.networks.fast import Fast
 from rebridge.networks.hidiff import hi_diff, hi_diff_tiny
@@ -32,13 +33,10 @@ def create(name: str, **params: Any) -> Network:
 
     Raises ValueError for an unknown name or parameter.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"unknown network '{name}'; the networks are {', '.join(names())}")
+    check_name("network", name, NETWORKS)
     build = NETWORKS[name]
     signature = inspect.signature(build)
-    for key in params:
-        if key not in signature.parameters:
-            raise ValueError(f"network '{name}' has no parameter '{key}'; it has {', '.join(signature.parameters)}")
+    check_parameters(f"network {name!r}", params, signature.parameters)
     resolved = signature.bind(**params)
     resolved.apply_defaults()
     network = build(**params)

@@ -11,7 +11,7 @@ baselines that use the prior without a bridge: "ddim" (generation from pure nois
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,6 +23,7 @@ from rebridge.bridges import Bridge
 from rebridge.denoisers import Denoiser
 from rebridge.inference import Restorer
 from rebridge.inference.restorer import SamplerChoice
+from rebridge.names import create_of
 from rebridge.priors.base import Prior
 from rebridge.priors.baselines import conditional_ddim, sdedit
 from rebridge.priors.details import keep_details
@@ -170,11 +171,7 @@ class IRBridgeRestorer(Restorer):
 
 
 def _checked(kind: type[Sampler], name: str, params: dict[str, Any]) -> Sampler:
-    known = [field.name for field in fields(kind)]
-    for key in params:
-        if key not in known:
-            raise ValueError(f"sampler {name!r} has no parameter {key!r}; it takes {', '.join(known)}")
-    return kind(**params)
+    return create_of("sampler", {name: kind}, name, params)
 
 
 def _unused(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:

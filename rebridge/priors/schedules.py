@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rebridge.bridges.diffusion import VP
+from rebridge.names import check_name
 from rebridge.priors.transition import level_range, noise_level, time_of_level
 
 REFERENCE = VP(schedule="scaled-linear")
@@ -93,6 +94,5 @@ def schedule(choice: str | Schedule) -> Schedule:
     """The schedule of that name, or the one given. Raises ValueError for an unknown name."""
     if isinstance(choice, Schedule):
         return choice
-    if choice not in SCHEDULES:
-        raise ValueError(f"unknown schedule {choice!r}; known are {', '.join(SCHEDULES)}")
+    check_name("schedule", choice, SCHEDULES)
     return SCHEDULES[choice]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Denoiser, Estimate, as_estimate
+from rebridge.names import check_name
 from rebridge.samplers import times as grids
 
 Noise = Callable[[Tensor], Tensor]
@@ -98,8 +99,7 @@ class Sampler:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps must be at least 1, got {self.steps}")
-        if self.grid not in grids.GRIDS:
-            raise ValueError(f"unknown time grid {self.grid!r}; known are {', '.join(grids.GRIDS)}")
+        check_name("time grid", self.grid, grids.GRIDS)
 
     @property
     def params(self) -> dict[str, Any]:

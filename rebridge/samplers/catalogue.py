@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
+from rebridge.names import create_of
 from rebridge.samplers.base import Sampler
 from rebridge.samplers.dbim import DBIM
 from rebridge.samplers.exponential import Exponential
@@ -32,10 +32,4 @@ def create(name: str, **params: Any) -> Sampler:
 
     Raises ValueError for an unknown name or parameter, or a value outside its range.
     """
-    if name not in SAMPLERS:
-        raise ValueError(f"unknown sampler {name!r}; known are {', '.join(SAMPLERS)}")
-    known = [field.name for field in fields(SAMPLERS[name])]
-    for key in params:
-        if key not in known:
-            raise ValueError(f"sampler {name!r} has no parameter {key!r}; it takes {', '.join(known)}")
-    return SAMPLERS[name](**params)
+    return create_of("sampler", SAMPLERS, name, params)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
+from rebridge.names import check_name
 
 
 def uniform(bridge: Bridge, steps: int) -> Tensor:
@@ -64,8 +65,7 @@ GRIDS: dict[str, Callable[[Bridge, int], Tensor]] = {
 
 def create(grid: str, bridge: Bridge, steps: int) -> Tensor:
     """The named grid of `steps` steps. Raises ValueError for an unknown name or steps below 1."""
-    if grid not in GRIDS:
-        raise ValueError(f"unknown time grid {grid!r}; known are {', '.join(GRIDS)}")
+    check_name("time grid", grid, GRIDS)
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     return GRIDS[grid](bridge, steps)

@@ -120,9 +120,9 @@ def test_bad_images_give_one_sentence(task: str, x: Tensor, error: type[Exceptio
 @pytest.mark.parametrize(
     ("task", "params", "error", "sentence"),
     [
-        ("fog", {}, ValueError, f"unknown degradation 'fog'; choose from {', '.join(TASKS)}"),
-        ("noise", {"sgima": 0.1}, ValueError, "noise has no parameter 'sgima'; it has sigma"),
-        ("sr4", {"scale": 2}, ValueError, "sr4 has no parameter 'scale'; it has upsample"),
+        ("fog", {}, ValueError, f"unknown degradation 'fog'; known are {', '.join(TASKS)}"),
+        ("noise", {"sgima": 0.1}, ValueError, "degradation 'noise' has no parameter 'sgima'; it takes sigma"),
+        ("sr4", {"scale": 2}, ValueError, "degradation 'sr4' has no parameter 'scale'; it takes upsample"),
         ("noise", {"sigma": 25}, ValueError, "sigma must lie in [0, 1] with low <= high, got (25, 25)"),
         ("noise", {"sigma": (0.2, 0.1)}, ValueError, "sigma must lie in [0, 1] with low <= high, got (0.2, 0.1)"),
         ("noise", {"sigma": math.nan}, ValueError, "sigma must be finite, got nan"),

@@ -227,12 +227,12 @@ def test_config_survives_json_and_rebuilds_the_network(name: str) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_names_there_are() -> None:
-    with pytest.raises(ValueError, match=r"unknown network 'swin'; the networks are rdbm-t, .*, fast"):
+    with pytest.raises(ValueError, match=r"unknown network 'swin'; known are rdbm-t, .*, fast"):
         networks.create("swin")
 
 
 def test_an_unknown_parameter_is_answered_with_the_parameters_there_are() -> None:
-    with pytest.raises(ValueError, match=r"network 'fast' has no parameter 'depth'; it has channels, widths, blocks"):
+    with pytest.raises(ValueError, match=r"network 'fast' has no parameter 'depth'; it takes channels, widths, blocks"):
         networks.create("fast", depth=3)
 
 

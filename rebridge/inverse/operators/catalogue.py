@@ -14,6 +14,7 @@ from rebridge.inverse.operators.pixelwise import Colour, Identity, Mask, box_mas
 from rebridge.inverse.operators.radon import Radon
 from rebridge.inverse.operators.sensing import CompressedSensing
 from rebridge.inverse.operators.separable import Separable, average, bicubic, separable_blur
+from rebridge.names import check_name, check_parameters
 
 OPERATORS: dict[str, Callable[..., Operator]] = {
     "noise": Identity,
@@ -43,8 +44,7 @@ def names() -> list[str]:
 
 def parameters(name: str) -> list[str]:
     """The parameters of an operator besides the shape of the images; ValueError for an unknown name."""
-    if name not in OPERATORS:
-        raise ValueError(f"unknown operator {name!r}; known are {', '.join(OPERATORS)}")
+    check_name("operator", name, OPERATORS)
     build = OPERATORS[name]
     fixed = {"shape", "measurement_shape"} | (set(build.keywords) if isinstance(build, partial) else set())
     if build is Identity:
@@ -57,9 +57,5 @@ def create(name: str, shape: Sequence[int], **params: Any) -> Operator:
 
     Raises ValueError for an unknown name or parameter, or a value out of range.
     """
-    known = parameters(name)
-    for key in params:
-        if key not in known:
-            takes = f"it takes {', '.join(known)}" if known else "it takes none"
-            raise ValueError(f"operator {name!r} has no parameter {key!r}; {takes}")
+    check_parameters(f"operator {name!r}", params, parameters(name))
     return OPERATORS[name](check_shape(shape), **params)
