@@ -25,7 +25,9 @@ AnyModel = Annotated[
 ]
 Preset = Annotated[
     str | None,
-    typer.Option(help="With irbridge: paper, sound, tuned (the prior's own), or a file of `rebridge tune`."),
+    typer.Option(
+        help="With irbridge: paper, sound, tuned (the prior's own, the default where it has one), or a file of `rebridge tune`."
+    ),
 ]
 Task = Annotated[str | None, typer.Option("--task", "-t", help="With irbridge: rain, haze, ...: settings for it.")]
 BridgeName = Annotated[
@@ -87,7 +89,7 @@ def open_restorer(
     prior = dict(Spec.parse("prior:" + ",".join(prior_options or [])).params)
     if controlnet is not None:
         prior["controlnet"] = controlnet
-    restorer = IRBridgeRestorer.from_pretrained(name, device, dtype, prior=prior, preset=preset or "sound", **settings)
+    restorer = IRBridgeRestorer.from_pretrained(name, device, dtype, prior=prior, preset=preset, **settings)
     if not restorer.prior.conditional:
         err().print(
             f"Note: {name} does not see the degraded image, so the result drifts to what is likely without it; train a condition "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -41,6 +42,11 @@ class Prior(Protocol):
     @property
     def conditional(self) -> bool:
         """Whether its network sees the degraded image; without, y enters by the start only and the result is biased."""
+        ...
+
+    @property
+    def presets(self) -> Path | None:
+        """The file of settings by task that it brings along, as `rebridge tune` writes it."""
         ...
 
     def encode(self, images: Tensor) -> Tensor:

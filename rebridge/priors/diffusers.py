@@ -94,6 +94,8 @@ class DiffusersPrior:
 
     channels = 3
 
+    presets: Path | None = None
+
     def __init__(
         self,
         pipeline: Any,

@@ -1,8 +1,7 @@
 """Priors in pixel space: a diffusion network of our own on the vp process, with and without a degraded image.
 
 The network sees cat[x_t - alpha y, y, c] with c = 1 where there is a condition and 0 where y = 0 stands for none; trained with
-`states.condition_dropout`, the same weights are p(x0) and p(x0 | y). Its output is what `prediction: preconditioned` means on
-this process, the velocity gamma r - alpha eps of the residual r = x0 - y, which is of unit size at all times (derived).
+`states.condition_dropout`, the same weights are p(x0) and p(x0 | y).
 """
 
 from __future__ import annotations
@@ -14,9 +13,10 @@ from torch import Tensor
 
 from rebridge.bridges.diffusion import Generative
 from rebridge.denoisers import Denoiser, Estimate
-from rebridge.hub import Model, load_model
+from rebridge.hub import Model, find_model, load_model
 from rebridge.inference.restorer import Autocast, dtype_of
 from rebridge.priors.base import Guided, PriorError
+from rebridge.priors.presets import PRESET_FILE
 from rebridge.priors.transition import lowest_time
 
 DEFAULT_PRIOR = "pixel-prior-tiny"
@@ -26,8 +26,9 @@ class PixelPrior:
     """A model folder whose bridge is generative (vp, ve, rectified-flow) as a prior.
 
     condition: whether the network sees the degraded image; without, the prior is that of images in general and the
-    restoration is biased (see docs/irbridge.md). guidance: classifier-free guidance, 1 for none. Raises PriorError for a
-    model of another bridge, or one that was not trained to do without the condition where that is asked for.
+    restoration is biased (see docs/irbridge.md). guidance: classifier-free guidance, 1 for none. presets: the file of
+    settings that it brings along. Raises PriorError for a model of another bridge, or one that was not trained to do without
+    the condition where that is asked for.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class PixelPrior:
         condition: bool = True,
         guidance: float = 1.0,
         dtype: str | torch.dtype | None = None,
+        presets: Path | None = None,
     ) -> None:
         if not isinstance(model.bridge, Generative):
             raise PriorError(
@@ -52,6 +54,7 @@ class PixelPrior:
         self.device = next(model.network.parameters()).device
         self.conditional = condition
         self.guidance = guidance
+        self.presets = presets
         precision = dtype_of(dtype)
         self.denoiser: Denoiser = model.denoiser
         if precision != torch.float32:
@@ -71,7 +74,9 @@ class PixelPrior:
 
         dtype: float32, or bfloat16 or float16 to run the network in autocast.
         """
-        return cls(load_model(name, device, revision), condition, guidance, dtype)
+        model = load_model(name, device, revision)
+        presets = find_model(name, revision) / PRESET_FILE
+        return cls(model, condition, guidance, dtype, presets if presets.is_file() else None)
 
     def encode(self, images: Tensor) -> Tensor:
         """[0, 1] to the process's range."""

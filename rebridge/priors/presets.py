@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rebridge.files import reason
-from rebridge.hub import find_model
 from rebridge.priors import schedules
 
 PRESET_FORMAT = 1
@@ -59,17 +58,18 @@ def preset(name: str | Path, task: str | None = None, **changes: Any) -> dict[st
     return settings | given
 
 
-def tuned_presets(name: str | Path) -> Path:
-    """The file of presets in the folder of a prior given by packaged name, folder or hub id.
+def chosen_preset(name: str | Path | None, own: Path | None, task: str | None) -> str | Path:
+    """The preset that is meant: None is the settings that a prior brings along for the task (own: its file), or else "sound".
 
-    Raises ValueError where it has none, ModelError where there is no such prior.
+    Raises ValueError for "tuned" where the prior brings none.
     """
-    path = find_model(name) / PRESET_FILE
-    if not path.is_file():
+    if name == TUNED and own is None:
         raise ValueError(
-            f"{name} brings no settings of its own; use the preset paper or sound, or write them with `rebridge tune -o {path}`"
+            "this prior brings no settings of its own; use the preset paper or sound, or write a file with `rebridge tune`"
         )
-    return path
+    if own is not None and (name == TUNED or (name is None and (task is None or task in read_presets(own)))):
+        return own
+    return name or "sound"
 
 
 def read_presets(path: str | Path) -> dict[str, dict[str, Any]]:

@@ -29,7 +29,7 @@ from rebridge.priors.baselines import conditional_ddim, sdedit
 from rebridge.priors.details import keep_details
 from rebridge.priors.irbridge import IRBridge, TransitionDenoiser
 from rebridge.priors.loading import load_prior
-from rebridge.priors.presets import TUNED, tuned_presets
+from rebridge.priors.presets import chosen_preset
 from rebridge.priors.presets import preset as preset_settings
 from rebridge.samplers import Sampler
 
@@ -79,18 +79,24 @@ class OnPrior(Sampler):
 class IRBridgeRestorer(Restorer):
     """A prior, a bridge and the paper's loop behind one call; options of the call as in `Restorer`.
 
-    preset: "sound" or "paper", see `rebridge.priors.presets`, or a file that `rebridge tune` wrote. task: the degradation, for
-    the settings chosen for it. detail: strength in [0, 1] with which details of the input are kept where nothing was restored,
+    preset: "sound" or "paper", see `rebridge.priors.presets`, a file that `rebridge tune` wrote, or "tuned": the one that the
+    prior brings along; by default that one where it has settings for the task, or else "sound". task: the degradation, for the
+    settings chosen for it. detail: strength in [0, 1] with which details of the input are kept where nothing was restored,
     see `rebridge.priors.details`; for autoencoders that lose them. settings: changes to the preset, as in `preset`.
     Raises ValueError for settings that cannot be.
     """
 
     def __init__(
-        self, prior: Prior, preset: str | Path = "sound", task: str | None = None, detail: float = 0.0, **settings: Any
+        self,
+        prior: Prior,
+        preset: str | Path | None = None,
+        task: str | None = None,
+        detail: float = 0.0,
+        **settings: Any,
     ) -> None:
         if not 0 <= detail <= 1:
             raise ValueError(f"detail must lie in [0, 1], got {detail}")
-        chosen = preset_settings(preset, task, **settings)
+        chosen = preset_settings(chosen_preset(preset, prior.presets, task), task, **settings)
         process = dict(chosen.pop("bridge"))
         bridge = bridges.create(process.pop("name"), **process)
         self.prior = prior
@@ -116,11 +122,8 @@ class IRBridgeRestorer(Restorer):
     ) -> IRBridgeRestorer:
         """With a prior by packaged name, folder (rebridge's or diffusers') or Hugging Face id.
 
-        prior: further parameters of `load_prior`, such as controlnet. options: those of the class; the preset "tuned" is the file
-        presets.json beside the prior, as `rebridge tune` writes it.
+        prior: further parameters of `load_prior`, such as controlnet. options: those of the class.
         """
-        if options.get("preset") == TUNED:
-            options["preset"] = tuned_presets(name)
         return cls(load_prior(name, device=device, dtype=dtype, **(prior or {})), **options)
 
     def for_task(self, task: str) -> IRBridgeRestorer:
