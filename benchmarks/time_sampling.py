@@ -32,6 +32,9 @@ VARIANTS: dict[str, list[str]] = {
     "t uniform, lam 10/255": ["states.end_fraction=0.0", "states.own_fraction=0.0", "bridge.lam=0.0392"],
     "one-step regression, no guide": ["objective=regression", "network.kinds=0", "loss.guide=0"],
     "one-step regression, L1 only": ["objective=regression", "loss.frequency=0", "loss.weight=1"],
+    "blend, all at the end, all again at own states by trust": [
+        *["prediction=blend", "states={end_fraction: 1.0, own_again: 1.0, times: trust}"],
+    ],
     "one-step regression, equaliser": [
         *["objective=regression", "network.equalise=true", "start_from=runs/equaliser-tiny/model"],
     ],
