@@ -74,7 +74,7 @@ def report(kept: dict[str, Any], ways: list[str], tasks: list[str], steps: int, 
     """The table of what is done so far."""
     done = min(sum(f"{way}|{task}|{steps}|{i}" in kept for i in images) for way in ways for task in tasks)
     print(f"\nPSNR in dB, means over {done} to {len(images)} images, {steps} calls of the network\n")
-    print("| task | degraded | " + " | ".join(ways) + " | gain of the best | asked for |")
+    print("| task | degraded | " + " | ".join(ways) + " | gain of the best preset | asked for |")
     print("|---|---|" + "---|" * (len(ways) + 2))
     for task in tasks:
         before = mean(kept, ways[0], task, steps, "input", images)
