@@ -4,12 +4,13 @@
 
 prints PSNR in dB by task for the presets, for generation from pure noise ("ddim") and for SDEdit, all with as many calls of the
 same network, and the seconds per image at 25, 50 and 100 steps; writes docs/tables/irbridge.json and a plot in docs/images.
-Every image that is done is kept in --output, so a run that was stopped goes on where it was.
+Every image that is done is kept in --output, so a run that was stopped goes on where it was; other weights begin anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import statistics
 import time
@@ -19,12 +20,13 @@ from typing import Any
 
 from torch import Tensor
 
-from rebridge import degradations
+from rebridge import degradations, hub
 from rebridge.data.seeds import generator_of
 from rebridge.evaluation import Case, synthetic_cases
 from rebridge.evaluation.metrics import psnr, quantise
 from rebridge.evaluation.plots import new_figure
 from rebridge.files import write_atomic
+from rebridge.hub.format import PRESET_FILE, WEIGHTS_FILE
 from rebridge.priors import IRBridgeRestorer, Prior, load_prior
 
 TASKS = ("rain", "haze", "snow", "raindrop", "lowlight", "inpaint")
@@ -62,6 +64,15 @@ def measure(prior: Prior, case: Case, way: str, steps: int) -> dict[str, float]:
     restored = restore(degraded, steps=steps, sampler=sampler)
     seconds = time.perf_counter() - began
     return {"input": float(psnr(degraded, clean)), "psnr": float(psnr(restored, clean)), "seconds": seconds}
+
+
+def identity(name: str, dtype: str | None) -> str:
+    """What figures depend on beside image and settings: weights, the prior's own presets, precision."""
+    folder = hub.find_model(name)
+    content = b"".join(
+        (folder / file).read_bytes() for file in (WEIGHTS_FILE, PRESET_FILE) if (folder / file).is_file()
+    )
+    return f"{hashlib.sha256(content).hexdigest()[:12]} {dtype or 'float32'}"
 
 
 def mean(kept: dict[str, Any], way: str, task: str, steps: int, key: str, images: list[str]) -> float | None:
@@ -135,7 +146,9 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, default=Path("docs/images/irbridge-baselines.png"))
     options = parser.parse_args()
     prior = load_prior(options.model, dtype=options.dtype)
-    kept: dict[str, Any] = json.loads(options.output.read_text()) if options.output.exists() else {}
+    stored: dict[str, Any] = json.loads(options.output.read_text()) if options.output.exists() else {}
+    model = identity(options.model, options.dtype)
+    kept: dict[str, Any] = stored.get("figures", {}) if stored.get("model") == model else {}
     cases = {task: cases_of(options.clean, task) for task in options.tasks}
     count = len(cases[options.tasks[0]])
     chosen = range(count) if options.limit is None else [n * count // options.limit for n in range(options.limit)]
@@ -147,7 +160,11 @@ def main() -> None:
                 name = f"{way}|{task}|{options.steps}|{case.name}"
                 if name not in kept:
                     kept[name] = measure(prior, case, way, options.steps)
-                    write_atomic(options.output, (json.dumps(kept, indent=0) + "\n").encode(), overwrite=True)
+                    write_atomic(
+                        options.output,
+                        (json.dumps({"model": model, "figures": kept}, indent=0) + "\n").encode(),
+                        overwrite=True,
+                    )
     report(kept, options.ways, options.tasks, options.steps, images)
     plot(kept, options.ways, options.tasks, options.steps, images, options.plot)
     if options.timing:

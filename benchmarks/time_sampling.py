@@ -35,6 +35,9 @@ VARIANTS: dict[str, list[str]] = {
     "blend, all at the end, all again at own states by trust": [
         *["prediction=blend", "states={end_fraction: 1.0, own_again: 1.0, times: trust}"],
     ],
+    "blend, all at the end, an eighth again at own states by trust": [
+        *["prediction=blend", "states={end_fraction: 1.0, own_again: 0.125, times: trust}"],
+    ],
     "one-step regression, equaliser": [
         *["objective=regression", "network.equalise=true", "start_from=runs/equaliser-tiny/model"],
     ],
@@ -44,7 +47,7 @@ STEPS = (1, 2, 5, 10)
 
 def run(variant: str, seed: int, overrides: list[str], output: Path) -> dict[str, float]:
     """Train one variant with one seed, or read what it gave before; PSNR in dB by number of steps, and seconds."""
-    slug = "".join(c if c.isalnum() else "-" for c in variant)
+    slug = "".join(c if c.isalnum() else "-" for c in " ".join([variant, *overrides]))
     folder = output / f"{slug}-{seed}"
     result = folder / "result.json"
     if result.is_file():

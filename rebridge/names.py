@@ -8,6 +8,16 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "bool": ((bool,), "true or false"),
+    "str": ((str,), "a word"),
+    "Tensor": ((), "a tensor"),
+    "None": ((), ""),
+}
+"""Types of parameters: what values may be, and how that is said."""
+
 
 def check_name(kind: str, name: str, known: Collection[str]) -> None:
     """Raises ValueError unless `name` is known; kind: what it names, such as "bridge"."""
@@ -22,10 +32,25 @@ def check_parameters(what: str, given: Iterable[str], taken: Collection[str]) ->
             raise ValueError(f"{what} has no parameter {key!r}; it takes {', '.join(taken) or 'none'}")
 
 
+def check_values(what: str, params: Mapping[str, Any], types: Mapping[str, str]) -> None:
+    """Raises ValueError for a value that is not of its parameter's type, as the source writes it, if `TYPES` has all of that."""
+    for key, value in params.items():
+        written = types.get(key, "").split(" | ")
+        known = [TYPES[part] for part in written if part in TYPES]
+        if len(known) < len(written) or (value is None and "None" in written):
+            continue
+        allowed = tuple(kind for kinds, _ in known for kind in kinds)
+        if type(value) not in allowed and type(value).__name__ not in written:
+            names = " or ".join(name for _, name in known if name)
+            raise ValueError(f"{what} takes {names} as {key}, got {value!r}")
+
+
 def create_of(kind: str, catalogue: Mapping[str, type[T]], name: str, params: Mapping[str, Any]) -> T:
     """The dataclass of that name with these parameters; ValueError for an unknown name or parameter."""
     check_name(kind, name, catalogue)
     build: Any = catalogue[name]
-    check_parameters(f"{kind} {name!r}", params, [field.name for field in fields(build)])
+    types = {field.name: str(field.type) for field in fields(build)}
+    check_parameters(f"{kind} {name!r}", params, types)
+    check_values(f"{kind} {name!r}", params, types)
     result: T = build(**params)
     return result

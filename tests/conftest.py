@@ -1,7 +1,6 @@
 """What tests share: where the images lie, and a quiet, offline, repeatable environment."""
 
 import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +10,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # The first call of anything in torch takes longer than later ones, and machines are shared.
 settings.register_profile("rebridge", deadline=None)
 settings.load_profile("rebridge")
-
-DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)

@@ -1,9 +1,9 @@
 """Puts a trained model into the package: float16 weights, and a card with the figures that `rebridge evaluate` printed.
 
-rebridge train configs/rdbm-tiny.yaml && rebridge train configs/rdbm-tiny-2.yaml
-rebridge evaluate --model runs/rdbm-tiny-2/model --clean ../shared/data/eval/cbsd68 --json > docs/tables/rdbm-tiny.json
-python tools/package_model.py runs/rdbm-tiny-2/model configs/rdbm-tiny.yaml configs/rdbm-tiny-2.yaml \
-    --figures docs/tables/rdbm-tiny.json --steps 1
+rebridge evaluate --model runs/rdbm-tiny-3/model --clean ../shared/data/eval/cbsd68 --steps 1 --json > docs/tables/rdbm-tiny.json
+python tools/package_model.py runs/rdbm-tiny-3/model configs/rdbm-tiny.yaml configs/equaliser-tiny.yaml configs/rdbm-tiny-2.yaml \
+    configs/equaliser-tiny-2.yaml configs/rdbm-tiny-3.yaml --figures docs/tables/rdbm-tiny.json --steps 1 \
+    --command "rebridge evaluate --model rdbm-tiny --clean ../shared/data/eval/cbsd68 --json"
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ MODELS = Path(hub.__file__).parent / "models"
 DATA = """
 ## Data and terms
 
-Trained on 432 photographs of the Berkeley Segmentation Data Set (BSDS500 without the 68 of CBSD68), free for
-non-commercial research (cite Arbelaez, Maire, Fowlkes and Malik, PAMI 2011); degraded by `rebridge.degradations`.
+Trained on photographs of the Berkeley Segmentation Data Set (the 432 of BSDS500 that are not in CBSD68, less those
+held out for validation, `data.holdout` above), free for non-commercial research (cite Arbelaez, Maire, Fowlkes and
+Malik, PAMI 2011); degraded by `rebridge.degradations`.
 No other data, no pretrained weights.
 The weights are released under the licence of rebridge, Apache-2.0. Trained by {commands}.
 

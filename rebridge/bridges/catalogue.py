@@ -53,6 +53,6 @@ def create(name: str, preset: str | None = None, **params: Any) -> Bridge:
     if preset is not None:
         check_name("bridge", name, BRIDGES)
         presets = PRESETS.get(name, {})
-        check_name(f"preset of the bridge {name!r}", preset, presets)
+        check_name(f"preset of {name}", preset, presets)
         params = presets[preset] | params
     return create_of("bridge", BRIDGES, name, params)

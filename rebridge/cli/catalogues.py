@@ -11,8 +11,7 @@ from rebridge.cli.console import out, print_json, say
 from rebridge.cli.files import Json
 
 if TYPE_CHECKING:
-    from rebridge.bridges import Bridge
-    from rebridge.samplers import Sampler
+    pass
 
 
 def list_bridges(
@@ -48,7 +47,7 @@ def list_samplers(as_json: Json = False) -> None:
 
     names = samplers.names()
     kinds = {name: bridges.create(name) for name in bridges.names()}
-    works = {name: {key: _fits(SAMPLERS[name](), bridge) for key, bridge in kinds.items()} for name in names}
+    works = {name: {key: SAMPLERS[name]().fits(bridge) for key, bridge in kinds.items()} for name in names}
     rows = [
         {
             "name": name,
@@ -66,14 +65,6 @@ def list_samplers(as_json: Json = False) -> None:
     grid = [{"bridge": key, **{name: works[name][key] for name in names}} for key in kinds]
     title = "Which sampler walks which bridge (with the default parameters)"
     out().print(table(grid, [Column("bridge", "bridge"), *(Column(name, name) for name in names)], title))
-
-
-def _fits(sampler: "Sampler", bridge: "Bridge") -> bool:
-    try:
-        sampler.check(bridge)
-    except ValueError:
-        return False
-    return True
 
 
 def first_sentence(kind: type) -> str:

@@ -1,5 +1,6 @@
 """The command `compare`: bridges, samplers and steps side by side."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SAMPLERS = ("dbim", "dbim:order=2", "dbim:eta=1", "ode:method=heun")
 PRIOR_SAMPLERS = ("irbridge", "ddim", "sdedit")
+SEEDS, SAMPLES = "0,1,2", 4000
 DEFAULT_STEPS = {"bridge": "1,2,5,10", "irbridge": "25"}
 
 
@@ -34,7 +36,8 @@ def compare(
     ] = None,
     method: Method = "bridge",
     preset: Annotated[
-        list[str] | None, typer.Option("--preset", help="With irbridge: paper or sound; repeat it.")
+        list[str] | None,
+        typer.Option("--preset", help="With irbridge: paper, sound or tuned; repeat it. By default as in restore."),
     ] = None,
     operator: Annotated[
         list[str] | None,
@@ -52,9 +55,9 @@ def compare(
             help="Numbers of steps, separated by commas; by default 1,2,5,10, with --method irbridge 25, with --solver its own."
         ),
     ] = None,
-    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0,1,2",
+    seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = SEEDS,
     limit: Annotated[int | None, typer.Option(help="Only so many images per task.")] = None,
-    samples: Annotated[int, typer.Option(help="With --analytic: samples per run.")] = 4000,
+    samples: Annotated[int, typer.Option(help="With --analytic: samples per run.")] = SAMPLES,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for compare.csv and compare.png.")
     ] = None,
@@ -71,7 +74,12 @@ def compare(
     if operator:
         if clean is None or task or analytic or bridge or sampler:
             raise ValueError("--operator goes with --clean DIR, --solver and --model, and not with --task or --sampler")
-        count = None if steps is None else _numbers(steps, "--steps")[0]
+        if method != "bridge" or preset or seeds != SEEDS or samples != SAMPLES:
+            raise ValueError("--method, --preset, --seeds and --samples do not go with --operator")
+        counts = None if steps is None else _numbers(steps, "--steps")
+        if counts is not None and len(counts) > 1:
+            raise ValueError(f"with --operator all solvers take one number of --steps, got {steps}")
+        count = None if counts is None else counts[0]
         ways = solver or ["all"]
         compare_solvers(clean, operator, ways, count, prior, model or [], crop, limit, output, device, as_json)
         return
@@ -104,7 +112,7 @@ def compare(
             assert task is not None
             cases = evaluation.synthetic_cases(clean, task, 0, limit)
             if method == "irbridge":
-                runs = prior_runs(model or [], preset or ["sound"], walks, counts, numbers, cases, device, bar)
+                runs = prior_runs(model or [], preset or [None], walks, counts, numbers, cases, device, bar)
             else:
                 restorers = {name: Restorer.from_pretrained(name, device) for name in model or [DEFAULT_MODEL]}
                 runs = comparing.compare_models(restorers, walks, counts, numbers, cases, progress=bar)
@@ -128,7 +136,7 @@ def compare(
 
 def prior_runs(
     models: list[str],
-    presets: list[str],
+    presets: Sequence[str | None],
     walks: "list[Spec]",
     counts: list[int],
     seeds: list[int],
@@ -192,7 +200,7 @@ def compare_solvers(
         rows = comparison.compare_solvers(images, wanted, ways, known, restorers, progress=bar)
     if output is not None:
         text = tables.to_csv(rows, comparison.COLUMNS)
-        write_atomic(output / "solvers.csv", text.encode(), overwrite=True)
+        write_atomic(output / "compare.csv", text.encode(), overwrite=True)
         say(f"wrote {output / 'solvers.csv'}")
     if as_json:
         print_json([tables.record(row, comparison.COLUMNS) for row in rows])

@@ -18,7 +18,6 @@ from rebridge.cli.priors import (
     Preset,
     PriorOptions,
     ScheduleName,
-    for_task,
     open_restorer,
 )
 
@@ -132,7 +131,7 @@ def evaluate(
         for name in dict.fromkeys(case.task for case in cases):
             result.scores.extend(
                 evaluation.evaluate(
-                    for_task(restorer, name),
+                    restorer.for_task(name),
                     [case for case in cases if case.task == name],
                     channel=channel,
                     progress=lambda done, total, score: bar(

@@ -86,7 +86,7 @@ def open_restorer(
     if bridge is not None:
         spec = Spec.parse(bridge)
         settings["bridge"] = {"name": spec.name, **spec.params}
-    prior = dict(Spec.parse("prior:" + ",".join(prior_options or [])).params)
+    prior = dict(_option(text) for text in prior_options or [])
     if controlnet is not None:
         prior["controlnet"] = controlnet
     restorer = IRBridgeRestorer.from_pretrained(name, device, dtype, prior=prior, preset=preset, **settings)
@@ -99,7 +99,11 @@ def open_restorer(
     return restorer
 
 
-def for_task(restorer: "Restorer", task: str) -> "Restorer":
-    """The restorer for images of a task: with a prior, the settings chosen for it."""
-    change = getattr(restorer, "for_task", None)
-    return restorer if change is None else change(task)
+def _option(text: str) -> tuple[str, Any]:
+    """Key and value of --prior-option; the value may have commas in it, as a prompt has."""
+    from rebridge.evaluation.compare import value_of
+
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise ValueError(f"--prior-option takes KEY=VALUE, got {text!r}")
+    return key.strip(), value_of(value.strip())

@@ -64,7 +64,7 @@ def tune(
             group = [case for case in cases if case.task == name]
             options: dict[str, Any] = {"base": base, "steps": steps, "seed": seed, "search": chosen, "rounds": rounds}
             results.append(tuning.tune(opened.prior, name, group, **options, progress=bar))
-            tuning.write_presets(output, base, results[-1:])
+            tuning.write_presets(output, results[-1:])
     if as_json:
         print_json([{"task": r.task, "psnr": r.psnr, "before": r.before, "settings": r.settings} for r in results])
         return

@@ -23,6 +23,7 @@ from rebridge import bridges, samplers
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Denoiser, Estimate, GaussianDenoiser
 from rebridge.evaluation.cases import Case
+from rebridge.evaluation.frechet import Statistics, frechet_distance
 from rebridge.evaluation.metrics import psnr
 from rebridge.evaluation.tables import Column
 from rebridge.inference import Restorer
@@ -147,7 +148,7 @@ def compare_models(
 
             scores, seconds = [], 0.0
             for case in cases:
-                restore = _for_task(original, case.task).wrapped(counted)
+                restore = original.for_task(case.task).wrapped(counted)
                 clean, degraded = (image[None] for image in case.load())
                 began = time.perf_counter()
                 restored = restore(degraded, seed=seed, sampler=_walk_of(restore, walk, count))
@@ -185,7 +186,7 @@ def compare_analytic(
     """
     mean, covariance = gaussian_problem(dimension)
     plan = [(process, walk, n) for process in processes for walk in walks for n in steps]
-    plan = [(process, walk, n) for process, walk, n in plan if _fits(walk.sampler(n), process.bridge())]
+    plan = [(process, walk, n) for process, walk, n in plan if walk.sampler(n).fits(process.bridge())]
     runs: list[Run] = []
     for process, walk, n in plan:
         bridge = process.bridge()
@@ -201,7 +202,11 @@ def compare_analytic(
             samples = walk.sampler(n)(bridge, counted, y, generator=generator)
             seconds = time.perf_counter() - began
             _, means, covariances = denoiser.posterior(y[:1])
-            quality = frechet_distance(samples.mean(0), samples.T.cov(), means[0, 0], covariances[0])
+            quality = math.sqrt(
+                frechet_distance(
+                    Statistics(samples.mean(0), samples.T.cov(), count), Statistics(means[0, 0], covariances[0], count)
+                )
+            )
             runs.append(Run(process.text, walk.text, n, seed, counted.calls, seconds, quality))
             if progress is not None:
                 progress(len(runs), len(plan) * len(seeds), f"{process.text} {walk.text} {n} steps {quality:.4f}")
@@ -218,15 +223,6 @@ def gaussian_problem(dimension: int) -> tuple[Tensor, Tensor]:
     )
     mean = torch.cat([torch.zeros(dimension), torch.full((dimension,), 0.1)]).double()
     return mean, covariance
-
-
-def frechet_distance(mean: Tensor, covariance: Tensor, other_mean: Tensor, other_covariance: Tensor) -> float:
-    """Distance between two Gaussians, in the units of the samples; see this module's first lines."""
-    values, vectors = torch.linalg.eigh(covariance)
-    root = vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ other_covariance @ root).clamp(min=0).sqrt().sum()
-    squared = (mean - other_mean).square().sum() + covariance.trace() + other_covariance.trace() - 2 * cross
-    return math.sqrt(max(squared.item(), 0.0))
 
 
 def summarise(runs: Iterable[Run]) -> list[Summary]:
@@ -255,20 +251,6 @@ def _walk_of(restorer: Restorer, walk: Spec, steps: int) -> Sampler:
     if walk.name in samplers.names():
         return restorer.sampler(walk.sampler(steps))
     return restorer.sampler({"name": walk.name, **walk.params}, steps)
-
-
-def _for_task(restorer: Restorer, task: str) -> Restorer:
-    """The restorer for images of a task: with a prior, the settings chosen for it."""
-    change = getattr(restorer, "for_task", None)
-    return restorer if change is None else change(task)
-
-
-def _fits(sampler: Sampler, bridge: Bridge) -> bool:
-    try:
-        sampler.check(bridge)
-    except ValueError:
-        return False
-    return True
 
 
 def value_of(text: str) -> Any:

@@ -24,7 +24,7 @@ from rebridge.evaluation.metrics import psnr
 from rebridge.evaluation.tables import Column
 from rebridge.files import write_atomic
 from rebridge.priors import IRBridgeRestorer, Prior
-from rebridge.priors.presets import PRESET_FORMAT, preset, read_presets
+from rebridge.priors.presets import PRESET_FORMAT, chosen_preset, preset, read_presets
 from rebridge.priors.schedules import PAPERS
 
 ROUNDS = 2
@@ -51,9 +51,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best settings for a task, as changes to the preset, their mean PSNR and that of the preset as it was, in dB."""
+    """The best settings for a task, as changes to the preset `base`, their mean PSNR and that of the preset as it was, in dB."""
 
     task: str
+    base: str
     settings: dict[str, Any]
     psnr: float
     before: float
@@ -92,6 +93,7 @@ def tune(
     for key in search:
         if key not in SEARCH:
             raise ValueError(f"unknown setting {key!r} to search; known are {', '.join(SEARCH)}")
+    base = str(chosen_preset(base, prior.presets, task))
     pairs = [(clean[None], degraded[None]) for clean, degraded in (case.load() for case in cases)]
     total = 1 + rounds * sum(len(choices) for choices in search.values())
     known: dict[str, float] = {}
@@ -122,17 +124,17 @@ def tune(
                 done += 1
                 if progress is not None:
                     progress(done, total, f"{task} {setting} {_shown(value)} {top:.2f} dB")
-    return Tuned(task, _nested(best), top, before, trials)
+    return Tuned(task, base, _nested(best), top, before, trials)
 
 
-def write_presets(path: Path, base: str, tuned: Sequence[Tuned]) -> Path:
+def write_presets(path: Path, tuned: Sequence[Tuned]) -> Path:
     """Write (or add to) a file that `preset` takes in the place of a name: complete settings per task.
 
     Raises ValueError for a file that is there and is no file of presets.
     """
     tasks = read_presets(path) if path.exists() else {}
     for result in tuned:
-        tasks[result.task] = preset(base, result.task, **result.settings)
+        tasks[result.task] = preset(result.base, result.task, **result.settings)
     text = json.dumps({"format": PRESET_FORMAT, "tasks": tasks}, indent=2) + "\n"
     write_atomic(path, text.encode(), overwrite=True)
     return path

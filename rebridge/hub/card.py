@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from rebridge.bridges.catalogue import BRIDGES
+from rebridge.bridges.diffusion import Generative
 from rebridge.hub.format import without_name
 
 _HEAD = """---
@@ -14,15 +16,25 @@ tags:
 
 # {name}
 
-Restores images with a diffusion bridge{tasks}.
-
-    import rebridge
-    restore = rebridge.Restorer.from_pretrained("{name}")
-    image = restore(image, seed=0)
+{use}
 
 | part | choice |
 |---|---|
 """
+
+
+_BRIDGE = """Restores images with a diffusion bridge{tasks}.
+
+    import rebridge
+    restore = rebridge.Restorer.from_pretrained("{name}")
+    image = restore(image, seed=0)"""
+_PRIOR = """A generative prior, which restores images inside a bridge (IRBridge){tasks}.
+
+    rebridge restore photos -o restored --method irbridge --model {name} --task {task}
+
+    from rebridge.priors import IRBridgeRestorer
+    restore = IRBridgeRestorer.from_pretrained("{name}", task="{task}")
+    image = restore(image, seed=0)"""
 
 
 def card(name: str, config: dict[str, Any], parameters: int | None = None) -> str:
@@ -31,7 +43,9 @@ def card(name: str, config: dict[str, Any], parameters: int | None = None) -> st
     text = _HEAD.format(
         name=name,
         tags="\n".join(f"- {tag}" for tag in ("image-restoration", "diffusion-bridge", *tasks)),
-        tasks=f": {', '.join(tasks)}" if tasks else "",
+        use=(_PRIOR if issubclass(BRIDGES[config["bridge"]["name"]], Generative) else _BRIDGE).format(
+            name=name, tasks=f": {', '.join(tasks)}" if tasks else "", task=tasks[0] if tasks else "TASK"
+        ),
     )
     for part in ("bridge", "network", "sampler"):
         text += f"| {part} | {config[part]['name']} ({_listed(without_name(config[part]))}) |\n"

@@ -18,6 +18,10 @@ FORMAT = 1
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
+PRESET_FILE = "presets.json"
+"""Settings by task that a generative prior brings along, see `rebridge tune`."""
+FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, PRESET_FILE)
+"""What may be in a model folder."""
 
 _REQUIRED: dict[str, type] = {"bridge": dict, "network": dict, "prediction": str, "sampler": dict}
 _OPTIONAL: dict[str, type] = {

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 from rebridge.files import reason
-from rebridge.hub.format import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, ModelError, read_config
+from rebridge.hub.format import CONFIG_FILE, FILES, WEIGHTS_FILE, ModelError, read_config
 
 PACKAGED = Path(__file__).parent / "models"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def packaged() -> list[str]:
@@ -28,7 +28,7 @@ def find_model(name: str | Path, revision: str | None = None) -> Path:
         return folder
     if folder.is_file():
         raise ModelError(f"{folder} is a file; give the folder that holds {CONFIG_FILE} and {WEIGHTS_FILE}")
-    if isinstance(name, str) and _HUB_ID.fullmatch(name):
+    if isinstance(name, str) and HUB_ID.fullmatch(name):
         return _download(name, revision)
     known = ", ".join(packaged()) or "none"
     raise ModelError(
@@ -55,7 +55,7 @@ def push_model(
         commit = api.upload_folder(
             repo_id=repo_id,
             folder_path=str(folder),
-            allow_patterns=[CONFIG_FILE, WEIGHTS_FILE, CARD_FILE],
+            allow_patterns=list(FILES),
             commit_message=message or "Upload a rebridge model",
         )
     except (OSError, ValueError) as error:
@@ -69,8 +69,7 @@ def _download(repo_id: str, revision: str | None) -> Path:
 
     where = f"model '{repo_id}'" + (f" at revision '{revision}'" if revision else "")
     try:
-        patterns = [CONFIG_FILE, WEIGHTS_FILE, CARD_FILE]
-        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=patterns))
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(FILES)))
     except GatedRepoError:
         raise ModelError(f"{where} is gated: ask for access on its page and log in with `hf auth login`") from None
     except RepositoryNotFoundError:

@@ -91,7 +91,7 @@ class Restorer:
         state of the process stays in float32. compile: torch.compile the network, 20-60 s once per image size.
         Raises ModelError for a model that cannot be loaded, ValueError for a device or dtype that there is not.
         """
-        place = _device(device)
+        place = device_of(device)
         precision = dtype_of(dtype)
         model = load_model(name, place, revision)
         network = model.denoiser.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -204,6 +204,10 @@ class Restorer:
         other.denoiser = wrap(self.denoiser)
         return other
 
+    def for_task(self, task: str) -> Restorer:
+        """The restorer for images of a degradation: this one, unless it has settings by task."""
+        return self
+
     def sampler(self, choice: SamplerChoice = None, steps: int | None = None) -> Sampler:
         """The sampler for a choice as in `__call__`; ValueError for an unknown name or an impossible parameter."""
         if isinstance(choice, Sampler):
@@ -299,7 +303,8 @@ def _seeds(seed: Seed, batch: int) -> list[int]:
     return seeds
 
 
-def _device(device: str | torch.device | None) -> torch.device:
+def device_of(device: str | torch.device | None) -> torch.device:
+    """The device of that name, for None a GPU where there is one; ValueError for one that there is not."""
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

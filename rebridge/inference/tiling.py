@@ -12,9 +12,10 @@ quarter of the overlap therefore gives exactly what it would give on the whole i
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rebridge.denoisers import Denoiser, Estimate, as_estimate
+from rebridge.networks.layers import pad_to_multiple
 
 SMALLEST_TILE = 64
 DEFAULT_OVERLAP = 64
@@ -70,7 +71,7 @@ class TiledDenoiser:
         height, width = x_t.shape[-2:]
         if self.tile is None or max(height, width) <= self.tile:
             return as_estimate(self.denoiser(x_t, t, y))
-        x_t, y = (_extend(image, self.align) for image in (x_t, y))
+        x_t, y = (pad_to_multiple(image, self.align) for image in (x_t, y))
         tile = _up(self.tile, self.align)
         overlap = self.overlap if self.overlap is not None else min(DEFAULT_OVERLAP, tile // 4)
         rows, columns = (list(partition(side, tile, overlap, self.align, x_t)) for side in x_t.shape[-2:])
@@ -160,14 +161,3 @@ def out_of_memory(error: BaseException) -> bool:
 
 def _up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
-
-
-def _extend(image: Tensor, multiple: int) -> Tensor:
-    """Extend (B, C, H, W) at the bottom and the right to a multiple, by reflection where the image is large enough."""
-    height, width = image.shape[-2:]
-    down, right = -height % multiple, -width % multiple
-    if down:
-        image = nn.functional.pad(image, (0, 0, 0, down), mode="reflect" if down < height else "replicate")
-    if right:
-        image = nn.functional.pad(image, (0, right, 0, 0), mode="reflect" if right < width else "replicate")
-    return image

@@ -2,7 +2,7 @@
 
 from rebridge.inverse import operators
 from rebridge.inverse.catalogue import create, names
-from rebridge.inverse.ddrm import DDRM
+from rebridge.inverse.ddrm import SpectralWalk
 from rebridge.inverse.gaussian import GaussianProblem
 from rebridge.inverse.guidance import Guided, Posterior, Proximal, PseudoInverse, ddnm, dds, diffpir, nrlg
 from rebridge.inverse.problem import Problem, Solver
@@ -10,7 +10,6 @@ from rebridge.inverse.solve import Solution, solve
 from rebridge.inverse.unconditional import Unconditional, unconditional
 
 __all__ = [
-    "DDRM",
     "GaussianProblem",
     "Guided",
     "Posterior",
@@ -19,6 +18,7 @@ __all__ = [
     "PseudoInverse",
     "Solution",
     "Solver",
+    "SpectralWalk",
     "Unconditional",
     "create",
     "ddnm",

@@ -76,7 +76,7 @@ def compare_solvers(
     done, total = 0, len(tasks) * len(images) * (len(solvers) + len(restorers))
     for task in tasks:
         cases = [_measured(task, image, seed + index) for index, image in enumerate(images)]
-        shown = [picture(operator, y) for _, operator, y in cases]
+        shown = [picture(operator, y, task.scale) for _, operator, y in cases]
         pictures = [quantise(found) for found in shown if found is not None]
         if pictures:
             rows.append(_row(task.text, "measured", None, cases, pictures, [0.0]))

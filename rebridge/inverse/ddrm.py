@@ -22,7 +22,7 @@ from rebridge.samplers.base import Point, Sampler, Walk
 
 
 @dataclass(frozen=True, kw_only=True)
-class DDRM(Sampler):
+class SpectralWalk(Sampler):
     """The sampler that is its own guidance: it walks a generative process with the plain prior as denoiser.
 
     operator: one with a known decomposition. measurement: (B, ...). sigma_y: standard deviation of its noise.

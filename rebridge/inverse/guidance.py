@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
@@ -114,10 +114,6 @@ class Proximal:
             return x0_hat + self.operator.A_dagger(self.y - self.operator.A(x0_hat))
         gamma = self.trust(at) if callable(self.trust) else self.trust
         return self.operator.prox_l2(x0_hat, self.y, gamma)
-
-    def rows(self, index: Tensor) -> Proximal:
-        """The same guidance for other rows of the batch of measurements."""
-        return replace(self, y=self.y[index])
 
 
 @dataclass(frozen=True)

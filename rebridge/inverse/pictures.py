@@ -6,6 +6,7 @@ import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -109,7 +110,7 @@ def write_solution(
         written.append(place.with_name(place.stem + ending))
         return written[-1]
 
-    shown = picture(measured.operator, measured.y) if measured.clean is not None else None
+    shown = picture(measured.operator, measured.y, measured.task.scale) if measured.clean is not None else None
     if shown is not None:
         write_image(beside("_measured.png"), bare.with_pixels(_coloured(shown[0], measured.grey)), overwrite)
     if len(solution.samples) > 1:
@@ -140,7 +141,7 @@ def _from_array(
     try:
         loaded = np.load(path, allow_pickle=False)
         array = loaded["y"] if path.suffix.lower() == ".npz" else loaded
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path}: cannot be read as an array: {reason(error)}") from None
     if size is None:
         raise ValueError("a measurement from an array needs --size HEIGHTxWIDTH of the image")

@@ -62,10 +62,11 @@ class Task:
         return operator.A(y) if isinstance(operator, Mask) else y
 
 
-def picture(operator: Operator, y: Tensor) -> Tensor | None:
+def picture(operator: Operator, y: Tensor, scale: int) -> Tensor | None:
     """Measurements (B, ...) as pictures (B, C, H, W) of the image's size in [0, 1]; None where they are none.
 
-    Small pictures are enlarged by bicubic interpolation, grey ones are grey; JPEG is decoded.
+    scale: by how much they are smaller, `Task.scale`. Small pictures are enlarged by bicubic interpolation, grey ones are
+    grey; JPEG is decoded.
     """
     if operator.name in NOT_PICTURES:
         return None
@@ -73,6 +74,5 @@ def picture(operator: Operator, y: Tensor) -> Tensor | None:
         return operator.A_dagger(y).clamp(0, 1)
     _, height, width = operator.shape
     if y.shape[-2:] != (height, width):
-        scale = -(-height // y.shape[-2])
         y = torch.stack([enlarge(image, scale, height, width) for image in y])
     return y.expand(-1, operator.shape[0], -1, -1).clamp(0, 1)

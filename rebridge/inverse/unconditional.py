@@ -58,11 +58,6 @@ class Pipeline:
 
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """x0_hat for states x_t (B, C, H, W) of any size and times t (B,)."""
-        from rebridge.priors.diffusers import clean_estimate
-
-        prior = self.prior
         height, width = x_t.shape[-2:]
-        padded = pad_to_multiple(x_t, prior.multiple)
-        output = prior.output(padded, prior.index(t), None)[..., :height, :width].to(x_t.dtype)
-        c = prior.process.coefficients(t.double()).like(x_t)
-        return clean_estimate(output, x_t, c, prior.prediction).clamp(-1.0, 1.0)
+        estimate: Tensor = self.prior.estimate(pad_to_multiple(x_t, self.prior.multiple), t)
+        return estimate[..., :height, :width].clamp(-1.0, 1.0)

@@ -188,7 +188,7 @@ class DDRM(Solver):
         return self.steps
 
     def __call__(self, problem: Problem, noise: Noise = torch.randn_like, callback: Callback | None = None) -> Tensor:
-        walk = ddrm.DDRM(
+        walk = ddrm.SpectralWalk(
             operator=problem.operator,  # type: ignore[arg-type]
             measurement=problem.y,
             sigma_y=problem.sigma_y,

@@ -2,15 +2,15 @@
 
 A blur multiplies the spectrum of an image, and images have much the same spectrum (power falls as 1/f^2), so the power
 spectrum of a blurred one tells which frequencies were lost in which direction. A small convolutional network takes long to
-find that out, and longer to build from 3x3 filters the wide ones that put them back. Derived; docs/design.md says how to
-measure what it brings.
+find that out, and longer to build from 3x3 filters the wide ones that put them back. Derived; what
+it brings is in docs/design.md.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.layers import Network, check_inputs, pad_to_multiple, precise
+from rebridge.networks.layers import Network, check_inputs, closed, pad_to_multiple, precise
 
 FREQUENCIES = (32, 17)
 """Of the statistics and of the gains: those of windows of 32x32 pixels, of a real signal."""
@@ -39,9 +39,9 @@ class Equaliser(nn.Module):
         count = FREQUENCIES[0] * FREQUENCIES[1]
         self.enter = nn.Linear(count + 1, width)
         self.inner = nn.Linear(width, width)
-        self.leave = _closed(nn.Linear(width, count))
-        self.fine = _closed(nn.Linear((2 * RIPPLES - 1) * RIPPLES, width)) if ripples else None
-        self.turn = _closed(nn.Linear(width, count)) if ripples else None
+        self.leave = closed(nn.Linear(width, count))
+        self.fine = closed(nn.Linear((2 * RIPPLES - 1) * RIPPLES, width)) if ripples else None
+        self.turn = closed(nn.Linear(width, count)) if ripples else None
 
     def forward(self, y: Tensor) -> Tensor:
         """In float32 whatever autocast computes in."""
@@ -123,12 +123,6 @@ def _fall(spectra: Tensor) -> Tensor:
     down = torch.fft.fftfreq(side, dtype=spectra.dtype, device=spectra.device)
     across = torch.fft.rfftfreq(side, dtype=spectra.dtype, device=spectra.device)
     return torch.log(down[:, None].square() + across.square() + (0.5 / side) ** 2)
-
-
-def _closed(layer: nn.Linear) -> nn.Linear:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
 
 
 def _filters(gains: Tensor) -> Tensor:

@@ -16,16 +16,10 @@ from rebridge.networks.layers import (
     TimeEmbedding,
     check_inputs,
     check_sizes,
+    closed,
     pad_to_multiple,
     replicate_border,
 )
-
-
-def _closed(leave: nn.Conv2d) -> nn.Conv2d:
-    """With zero weights: the block it ends is the identity before training, so blocks can be added to a trained network."""
-    nn.init.zeros_(leave.weight)
-    nn.init.zeros_(leave.bias)  # type: ignore[arg-type]
-    return leave
 
 
 class GatedBlock(nn.Module):
@@ -35,7 +29,7 @@ class GatedBlock(nn.Module):
         super().__init__()
         self.norm = ChannelNorm(width)
         self.enter = nn.Conv2d(width, 2 * width, 3, padding=1)
-        self.leave = _closed(nn.Conv2d(width, width, 1))
+        self.leave = closed(nn.Conv2d(width, width, 1))
 
     def forward(self, h: Tensor) -> Tensor:
         u, v = self.enter(self.norm(h)).chunk(2, dim=1)
@@ -54,7 +48,7 @@ class WideBlock(nn.Module):
         self.norm = ChannelNorm(width)
         self.look = nn.Conv2d(width, width, 7, groups=width)
         self.enter = nn.Conv2d(width, 2 * width, 1)
-        self.leave = _closed(nn.Conv2d(2 * width, width, 1))
+        self.leave = closed(nn.Conv2d(2 * width, width, 1))
 
     def forward(self, h: Tensor) -> Tensor:
         seen = self.look(replicate_border(self.norm(h), 3))
@@ -89,8 +83,8 @@ class Fast(Network):
     """Raw output (B, C, H, W) of a U-Net over 2x2-unshuffled pixels, without attention and without global statistics.
 
     The output at a pixel depends on a window of the image only, never on the image's size: with the default sizes less than 276
-    pixels to each side, 160 more with an equaliser. Derived; chosen by measurement among blocks with and without a norm and a
-    gate, see docs/design.md.
+    pixels to each side, 160 more with an equaliser. With `fill` a pixel
+    inside a hole depends on what surrounds the hole, however wide. Derived.
 
     channels: of an image; widths: of the levels, at 1/2, 1/4, 1/8, ... of the size; blocks: residual blocks before and
     again after the middle at each level but the last; middle: blocks at the last level; embedding: features of time.
@@ -139,8 +133,8 @@ class Fast(Network):
         self.time = TimeEmbedding(embedding)
         self.guide = Guide(kinds) if kinds else None
         self.equaliser = Equaliser(ripples=ripples) if equalise else None
-        self.equalised = _closed(nn.Conv2d(4 * channels, widths[0], 3, padding=1)) if equalise else None
-        self.filled = _closed(nn.Conv2d(4 * channels, widths[0], 3, padding=1)) if fill else None
+        self.equalised = closed(nn.Conv2d(4 * channels, widths[0], 3, padding=1)) if equalise else None
+        self.filled = closed(nn.Conv2d(4 * channels, widths[0], 3, padding=1)) if fill else None
         self.head = nn.Conv2d(8 * channels + 4 * optional_condition, widths[0], 3, padding=1)
         self.before = nn.ModuleList(gated(width, n) for width, n in zip(widths, blocks, strict=False))
         self.down = nn.ModuleList(nn.Conv2d(width, deeper, 2, stride=2) for width, deeper in steps)
@@ -148,7 +142,7 @@ class Fast(Network):
         self.up = nn.ModuleList(nn.Conv2d(deeper, 4 * width, 1) for width, deeper in steps)
         self.after = nn.ModuleList(gated(width, n) for width, n in zip(widths, blocks, strict=False))
         self.tail = nn.Conv2d(widths[0], 4 * channels, 3, padding=1)
-        _closed(self.tail)
+        closed(self.tail)
         with torch.no_grad():
             self.head.weight[:, : 4 * channels] = 0.0
 

@@ -227,9 +227,8 @@ class HiDiff(Network):
     feed-forward parts. unshuffle: side of the squares of pixels that become channels before the first level. dense: so many of
     the finest levels have dense convolutions in place of attention. wide_top: no reduction of channels before the last level.
     side, features: the prior has side^2 tokens of so many numbers. encoder_width, encoder_blocks, denoiser_width,
-    denoiser_blocks, steps: of its encoders and its diffusion; energies: see `LatentEncoder`. prior: "diffusion", or "none" for
-    learned tokens that are the same for every image, the comparison without a prior.
-    window: largest side of an image that is restored in one piece; it
+    denoiser_blocks, steps: of its encoders and its diffusion. prior: "diffusion", or "none" for learned tokens that are the
+    same for every image, the comparison without a prior. window: largest side of an image that is restored in one piece; it
     should be the patch size of training, because the tokens and the attention over channels are statistics of the whole
     image, and `Restorer` takes larger images in overlapping tiles of that size (as TLC, arXiv 2112.04491, found necessary).
     """
@@ -256,7 +255,6 @@ class HiDiff(Network):
         steps: int,
         prior: Prior,
         window: int,
-        energies: bool,
     ) -> None:
         super().__init__()
         check_sizes(channels=channels, widths=widths, blocks=blocks, heads=heads, unshuffle=unshuffle, side=side)
@@ -277,8 +275,8 @@ class HiDiff(Network):
         self.multiple = math.lcm(4, self.transformer.multiple)
         self.tokens = nn.Parameter(0.5 * torch.randn(1, tokens, features)) if prior == "none" else None
         if prior == "diffusion":
-            self.teacher = LatentEncoder(2, channels, encoder_width, encoder_blocks, side, features, energies)
-            self.encoder = LatentEncoder(1, channels, encoder_width, encoder_blocks, side, features, energies)
+            self.teacher = LatentEncoder(2, channels, encoder_width, encoder_blocks, side, features)
+            self.encoder = LatentEncoder(1, channels, encoder_width, encoder_blocks, side, features)
             denoiser = LatentDenoiser(tokens, features, denoiser_width, denoiser_blocks)
             self.diffusion = LatentDiffusion(denoiser, steps)
             start = torch.randn(1, tokens, features, generator=torch.Generator().manual_seed(0))
@@ -346,7 +344,6 @@ def hi_diff(
     steps: int = 8,
     prior: Prior = "diffusion",
     window: int = 384,
-    energies: bool = False,
 ) -> HiDiff:
     """The size of the paper, by the options of its released code."""
     return HiDiff(**locals())
@@ -371,7 +368,6 @@ def hi_diff_tiny(
     steps: int = 8,
     prior: Prior = "diffusion",
     window: int = 128,
-    energies: bool = True,
 ) -> HiDiff:
     """A size for one CPU core: dense convolutions at the two finest levels, attention at 1/8 and 1/16 of the size."""
     return HiDiff(**locals())

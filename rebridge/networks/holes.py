@@ -2,7 +2,7 @@
 
 A convolutional network has to learn diffusion over dozens of pixels from 3x3 filters to do the same, and trains for hours to
 come near it. Coarse to fine: means of what is known in ever larger cells, then back, where each level repeats the next
-coarser one and is smoothed within the holes. Derived; docs/irbridge.md says what it brings.
+coarser one and is smoothed within the holes. Derived.
 """
 
 import torch

@@ -15,8 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.layers import precise
-
 
 class TokenMixer(nn.Module):
     """z + mlp over tokens, then z + mlp over features (MLP-Mixer): (B, N, width) -> same."""
@@ -42,16 +40,11 @@ class LatentEncoder(nn.Module):
     images: how many images of `channels` channels go in together. Each token is a mean over 1/side^2 of the image, so what
     it says depends on how large the image is: see `HiDiff`'s window. The authors' encoder ends in a GELU; here the tokens are
     normalised and a hyperbolic tangent, which therefore cannot saturate, keeps them where the diffusion clamps them (derived).
-    energies: gather the logarithm of the features' mean square in place of their mean: a blur changes no mean, but how much
-    there is of each detail.
     """
 
-    def __init__(
-        self, images: int, channels: int, width: int, blocks: int, side: int, features: int, energies: bool = False
-    ) -> None:
+    def __init__(self, images: int, channels: int, width: int, blocks: int, side: int, features: int) -> None:
         super().__init__()
         self.side = side
-        self.energies = energies
         self.enter = nn.Conv2d(16 * images * channels, width, 3, padding=1)
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1))
@@ -67,11 +60,7 @@ class LatentEncoder(nn.Module):
         h = F.gelu(self.enter(pixels.contiguous(memory_format=torch.channels_last)))
         for block in self.blocks:
             h = h + block(h)
-        gathered = self.gather(h)
-        if self.energies:
-            cells = torch.log(F.adaptive_avg_pool2d(precise(gathered).square(), self.side) + 1e-6)
-        else:
-            cells = F.adaptive_avg_pool2d(gathered, self.side)
+        cells = F.adaptive_avg_pool2d(self.gather(h), self.side)
         z = self.leave(self.mixer(cells.flatten(2).mT))
         return torch.tanh(F.layer_norm(z, z.shape[-1:]))
 

@@ -1,6 +1,6 @@
 """Pretrained generative models inside restoration bridges: IRBridge, its transitions, and the priors it can use."""
 
-from rebridge.priors.base import Guided, Prior, PriorError
+from rebridge.priors.base import ClassifierFree, Prior, PriorError
 from rebridge.priors.baselines import conditional_ddim, sdedit
 from rebridge.priors.details import keep_details
 from rebridge.priors.irbridge import IRBridge, TransitionDenoiser
@@ -21,7 +21,7 @@ __all__ = [
     "DEFAULT_PRIOR",
     "PRESETS",
     "SCHEDULES",
-    "Guided",
+    "ClassifierFree",
     "IRBridge",
     "IRBridgeRestorer",
     "PixelPrior",

@@ -62,7 +62,7 @@ class Prior(Protocol):
         ...
 
 
-class Guided:
+class ClassifierFree:
     """Classifier-free guidance: x0 = without + scale (with - without), two calls of the network where scale is not 1."""
 
     def __init__(self, conditional: Denoiser, unconditional: Denoiser, scale: float) -> None:

@@ -13,7 +13,6 @@ Needs the extra packages of `rebridge[priors]`, imported when a pipeline is load
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,8 +28,10 @@ from rebridge.bridges.diffusion import VP
 from rebridge.bridges.schedules import Clock
 from rebridge.denoisers import Denoiser
 from rebridge.files import reason
+from rebridge.hub.places import HUB_ID
+from rebridge.inference.restorer import dtype_of
 from rebridge.networks.layers import pad_to_multiple
-from rebridge.priors.base import Guided, PriorError
+from rebridge.priors.base import ClassifierFree, PriorError
 from rebridge.priors.transition import lowest_time
 
 LATENT_PIPELINES = (
@@ -40,12 +41,10 @@ LATENT_PIPELINES = (
 PIXEL_PIPELINES = ("DDPMPipeline", "DDIMPipeline")
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 OFFLOADS = ("model", "sequential")
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CONDITION_WIDTHS = (16, 32, 96, 256)
 """Channels in which a new ControlNet sees the degraded image, at 1, 1/2, 1/4 and 1/8 of its size; those of the original."""
 TILED_FROM = 1024 * 1024
 """Images of more pixels than this pass the autoencoder in tiles."""
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,16 +176,20 @@ class DiffusersPrior:
         if self.controlnet is not None:
             control = pad_to_multiple(images, self.multiple).to(self.device, self.dtype)
         known = self._denoiser(control, True)
-        return known if self.guidance == 1 else Guided(known, self._denoiser(None, False), self.guidance)
+        return known if self.guidance == 1 else ClassifierFree(known, self._denoiser(None, False), self.guidance)
 
     def _denoiser(self, control: Tensor | None, positive: bool) -> Denoiser:
         @torch.no_grad()
         def denoise(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-            output = self.output(x_t, self.index(t), control, positive).to(x_t.dtype)
-            output = output[:, : x_t.shape[1]]  # some networks predict the variance of their noise beside it
-            return clean_estimate(output, x_t, self.process.coefficients(t.double()).like(x_t), self.prediction)
+            return self.estimate(x_t, t, control, positive)
 
         return denoise
+
+    def estimate(self, x_t: Tensor, t: Tensor, control: Tensor | None = None, positive: bool = True) -> Tensor:
+        """x0_hat for states x_t (B, ...) and times t (B,); it can be differentiated. control, positive: as in `output`."""
+        output = self.output(x_t, self.index(t), control, positive).to(x_t.dtype)
+        output = output[:, : x_t.shape[1]]  # some networks predict the variance of their noise beside it
+        return clean_estimate(output, x_t, self.process.coefficients(t.double()).like(x_t), self.prediction)
 
     def index(self, s: Tensor) -> Tensor:
         """The network's index of times s (B,), fractional between those it was trained at."""
@@ -334,7 +337,7 @@ def _pipeline_class(diffusers: Any, name: str | Path, revision: str | None) -> s
 def _loaded(load: Callable[..., Any], name: str | Path, **options: Any) -> Any:
     """`load(name, **options)` with errors that say what to do."""
     folder = Path(name).expanduser()
-    if not folder.is_dir() and not _HUB_ID.fullmatch(str(name)):
+    if not folder.is_dir() and not HUB_ID.fullmatch(str(name)):
         raise PriorError(
             f"there is no folder {folder}; give a folder with a diffusers model, or a hub id like owner/model"
         )
@@ -387,11 +390,10 @@ def _expanded(value: Any, batch: int) -> Any:
 def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
     if dtype is None:
         return torch.float32 if device.type == "cpu" else torch.float16
-    name = str(dtype).removeprefix("torch.")
-    name = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}.get(name, name)
-    if name not in DTYPES:
-        raise PriorError(f"dtype must be one of {', '.join(DTYPES)}, got '{dtype}'")
-    return DTYPES[name]
+    try:
+        return dtype_of(dtype)
+    except ValueError as error:
+        raise PriorError(str(error)) from None
 
 
 def _first_sentence(error: Exception) -> str:

@@ -9,6 +9,7 @@ import torch
 
 from rebridge import hub
 from rebridge.hub.format import CONFIG_FILE
+from rebridge.inference.restorer import device_of
 from rebridge.priors.base import Prior, PriorError
 from rebridge.priors.pixel import PixelPrior
 
@@ -30,9 +31,9 @@ def load_prior(
 
     device: by default a GPU where there is one. options: of `PixelPrior.from_pretrained` (condition, guidance) or of
     `rebridge.priors.diffusers.from_pretrained` (controlnet, guidance, tiling, ...). Raises PriorError or ModelError, one
-    sentence that says what to do.
+    sentence that says what to do, and ValueError for a device that there is not.
     """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = device_of(device)
     pipeline = is_pipeline(name)
     known = PIPELINE_OPTIONS if pipeline else PIXEL_OPTIONS
     for key in options:

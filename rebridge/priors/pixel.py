@@ -14,9 +14,9 @@ from torch import Tensor
 from rebridge.bridges.diffusion import Generative
 from rebridge.denoisers import Denoiser, Estimate
 from rebridge.hub import Model, find_model, load_model
+from rebridge.hub.format import PRESET_FILE
 from rebridge.inference.restorer import Autocast, dtype_of
-from rebridge.priors.base import Guided, PriorError
-from rebridge.priors.presets import PRESET_FILE
+from rebridge.priors.base import ClassifierFree, PriorError
 from rebridge.priors.transition import lowest_time
 
 DEFAULT_PRIOR = "pixel-prior-tiny"
@@ -92,7 +92,7 @@ class PixelPrior:
         """The network; the degraded image reaches it as the y of each call, encoded."""
         if not self.conditional:
             return self._without
-        return self.denoiser if self.guidance == 1 else Guided(self.denoiser, self._without, self.guidance)
+        return self.denoiser if self.guidance == 1 else ClassifierFree(self.denoiser, self._without, self.guidance)
 
     def _without(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor | Estimate:
         return self.denoiser(x_t, t, torch.zeros_like(y))

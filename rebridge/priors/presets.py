@@ -12,8 +12,7 @@ from rebridge.priors import schedules
 
 PRESET_FORMAT = 1
 TUNED = "tuned"
-"""The preset that a prior brings along, in the file `PRESET_FILE` of its folder."""
-PRESET_FILE = "presets.json"
+"""The preset that a prior brings along, in the file presets.json of its folder."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
@@ -49,7 +48,7 @@ def preset(name: str | Path, task: str | None = None, **changes: Any) -> dict[st
             settings["schedule"] = task if task in schedules.SCHEDULES else "critical+300-0"
     else:
         raise ValueError(
-            f"unknown preset {str(name)!r}; known are {', '.join(PRESETS)}, or give a file of `rebridge tune`"
+            f"unknown preset {str(name)!r}; known are {', '.join(PRESETS)} and {TUNED}, or give a file of `rebridge tune`"
         )
     given = {key: value for key, value in changes.items() if value is not None}
     if isinstance(given.get("bridge"), Mapping):
@@ -67,7 +66,7 @@ def chosen_preset(name: str | Path | None, own: Path | None, task: str | None) -
         raise ValueError(
             "this prior brings no settings of its own; use the preset paper or sound, or write a file with `rebridge tune`"
         )
-    if own is not None and (name == TUNED or (name is None and (task is None or task in read_presets(own)))):
+    if own is not None and (name == TUNED or (name is None and task in read_presets(own))):
         return own
     return name or "sound"
 

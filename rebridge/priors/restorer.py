@@ -33,8 +33,6 @@ from rebridge.priors.presets import chosen_preset
 from rebridge.priors.presets import preset as preset_settings
 from rebridge.samplers import Sampler
 
-BASELINES: tuple[str, ...] = ("ddim", "sdedit")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Generation(Sampler):

@@ -106,6 +106,14 @@ class Sampler:
         """The parameters as JSON-able values: create(sampler.name, **sampler.params) rebuilds the sampler."""
         return asdict(self)
 
+    def fits(self, bridge: Bridge) -> bool:
+        """Whether this sampler can walk this bridge."""
+        try:
+            self.check(bridge)
+        except ValueError:
+            return False
+        return True
+
     def check(self, bridge: Bridge) -> None:
         """Raise ValueError if this sampler cannot walk this bridge."""
         if self.needs_noise and bridge.noiseless:

@@ -87,7 +87,7 @@ def own_states(
     """The states at times t (B,) that `steps` equal deterministic steps from t = 1 lead to.
 
     y, noise: (B, C, H, W). Where the bridge starts in y itself there is no noise to carry on after the first step:
-    own_noise "mean" then continues without, "noise" with `gamma modulate(x0_hat, y, noise)` (DESIGN, start).
+    own_noise "mean" then continues without, "noise" with `gamma modulate(x0_hat, y, noise)`.
     """
     now = torch.ones_like(t)
     x = bridge.prior(y, noise)

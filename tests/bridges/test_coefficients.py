@@ -297,7 +297,7 @@ def test_velocity_is_the_drift_minus_half_the_diffusion_times_the_score(name):
         (lambda: bridges.create("goub", schedule="cosin"), "schedule must be one of"),
         (lambda: bridges.create("goub", eps=2.0), "eps must lie strictly between 0 and 1"),
         (lambda: bridges.create("rdbm", modulation="r"), "modulation must be one of"),
-        (lambda: bridges.create("rdbm", preset="papre"), "no preset 'papre'"),
+        (lambda: bridges.create("rdbm", preset="papre"), "unknown preset of rdbm 'papre'; known are paper, release"),
         (lambda: bridges.create("unidb", gamma_inv=-1), "gamma_inv must not be negative"),
         (lambda: bridges.create("rdbm").coefficients(1.5), "times must lie in"),
         (lambda: bridges.create("rdbm").coefficients(torch.tensor([0.1, math.nan])), "times must lie in"),

@@ -7,14 +7,16 @@ import torch
 from typer.testing import CliRunner
 
 from rebridge.cli import app
-from rebridge.evaluation.compare import Run, Spec, compare_analytic, frechet_distance, gaussian_problem, summarise
+from rebridge.evaluation.compare import Run, Spec, compare_analytic, gaussian_problem, summarise
+from rebridge.evaluation.frechet import Statistics, frechet_distance
 
 
 def test_frechet_distance_of_commuting_gaussians_is_that_of_their_means_and_standard_deviations():
     mean = torch.tensor([1.0, 2.0], dtype=torch.float64)
     first, second = torch.diag(torch.tensor([4.0, 9.0])).double(), torch.diag(torch.tensor([1.0, 16.0])).double()
-    assert frechet_distance(mean, first, mean + 3, second) == pytest.approx(math.sqrt(18 + 1 + 1))
-    assert frechet_distance(mean, first, mean, first) == pytest.approx(0.0, abs=1e-6)
+    gaussian = Statistics(mean, first, 1)
+    assert frechet_distance(gaussian, Statistics(mean + 3, second, 1)) == pytest.approx(18 + 1 + 1)
+    assert frechet_distance(gaussian, gaussian) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_samples_of_the_exact_posterior_show_the_monte_carlo_floor_and_more_steps_come_nearer():

@@ -208,7 +208,9 @@ def test_the_card_names_tasks_parts_and_training(tmp_path: Path) -> None:
         assert words in card
 
 
-def test_pushing_uploads_the_three_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_pushing_uploads_what_a_model_is_made_of_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     calls: dict[str, Any] = {}
 
     class Api:
@@ -227,6 +229,6 @@ def test_pushing_uploads_the_three_files(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert hub.push_model(tmp_path / "m", "someone/model", private=True) == "https://huggingface.co/someone/model"
     assert calls["repository"] == ("someone/model", True, True)
     assert calls["upload"]["folder_path"] == str(tmp_path / "m")
-    assert set(calls["upload"]["allow_patterns"]) == {"config.json", "model.safetensors", "README.md"}
+    assert set(calls["upload"]["allow_patterns"]) == {"config.json", "model.safetensors", "README.md", "presets.json"}
     with pytest.raises(ModelError, match="not a model folder"):
         hub.push_model(tmp_path, "someone/model")

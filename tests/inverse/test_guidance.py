@@ -7,7 +7,18 @@ import torch
 
 from rebridge import bridges, samplers
 from rebridge.denoisers import Estimate
-from rebridge.inverse import DDRM, Guided, Posterior, Proximal, PseudoInverse, ddnm, dds, diffpir, nrlg, operators
+from rebridge.inverse import (
+    Guided,
+    Posterior,
+    Proximal,
+    PseudoInverse,
+    SpectralWalk,
+    ddnm,
+    dds,
+    diffpir,
+    nrlg,
+    operators,
+)
 from rebridge.inverse.guidance import State
 from tests.inverse.conftest import SHAPE, VP, CountingPrior, gaussian_problem
 
@@ -127,7 +138,7 @@ def test_ddrm_stays_in_range_too_and_fits_noiseless_data(problem):
     for sigma_y in (0.0, 0.05):
         x, _ = problem.draw(20)
         y = problem.operator.A(x) + sigma_y * torch.randn(20, *problem.operator.measurement_shape)
-        sampler = DDRM(operator=problem.operator, measurement=y, sigma_y=sigma_y)
+        sampler = SpectralWalk(operator=problem.operator, measurement=y, sigma_y=sigma_y)
         largest = []
         found = sampler(
             VP,
@@ -146,7 +157,7 @@ def test_ddrm_replays_the_three_branches_written_out_per_singular_value():
     x, y = problem.draw(1)
     noises = [torch.randn(1, 1, 4, 5, dtype=torch.float64) for _ in range(6)]
     supply = iter(noises)
-    sampler = DDRM(operator=problem.operator, measurement=y, sigma_y=0.1, steps=5)
+    sampler = SpectralWalk(operator=problem.operator, measurement=y, sigma_y=0.1, steps=5)
     ours = sampler(VP, problem.prior, torch.zeros_like(x), noise=lambda like: next(supply))
 
     left, sizes, right = torch.linalg.svd(problem.matrix)
@@ -270,7 +281,7 @@ def test_bad_input_gets_one_sentence(problem):
     with pytest.raises(ValueError, match="needs a generative process"):
         Guided(problem.prior, ddnm(operator, y), bridges.create("goub"))
     with pytest.raises(ValueError, match="known singular value decomposition"):
-        DDRM(operator=operators.create("radon", (1, 4, 4)), measurement=y)
+        SpectralWalk(operator=operators.create("radon", (1, 4, 4)), measurement=y)
     with pytest.raises(ValueError, match="lam must be positive"):
         diffpir(operator, y, 0.1, lam=0)
     with pytest.raises(ValueError, match="gamma must be positive"):

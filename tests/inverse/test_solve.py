@@ -229,7 +229,7 @@ def test_a_diffusers_pipeline_in_pixels_is_a_prior_too(tmp_path):
 def test_measurements_are_shown_as_pictures_of_the_images_size(text):
     task = Task.parse(text)
     operator = task.operator((3, 16, 24))
-    shown = picture(operator, task.measure(operator, image(), torch.randn(operator.A(image()).shape)))
+    shown = picture(operator, task.measure(operator, image(), torch.randn(operator.A(image()).shape)), task.scale)
     assert shown.shape == (1, 3, 16, 24)
     assert 0 <= shown.min() <= shown.max() <= 1
 

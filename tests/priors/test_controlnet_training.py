@@ -19,7 +19,7 @@ pytest.importorskip("transformers")
 from rebridge.cli import app
 from rebridge.priors import IRBridgeRestorer, PriorError, load_prior
 from rebridge.training import ConfigError, TrainResult, train_file
-from rebridge.training.checkpoints import latest_checkpoint
+from rebridge.training.checkpoints import Checkpoint, latest_checkpoint
 from tests.priors import tiny_pipelines as tiny
 
 ITERATIONS = 40
@@ -135,6 +135,16 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(config: Path, tmp_path: 
     assert weights(whole.model) == weights(second.model)
 
 
+def check_equal_gradients(one: Checkpoint, two: Checkpoint) -> None:
+    """AdamW keeps the same mean of gradients. Weights move by the signs of theirs, and rounding turns those of tiny ones."""
+    moments = {key: value for key, value in one.tensors["optimizer"].items() if key.endswith("exp_avg")}
+    assert moments
+    for key, value in moments.items():
+        torch.testing.assert_close(
+            two.tensors["optimizer"][key], value, rtol=1e-2, atol=1e-3 * float(value.abs().max()) + 1e-8
+        )
+
+
 def test_accumulating_changes_the_loss_by_rounding_only(config: Path, tmp_path: Path) -> None:
     common = ("optimisation.iterations=2", "validate_every=100")
     trained(config, tmp_path / "one", *common)
@@ -142,8 +152,7 @@ def test_accumulating_changes_the_loss_by_rounding_only(config: Path, tmp_path: 
     one, two = (latest_checkpoint(tmp_path / name) for name in ("one", "two"))
     assert one is not None
     assert two is not None
-    for key, value in one.tensors["controlnet"].items():
-        assert (value - two.tensors["controlnet"][key]).abs().max() < 1e-2
+    check_equal_gradients(one, two)
 
 
 def test_bf16_and_checkpointed_gradients_train_too(config: Path, tmp_path: Path) -> None:
@@ -161,8 +170,7 @@ def test_two_processes_train_what_one_does(config: Path, tmp_path: Path) -> None
     one, two = (latest_checkpoint(tmp_path / name) for name in ("one", "two"))
     assert one is not None
     assert two is not None
-    for key, value in one.tensors["controlnet"].items():
-        assert (value - two.tensors["controlnet"][key]).abs().max() < 1e-2
+    check_equal_gradients(one, two)
 
 
 def test_training_on_the_command_line(config: Path, tmp_path: Path) -> None:

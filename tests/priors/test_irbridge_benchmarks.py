@@ -44,11 +44,11 @@ def test_figures_of_every_way_by_task_and_seconds_by_steps(
     printed = capsys.readouterr().out
     assert "| inpaint | " in printed
     assert "| 4 | " in printed
-    assert len(json.loads(table.read_text())) == 2 * 4
+    assert len(json.loads(table.read_text())["figures"]) == 2 * 4
     assert picture.stat().st_size > 1000
-    before = json.loads(table.read_text())
+    before = json.loads(table.read_text())["figures"]
     run(irbridge_figures, monkeypatch, *words, "--output", table, "--plot", picture)
-    after = json.loads(table.read_text())
+    after = json.loads(table.read_text())["figures"]
     assert len(after) == 2 * 4 * 2
     assert before.items() <= after.items()
 

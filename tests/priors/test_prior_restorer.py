@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rebridge import bridges, hub, networks, samplers
 from rebridge.hub import ModelError
-from rebridge.priors import Guided, IRBridgeRestorer, PixelPrior, PriorError, keep_details, load_prior
+from rebridge.priors import ClassifierFree, IRBridgeRestorer, PixelPrior, PriorError, keep_details, load_prior
 from rebridge.priors.loading import is_pipeline
 
 
@@ -96,7 +96,7 @@ def test_guidance_one_is_the_conditional_prior_and_zero_the_unconditional(pixel_
     known, free = (priors[1.0].model.denoiser(z, s, c) for c in (y, torch.zeros_like(y)))
     torch.testing.assert_close(priors[0.0].given(picture)(z, s, y).x0, free)  # type: ignore[union-attr]
     torch.testing.assert_close(priors[2.0].given(picture)(z, s, y).x0, 2 * known - free)  # type: ignore[union-attr]
-    assert not isinstance(priors[1.0].given(picture), Guided)
+    assert not isinstance(priors[1.0].given(picture), ClassifierFree)
 
 
 def test_unusable_priors_are_refused_in_one_sentence(pixel_folder: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from rebridge.inverse.operators.pixelwise import Colour, Identity, Mask, box_mas
 from rebridge.inverse.operators.radon import Radon
 from rebridge.inverse.operators.sensing import CompressedSensing
 from rebridge.inverse.operators.separable import Separable, average, bicubic, separable_blur
-from rebridge.names import check_name, check_parameters
+from rebridge.names import check_name, check_parameters, check_values
 
 OPERATORS: dict[str, Callable[..., Operator]] = {
     "noise": Identity,
@@ -57,5 +57,12 @@ def create(name: str, shape: Sequence[int], **params: Any) -> Operator:
 
     Raises ValueError for an unknown name or parameter, or a value out of range.
     """
-    check_parameters(f"operator {name!r}", params, parameters(name))
-    return OPERATORS[name](check_shape(shape), **params)
+    what, taken = f"operator {name!r}", parameters(name)
+    check_parameters(what, params, taken)
+    build = OPERATORS[name]
+    known = inspect.signature(build).parameters
+    for key in taken:
+        if key not in params and known[key].default is inspect.Parameter.empty:
+            raise ValueError(f"{what} needs {key}, which can be given in Python only")
+    check_values(what, params, {key: str(parameter.annotation) for key, parameter in known.items()})
+    return build(check_shape(shape), **params)
