@@ -178,15 +178,15 @@ class Linear(Operator):
 def cgls(operator: Linear, r: Tensor, gamma: Tensor) -> Tensor:
     """A^T (I/gamma + A A^T)^+ r by conjugate gradients started at 0; gamma (B,) in [0, inf].
 
-    For gamma = inf it works in double precision, since small singular values would drown in rounding errors, and stops
+    It works in double precision, since small singular values would drown in rounding errors, and stops, for gamma = inf,
     where the data are fitted or nothing more of them can be. Hestenes and Stiefel 1952, damped as by Paige and Saunders 1982.
     """
     damping = torch.where(gamma > 0, 1 / gamma, 1.0).reshape(-1, 1, 1, 1)
     damped = bool((damping > 0).all())
-    rest = r if damped else r.double()
+    rest = r.double()
     damping = damping.to(rest.dtype)
-    tiny, epsilon = torch.finfo(rest.dtype).tiny, torch.finfo(rest.dtype).eps
-    tolerance = max(operator.tolerance, 16 * epsilon)
+    tiny = torch.finfo(rest.dtype).tiny
+    tolerance = max(operator.tolerance, 4 * torch.finfo(r.dtype).eps)
     gradient = operator.A_adjoint(rest)
     x = torch.zeros_like(gradient)
     direction = operator.precondition(gradient, damping) if damped else gradient
