@@ -35,9 +35,6 @@ VARIANTS: dict[str, list[str]] = {
     "blend, all at the end, all again at own states by trust": [
         *["prediction=blend", "states={end_fraction: 1.0, own_again: 1.0, times: trust}"],
     ],
-    "blend, all at the end, an eighth again at own states by trust": [
-        *["prediction=blend", "states={end_fraction: 1.0, own_again: 0.125, times: trust}"],
-    ],
     "one-step regression, equaliser": [
         *["objective=regression", "network.equalise=true", "start_from=runs/equaliser-tiny/model"],
     ],
@@ -45,11 +42,11 @@ VARIANTS: dict[str, list[str]] = {
 STEPS = (1, 2, 5, 10)
 
 
-def run(variant: str, seed: int, overrides: list[str], output: Path) -> dict[str, float]:
+def run(variant: str, seed: int, overrides: list[str], output: Path, grid: str) -> dict[str, float]:
     """Train one variant with one seed, or read what it gave before; PSNR in dB by number of steps, and seconds."""
     slug = "".join(c if c.isalnum() else "-" for c in " ".join([variant, *overrides]))
     folder = output / f"{slug}-{seed}"
-    result = folder / "result.json"
+    result = folder / ("result.json" if grid == "uniform" else f"result-{grid}.json")
     if result.is_file():
         return json.loads(result.read_text())
     config = load_config(CONFIG, [*VARIANTS[variant], *overrides, f"seed={seed}", f"output={folder}"])
@@ -63,7 +60,7 @@ def run(variant: str, seed: int, overrides: list[str], output: Path) -> dict[str
     for pair in validation_pairs(config.data, seed=0):
         y = pair.degraded[None] * (high - low) + low
         for steps in STEPS:
-            x0 = samplers.create("dbim", steps=steps)(model.bridge, model.denoiser, y)[0]
+            x0 = samplers.create("dbim", steps=steps, grid=grid)(model.bridge, model.denoiser, y)[0]
             scores.setdefault(str(steps), []).append(psnr(((x0 - low) / (high - low)).clamp(0, 1), pair.clean))
     figures = {steps: statistics.mean(values) for steps, values in scores.items()} | {"seconds": seconds}
     result.write_text(json.dumps(figures))
@@ -76,6 +73,7 @@ def main() -> None:
     parser.add_argument(
         "--variants", type=int, nargs="+", default=list(range(len(VARIANTS))), help="numbers of variants"
     )
+    parser.add_argument("--grid", default="uniform", help="of the times that are stepped through")
     parser.add_argument("--output", type=Path, default=Path("runs/time-sampling"))
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("overrides", nargs="*", help="key=value for every run")
@@ -84,7 +82,7 @@ def main() -> None:
     rows: dict[str, list[dict[str, float]]] = {}
     for seed in options.seeds:
         for number in options.variants:
-            figures = run(names[number], seed, options.overrides, options.output)
+            figures = run(names[number], seed, options.overrides, options.output, options.grid)
             rows.setdefault(names[number], []).append(figures)
             print(f"{names[number]} (seed {seed}):", {k: round(v, 2) for k, v in figures.items()}, flush=True)
     print("| training, equal iterations | " + " | ".join(f"{steps} steps" for steps in STEPS) + " |")
