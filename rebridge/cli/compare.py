@@ -201,7 +201,7 @@ def compare_solvers(
     if output is not None:
         text = tables.to_csv(rows, comparison.COLUMNS)
         write_atomic(output / "compare.csv", text.encode(), overwrite=True)
-        say(f"wrote {output / 'solvers.csv'}")
+        say(f"wrote {output / 'compare.csv'}")
     if as_json:
         print_json([tables.record(row, comparison.COLUMNS) for row in rows])
     else:

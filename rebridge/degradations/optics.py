@@ -85,13 +85,21 @@ class Blur(Degradation):
     """Probability of a defocus disc instead of a shake, in [0, 1]."""
     radius: Range = (1.5, 3.5)
     """Radius of the disc in px, in [0, 50]."""
+    noisy: float = 0.0
+    """Probability that the blurred image has noise, in [0, 1]: cameras that shake in the dark do."""
+    noise: Range = (0.002, 0.016)
+    """Standard deviation of that noise, in [0, 1]."""
 
     def __post_init__(self) -> None:
-        self.limit(length=(0, 200), wander=(0, 20), radius=(0, 50))
+        self.limit(length=(0, 200), wander=(0, 20), radius=(0, 50), noise=(0, 1))
         check_number("defocus", self.defocus, 0, 1)
+        check_number("noisy", self.noisy, 0, 1)
 
     def degrade(self, image: Tensor, draw: Draw) -> Tensor:
-        return convolve(image, self.kernel(draw))
+        blurred = convolve(image, self.kernel(draw))
+        if self.noisy > 0 and draw.uniform((0, 1)) < self.noisy:
+            blurred = blurred + draw.uniform(self.noise) * draw.randn(*image.shape)
+        return blurred
 
     def kernel(self, draw: Draw) -> Tensor:
         """Draw a kernel (K, K): odd size, non-negative, sum 1."""
