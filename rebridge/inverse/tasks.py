@@ -17,6 +17,8 @@ from rebridge.inverse.operators import Mask, Operator
 
 LEVELS = 255.0
 _SCALED = re.compile(r"(?:sr|average)(\d+)")
+GREY = 0.5
+"""What stands in a picture where a pixel is unknown; bridges are trained on such holes."""
 NOT_PICTURES = ("cs", "radon")
 """Operators whose measurements are no pictures."""
 
@@ -66,10 +68,12 @@ def picture(operator: Operator, y: Tensor, scale: int) -> Tensor | None:
     """Measurements (B, ...) as pictures (B, C, H, W) of the image's size in [0, 1]; None where they are none.
 
     scale: by how much they are smaller, `Task.scale`. Small pictures are enlarged by bicubic interpolation, grey ones are
-    grey; JPEG is decoded.
+    grey, unknown pixels middle grey; JPEG is decoded.
     """
     if operator.name in NOT_PICTURES:
         return None
+    if isinstance(operator, Mask):
+        y = y + GREY * (1 - operator.singular_values(y))
     if operator.name == "jpeg":
         return operator.A_dagger(y).clamp(0, 1)
     _, height, width = operator.shape

@@ -234,6 +234,16 @@ def test_measurements_are_shown_as_pictures_of_the_images_size(text):
     assert 0 <= shown.min() <= shown.max() <= 1
 
 
+def test_unknown_pixels_are_shown_grey():
+    task = Task.parse("mask")
+    operator = task.operator((3, 16, 24))
+    shown = picture(operator, task.measure(operator, image(), torch.zeros(1, 3, 16, 24)), task.scale)
+    unknown = (operator.mask == 0).expand(1, 3, 16, 24)
+    assert unknown.any()
+    assert (shown[unknown] == 0.5).all()
+    assert torch.equal(shown[~unknown], image()[~unknown])
+
+
 def test_the_command_enlarges_a_picture_and_shows_the_uncertainty(folder, tmp_path):
     small = saved(tmp_path / "small.png", image(6, 8))
     words = ("solve", small, "-o", tmp_path / "out", "--operator", "sr4", "--solver", "nrlg", "--prior", folder)
