@@ -2,7 +2,7 @@
 
     python benchmarks/hidiff.py train --seeds 0 1
     python benchmarks/hidiff.py measure --seeds 0 1 --clean ../shared/data/eval/cbsd68 --json docs/tables/hi-diff.json
-    python benchmarks/hidiff.py prior --model hi-diff-blur-tiny --clean ../shared/data/eval/cbsd68
+    python benchmarks/hidiff.py prior --model runs/hi-diff-blur-tiny-2/model --clean ../shared/data/eval/cbsd68
     python benchmarks/hidiff.py sizes
 
 train: both stages of configs/hi-diff/ for every seed, and the same transformer with learned tokens in place of the prior, made
@@ -137,7 +137,7 @@ def main() -> None:
         "--clean", type=Path, default=Path("../shared/data/eval/cbsd68"), help="clean images, blurred here"
     )
     parser.add_argument("--limit", type=int, help="only so many images")
-    parser.add_argument("--model", default="hi-diff-blur-tiny")
+    parser.add_argument("--model", default="runs/hi-diff-blur-tiny-2/model")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("overrides", nargs="*", help="key=value for every training run")
     options = parser.parse_args()
