@@ -1,8 +1,9 @@
 """Puts a trained model into the package: float16 weights, and a card with the figures that `rebridge evaluate` printed.
 
-rebridge evaluate --model runs/rdbm-tiny-4/model --clean ../shared/data/eval/cbsd68 --steps 1 --json > docs/tables/rdbm-tiny.json
-python tools/package_model.py runs/rdbm-tiny-4/model configs/rdbm-tiny.yaml configs/equaliser-tiny.yaml configs/rdbm-tiny-2.yaml \
-    configs/equaliser-tiny-2.yaml configs/rdbm-tiny-3.yaml configs/rdbm-tiny-4.yaml --figures docs/tables/rdbm-tiny.json --steps 1 \
+rebridge evaluate --model runs/rdbm-tiny-5/model --clean ../shared/data/eval/cbsd68 --steps 1 --json > docs/tables/rdbm-tiny.json
+python tools/package_model.py runs/rdbm-tiny-5/model configs/rdbm-tiny.yaml configs/equaliser-tiny.yaml configs/rdbm-tiny-2.yaml \
+    configs/equaliser-tiny-2.yaml configs/rdbm-tiny-3.yaml configs/rdbm-tiny-4.yaml \
+    configs/rdbm-tiny-5.yaml --figures docs/tables/rdbm-tiny.json --steps 1 \
     --command "rebridge evaluate --model rdbm-tiny --clean ../shared/data/eval/cbsd68 --json"
 """
 
