@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from pathlib import Path
 
 from rebridge import hub, samplers
@@ -43,16 +42,14 @@ STEPS = (1, 2, 5, 10)
 
 
 def run(variant: str, seed: int, overrides: list[str], output: Path, grid: str) -> dict[str, float]:
-    """Train one variant with one seed, or read what it gave before; PSNR in dB by number of steps, and seconds."""
+    """Train one variant with one seed, or read what it gave before; PSNR in dB by number of steps."""
     slug = "".join(c if c.isalnum() else "-" for c in " ".join([variant, *overrides]))
     folder = output / f"{slug}-{seed}"
     result = folder / ("result.json" if grid == "uniform" else f"result-{grid}.json")
     if result.is_file():
         return json.loads(result.read_text())
     config = load_config(CONFIG, [*VARIANTS[variant], *overrides, f"seed={seed}", f"output={folder}"])
-    begin = time.perf_counter()
     trained = train(config, resume=True)
-    seconds = time.perf_counter() - begin
     assert trained.model is not None, "the run was stopped"
     model = hub.load_model(str(trained.model))
     low, high = model.bridge.value_range
@@ -62,7 +59,7 @@ def run(variant: str, seed: int, overrides: list[str], output: Path, grid: str) 
         for steps in STEPS:
             x0 = samplers.create("dbim", steps=steps, grid=grid)(model.bridge, model.denoiser, y)[0]
             scores.setdefault(str(steps), []).append(psnr(((x0 - low) / (high - low)).clamp(0, 1), pair.clean))
-    figures = {steps: statistics.mean(values) for steps, values in scores.items()} | {"seconds": seconds}
+    figures = {steps: statistics.mean(values) for steps, values in scores.items()}
     result.write_text(json.dumps(figures))
     return figures
 

@@ -3,15 +3,12 @@
 import inspect
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from rebridge.cli.console import out, print_json, say
 from rebridge.cli.files import Json
-
-if TYPE_CHECKING:
-    pass
 
 
 def list_bridges(

@@ -2,8 +2,8 @@
 
 A blur multiplies the spectrum of an image, and images have much the same spectrum (power falls as 1/f^2), so the power
 spectrum of a blurred one tells which frequencies were lost in which direction. A small convolutional network takes long to
-find that out, and longer to build from 3x3 filters the wide ones that put them back. Derived; what
-it brings is in docs/design.md.
+find that out, and longer to build from 3x3 filters the wide ones that put them back. Derived;
+benchmarks/time_sampling.py has it among its variants.
 """
 
 import torch

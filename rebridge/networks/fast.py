@@ -83,8 +83,8 @@ class Fast(Network):
     """Raw output (B, C, H, W) of a U-Net over 2x2-unshuffled pixels, without attention and without global statistics.
 
     The output at a pixel depends on a window of the image only, never on the image's size: with the default sizes less than 276
-    pixels to each side, 160 more with an equaliser. With `fill` a pixel
-    inside a hole depends on what surrounds the hole, however wide. Derived.
+    pixels to each side, 160 more with an equaliser. With `fill` a
+    pixel near a hole depends on what surrounds the hole, up to 900 pixels away. Derived.
 
     channels: of an image; widths: of the levels, at 1/2, 1/4, 1/8, ... of the size; blocks: residual blocks before and
     again after the middle at each level but the last; middle: blocks at the last level; embedding: features of time.

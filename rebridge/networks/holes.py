@@ -1,8 +1,8 @@
 """Fills holes smoothly from around them: a far better start, where pixels are missing, than the grey painted there.
 
-A convolutional network has to learn diffusion over dozens of pixels from 3x3 filters to do the same, and trains for hours to
-come near it. Coarse to fine: means of what is known in ever larger cells, then back, where each level repeats the next
-coarser one and is smoothed within the holes. Derived.
+A convolutional network has to learn diffusion over dozens of pixels from 3x3 filters to do the same. Coarse to fine: means of
+what is known in ever larger cells, then back, where each level repeats the next coarser one and is smoothed within the
+holes. Derived.
 """
 
 import torch

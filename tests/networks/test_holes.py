@@ -55,6 +55,17 @@ def test_a_constant_is_continued_exactly_and_nothing_but_holes_is_left_alone():
     assert torch.equal(fill_holes(nothing, holes(nothing)), nothing)
 
 
+def test_a_filled_pixel_depends_on_less_than_900_pixels_to_each_side():
+    y = torch.rand(1, 1, 2048, 64, dtype=torch.float64)
+    missing = torch.ones(1, 1, 2048, 64, dtype=torch.bool)
+    missing[..., 1024, 32] = False
+    other = y.clone()
+    other[..., 1024, 32] += 1
+    changed = (fill_holes(other, missing) - fill_holes(y, missing)).masked_fill(~missing, 0)
+    assert changed.abs().max() > 0
+    assert (changed.abs().amax(-1).flatten().nonzero() - 1024).abs().max() < 900
+
+
 def test_an_untrained_network_that_fills_returns_the_filled_image():
     torch.manual_seed(0)
     network = create("fast", widths=[8, 12], blocks=[1], middle=1, kinds=2, fill=True).eval()
