@@ -31,7 +31,7 @@ from rebridge.training import load_config, train
 from rebridge.training.recipes import correlation
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "hi-diff"
-LARGER = [1, 2, 3, 5]
+LARGER = [1, 2, 5, 5]
 """Blocks of the transformer without a prior."""
 
 

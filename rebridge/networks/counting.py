@@ -29,7 +29,7 @@ def cost(network: nn.Module, height: int = 256, width: int = 256) -> Cost:
     if height < 1 or width < 1:
         raise ValueError(f"height and width must be at least 1, got {height} and {width}")
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    shapes_only = copy.deepcopy(network).to("meta").eval()
+    shapes_only = copy.deepcopy(network).to("meta").eval().requires_grad_(False)
     image = torch.zeros(1, int(getattr(network, "channels", 3)), height, width, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         shapes_only.float()(image, torch.ones(1, device="meta"), image)

@@ -226,7 +226,7 @@ class HiDiff(Network):
     widths, blocks, heads: of the levels, from fine to coarse. refinement: further blocks at the finest level. expansion: of the
     feed-forward parts. unshuffle: side of the squares of pixels that become channels before the first level. dense: so many of
     the finest levels have dense convolutions in place of attention. wide_top: no reduction of channels before the last level.
-    side, features: the prior has side^2 tokens of so many numbers. encoder_width, encoder_blocks, denoiser_width,
+    side, features: the prior has side^2 tokens of so many numbers. encoder_width, encoder_blocks, spectra, denoiser_width,
     denoiser_blocks, steps: of its encoders and its diffusion. prior: "diffusion", or "none" for learned tokens that are the
     same for every image, the comparison without a prior. window: largest side of an image that is restored in one piece; it
     should be the patch size of training, because the tokens and the attention over channels are statistics of the whole
@@ -250,6 +250,7 @@ class HiDiff(Network):
         features: int,
         encoder_width: int,
         encoder_blocks: int,
+        spectra: int,
         denoiser_width: int,
         denoiser_blocks: int,
         steps: int,
@@ -275,8 +276,8 @@ class HiDiff(Network):
         self.multiple = math.lcm(4, self.transformer.multiple)
         self.tokens = nn.Parameter(0.5 * torch.randn(1, tokens, features)) if prior == "none" else None
         if prior == "diffusion":
-            self.teacher = LatentEncoder(2, channels, encoder_width, encoder_blocks, side, features)
-            self.encoder = LatentEncoder(1, channels, encoder_width, encoder_blocks, side, features)
+            self.teacher = LatentEncoder(2, channels, encoder_width, encoder_blocks, side, features, spectra)
+            self.encoder = LatentEncoder(1, channels, encoder_width, encoder_blocks, side, features, spectra)
             denoiser = LatentDenoiser(tokens, features, denoiser_width, denoiser_blocks)
             self.diffusion = LatentDiffusion(denoiser, steps)
             start = torch.randn(1, tokens, features, generator=torch.Generator().manual_seed(0))
@@ -339,6 +340,7 @@ def hi_diff(
     features: int = 256,
     encoder_width: int = 64,
     encoder_blocks: int = 6,
+    spectra: int = 0,
     denoiser_width: int = 512,
     denoiser_blocks: int = 2,
     steps: int = 8,
@@ -363,6 +365,7 @@ def hi_diff_tiny(
     features: int = 64,
     encoder_width: int = 32,
     encoder_blocks: int = 2,
+    spectra: int = 128,
     denoiser_width: int = 128,
     denoiser_blocks: int = 2,
     steps: int = 8,

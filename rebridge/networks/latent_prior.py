@@ -15,6 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rebridge.networks.equaliser import power_spectra
+from rebridge.networks.layers import closed, pad_to_multiple, precise
+
+WINDOW = 64
+"""Side in pixels of the half overlapping windows whose power spectra the encoders look at."""
+
 
 class TokenMixer(nn.Module):
     """z + mlp over tokens, then z + mlp over features (MLP-Mixer): (B, N, width) -> same."""
@@ -34,15 +40,44 @@ class TokenMixer(nn.Module):
         return z + self.features(self.norm_features(z))
 
 
+class SpectralTokens(nn.Module):
+    """Tokens (B, N, F) that call for what the power spectrum says of one image, or how that of a second differs from it.
+
+    A blur multiplies the spectrum, so the ratio of the spectra of clean and degraded image is the blur's own, and because images
+    have much the same spectrum (power falls as 1/f^2) that of the degraded image alone hints at it.
+    """
+
+    fall: Tensor
+
+    def __init__(self, hidden: int, tokens: int, features: int) -> None:
+        super().__init__()
+        self.shape = (tokens, features)
+        squares = torch.fft.fftfreq(WINDOW)[:, None].square() + torch.fft.rfftfreq(WINDOW).square()
+        self.register_buffer("fall", _pool(1 / (squares + (0.5 / WINDOW) ** 2)).log(), persistent=False)
+        count = self.fall.numel()
+        self.enter = nn.Linear(count, hidden)
+        self.leave = nn.Linear(hidden, tokens * features)
+
+    def forward(self, *images: Tensor) -> Tensor:
+        first, *second = (log_spectrum(image) for image in images)
+        levels = second[0] - first if second else first - self.fall
+        tokens: Tensor = self.leave(F.gelu(self.enter(levels.flatten(1) / 3)))
+        return tokens.unflatten(-1, self.shape)
+
+
 class LatentEncoder(nn.Module):
     """Images to side^2 tokens in (-1, 1): 4x4-unshuffled pixels, residual blocks, the mean of each cell of a grid, a mixer.
 
     images: how many images of `channels` channels go in together. Each token is a mean over 1/side^2 of the image, so what
     it says depends on how large the image is: see `HiDiff`'s window. The authors' encoder ends in a GELU; here the tokens are
     normalised and a hyperbolic tangent, which therefore cannot saturate, keeps them where the diffusion clamps them (derived).
+    spectra: features of a second way to the tokens, by `SpectralTokens`; 0 for none, as published. Means of what convolutions
+    give tell little of a blur, and beside them a weak signal is lost, so the first way begins closed then.
     """
 
-    def __init__(self, images: int, channels: int, width: int, blocks: int, side: int, features: int) -> None:
+    def __init__(
+        self, images: int, channels: int, width: int, blocks: int, side: int, features: int, spectra: int = 0
+    ) -> None:
         super().__init__()
         self.side = side
         self.enter = nn.Conv2d(16 * images * channels, width, 3, padding=1)
@@ -53,6 +88,9 @@ class LatentEncoder(nn.Module):
         self.gather = nn.Conv2d(width, width, 3, padding=1)
         self.mixer = TokenMixer(side * side, width, expansion=4)
         self.leave = nn.Linear(width, features)
+        self.spectra = SpectralTokens(spectra, side * side, features) if spectra else None
+        if spectra:
+            closed(self.leave)
 
     def forward(self, *images: Tensor) -> Tensor:
         """Tokens (B, side^2, features) of images (B, C, H, W), H and W multiples of 4."""
@@ -62,6 +100,8 @@ class LatentEncoder(nn.Module):
             h = h + block(h)
         cells = F.adaptive_avg_pool2d(self.gather(h), self.side)
         z = self.leave(self.mixer(cells.flatten(2).mT))
+        if self.spectra is not None:
+            z = z + self.spectra(*images)
         return torch.tanh(F.layer_norm(z, z.shape[-1:]))
 
 
@@ -114,3 +154,17 @@ class LatentDiffusion(nn.Module):
             of_clean, of_state = self.weights[i - 1]
             z = of_clean * self.denoiser(z, i / self.steps, c).clamp(-1, 1) + of_state * z
         return z
+
+
+def log_spectrum(y: Tensor) -> Tensor:
+    """Logarithm of the power of 16 x 11 bands of frequencies, mean over each whole image y (B, C, H, W): (B, 16, 11).
+
+    In float32 whatever autocast computes in. Images smaller than a window are extended.
+    """
+    multiple = WINDOW if min(y.shape[-2:]) <= WINDOW // 2 else WINDOW // 2
+    return torch.log(_pool(power_spectra(pad_to_multiple(precise(y), multiple), WINDOW).mean((1, 2))) + 1e-3)
+
+
+def _pool(spectra: Tensor) -> Tensor:
+    """Means of neighbouring frequencies, (..., 64, 33) -> (..., 16, 11), frequency 0 in the middle of the rows."""
+    return F.avg_pool2d(torch.fft.fftshift(spectra, dim=-2)[None], (4, 3))[0]

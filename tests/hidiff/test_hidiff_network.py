@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 import rebridge
 from rebridge import bridges, hub, networks, samplers
+from rebridge.degradations.optics import convolve
 from rebridge.networks.hidiff import HiDiff
-from rebridge.networks.latent_prior import LatentDiffusion
+from rebridge.networks.latent_prior import LatentDiffusion, LatentEncoder, SpectralTokens, log_spectrum
 
 SMALL = {"widths": (8, 8, 8), "blocks": (1, 1, 1), "heads": (1, 2, 2), "features": 8, "encoder_width": 8, "dense": 1}
-SMALL |= {"denoiser_width": 16, "encoder_blocks": 1, "denoiser_blocks": 1, "window": 64}
+SMALL |= {"denoiser_width": 16, "encoder_blocks": 1, "denoiser_blocks": 1, "window": 64, "spectra": 8}
 
 
 def awake(**params: object) -> HiDiff:
@@ -76,6 +77,37 @@ def test_tokens_lie_where_the_diffusion_clamps_them() -> None:
     with torch.no_grad():
         assert NETWORK.prior(y, clean=y).abs().max() <= 1
         assert NETWORK.prior(y).abs().max() <= 1
+
+
+def test_the_ratio_of_spectra_is_that_of_the_blur() -> None:
+    # Of white noise: what a box of 5 pixels across leaves of each band, the mean of |sum_k exp(2 pi i f k) / 5|^2 over its bins.
+    x = torch.randn(8, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    kernel = torch.zeros(5, 5)
+    kernel[2] = 0.2
+    blurred = torch.stack([convolve(image, kernel) for image in x])
+    ratio = (log_spectrum(blurred) - log_spectrum(x)).mean((0, 1)).exp()
+    frequencies = torch.arange(33) / 64
+    gains = torch.stack([torch.cos(2 * torch.pi * frequencies * k) for k in range(-2, 3)]).mean(0).square()
+    torch.testing.assert_close(ratio, gains.unflatten(0, (11, 3)).mean(1), rtol=0, atol=0.03)
+
+
+def test_spectra_of_images_whose_power_falls_as_f_squared_are_flat() -> None:
+    squares = torch.fft.fftfreq(256)[:, None].square() + torch.fft.rfftfreq(256).square()
+    waves = torch.fft.rfft2(torch.randn(8, 3, 256, 256, generator=torch.Generator().manual_seed(0)))
+    y = torch.fft.irfft2(waves / (squares + 1e-4).sqrt(), s=(256, 256))
+    flat = log_spectrum(10 * y).mean(0) - SpectralTokens(4, 4, 4).fall
+    assert flat[:, 1:].std() < 0.1
+    assert log_spectrum(10 * y).mean(0).std() > 1
+
+
+def test_before_training_tokens_tell_of_the_blur_and_not_of_the_picture() -> None:
+    # The convolutional way begins closed: two pictures with one blur are told alike, the same picture with and without not.
+    encoder = LatentEncoder(2, 3, 8, 1, side=2, features=8, spectra=16)
+    x = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    y = torch.stack([convolve(image, torch.full((3, 3), 1 / 9)) for image in x])
+    with torch.no_grad():
+        blurred, sharp = encoder(x, y), encoder(x, x)
+    assert (blurred[0] - blurred[1]).abs().max() < 0.2 * (blurred[0] - sharp[0]).abs().max()
 
 
 @pytest.mark.parametrize(

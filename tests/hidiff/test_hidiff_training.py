@@ -22,7 +22,7 @@ from rebridge.training.recipes import correlation
 CONFIGS = Path(__file__).parents[2] / "configs" / "hi-diff"
 SMALL = (
     "network={name: hi-diff-tiny, widths: [8, 8, 8], blocks: [1, 1, 1], heads: [1, 2, 2], features: 4, side: 2, "
-    "encoder_width: 16, encoder_blocks: 1, denoiser_width: 32, denoiser_blocks: 1, window: 32}"
+    "encoder_width: 16, encoder_blocks: 1, denoiser_width: 32, denoiser_blocks: 1, window: 32, spectra: 0}"
 )
 
 
@@ -40,6 +40,7 @@ def stage(tmp_path: Path) -> Callable[..., TrainConfig]:
         quick = ["data.holdout=2", "data.patch=32", "data.validation_size=32", "data.tasks={lowlight: 1}", "device=cpu"]
         quick += ["precision=fp32", "optimisation.iterations=40", "optimisation.warmup=5", "optimisation.lr=5e-3"]
         quick += ["validate_every=1000", "checkpoint_every=20", "log_every=1", SMALL, f"data.clean={folder}"]
+        quick += ["data.margin=0", "loss.kind=l1"]
         outputs = [f"output={tmp_path / str(number)}"]
         start = [f"start_from={tmp_path / '1' / 'model'}"] if number == 2 else []
         return load_config(CONFIGS / f"blur-tiny-{number}.yaml", [*quick, *outputs, *start, *overrides])
