@@ -23,6 +23,7 @@ from rebridge.bridges import Bridge, Coefficients
 from rebridge.bridges.diffusion import VE, VP, RectifiedFlow
 from rebridge.bridges.ou import IRSDE
 from rebridge.samplers.base import Point, markov_std
+from rebridge.tables import inverse
 
 ROUNDING = 1e-12
 """Relative difference of two squared noise levels that counts as none: rounding of float64 times leaves about 1e-15."""
@@ -161,10 +162,12 @@ def time_of_level(process: Bridge, level: Time) -> Tensor:
     if isinstance(process, RectifiedFlow):
         return level / (1 + level)
     if isinstance(process, VP):
-        return _interpolated(_decay(process), torch.log1p(level.square()))
-    if isinstance(process, IRSDE):
-        return _interpolated(process.theta.values, torch.log1p(level.square() / process.variance) / 2)
-    return _bisected(process, level)
+        values, wanted = _decay(process), torch.log1p(level.square())
+    elif isinstance(process, IRSDE):
+        values, wanted = process.theta.values, torch.log1p(level.square() / process.variance) / 2
+    else:
+        return _bisected(process, level)
+    return inverse(torch.linspace(0.0, 1.0, len(values), dtype=values.dtype), values, wanted)
 
 
 def critical_time(source: Bridge, t: Time, target: Bridge) -> Tensor:
@@ -254,15 +257,6 @@ def _decay(process: VP) -> Tensor:
     """log(1 + n^2) = -2 log(alpha) at the grid times, between which it is linear."""
     ends = torch.linspace(0.0, 1.0, process.steps + 1, dtype=torch.float64)
     return torch.log1p(noise_level(process, ends).square())
-
-
-def _interpolated(values: Tensor, wanted: Tensor) -> Tensor:
-    """Where a function that is linear between its values at 0, 1/T, ..., 1 has the wanted ones."""
-    steps = len(values) - 1
-    right = torch.searchsorted(values, wanted.contiguous()).clamp(1, steps)
-    left = values[right - 1]
-    share = ((wanted - left) / (values[right] - left).clamp(min=1e-300)).clamp(0, 1)
-    return (right - 1 + share) / steps
 
 
 def _bisected(process: Bridge, level: Tensor) -> Tensor:

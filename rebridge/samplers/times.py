@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rebridge.bridges import Bridge
 from rebridge.names import check_name
+from rebridge.tables import inverse
 
 
 def uniform(bridge: Bridge, steps: int) -> Tensor:
@@ -48,9 +49,7 @@ def log_snr(bridge: Bridge, steps: int, smallest: float = 1e-3, largest: float =
     fine = fine[inner]
     level = torch.cummax(torch.log(c.gamma[inner] / c.alpha[inner]), 0).values
     wanted = torch.linspace(level[-1].item(), level[0].item(), steps - 1, dtype=torch.float64)
-    right = torch.searchsorted(level, wanted.clamp(level[0], level[-1])).clamp(1, len(fine) - 1)
-    share = (wanted - level[right - 1]) / (level[right] - level[right - 1]).clamp(min=1e-300)
-    between = fine[right - 1] + share.clamp(0, 1) * (fine[right] - fine[right - 1])
+    between = inverse(fine, level, wanted)
     return torch.cat([fine.new_ones(1), between, fine.new_zeros(1)])
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rebridge.bridges import Bridge
 from rebridge.data.seeds import generator_of, seed_of
+from rebridge.tables import inverse
 from rebridge.training.config import StatesConfig
 
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -115,10 +116,7 @@ def times_of_trust(bridge: Bridge, share: Tensor) -> Tensor:
     left = c.gamma / (c.alpha.square() + c.gamma.square()).sqrt().clamp(min=1e-300)
     left[-1] = torch.where(c.alpha[-1] > 0, left[-1], 1.0)
     left = left.cummax(0).values / left.max()
-    after = torch.searchsorted(left, share.to(grid.dtype)).clamp(1, len(grid) - 1)
-    low, high = left[after - 1], left[after]
-    part = ((share - low) / (high - low).clamp(min=1e-300)).clamp(0, 1)
-    return grid[after - 1] + part * (grid[after] - grid[after - 1])
+    return inverse(grid, left, share)
 
 
 def _counts(index: int, share: float) -> bool:
