@@ -26,6 +26,7 @@ from torch import Tensor
 from rebridge import Restorer, hub, networks
 from rebridge.evaluation.cases import Case
 from rebridge.evaluation.evaluate import evaluate
+from rebridge.inverse.comparison import centre_crop
 from rebridge.networks.hidiff import HiDiff
 from rebridge.training import load_config, train
 from rebridge.training.recipes import correlation
@@ -51,13 +52,8 @@ def run(name: str, seed: int, output: Path, overrides: list[str]) -> None:
 
 def patches(cases: list[Case], size: int) -> tuple[Tensor, Tensor]:
     """One patch from the middle of each image, clean and degraded, (N, 3, size, size)."""
-    pairs = [case.load() for case in cases]
-
-    def middle(image: Tensor) -> Tensor:
-        top, left = (image.shape[-2] - size) // 2, (image.shape[-1] - size) // 2
-        return image[:, top : top + size, left : left + size]
-
-    return torch.stack([middle(a) for a, _ in pairs]), torch.stack([middle(b) for _, b in pairs])
+    pairs = [[centre_crop(image, size) for image in case.load()] for case in cases]
+    return torch.stack([clean for clean, _ in pairs]), torch.stack([y for _, y in pairs])
 
 
 @torch.no_grad()

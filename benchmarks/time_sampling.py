@@ -15,9 +15,9 @@ import statistics
 from pathlib import Path
 
 from rebridge import hub, samplers
+from rebridge.evaluation.metrics import psnr
 from rebridge.training import load_config, train
 from rebridge.training.stream import validation_pairs
-from rebridge.training.validation import psnr
 
 CONFIG = Path(__file__).parent.parent / "configs" / "time-sampling.yaml"
 VARIANTS: dict[str, list[str]] = {
@@ -57,8 +57,8 @@ def run(variant: str, seed: int, overrides: list[str], output: Path, grid: str) 
     for pair in validation_pairs(config.data, seed=0):
         y = pair.degraded[None] * (high - low) + low
         for steps in STEPS:
-            x0 = samplers.create("dbim", steps=steps, grid=grid)(model.bridge, model.denoiser, y)[0]
-            scores.setdefault(str(steps), []).append(psnr(((x0 - low) / (high - low)).clamp(0, 1), pair.clean))
+            x0 = samplers.create("dbim", steps=steps, grid=grid)(model.bridge, model.denoiser, y)
+            scores.setdefault(str(steps), []).append(psnr((x0 - low) / (high - low), pair.clean[None]).item())
     figures = {steps: statistics.mean(values) for steps, values in scores.items()}
     result.write_text(json.dumps(figures))
     return figures

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from rebridge.data import Pair
 from rebridge.data.seeds import generator_of
+from rebridge.evaluation.metrics import psnr
 from rebridge.files import reason
 from rebridge.networks.layers import pad_to_multiple
 from rebridge.priors import IRBridgeRestorer, PriorError, load_prior
@@ -24,7 +25,6 @@ from rebridge.priors.diffusers import DiffusersPrior, new_controlnet, training_t
 from rebridge.training.config import AdamConfig, NotNegative, Positive, RunConfig
 from rebridge.training.loop import Loop, TrainingError, TrainResult
 from rebridge.training.stream import tasks_of
-from rebridge.training.validation import psnr
 
 FOLDER = "controlnet"
 """Where in the output the trained ControlNet is saved."""
@@ -119,7 +119,7 @@ class ControlNetRun(Loop[ControlNetConfig]):
                 restored = restore.for_task(pair.task)(
                     pair.degraded[None], steps=self.config.steps, seed=self.config.seed
                 )
-            scores.setdefault(pair.task, []).append(psnr(restored[0], pair.clean))
+            scores.setdefault(pair.task, []).append(psnr(restored, pair.clean[None]).item())
         self.network.train()
         if scores:
             self.psnr = {f"psnr/{task}": sum(values) / len(values) for task, values in scores.items()}

@@ -11,6 +11,7 @@ from rebridge.bridges import Bridge
 from rebridge.data import CLEAN, Pair
 from rebridge.data.seeds import generator_of
 from rebridge.denoisers import Denoiser
+from rebridge.evaluation.metrics import psnr
 from rebridge.samplers import Sampler
 
 Given = Callable[[Tensor, Tensor], tuple[Denoiser, Tensor]]
@@ -69,19 +70,13 @@ def validate(
             x0 = walk(bridge, denoiser, start, noise=noise) if steps else start
             restored = ((x0 - low) / (high - low)).clamp(0, 1).cpu()
             by_task = scores.setdefault(steps, {"mean": []})
-            values = [psnr(a, b) for a, b in zip(restored, clean, strict=True)]
+            values = psnr(restored, clean).tolist()
             by_task["mean"] += values if task != CLEAN or len(tasks) == 1 else []
             by_task.setdefault(task, []).extend(values)
             strip.append(restored[0])
         pictures.setdefault(task, torch.cat([*strip, clean[0]], dim=-1))
     means = {steps: {task: sum(v) / len(v) for task, v in by_task.items()} for steps, by_task in scores.items()}
     return Validation(means, pictures)
-
-
-def psnr(a: Tensor, b: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of images in [0, 1], at most 100 (equal images)."""
-    error = float((a.double() - b.double()).square().mean())
-    return min(-10 * torch.log10(torch.tensor(error, dtype=torch.float64)).item(), 100.0) if error > 0 else 100.0
 
 
 def _noise(generator: torch.Generator) -> Callable[[Tensor], Tensor]:
