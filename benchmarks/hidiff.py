@@ -3,12 +3,14 @@
     python benchmarks/hidiff.py train --seeds 0 1
     python benchmarks/hidiff.py measure --seeds 0 1 --clean ../shared/data/eval/cbsd68 --json docs/tables/hi-diff.json
     python benchmarks/hidiff.py prior --model runs/hi-diff-blur-tiny-2/model --clean ../shared/data/eval/cbsd68
+    python benchmarks/hidiff.py tiles --model hi-diff-blur-tiny --clean ../shared/data/eval/cbsd68
     python benchmarks/hidiff.py sizes
 
 train: both stages of configs/hi-diff/ for every seed, and the same transformer with learned tokens in place of the prior, made
-larger by two blocks so that it has as many parameters as the other has at inference, for as many iterations in the same two
+larger by four blocks so that it has as many parameters as the other has at inference, for as many iterations in the same two
 parts. Runs that were stopped continue. measure: PSNR and SSIM on motion blur (no defocus), and whether the prior matters: the
-same weights given the prior of another image. prior: the correlation of the predicted prior with the teacher's.
+same weights given the prior of another image. prior: the correlation of the predicted prior with the teacher's. tiles: PSNR
+by the size of the pieces that images are restored in.
 """
 
 from __future__ import annotations
@@ -89,7 +91,7 @@ def measure(options: argparse.Namespace) -> None:
     for seed in options.seeds:
         for name in ("prior", "none"):
             folder = options.output / f"{name}-{seed}-2" / "model"
-            restore = Restorer.from_pretrained(folder, dtype="bfloat16")
+            restore = Restorer.from_pretrained(folder)
             (summary,) = evaluate(restore, cases).summaries
             model = hub.load_model(folder)
             network = model.network
@@ -102,7 +104,7 @@ def measure(options: argparse.Namespace) -> None:
             rows.append(row | ({"patches": prior_figures(model, cases)} if name == "prior" else {}))
             print(json.dumps(rows[-1]), flush=True)
     print("| variant | parameters at inference | PSNR | SSIM |\n|---|---|---|---|")
-    for name, text in (("prior", "with the prior"), ("none", "the same transformer without it, two blocks more")):
+    for name, text in (("prior", "with the prior"), ("none", "the same transformer without it, four blocks more")):
         chosen = [row for row in rows if row["variant"] == name]
         figures = ", ".join(f"{row['psnr']:.2f}" for row in chosen)
         similar = statistics.mean(row["ssim"] for row in chosen)
@@ -111,6 +113,16 @@ def measure(options: argparse.Namespace) -> None:
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps({"images": len(cases), "rows": rows}, indent=1) + "\n")
+
+
+def tiles(options: argparse.Namespace) -> None:
+    """Print PSNR and seconds by the size of the tiles, which overlap by half; 0 is the whole image in one piece."""
+    cases = motion_blur(options.clean, options.limit)
+    restore = Restorer.from_pretrained(options.model)
+    print("| tile | PSNR | s/image |\n|---|---|---|")
+    for tile in (64, 96, 128, 192, 256, 0):
+        (summary,) = evaluate(restore, cases, tile=tile, overlap=tile // 2).summaries
+        print(f"| {tile or 'none'} | {summary.psnr:.2f} | {summary.seconds:.2f} |", flush=True)
 
 
 def sizes() -> None:
@@ -126,7 +138,7 @@ def sizes() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["train", "measure", "prior", "sizes"])
+    parser.add_argument("what", choices=["train", "measure", "prior", "tiles", "sizes"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--output", type=Path, default=Path("runs/hi-diff"))
     parser.add_argument(
@@ -143,6 +155,8 @@ def main() -> None:
                 run(name, seed, options.output, options.overrides)
     elif options.what == "measure":
         measure(options)
+    elif options.what == "tiles":
+        tiles(options)
     elif options.what == "prior":
         print(
             json.dumps(

@@ -228,9 +228,9 @@ class HiDiff(Network):
     the finest levels have dense convolutions in place of attention. wide_top: no reduction of channels before the last level.
     side, features: the prior has side^2 tokens of so many numbers. encoder_width, encoder_blocks, spectra, denoiser_width,
     denoiser_blocks, steps: of its encoders and its diffusion. prior: "diffusion", or "none" for learned tokens that are the
-    same for every image, the comparison without a prior. window: largest side of an image that is restored in one piece; it
-    should be the patch size of training, because the tokens and the attention over channels are statistics of the whole
-    image, and `Restorer` takes larger images in overlapping tiles of that size (as TLC, arXiv 2112.04491, found necessary).
+    same for every image, the comparison without a prior. window: largest side of an image that is restored in one piece;
+    `Restorer` takes larger ones in overlapping tiles of that size, because the tokens and the attention over channels are
+    statistics of the whole image (as TLC, arXiv 2112.04491, found necessary). Not below the patch size of training.
     """
 
     start: Tensor
@@ -370,7 +370,7 @@ def hi_diff_tiny(
     denoiser_blocks: int = 2,
     steps: int = 8,
     prior: Prior = "diffusion",
-    window: int = 128,
+    window: int = 256,
 ) -> HiDiff:
     """A size for one CPU core: dense convolutions at the two finest levels, attention at 1/8 and 1/16 of the size."""
     return HiDiff(**locals())
