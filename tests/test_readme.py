@@ -1,4 +1,4 @@
-"""What the README shows works, and what it lists is there."""
+"""What the README and the pages on packaged models show works, and what the README lists is there."""
 
 import re
 import shlex
@@ -14,7 +14,14 @@ from rebridge.hub import places
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PYTHON = re.findall(r"<!-- tested -->\n```python\n(.*?)```", README, re.DOTALL)
+PAGES = (ROOT / "README.md", ROOT / "docs" / "refinement.md", ROOT / "docs" / "hi-diff.md")
+PYTHON = [
+    pytest.param(code, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, code in enumerate(
+        re.findall(r"<!-- tested -->\n```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL), start=1
+    )
+]
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
 
 
@@ -33,9 +40,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("index", range(len(PYTHON)))
-def test_python_examples_run(index: int, workplace: Path) -> None:
-    exec(compile(PYTHON[index], f"README.md, example {index + 1}", "exec"), {})
+@pytest.mark.parametrize("code", PYTHON)
+def test_python_examples_run(code: str, workplace: Path) -> None:
+    exec(compile(code, "example", "exec"), {})
 
 
 def test_commands_run_in_the_order_they_are_shown(workplace: Path) -> None:
@@ -52,10 +59,11 @@ def test_make_targets_exist() -> None:
 
 
 def test_the_box_holds_what_the_catalogues_hold() -> None:
-    rows = dict(re.findall(r"^\| (\w+) \| (.*) \|$", README, re.MULTILINE))
+    rows = dict(re.findall(r"^\| ([\w ]+) \| (.*) \|$", README, re.MULTILINE))
     for name, catalogue in (("bridges", bridges), ("samplers", samplers), ("networks", networks)):
         assert re.findall(r"`([^`]+)`", rows[name]) == catalogue.names()
     assert re.findall(r"`([^`]+)`", rows["degradations"]) == degradations.names()
+    assert sorted(re.findall(r"`([^`]+)`", rows["packaged models"])) == sorted(hub.packaged())
 
 
 def test_places_and_links_exist() -> None:
