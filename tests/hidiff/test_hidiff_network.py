@@ -158,6 +158,7 @@ def test_without_a_prior_the_tokens_are_the_same_for_every_image() -> None:
     assert torch.equal(z[0], z[1])
     with pytest.raises(ValueError, match="no stage 2"):
         network.begin_stage(2)
+    assert 0 < networks.cost(network, 64, 64).macs < networks.cost(NETWORK, 64, 64).macs
 
 
 def test_a_large_image_is_restored_as_the_patches_of_training_are(tmp_path) -> None:
