@@ -2,7 +2,7 @@
 
     python benchmarks/hidiff.py train --seeds 0 1
     python benchmarks/hidiff.py measure --seeds 0 1 --clean ../shared/data/eval/cbsd68 --json docs/tables/hi-diff.json
-    python benchmarks/hidiff.py prior --model runs/hi-diff-blur-tiny-2/model --clean ../shared/data/eval/cbsd68
+    python benchmarks/hidiff.py prior --model hi-diff-blur-tiny --clean ../shared/data/eval/cbsd68
     python benchmarks/hidiff.py tiles --model hi-diff-blur-tiny --clean ../shared/data/eval/cbsd68
     python benchmarks/hidiff.py sizes
 
@@ -126,14 +126,17 @@ def tiles(options: argparse.Namespace) -> None:
 
 
 def sizes() -> None:
-    """Print parameters and operations of the two sizes."""
+    """Print parameters and operations of the two sizes, and of what the tiny one is compared with."""
     print("| size | transformer | latent encoder | latent diffusion | teacher (training only) | GMAC at 256x256 |")
     print("|---|---|---|---|---|---|")
-    for name in ("hi-diff-tiny", "hi-diff"):
-        network = networks.create(name)
+    without = {"prior": "none", "blocks": LARGER}
+    rows = [("hi-diff-tiny", {}), ("hi-diff-tiny", without), ("hi-diff", {})]
+    for name, params in rows:
+        network = networks.create(name, **params)
         count = {key: sum(w.numel() for w in part.parameters()) for key, part in network.named_children()}
-        parts = " | ".join(f"{count[key]:,}" for key in ("transformer", "encoder", "diffusion", "teacher"))
-        print(f"| {name} | {parts} | {networks.cost(network).macs / 1e9:.2f} |")
+        parts = " | ".join(f"{count.get(key, 0):,}" for key in ("transformer", "encoder", "diffusion", "teacher"))
+        shown = f"{name} without the prior" if params else name
+        print(f"| {shown} | {parts} | {networks.cost(network).macs / 1e9:.2f} |")
 
 
 def main() -> None:
@@ -145,7 +148,7 @@ def main() -> None:
         "--clean", type=Path, default=Path("../shared/data/eval/cbsd68"), help="clean images, blurred here"
     )
     parser.add_argument("--limit", type=int, help="only so many images")
-    parser.add_argument("--model", default="runs/hi-diff-blur-tiny-2/model")
+    parser.add_argument("--model", default="hi-diff-blur-tiny")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("overrides", nargs="*", help="key=value for every training run")
     options = parser.parse_args()

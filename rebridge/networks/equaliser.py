@@ -108,7 +108,7 @@ def _levels(y: Tensor, side: int, near: int, stride: int, low: int | None = None
     Each is that of a mean over near x near windows, every stride-th of them. low: only frequencies below low/side.
     """
     spectra = power_spectra((y + 1) / 2, side)
-    fall = _fall(spectra)
+    fall = log_fall(spectra)
     if low is not None:
         rows = [*range(low), *range(side - low + 1, side)]
         spectra, fall = spectra[..., rows, :low], fall[rows, :low]
@@ -117,7 +117,7 @@ def _levels(y: Tensor, side: int, near: int, stride: int, low: int | None = None
     return torch.log(mean + 1e-6).permute(0, 2, 3, 1) + fall.flatten()
 
 
-def _fall(spectra: Tensor) -> Tensor:
+def log_fall(spectra: Tensor) -> Tensor:
     """Logarithm of f^2, (side, side/2 + 1): what flattens the spectrum of a sharp image."""
     side = spectra.shape[-2]
     down = torch.fft.fftfreq(side, dtype=spectra.dtype, device=spectra.device)

@@ -264,6 +264,8 @@ class HiDiff(Network):
             raise ValueError(
                 f"widths, blocks and heads must be alike and at least 3, got {len(widths)}, {len(blocks)} and {len(heads)}"
             )
+        if spectra < 0:
+            raise ValueError(f"spectra must be at least 0, got {spectra}")
         if prior not in ("diffusion", "none"):
             raise ValueError(f"prior must be diffusion or none, got {prior!r}")
         self.channels = channels

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.equaliser import power_spectra
+from rebridge.networks.equaliser import log_fall, power_spectra
 from rebridge.networks.layers import closed, pad_to_multiple, precise
 
 WINDOW = 64
@@ -52,8 +52,8 @@ class SpectralTokens(nn.Module):
     def __init__(self, hidden: int, tokens: int, features: int) -> None:
         super().__init__()
         self.shape = (tokens, features)
-        squares = torch.fft.fftfreq(WINDOW)[:, None].square() + torch.fft.rfftfreq(WINDOW).square()
-        self.register_buffer("fall", _pool(1 / (squares + (0.5 / WINDOW) ** 2)).log(), persistent=False)
+        expected = torch.exp(-log_fall(torch.empty(WINDOW, WINDOW // 2 + 1)))
+        self.register_buffer("fall", _pool(expected).log(), persistent=False)
         count = self.fall.numel()
         self.enter = nn.Linear(count, hidden)
         self.leave = nn.Linear(hidden, tokens * features)

@@ -189,6 +189,7 @@ def test_restoring_is_deterministic_and_independent_of_the_batch(tmp_path) -> No
     [
         ({"widths": (8, 8)}, "widths, blocks and heads must be alike and at least 3"),
         ({"prior": "some"}, "prior must be diffusion or none, got 'some'"),
+        ({"spectra": -1}, "spectra must be at least 0, got -1"),
         ({"side": 0}, "side must be a positive integer"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
     ],
