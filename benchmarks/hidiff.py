@@ -28,7 +28,7 @@ from torch import Tensor
 from rebridge import Restorer, hub, networks
 from rebridge.evaluation.cases import Case
 from rebridge.evaluation.evaluate import evaluate
-from rebridge.inverse.comparison import centre_crop
+from rebridge.evaluation.solvers import centre_crop
 from rebridge.networks.hidiff import HiDiff
 from rebridge.training import load_config, train
 from rebridge.training.recipes import correlation

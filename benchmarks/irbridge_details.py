@@ -24,7 +24,7 @@ from rebridge.data.folders import as_float
 from rebridge.evaluation import synthetic_cases
 from rebridge.evaluation.metrics import psnr
 from rebridge.networks.layers import pad_to_multiple
-from rebridge.priors import IRBridgeRestorer, keep_details
+from rebridge.irbridge import IRBridgeRestorer, keep_details
 
 
 def trained_autoencoder(folder: Path, iterations: int, batch: int = 8, patch: int = 64) -> Any:

@@ -25,9 +25,9 @@ from rebridge.data.seeds import generator_of
 from rebridge.evaluation import Case, synthetic_cases
 from rebridge.evaluation.metrics import psnr, quantise
 from rebridge.evaluation.plots import new_figure
-from rebridge.files import write_atomic
-from rebridge.hub.format import PRESET_FILE, WEIGHTS_FILE
-from rebridge.priors import IRBridgeRestorer, Prior, load_prior
+from rebridge.images.atomic import write_atomic
+from rebridge.models.config import PRESET_FILE, WEIGHTS_FILE
+from rebridge.irbridge import IRBridgeRestorer, Prior, load_prior
 
 TASKS = ("rain", "haze", "snow", "raindrop", "lowlight", "inpaint")
 WANTED = {"rain": 4.0, "haze": 4.0, "snow": 4.0, "lowlight": 5.0, "inpaint": 8.0}

@@ -19,7 +19,7 @@ from rebridge import bridges
 from rebridge.bridges import Bridge
 from rebridge.denoisers import MixtureDenoiser
 from rebridge.evaluation.plots import new_figure
-from rebridge.priors import IRBridge
+from rebridge.irbridge import IRBridge
 
 PRIOR = bridges.create("vp", schedule="scaled-linear")
 WEIGHTS = torch.tensor([0.5, 0.5], dtype=torch.float64)

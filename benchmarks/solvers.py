@@ -26,9 +26,9 @@ from rebridge.inverse import GaussianProblem, Guided, Problem, operators, uncond
 from rebridge.inverse.deqir import DeqIR
 from rebridge.inverse.fixed_point import Mixing, solve_chain
 from rebridge.inverse.problem import Solver
-from rebridge.inverse.solve import solver_of
+from rebridge.restoration.solve import solver_of
 from rebridge.inverse.walks import DDNM
-from rebridge.priors import DEFAULT_PRIOR, load_prior
+from rebridge.irbridge import DEFAULT_PRIOR, load_prior
 from rebridge.samplers.dbim import DBIM
 
 Clock = Callable[[], float]

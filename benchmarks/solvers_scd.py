@@ -23,8 +23,8 @@ from rebridge.data import ImageFolder
 from rebridge.denoisers import NetworkDenoiser
 from rebridge.evaluation.metrics import psnr
 from rebridge.inverse import Solver, Unconditional, create, operators, solve, unconditional
-from rebridge.inverse.comparison import centre_crop
-from rebridge.priors import load_prior
+from rebridge.evaluation.solvers import centre_crop
+from rebridge.irbridge import load_prior
 
 NETWORK = {"widths": [24, 32, 48], "blocks": [1, 1], "middle": 2, "embedding": 32}
 

@@ -4,29 +4,77 @@
     sampler = rebridge.samplers.create("dbim", steps=10)
     restore = rebridge.Restorer.from_pretrained("rdbm-tiny")
 
-Submodules load on first use, so that importing the package costs nothing.
+Names load on first use, so that importing the package costs nothing.
 """
 
-from __future__ import annotations
+import importlib as _importlib
+from typing import TYPE_CHECKING
 
-import importlib
-from typing import Any
+from rebridge._moved import MOVED as _MOVED
+
+if TYPE_CHECKING:
+    from rebridge import (
+        bridges,
+        commands,
+        data,
+        degradations,
+        denoisers,
+        evaluation,
+        images,
+        inverse,
+        irbridge,
+        models,
+        networks,
+        restoration,
+        samplers,
+        training,
+    )
+    from rebridge.inverse import Measurement
+    from rebridge.models import Model
+    from rebridge.restoration import Restorer, Samples, solve
 
 __version__ = "0.1.0"
 
-_SUBMODULES = (
-    "bridges", "data", "degradations", "denoisers", "evaluation", "hub", "images", "inference", "inverse", "networks",
-    "priors", "samplers", "training",
-)  # fmt: skip
+__all__ = [
+    "Measurement",
+    "Model",
+    "Restorer",
+    "Samples",
+    "bridges",
+    "commands",
+    "data",
+    "degradations",
+    "denoisers",
+    "evaluation",
+    "images",
+    "inverse",
+    "irbridge",
+    "models",
+    "networks",
+    "restoration",
+    "samplers",
+    "solve",
+    "training",
+]
+
+_PLACES = {
+    "Measurement": "inverse",
+    "Model": "models",
+    "Restorer": "restoration",
+    "Samples": "restoration",
+    "solve": "restoration",
+}
 
 
-def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return importlib.import_module(f"rebridge.{name}")
-    if name == "Restorer":
-        return importlib.import_module("rebridge.inference").Restorer
+def __getattr__(name: str) -> object:
+    if name in _PLACES:
+        return getattr(_importlib.import_module(f"rebridge.{_PLACES[name]}"), name)
+    if name in __all__:
+        return _importlib.import_module(f"rebridge.{name}")
+    if f"rebridge.{name}" in _MOVED:
+        return _importlib.import_module(f"rebridge.{name}")
     raise AttributeError(f"module 'rebridge' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_SUBMODULES, "Restorer"])
+    return [*__all__, "__version__"]

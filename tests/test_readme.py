@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from rebridge import bridges, degradations, hub, networks, samplers
 from rebridge.cli import app
-from rebridge.hub import places
+from rebridge.models import places
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

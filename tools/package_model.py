@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from rebridge import hub
-from rebridge.hub.card import card
+from rebridge.models.card import card
 
 MODELS = Path(hub.__file__).parent / "models"
 DATA = """

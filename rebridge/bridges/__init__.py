@@ -1,6 +1,6 @@
-"""What a process is: coefficients, schedules, and the catalogue of all published bridges."""
+"""Processes between a clean and a degraded image: coefficients, schedules, transitions, and the catalogue."""
 
 from rebridge.bridges.base import Bridge, Coefficients
-from rebridge.bridges.catalogue import create, names
+from rebridge.bridges.catalogue import create, names, parameters, parse, register, summary
 
-__all__ = ["Bridge", "Coefficients", "create", "names"]
+__all__ = ["Bridge", "Coefficients", "create", "names", "parameters", "parse", "register", "summary"]

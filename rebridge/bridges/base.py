@@ -10,6 +10,7 @@ derivatives, so a new bridge is one class with one method.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -140,6 +141,11 @@ class Bridge:
         modulated = self.modulate(y, y, noise)
         return (c.alpha + c.beta).item() * y + c.gamma.item() * modulated
 
+    @property
+    def starts_noisy(self) -> bool:
+        """Whether `prior` uses its noise; override it together with `prior`."""
+        return self.modulation == "one" and self.coefficients(1.0).gamma.item() > 0
+
     def posterior_mean(self, x_t: Tensor, x0: Tensor, y: Tensor, t: Tensor, s: Tensor) -> Tensor:
         """E[x_s | x_t, x0, y] of the Markov process for times s < t, both (B,); images and result (B, ...).
 
@@ -152,12 +158,78 @@ class Bridge:
         c, n = c.like(y), n.like(y)
         return n.alpha * x0 + n.beta * y + kept * (x_t - c.alpha * x0 - c.beta * y)
 
-    def own_posterior(self, t: float, s: float) -> tuple[float, float, float, float] | None:
+    def reverse_kernel(self, t: float, s: float) -> tuple[float, float, float, float] | None:
         """Factors of x0, y and x_t in the mean of x_s given x_t and x0, s < t, and the standard deviation; None: by Bayes.
 
         For bridges whose authors step by a rule that is not quite the posterior of their marginals.
         """
         return None
+
+    # -- noise levels --------------------------------------------------------------------------------------------------
+
+    def noise_level(self, t: Tensor | float) -> Tensor:
+        """Noise-to-signal ratio n = gamma / alpha at times t, float64; infinite where alpha is 0."""
+        c = self.coefficients(t)
+        return torch.where(c.alpha > 0, c.gamma / c.alpha.clamp(min=torch.finfo(torch.float64).tiny), torch.inf)
+
+    @cached_property
+    def noisiest_time(self) -> float:
+        """The time of the largest noise level: 1, or earlier where the process loses its noise before its image."""
+        if self.noise_level(1.0).item() > 0:
+            return 1.0
+        times = 1 - torch.logspace(0, -15, 3001, dtype=torch.float64)
+        return times[self.noise_level(times).argmax()].item()
+
+    @cached_property
+    def level_range(self) -> tuple[float, float]:
+        """The smallest and the largest noise level; ValueError for a process without noise."""
+        if self.noiseless:
+            raise ValueError(f"bridge {self.name!r} here has no noise, so no time of a generative prior fits it")
+        low, high = self.noise_level(torch.tensor([0.0, self.noisiest_time], dtype=torch.float64)).tolist()
+        return low, high
+
+    def time_of_level(self, level: Tensor | float) -> Tensor:
+        """The earliest time with that noise level, float64, of the level's shape.
+
+        Raises:
+            ValueError: a level that the process does not reach; the message names the nearest time.
+        """
+        level = torch.as_tensor(level, dtype=torch.float64)
+        low, high = self.level_range
+        outside = (level < low * (1 - 1e-9)) | (level > high * (1 + 1e-9))
+        if bool(outside.any()) or not bool(torch.isfinite(level).all()):
+            nearest = 0 if bool((level < low).any()) else self.noisiest_time
+            raise ValueError(
+                f"{self.name!r} has noise-to-signal ratios from {low:.4g} to {high:.4g} only, got {shown(level)}; "
+                f"the nearest time is {nearest:.6g}"
+            )
+        return self._time_of_level(level.clamp(low, high))
+
+    def _time_of_level(self, level: Tensor) -> Tensor:
+        """`time_of_level` for levels within the range: by bisection to the last bit, unless there is a closed form."""
+        low, high = torch.zeros_like(level), torch.full_like(level, self.noisiest_time)
+        for _ in range(60):
+            middle = (low + high) / 2
+            below = self.noise_level(middle) < level
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return high
+
+    @property
+    def grid_steps(self) -> int | None:
+        """The number of steps of the schedule's grid, or None for a process without one."""
+        steps: int | None = self.params.get("steps")
+        return steps
+
+    @property
+    def earliest_time(self) -> float:
+        """The earliest time that a network is trained at: the first grid time, or 1e-3 without a grid."""
+        return 1 / (self.grid_steps or 1000)
+
+    def grid_time(self, t: Tensor | float) -> Tensor:
+        """The earliest grid time at or after t, float64; t itself for a process without a grid."""
+        t = torch.as_tensor(t, dtype=torch.float64)
+        steps = self.grid_steps
+        return t if steps is None else torch.ceil(t * steps - 1e-9).clamp(1, steps) / steps
 
     # -- what kind of process ------------------------------------------------------------------------------------------
 
@@ -170,6 +242,12 @@ class Bridge:
     def pinned(self) -> bool:
         """Whether the process ends in y exactly, gamma(1) = 0 with noise before: its last instant is singular."""
         return not self.noiseless and self.coefficients(1.0).gamma.item() == 0.0
+
+
+def shown(value: Tensor) -> str:
+    """A number, or the range of several, for an error message."""
+    low, high = value.min().item(), value.max().item()
+    return f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}"
 
 
 def _slope(value: Tensor, t: Tensor) -> Tensor:

@@ -54,6 +54,10 @@ class Brownian(Bridge):
         """y itself, as the authors start, although their gamma at t = 1 is 0.045."""
         return y
 
+    @property
+    def starts_noisy(self) -> bool:
+        return False
+
 
 @dataclass(frozen=True, kw_only=True)
 class I2SB(Bridge):
@@ -97,7 +101,7 @@ class I2SB(Bridge):
         total = forward + backward
         return Coefficients(backward / total, forward / total, (forward * backward / total).sqrt())
 
-    def own_posterior(self, t: float, s: float) -> tuple[float, float, float, float] | None:
+    def reverse_kernel(self, t: float, s: float) -> tuple[float, float, float, float] | None:
         """p_posterior of the authors: Bayes with the forward variances alone.
 
         Their marginals count the beta of a time twice, forward and backward, so those say something else by some 1e-4.
@@ -111,6 +115,10 @@ class I2SB(Bridge):
     def prior(self, y: Tensor, noise: Tensor) -> Tensor:
         """y itself, as the authors start."""
         return y
+
+    @property
+    def starts_noisy(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)

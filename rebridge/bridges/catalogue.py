@@ -9,26 +9,29 @@ from rebridge.bridges.brownian import DDBMVE, DDBMVP, I2SB, Brownian
 from rebridge.bridges.diffusion import VE, VP, RectifiedFlow
 from rebridge.bridges.linear import RDDM, DiffUIR, Flow, InDI, ResShift
 from rebridge.bridges.ou import GOUB, IRSDE, RDBM, UniDB
-from rebridge.names import check_name, create_of
+from rebridge.catalogue import Catalogue, check_name
 
-BRIDGES: dict[str, type[Bridge]] = {
-    "rdbm": RDBM,
-    "goub": GOUB,
-    "unidb": UniDB,
-    "ir-sde": IRSDE,
-    "brownian": Brownian,
-    "i2sb": I2SB,
-    "ddbm-ve": DDBMVE,
-    "ddbm-vp": DDBMVP,
-    "rddm": RDDM,
-    "resshift": ResShift,
-    "diffuir": DiffUIR,
-    "indi": InDI,
-    "flow": Flow,
-    "vp": VP,
-    "ve": VE,
-    "rectified-flow": RectifiedFlow,
-}
+BRIDGES: Catalogue[Bridge] = Catalogue(
+    "bridge",
+    {
+        "rdbm": RDBM,
+        "goub": GOUB,
+        "unidb": UniDB,
+        "ir-sde": IRSDE,
+        "brownian": Brownian,
+        "i2sb": I2SB,
+        "ddbm-ve": DDBMVE,
+        "ddbm-vp": DDBMVP,
+        "rddm": RDDM,
+        "resshift": ResShift,
+        "diffuir": DiffUIR,
+        "indi": InDI,
+        "flow": Flow,
+        "vp": VP,
+        "ve": VE,
+        "rectified-flow": RectifiedFlow,
+    },
+)
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "rdbm": {
@@ -39,20 +42,27 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 """Named parameter sets where a paper and its code differ; a parameter given beside a preset wins."""
 
 
-def names() -> list[str]:
-    """Names of all bridges, in the order of the catalogue."""
-    return list(BRIDGES)
-
-
 def create(name: str, preset: str | None = None, **params: Any) -> Bridge:
     """Build a bridge by name, such as create("goub", lam=30/255, steps=100).
 
-    preset: a named parameter set, for instance "paper" or "release" of "rdbm".
-    Raises ValueError for an unknown name, preset or parameter, or a value outside its range.
+    Args:
+        name: of the catalogue.
+        preset: a named parameter set, for instance "paper" or "release" of "rdbm".
+        params: the bridge's own parameters; they win over the preset's.
+
+    Raises:
+        ValueError: an unknown name, preset or parameter, or a value outside its range.
     """
     if preset is not None:
-        check_name("bridge", name, BRIDGES)
+        check_name("bridge", name, BRIDGES.names())
         presets = PRESETS.get(name, {})
         check_name(f"preset of {name}", preset, presets)
         params = presets[preset] | params
-    return create_of("bridge", BRIDGES, name, params)
+    return BRIDGES.create(name, **params)
+
+
+names = BRIDGES.names
+parameters = BRIDGES.parameters
+summary = BRIDGES.summary
+parse = BRIDGES.parse
+register = BRIDGES.register

@@ -29,6 +29,10 @@ class Generative(Bridge):
         """gamma(1) z: y gives the shape only."""
         return self.coefficients(1.0).gamma.item() * noise
 
+    @property
+    def starts_noisy(self) -> bool:
+        return True
+
 
 @dataclass(frozen=True, kw_only=True)
 class VP(Generative):
@@ -66,6 +70,10 @@ class VP(Generative):
         alpha = torch.exp(-decay / 2)
         return Coefficients(alpha, torch.zeros_like(alpha), (-torch.expm1(-decay)).clamp(min=0.0).sqrt())
 
+    def _time_of_level(self, level: Tensor) -> Tensor:
+        """log(1 + n^2) = -2 log(alpha) is the clock, linear between grid times."""
+        return self._decay.time_of(torch.log1p(level.square()))
+
 
 @dataclass(frozen=True, kw_only=True)
 class VE(Generative):
@@ -83,6 +91,9 @@ class VE(Generative):
     def marginal(self, t: Tensor) -> Coefficients:
         return Coefficients(torch.ones_like(t), torch.zeros_like(t), self.sigma_max * t)
 
+    def _time_of_level(self, level: Tensor) -> Tensor:
+        return level / self.sigma_max
+
 
 @dataclass(frozen=True, kw_only=True)
 class RectifiedFlow(Generative):
@@ -92,3 +103,6 @@ class RectifiedFlow(Generative):
 
     def marginal(self, t: Tensor) -> Coefficients:
         return Coefficients(1 - t, torch.zeros_like(t), t)
+
+    def _time_of_level(self, level: Tensor) -> Tensor:
+        return level / (1 + level)

@@ -144,3 +144,10 @@ class IRSDE(OrnsteinUhlenbeck):
     def prior(self, y: Tensor, noise: Tensor) -> Tensor:
         """y + lam z, the stationary law, as the authors start."""
         return y + self.lam * self.modulate(y, y, noise)
+
+    @property
+    def starts_noisy(self) -> bool:
+        return self.modulation == "one"
+
+    def _time_of_level(self, level: Tensor) -> Tensor:
+        return self.theta.time_of(torch.log1p(level.square() / self.variance) / 2)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from rebridge.bridges.tabulated import inverse
+
 
 class Clock:
     """A non-decreasing function on [0, 1], linear between its values at 0, 1/T, ..., 1."""
@@ -29,6 +31,11 @@ class Clock:
     def end(self) -> Tensor:
         """The clock at t = 1."""
         return self.values[-1]
+
+    def time_of(self, wanted: Tensor) -> Tensor:
+        """The times at which the clock has the wanted values, any shape."""
+        points = torch.linspace(0.0, 1.0, len(self.values), dtype=self.values.dtype)
+        return inverse(points, self.values, wanted)
 
     def __call__(self, t: Tensor) -> Tensor:
         """The clock at times t in [0, 1], any shape."""

@@ -97,7 +97,7 @@ def compare(
     from rebridge import evaluation
     from rebridge.evaluation import compare as comparing
     from rebridge.evaluation import tables
-    from rebridge.inference import Restorer
+    from rebridge.restoration import Restorer
 
     walks = [
         comparing.Spec.parse(text) for text in sampler or (PRIOR_SAMPLERS if method == "irbridge" else DEFAULT_SAMPLERS)
@@ -121,7 +121,7 @@ def compare(
     rows = comparing.summarise(runs)
     if output is not None:
         from rebridge.evaluation.plots import plot_comparison
-        from rebridge.files import write_atomic
+        from rebridge.images.atomic import write_atomic
 
         output.mkdir(parents=True, exist_ok=True)
         write_atomic(output / "compare.csv", tables.to_csv(rows, comparing.SUMMARY).encode(), overwrite=True)
@@ -175,12 +175,12 @@ def compare_solvers(
     from rebridge.data import ImageFolder
     from rebridge.evaluation import tables
     from rebridge.evaluation.compare import Spec
-    from rebridge.files import write_atomic
-    from rebridge.inference import Restorer
+    from rebridge.images.atomic import write_atomic
+    from rebridge.restoration import Restorer
     from rebridge.inverse import comparison
-    from rebridge.inverse.solve import solver_of
-    from rebridge.inverse.tasks import Task
-    from rebridge.priors import IRBridgeRestorer, load_prior
+    from rebridge.restoration.solve import solver_of
+    from rebridge.inverse.measurement import Task
+    from rebridge.irbridge import IRBridgeRestorer, load_prior
 
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")

@@ -20,7 +20,7 @@ from rebridge.cli.priors import (
 )
 
 if TYPE_CHECKING:
-    from rebridge.inference import FileResult, Job, Restorer
+    from rebridge.restoration import FileResult, Job, Restorer
 
 DEFAULT_MODEL = "rdbm-tiny"
 
@@ -74,8 +74,8 @@ def restore(
 ) -> None:
     """Restore degraded images: `rebridge restore photos -o restored`, or with --method irbridge by a generative prior."""
     check_inputs(inputs)
-    from rebridge.inference import plan
-    from rebridge.inference.batch import run
+    from rebridge.restoration import plan
+    from rebridge.restoration.files import run
 
     check_quality(quality)
     jobs = plan(inputs, output, recursive=recursive, suffix=suffix, format=format)
@@ -131,8 +131,8 @@ def degrade(
     from rebridge import degradations
     from rebridge.evaluation.cases import degrade as degrade_image
     from rebridge.images import Image
-    from rebridge.inference import plan
-    from rebridge.inference.batch import run
+    from rebridge.restoration import plan
+    from rebridge.restoration.files import run
 
     check_quality(quality)
     degradations.create(task)
@@ -185,7 +185,7 @@ def check_options(
     restorer: "Restorer", steps: int | None, seed: int, tile: int | None, samples: int, sampler: str | None
 ) -> int:
     """The number of steps of one restoration; raises ValueError for options that would fail for every image."""
-    from rebridge.inference.tiling import SMALLEST_TILE
+    from rebridge.denoisers.tiling import SMALLEST_TILE
 
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")

@@ -164,7 +164,7 @@ def list_models(as_json: Json = False) -> None:
     """List the models that come with rebridge."""
     from rebridge import hub
     from rebridge.evaluation.tables import Column, table
-    from rebridge.hub.format import WEIGHTS_FILE
+    from rebridge.models.config import WEIGHTS_FILE
 
     rows = []
     for name in hub.packaged():

@@ -7,7 +7,7 @@ import typer
 from rebridge.cli.console import err
 
 if TYPE_CHECKING:
-    from rebridge.inference import Restorer
+    from rebridge.restoration import Restorer
 
 DEFAULT_MODELS = {"bridge": "rdbm-tiny", "irbridge": "pixel-prior-tiny"}
 
@@ -76,11 +76,11 @@ def open_restorer(
         for option, value in given.items():
             if value is not None:
                 raise ValueError(f"{option} goes with --method irbridge")
-        from rebridge.inference import Restorer
+        from rebridge.restoration import Restorer
 
         return Restorer.from_pretrained(name, device, dtype)
     from rebridge.evaluation.compare import Spec
-    from rebridge.priors import IRBridgeRestorer
+    from rebridge.irbridge import IRBridgeRestorer
 
     settings: dict[str, Any] = {"task": task, "detail": detail, "schedule": schedule}
     if bridge is not None:

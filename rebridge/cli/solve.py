@@ -43,11 +43,11 @@ def solve(
     from rebridge.evaluation.compare import Spec
     from rebridge.evaluation.metrics import psnr
     from rebridge.inverse import solve as solving
-    from rebridge.inverse.pictures import check_output, read_measured, write_solution
-    from rebridge.inverse.solve import solver_of
-    from rebridge.inverse.tasks import Task
-    from rebridge.inverse.unconditional import unconditional
-    from rebridge.priors import load_prior
+    from rebridge.restoration.measurements import check_output, read_measured, write_solution
+    from rebridge.restoration.solve import solver_of
+    from rebridge.inverse.measurement import Task
+    from rebridge.restoration.unconditional import unconditional
+    from rebridge.irbridge import load_prior
 
     task, chosen = Task.parse(operator), Spec.parse(solver)
     way = solver_of(chosen.name, steps, chosen.params)

@@ -48,7 +48,7 @@ def tune(
         raise ValueError(f"rounds must be at least 1 and steps at least 2, got {rounds} and {steps}")
     from rebridge import evaluation
     from rebridge.evaluation import tables, tuning
-    from rebridge.priors import IRBridgeRestorer
+    from rebridge.irbridge import IRBridgeRestorer
 
     chosen = dict(_parsed(text) for text in search) if search else tuning.SEARCH
     opened = open_restorer("irbridge", model, device, dtype, controlnet=controlnet, prior_options=prior_option)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from rebridge.data.folders import IMAGE_SUFFIXES, ImageFolder, PairedFolder
-from rebridge.names import check_name
+from rebridge.catalogue import check_name
 
 Name = PurePosixPath
 

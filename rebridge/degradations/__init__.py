@@ -1,6 +1,6 @@
 """Seeded, batched degradations of clean images, each with documented physical parameters."""
 
 from rebridge.degradations.base import Degradation
-from rebridge.degradations.catalogue import create, names
+from rebridge.degradations.catalogue import create, names, parameters, parse, register, summary
 
-__all__ = ["Degradation", "create", "names"]
+__all__ = ["Degradation", "create", "names", "parameters", "parse", "register", "summary"]

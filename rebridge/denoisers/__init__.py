@@ -1,16 +1,26 @@
-"""From a network's output, or an exact posterior, to the clean estimate that samplers ask for."""
+"""From a network's output, or an exact posterior, to the clean estimate that samplers need."""
 
 from rebridge.denoisers.analytic import GaussianDenoiser, MixtureDenoiser, ResidualDenoiser
 from rebridge.denoisers.base import Denoiser, Estimate, as_estimate
+from rebridge.denoisers.counting import Counted
+from rebridge.denoisers.guidance import ClassifierFree
 from rebridge.denoisers.parameterization import PREDICTIONS, NetworkDenoiser
+from rebridge.denoisers.precision import Autocast
+from rebridge.denoisers.tiling import TiledDenoiser
+from rebridge.denoisers.transition import TransitionDenoiser
 
 __all__ = [
     "PREDICTIONS",
+    "Autocast",
+    "ClassifierFree",
+    "Counted",
     "Denoiser",
     "Estimate",
     "GaussianDenoiser",
     "MixtureDenoiser",
     "NetworkDenoiser",
     "ResidualDenoiser",
+    "TiledDenoiser",
+    "TransitionDenoiser",
     "as_estimate",
 ]

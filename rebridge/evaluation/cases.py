@@ -15,7 +15,7 @@ from rebridge import degradations
 from rebridge.data import CLEAN, LAYOUTS, ImageFolder, PairedFolder, open_layout
 from rebridge.data.seeds import generator_of
 from rebridge.evaluation.metrics import quantise
-from rebridge.names import check_name
+from rebridge.catalogue import check_name
 
 PAIR_FOLDERS = (
     ("clean", "degraded"),

@@ -26,7 +26,7 @@ from rebridge.evaluation.cases import Case
 from rebridge.evaluation.frechet import Statistics, frechet_distance
 from rebridge.evaluation.metrics import psnr
 from rebridge.evaluation.tables import Column
-from rebridge.inference import Restorer
+from rebridge.restoration import Restorer
 from rebridge.samplers import Sampler
 
 T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)

@@ -5,7 +5,7 @@ the other, each over all its choices with the best of the others so far, `ROUNDS
 
     {"format": 1, "tasks": {"rain": {"schedule": "critical+300", "highest": 2.0, ...}}}
 
-which `preset` takes by its path. The measure is PSNR, so what wins tends to smooth; see `rebridge.priors.schedules`.
+which `preset` takes by its path. The measure is PSNR, so what wins tends to smooth; see `rebridge.samplers.prior_schedules`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from torch import Tensor
 from rebridge.evaluation.cases import Case
 from rebridge.evaluation.metrics import psnr
 from rebridge.evaluation.tables import Column
-from rebridge.files import write_atomic
-from rebridge.priors import IRBridgeRestorer, Prior
-from rebridge.priors.presets import PRESET_FORMAT, chosen_preset, preset, read_presets
-from rebridge.priors.schedules import PAPERS
+from rebridge.images.atomic import write_atomic
+from rebridge.irbridge import IRBridgeRestorer, Prior
+from rebridge.irbridge.presets import PRESET_FORMAT, chosen_preset, preset, read_presets
+from rebridge.samplers.prior_schedules import PAPERS
 
 ROUNDS = 2
 SEARCH: dict[str, tuple[Any, ...]] = {

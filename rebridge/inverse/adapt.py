@@ -20,12 +20,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from rebridge.catalogue import check_name
 from rebridge.denoisers import Denoiser, as_estimate
 from rebridge.inverse.guidance import check_linear
 from rebridge.inverse.lora import Adapters
 from rebridge.inverse.operators import Measures
 from rebridge.inverse.problem import Callback, Noise, Problem, Solver
-from rebridge.names import check_name
 from rebridge.samplers import times as grids
 from rebridge.samplers.base import Point, Walk, markov_std
 

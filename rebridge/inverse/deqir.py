@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from rebridge.catalogue import check_name
 from rebridge.inverse.fixed_point import Chain, Mixing, implicit_gradient, solve_chain
 from rebridge.inverse.guidance import check_linear
 from rebridge.inverse.problem import Callback, Noise, Problem, Solver
-from rebridge.names import check_name
 from rebridge.samplers import times as grids
 
 

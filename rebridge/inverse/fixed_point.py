@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from rebridge.denoisers import as_estimate
-from rebridge.inference.tiling import out_of_memory
+from rebridge.denoisers.tiling import out_of_memory
 from rebridge.inverse.problem import Problem
 
 Mixing = Literal["global", "per-step", "none"]

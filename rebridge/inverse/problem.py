@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Denoiser
-from rebridge.inverse.guidance import check_generative, check_measurement, check_sigma
-from rebridge.inverse.operators import Measures, Operator
+from rebridge.inverse.guidance import check_generative, check_linear, check_measurement, check_sigma
+from rebridge.inverse.operators import Measures, Operator, Spectral
 from rebridge.inverse.operators.base import Trust
 
 Noise = Callable[[Tensor], Tensor]
@@ -46,6 +46,10 @@ class Problem:
         if shape is None:
             return torch.zeros_like(self.operator.A_adjoint(self.y))
         return self.y.new_zeros(len(self.y), *shape)
+
+    def with_denoiser(self, denoiser: Denoiser) -> Problem:
+        """The same problem with another denoiser of the prior."""
+        return replace(self, prior=denoiser)
 
     def row(self, index: int) -> Problem:
         """The problem of one measurement of the batch."""
@@ -115,3 +119,23 @@ def in_range(
     shape = getattr(operator, "shape", None)
     ones = torch.ones_like(operator.A_adjoint(y[:1])) if shape is None else y.new_ones(1, *shape)
     return operator, (high - low) * y + low * operator.A(ones), (high - low) * sigma_y
+
+
+def solver_of(solver: Solver, steps: int | None = None, params: dict[str, Any] | None = None) -> Solver:
+    """A solver with other parameters where there are any."""
+    changes = dict(params or {})
+    if steps is not None:
+        changes["steps"] = steps
+    return replace(solver, **changes) if changes else solver
+
+
+def check_fit(solver: Solver, operator: Any, channels: int) -> None:
+    """Raise ValueError where operator, solver and the channels of the prior cannot go together."""
+    shape = getattr(operator, "shape", None)
+    if shape is not None and shape[0] != channels:
+        raise ValueError(f"the operator is for images of {shape[0]} channels, the prior makes {channels}")
+    if solver.linear_only:
+        check_linear(operator, solver.name)
+    if solver.name == "ddrm" and not isinstance(operator, Spectral):
+        name = getattr(operator, "name", type(operator).__name__)
+        raise ValueError(f"ddrm needs the singular value decomposition of the operator, and {name} has none: use nrlg")

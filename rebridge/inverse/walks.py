@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from rebridge.catalogue import check_name
 from rebridge.inverse import ddrm
 from rebridge.inverse.guidance import (
     Guidance,
@@ -22,7 +23,6 @@ from rebridge.inverse.guidance import (
     nrlg,
 )
 from rebridge.inverse.problem import Callback, Noise, Problem, Solver
-from rebridge.names import check_name
 from rebridge.samplers import times as grids
 from rebridge.samplers.dbim import DBIM
 

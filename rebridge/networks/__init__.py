@@ -1,7 +1,7 @@
 """Networks that a denoiser wraps: forward(x, t, y) -> (B, C, H, W) for images of any size."""
 
-from rebridge.networks.catalogue import create, names
+from rebridge.networks.catalogue import create, names, parameters, register, summary
 from rebridge.networks.counting import Cost, cost
 from rebridge.networks.layers import Network
 
-__all__ = ["Cost", "Network", "cost", "create", "names"]
+__all__ = ["Cost", "Network", "cost", "create", "names", "parameters", "register", "summary"]

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from rebridge.networks.layers import Network
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -30,7 +32,7 @@ def cost(network: nn.Module, height: int = 256, width: int = 256) -> Cost:
         raise ValueError(f"height and width must be at least 1, got {height} and {width}")
     parameters = sum(parameter.numel() for parameter in network.parameters())
     shapes_only = copy.deepcopy(network).to("meta").eval().requires_grad_(False)
-    image = torch.zeros(1, int(getattr(network, "channels", 3)), height, width, device="meta")
+    image = torch.zeros(1, network.channels if isinstance(network, Network) else 3, height, width, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         shapes_only.float()(image, torch.ones(1, device="meta"), image)
     return Cost(parameters, counter.get_total_flops())

@@ -13,10 +13,21 @@ class Network(nn.Module):
     """Base of all networks: forward(x, t, y) -> (B, C, H, W) for any H, W >= 1.
 
     x is the state and y the degraded image, both (B, C, H, W) in the value range of the bridge; t is (B,) in [0, 1].
-    `config` holds the name and the parameters with which `create` builds the same network again.
+    What the rest of the library needs to know of a network is declared here and nowhere else.
     """
 
-    config: dict[str, Any]
+    config: dict[str, Any] = {}
+    """Name and parameters with which `create` builds the same network again; empty for one that is not in the catalogue."""
+    channels: int = 3
+    """Channels of the images."""
+    multiple: int = 1
+    """Sides of images are extended to multiples of this inside the network."""
+    window: int | None = None
+    """Largest side of an image that is restored in one piece; larger ones are taken in tiles of that size."""
+    kinds: int = 0
+    """How many kinds of degradation the network tells apart; 0 for none."""
+    optional_condition: bool = False
+    """Whether the network also works without a degraded image, where y is 0."""
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Raw output, (B, C, H, W)."""

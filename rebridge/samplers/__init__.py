@@ -1,6 +1,20 @@
 """Samplers: each walks any bridge with any denoiser from the degraded image to the clean one."""
 
+from rebridge.catalogue import Spec
 from rebridge.samplers.base import Point, Sampler, Walk
-from rebridge.samplers.catalogue import create, names
+from rebridge.samplers.catalogue import create, names, parameters, parse, register, summary
+from rebridge.samplers.noise import ImageNoise
 
-__all__ = ["Point", "Sampler", "Walk", "create", "names"]
+__all__ = [
+    "ImageNoise",
+    "Point",
+    "Sampler",
+    "Spec",
+    "Walk",
+    "create",
+    "names",
+    "parameters",
+    "parse",
+    "register",
+    "summary",
+]

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
+from rebridge.catalogue import check_name
 from rebridge.denoisers import Denoiser, Estimate, as_estimate
-from rebridge.names import check_name
 from rebridge.samplers import times as grids
 
 Noise = Callable[[Tensor], Tensor]
@@ -92,6 +92,14 @@ class Sampler:
     """Whether `step` uses slopes and diffusion."""
     needs_noise: ClassVar[bool] = False
     """Whether the sampler makes no sense on a noiseless bridge."""
+    evaluates_prior: ClassVar[bool] = False
+    """Whether `denoiser` is that of another process, a pretrained prior's, and the sampler carries states over itself."""
+    walks_prior: ClassVar[bool] = False
+    """Whether the sampler walks a pretrained prior's own process, and no restoration bridge."""
+    order = 1
+    """Order of convergence of the deterministic sampler on a smooth problem."""
+    calls_per_step = 1
+    """Network evaluations in a step inside the grid; the first and the last may take fewer."""
 
     steps: int = 10
     grid: str = "uniform"
@@ -120,6 +128,14 @@ class Sampler:
             raise ValueError(
                 f"sampler {self.name!r} needs a bridge with noise, but {bridge.name!r} here has gamma = 0; use dbim or ode"
             )
+
+    def for_model(self, process: Bridge, earliest: float) -> Sampler:
+        """The same sampler for a model of that process, trained from the time `earliest` on; itself unless it depends on it."""
+        return self
+
+    def times(self, bridge: Bridge) -> Tensor:
+        """The default time grid, float64, decreasing to 0."""
+        return grids.create(self.grid, bridge, self.steps)
 
     def begin(self, walk: Walk, x: Tensor | None, times: Tensor) -> tuple[Tensor, Tensor]:
         """The state to start from and the times to walk; by default the bridge's own state at t = 1."""
@@ -157,7 +173,7 @@ class Sampler:
         """
         self.check(bridge)
         _check_images(y, x)
-        grid = grids.create(self.grid, bridge, self.steps) if times is None else grids.check(times)
+        grid = self.times(bridge) if times is None else grids.check(times)
         walk = Walk(bridge, denoiser, y, noise or _default_noise(generator))
         x, grid = self.begin(walk, x, grid)
         points = walk.points(grid, self.needs_slopes)
@@ -174,9 +190,7 @@ class Sampler:
 
     def _prior_noise(self, walk: Walk) -> Tensor:
         """Noise for the state at t = 1, drawn only where the bridge uses it."""
-        probe = torch.ones((), dtype=torch.float64)
-        uses = walk.bridge.prior(0 * probe, probe).item() != 0
-        return walk.noise() if uses else torch.zeros_like(walk.y)
+        return walk.noise() if walk.bridge.starts_noisy else torch.zeros_like(walk.y)
 
 
 def markov_std(t: Point, s: Point) -> float:

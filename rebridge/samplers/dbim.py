@@ -76,7 +76,7 @@ class DBIM(Sampler):
         estimate = walk.estimate(x, t)
         if self.order > 1 and t.alpha > 0 and s.gamma > 0 and not s.last and estimate.noise is None:
             return exponential_step(walk, x, t, s, self.order)
-        own = walk.bridge.own_posterior(t.t, s.t) if self.eta == 1 or self.compat else None
+        own = walk.bridge.reverse_kernel(t.t, s.t) if self.eta == 1 or self.compat else None
         if own is not None and estimate.noise is None:
             return posterior_step(walk, x, estimate.x0, own, 0.0 if s.last else self.eta)
         full = markov_std(t, s)

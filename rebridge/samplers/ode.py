@@ -15,7 +15,7 @@ from rebridge.samplers.dbim import begin_pinned
 
 @dataclass(frozen=True, kw_only=True)
 class ODE(Sampler):
-    """Euler's or Heun's method in the bridge's clock; the last step of Heun's is an Euler step.
+    """Euler's (order 1) or Heun's (order 2) method in the bridge's clock; the last step of Heun's is an Euler step.
 
     start: how to leave a pinned end, where the velocity is singular: "mean" or "noise"; by default the bridge's way.
     """
@@ -51,6 +51,8 @@ class ODES3(Sampler):
     """
 
     name: ClassVar[str] = "odes3"
+    order = 2
+    calls_per_step = 2
     needs_slopes: ClassVar[bool] = True
     needs_noise: ClassVar[bool] = True
 
@@ -58,7 +60,8 @@ class ODES3(Sampler):
         super().check(bridge)
         if not bridge.pinned:
             raise ValueError(
-                f"odes3 starts where gamma vanishes at t = 1, which {bridge.name!r} has not; use ode with method heun"
+                f"odes3 needs a bridge whose noise vanishes at t = 1, and {bridge.name!r} keeps noise there; "
+                "use ode with method heun"
             )
 
     def begin(self, walk: Walk, x: Tensor | None, times: Tensor) -> tuple[Tensor, Tensor]:

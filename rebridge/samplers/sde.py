@@ -79,6 +79,7 @@ class HeunChurn(Sampler):
     """
 
     name: ClassVar[str] = "heun-churn"
+    calls_per_step = 3
     needs_slopes: ClassVar[bool] = True
     needs_noise: ClassVar[bool] = True
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
-from rebridge.names import check_name
-from rebridge.tables import inverse
+from rebridge.bridges.tabulated import inverse
+from rebridge.catalogue import check_name
 
 
 def uniform(bridge: Bridge, steps: int) -> Tensor:

@@ -20,7 +20,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from rebridge.files import reason
+from rebridge.images.atomic import reason
 
 FORMAT = 1
 _NAME = re.compile(r"checkpoint-(\d+)")

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from rebridge.data import Pair
 from rebridge.data.seeds import generator_of
 from rebridge.evaluation.metrics import psnr
-from rebridge.files import reason
+from rebridge.images.atomic import reason
 from rebridge.networks.layers import pad_to_multiple
-from rebridge.priors import IRBridgeRestorer, PriorError, load_prior
-from rebridge.priors.diffusers import DiffusersPrior, new_controlnet, training_target
+from rebridge.irbridge import IRBridgeRestorer, PriorError, load_prior
+from rebridge.models.diffusers import DiffusersPrior, new_controlnet, training_target
 from rebridge.training.config import AdamConfig, NotNegative, Positive, RunConfig
 from rebridge.training.loop import Loop, TrainingError, TrainResult
 from rebridge.training.stream import tasks_of

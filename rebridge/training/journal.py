@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from rebridge.files import write_atomic
+from rebridge.images.atomic import write_atomic
 
 
 class Journal:

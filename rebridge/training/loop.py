@@ -21,7 +21,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from rebridge.data import Pair
-from rebridge.files import reason
+from rebridge.images.atomic import reason
 from rebridge.training import checkpoints
 from rebridge.training.checkpoints import Checkpoint, CheckpointError
 from rebridge.training.config import RunConfig

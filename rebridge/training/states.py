@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rebridge.bridges import Bridge
 from rebridge.data.seeds import generator_of, seed_of
-from rebridge.tables import inverse
+from rebridge.bridges.tabulated import inverse
 from rebridge.training.config import StatesConfig
 
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]

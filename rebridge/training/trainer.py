@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from rebridge import bridges, hub, samplers
 from rebridge.bridges.diffusion import Generative
 from rebridge.data import Pair
-from rebridge.files import reason
+from rebridge.images.atomic import reason
 from rebridge.training.config import ConfigError, OptimisationConfig, TrainConfig
 from rebridge.training.ema import Ema
 from rebridge.training.loop import Loop, TrainResult

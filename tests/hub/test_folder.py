@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rebridge import bridges, hub, networks
-from rebridge.hub import ModelError, load_model, save_model
+from rebridge.models import ModelError, load_model, save_model
 
 
 def tiny_network() -> nn.Module:

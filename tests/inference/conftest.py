@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from rebridge import bridges, networks
-from rebridge.hub import save_model
-from rebridge.inference import Restorer
+from rebridge.models import save_model
+from rebridge.restoration import Restorer
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import torch
 from PIL import Image as PILImage
 
 from rebridge.images import Image, read_image, write_image
-from rebridge.inference import FileResult, Restorer, plan, restore_files
+from rebridge.restoration import FileResult, Restorer, plan, restore_files
 
 
 def invert(image: Image, **_: Any) -> Image:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from rebridge import bridges, samplers
 from rebridge.images import Image
-from rebridge.inference import ImageNoise, Restorer
-from rebridge.inference.conversion import to_batch
+from rebridge.restoration import ImageNoise, Restorer
+from rebridge.images.arrays import to_batch
 
 
 def images(count: int = 3, channels: int = 3, height: int = 20, width: int = 26) -> Tensor:

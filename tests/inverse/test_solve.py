@@ -14,8 +14,8 @@ from rebridge.cli import app
 from rebridge.denoisers import MixtureDenoiser
 from rebridge.inverse import Unconditional, create, names, operators, solve, unconditional
 from rebridge.inverse.problem import in_range
-from rebridge.inverse.tasks import Task, picture
-from rebridge.priors import PixelPrior, load_prior
+from rebridge.inverse.measurement import Task, picture
+from rebridge.irbridge import PixelPrior, load_prior
 from tests.inverse.test_guidance import StandIn
 
 SMALL = {"widths": [4, 8], "blocks": [1], "middle": 1, "embedding": 8}

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from rebridge import bridges, hub, networks
-from rebridge.hub import places
+from rebridge.models import places
 from rebridge.inverse import create, names
 
 ROOT = Path(__file__).parent.parent.parent

@@ -17,7 +17,7 @@ pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
 from rebridge.cli import app
-from rebridge.priors import IRBridgeRestorer, PriorError, load_prior
+from rebridge.irbridge import IRBridgeRestorer, PriorError, load_prior
 from rebridge.training import ConfigError, TrainResult, train_file
 from rebridge.training.checkpoints import Checkpoint, latest_checkpoint
 from tests.priors import tiny_pipelines as tiny
@@ -92,7 +92,7 @@ def test_the_frozen_weights_stay_as_they_were_bit_by_bit(config: Path, pipeline:
 
 
 def test_before_training_a_controlnet_changes_nothing(pipeline: Path) -> None:
-    from rebridge.priors.diffusers import new_controlnet
+    from rebridge.models.diffusers import new_controlnet
 
     prior = load_prior(pipeline, device="cpu")
     z, s, image = torch.randn(1, 4, 16, 16), torch.tensor([0.5]), torch.rand(1, 3, 32, 32)

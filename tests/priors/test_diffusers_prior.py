@@ -13,9 +13,9 @@ pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
 from rebridge.bridges import create
-from rebridge.priors import IRBridgeRestorer, PriorError, load_prior
-from rebridge.priors import transition as tr
-from rebridge.priors.diffusers import TILED_FROM, DiffusersPrior, TabulatedVP, from_pretrained, process_of
+from rebridge.irbridge import IRBridgeRestorer, PriorError, load_prior
+from rebridge.irbridge import transition as tr
+from rebridge.models.diffusers import TILED_FROM, DiffusersPrior, TabulatedVP, from_pretrained, process_of
 from tests.priors import tiny_pipelines as tiny
 
 

@@ -7,11 +7,11 @@ from torch import Tensor
 from rebridge import bridges, samplers
 from rebridge.bridges import Bridge
 from rebridge.denoisers import MixtureDenoiser, as_estimate
-from rebridge.priors import transition as tr
-from rebridge.priors.baselines import conditional_ddim, sdedit
-from rebridge.priors.irbridge import IRBridge, TransitionDenoiser
-from rebridge.priors.presets import preset
-from rebridge.priors.schedules import SCHEDULES, Schedule, schedule
+from rebridge.irbridge import transition as tr
+from rebridge.samplers.generation import conditional_ddim, sdedit
+from rebridge.samplers.irbridge import IRBridge, TransitionDenoiser
+from rebridge.irbridge.presets import preset
+from rebridge.samplers.prior_schedules import SCHEDULES, Schedule, schedule
 
 PROCESS = bridges.create("vp")
 STABLE_DIFFUSION = bridges.create("vp", schedule="scaled-linear")

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from rebridge import bridges, hub, networks
 from rebridge.cli import app
-from rebridge.hub import places
-from rebridge.priors.schedules import SCHEDULES
+from rebridge.models import places
+from rebridge.samplers.prior_schedules import SCHEDULES
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "irbridge.md").read_text(encoding="utf-8")

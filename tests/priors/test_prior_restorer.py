@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from rebridge import bridges, hub, networks, samplers
-from rebridge.hub import ModelError
-from rebridge.priors import ClassifierFree, IRBridgeRestorer, PixelPrior, PriorError, keep_details, load_prior
-from rebridge.priors.loading import is_pipeline
+from rebridge.models import ModelError
+from rebridge.irbridge import ClassifierFree, IRBridgeRestorer, PixelPrior, PriorError, keep_details, load_prior
+from rebridge.models.loading import is_pipeline
 
 
 @pytest.fixture(scope="module")

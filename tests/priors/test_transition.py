@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rebridge import bridges
 from rebridge.bridges import Bridge, Coefficients
-from rebridge.priors import transition as tr
+from rebridge.irbridge import transition as tr
 
 STABLE_DIFFUSION = bridges.create("vp", schedule="scaled-linear")
 PRIORS = {

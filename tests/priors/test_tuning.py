@@ -13,10 +13,10 @@ from rebridge.cli import app
 from rebridge.evaluation import synthetic_cases
 from rebridge.evaluation.metrics import psnr
 from rebridge.evaluation.tuning import SEARCH, Tuned, tune, write_presets
-from rebridge.priors import PixelPrior
-from rebridge.priors.presets import preset, read_presets
-from rebridge.priors.restorer import IRBridgeRestorer
-from rebridge.priors.schedules import PAPERS, SCHEDULES
+from rebridge.irbridge import PixelPrior
+from rebridge.irbridge.presets import preset, read_presets
+from rebridge.restoration.irbridge import IRBridgeRestorer
+from rebridge.samplers.prior_schedules import PAPERS, SCHEDULES
 
 FEW = {"schedule": ("critical", "critical+300"), "eta": (0.0, 1.0), "lam": (0.008, 0.04)}
 

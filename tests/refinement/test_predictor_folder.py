@@ -15,7 +15,7 @@ import rebridge
 from rebridge import bridges, hub, networks
 from rebridge.cli import app
 from rebridge.evaluation.compare import Counted
-from rebridge.hub import ModelError
+from rebridge.models import ModelError
 
 
 def small(seed: int) -> nn.Module:

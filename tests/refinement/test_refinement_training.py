@@ -88,7 +88,7 @@ def test_the_model_folder_restores_along_the_bridge_from_the_prediction(refining
     ones = torch.ones(1)
     with torch.no_grad():
         start = model.predictor(image, ones, image)  # goub lives in [0, 1]
-        noise = rebridge.inference.noise.ImageNoise([3])
+        noise = rebridge.samplers.noise.ImageNoise([3])
         expected = restore.sampler()(model.bridge, model.denoiser, start, noise=noise).clamp(0, 1)
     torch.testing.assert_close(restore(image, seed=3), expected)
     torch.testing.assert_close(restore.prediction(image), start.clamp(0, 1))

@@ -93,6 +93,11 @@ class Colour(Spectral):
         return y.expand(-1, self.shape[0], -1, -1)
 
 
+def identity(shape: Sequence[int]) -> Identity:
+    """The identity, for denoising."""
+    return Identity(shape)
+
+
 def random_mask(shape: Sequence[int], missing: float = 0.5, seed: int = 0) -> Mask:
     """Single pixels are missing, all channels of each; `missing` is their share, in [0, 1)."""
     _, height, width = check_shape(shape)

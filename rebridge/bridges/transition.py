@@ -1,0 +1,188 @@
+"""The transition equation: carrying a state of one process into the state space of another that has the same clean image.
+
+    x = f x0 + b y + s e   (source)      z = F x0 + B y + S e'   (target)
+    z = A x + (F - A f) x0 + (B - A b) y + sigma eps,      A = sqrt((S^2 - sigma^2) / s^2)
+
+has the target's marginal for every sigma in [0, S] (IRBridge, arXiv 2505.24406, eq. 7). Two members stand out. With the
+noise-to-signal ratio n = s/f, the clock in which all processes are one: towards more noise (S/F >= n), the smallest sigma
+that needs no knowledge of x0 is sqrt(S^2 - (F n)^2), and A = F/f; towards less noise, sigma = 0 and x0 enters with a weight
+F - A f >= 0. Where both ratios are equal, at the *critical time*, both are one affine map: neither noise nor x0 enters.
+
+Times are continuous. A prior trained at T discrete times holds index j at t = (j + 1)/T; `Bridge.grid_time` rounds up to those.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rebridge.bridges.base import Bridge, Coefficients, shown
+
+ROUNDING = 1e-12
+"""Relative difference of two squared noise levels that counts as none: rounding of float64 times leaves about 1e-15."""
+
+Time = Tensor | float
+
+
+@dataclass(frozen=True)
+class Transition:
+    """z = a x + b x0 + c y + sigma eps; four float64 tensors of one shape, that of the times, () or (B,)."""
+
+    a: Tensor
+    b: Tensor
+    c: Tensor
+    sigma: Tensor
+
+    def __call__(self, x: Tensor, y: Tensor, x0: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+        """The target's state; x, y, x0 and noise are (B, ...).
+
+        Raises ValueError where the transition needs x0 or noise that is not given.
+        """
+        a, b, c, sigma = (value.to(x.device, x.dtype).reshape(-1, *[1] * (x.ndim - 1)) for value in self._parts)
+        z = a * x + c * y
+        for name, part, factor in (("x0", x0, b), ("noise", noise, sigma)):
+            if part is not None:
+                z = z + factor * part
+            elif bool((factor != 0).any()):
+                raise ValueError(f"this transition needs {name}: its factor is up to {factor.abs().max().item():g}")
+        return z
+
+    @property
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.a, self.b, self.c, self.sigma
+
+
+# -- the equation, on coefficients -------------------------------------------------------------------------------------
+
+
+def sigma_range(source: Coefficients, target: Coefficients) -> tuple[Tensor, Tensor]:
+    """The standard deviations of fresh noise for which A >= 0 and F - A f >= 0: sqrt(max(0, S^2 - (F s/f)^2)) and S."""
+    known = target.alpha * source.gamma / source.alpha
+    missing = target.gamma.square() - known.square()
+    missing = torch.where(missing > ROUNDING * target.gamma.square(), missing, 0.0)
+    return missing.sqrt(), target.gamma
+
+
+def transition(source: Coefficients, target: Coefficients, sigma: Time, negative: bool = False) -> Transition:
+    """The general transition with fresh noise of standard deviation `sigma`, float or of the coefficients' shape.
+
+    negative: allow a negative weight of x0; the marginal is right all the same, only x0 is then subtracted (derived).
+    Raises ValueError where sigma is outside its range, or the source has no noise to scale.
+    """
+    sigma = torch.as_tensor(sigma, dtype=torch.float64)
+    lowest, highest = sigma_range(source, target)
+    lowest = torch.zeros_like(lowest) if negative else lowest
+    slack = 1e-9 * highest
+    if bool(((sigma < lowest - slack) | (sigma > highest + slack)).any()):
+        raise ValueError(
+            f"sigma must lie between {lowest.max().item():.6g} and {highest.min().item():.6g}, got {shown(sigma)}"
+        )
+    if bool((source.gamma == 0).any()):
+        raise ValueError("a state without noise cannot be carried over by scaling its noise: choose a later time")
+    a = (target.gamma.square() - sigma.square()).clamp(min=0.0).sqrt() / source.gamma
+    return Transition(a, target.alpha - a * source.alpha, target.beta - a * source.beta, sigma.expand_as(a))
+
+
+def least_noise(source: Coefficients, target: Coefficients) -> Transition:
+    """Towards more noise: z = (F/f)(x - b y) + B y + sigma eps with the smallest sigma; x0 does not enter.
+
+    Also where the source has no noise at all. Raises ValueError where the target has less noise, or f = 0.
+    """
+    if bool((source.alpha == 0).any()):
+        raise ValueError("the state holds nothing of the clean image (alpha = 0): choose an earlier time of the bridge")
+    sigma, _ = sigma_range(source, target)
+    known = target.alpha * source.gamma / source.alpha
+    if bool((known.square() > (1 + 1e-9) * target.gamma.square()).any()):
+        raise ValueError("the target has less noise than the source: without x0 there is no way to remove it")
+    a = target.alpha / source.alpha
+    return Transition(a, torch.zeros_like(a), target.beta - a * source.beta, sigma)
+
+
+# -- on processes --------------------------------------------------------------------------------------------------------
+
+
+def check_pair(source: Bridge, target: Bridge) -> None:
+    """Raise ValueError unless both processes have noise, and the same kind of noise.
+
+    Noise that is multiplied by the residual in one process only cannot be carried over by scaling.
+    """
+    for process in (source, target):
+        _ = process.level_range
+    if source.modulation != target.modulation:
+        residual, other = (source, target) if source.modulation == "residual" else (target, source)
+        raise ValueError(
+            f"bridge {residual.name!r} here multiplies its noise by the residual, which {other.name!r} does not; "
+            f"create it with modulation='one'"
+        )
+
+
+def critical_time(source: Bridge, t: Time, target: Bridge) -> Tensor:
+    """The time of `target` at which it has exactly the noise-to-signal ratio of `source` at t; float64, t's shape.
+
+    Raises ValueError, naming the nearest time of the source that can be matched, where the target never has it.
+    """
+    check_pair(source, target)
+    level = source.noise_level(t)
+    low, high = target.level_range
+    too_high, too_low = level > high * (1 + 1e-9), level < low * (1 - 1e-9)
+    for impossible, bound, side in ((too_high, high, "more"), (too_low, low, "less")):
+        if bool(impossible.any()):
+            worst = torch.as_tensor(t, dtype=torch.float64)[impossible].flatten()[0].item()
+            lowest, highest = source.level_range
+            nearest = source.time_of_level(min(max(bound, lowest), highest)).item()
+            raise ValueError(
+                f"{source.name!r} at time {worst:.6g} has {side} noise than {target.name!r} ever has "
+                f"(noise-to-signal ratio {source.noise_level(worst).item():.4g}, limit {bound:.4g}); "
+                f"the nearest valid time is {nearest:.6g}"
+            )
+    return target.time_of_level(level)
+
+
+def forward_transition(bridge: Bridge, t: Time, prior: Bridge, s: Time) -> Transition:
+    """From the bridge at t to the prior at s, at or past the critical time, with the least noise; x0 does not enter.
+
+    Raises ValueError naming the nearest valid time of the prior where s is too early.
+    """
+    check_pair(bridge, prior)
+    needed, offered = bridge.noise_level(t), prior.noise_level(s)
+    if bool((offered < needed * (1 - 1e-9)).any()):
+        nearest = critical_time(bridge, t, prior)
+        raise ValueError(
+            f"at time {shown(torch.as_tensor(s))} {prior.name!r} has less noise than {bridge.name!r} at time "
+            f"{shown(torch.as_tensor(t))}; the nearest valid time is {shown(nearest)}"
+        )
+    return least_noise(bridge.coefficients(t), prior.coefficients(s))
+
+
+def reverse_transition(prior: Bridge, s: Time, bridge: Bridge, t: Time) -> Transition:
+    """From the prior at s to the bridge at t, with at most the same noise: deterministic, x0 enters.
+
+    Raises ValueError naming the nearest valid time of the bridge where t is too late.
+    """
+    check_pair(bridge, prior)
+    offered, wanted = prior.noise_level(s), bridge.noise_level(t)
+    if bool((wanted > offered * (1 + 1e-9)).any()):
+        low, high = bridge.level_range
+        nearest = bridge.time_of_level(offered.clamp(low, high))
+        raise ValueError(
+            f"at time {shown(torch.as_tensor(t))} {bridge.name!r} has more noise than {prior.name!r} at time "
+            f"{shown(torch.as_tensor(s))}; the nearest valid time is {shown(nearest)}"
+        )
+    return transition(prior.coefficients(s), bridge.coefficients(t), 0.0, negative=True)
+
+
+def posterior_transition(bridge: Bridge, t: float, s: float) -> Transition:
+    """The bridge's own reverse step p(x_s | x_t, x0, y) from t to the earlier s, the alternative the paper names.
+
+    It is the same equation within one process, with the noise of the Markov posterior. Never combine it with a prior
+    that is evaluated beyond the critical time: the variance collapses (derived).
+    """
+    _ = bridge.level_range
+    here, there = bridge.coefficients(t), bridge.coefficients(s)
+    sigma = there.gamma
+    if here.gamma.item() > 0 and there.alpha.item() > 0:
+        ratio = there.gamma * here.alpha / (here.gamma * there.alpha)
+        sigma = there.gamma * (1 - ratio.square()).clamp(min=0.0).sqrt()
+    return transition(here, there, sigma, negative=True)

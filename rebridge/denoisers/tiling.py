@@ -1,0 +1,168 @@
+"""Tiling as a denoiser around a denoiser: the image is denoised in overlapping tiles, the sampler never knows.
+
+The sampler's state and noise stay full-size, so tiles share every random number and meet again at each step. The
+estimates are blended with weights w_i that sum to one at every pixel,
+
+    x0_hat = sum_i w_i * denoiser(x_t[tile_i], t, y[tile_i]),
+
+where w_i is 0 in the outer quarter of the overlap, then rises linearly. A denoiser that looks no farther than a
+quarter of the overlap therefore gives exactly what it would give on the whole image.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from rebridge.denoisers.base import Denoiser, Estimate, as_estimate
+from rebridge.networks.layers import pad_to_multiple
+
+SMALLEST_TILE = 64
+DEFAULT_OVERLAP = 64
+
+
+class TiledDenoiser:
+    """`denoiser` applied in tiles; on memory exhaustion the tiles are halved for good and the call is repeated.
+
+    tile: largest side of a tile in pixels, rounded up to a multiple of `align`; None takes the image whole until
+    memory runs out. overlap: pixels that neighbours share, at most half a tile; by default 64, or a quarter of smaller
+    tiles. batch: tiles per call. align: tiles begin at multiples of this, so that networks that downsample see the
+    same grid in each of them. of_tile(rows, columns): the denoiser for one tile, for denoisers that were bound to the whole
+    image; tiles are then taken one by one. progress(done, total) is called after every call of `denoiser`; an exception from it
+    ends the run.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        tile: int | None = None,
+        overlap: int | None = None,
+        batch: int = 1,
+        align: int = 16,
+        progress: Callable[[int, int], None] | None = None,
+        of_tile: Callable[[slice, slice], Denoiser] | None = None,
+    ) -> None:
+        if tile is not None and tile < 1:
+            raise ValueError(f"tile must be at least 1 pixel, got {tile}")
+        if overlap is not None and overlap < 0:
+            raise ValueError(f"overlap must not be negative, got {overlap}")
+        if tile is not None and overlap is not None and 2 * overlap > tile:
+            raise ValueError(f"overlap must be at most half of the tile of {tile} pixels, got {overlap}")
+        if batch < 1 or align < 1:
+            raise ValueError(f"batch and align must be at least 1, got {batch} and {align}")
+        self.denoiser = denoiser
+        self.tile = tile
+        self.overlap = overlap
+        self.batch = batch
+        self.align = align
+        self.progress = progress
+        self.of_tile = of_tile
+
+    def __call__(self, x_t: Tensor, t: Tensor, y: Tensor) -> Estimate:
+        """The blended estimate for x_t, y (B, C, H, W) and t (B,)."""
+        while True:
+            try:
+                return self._denoise(x_t, t, y)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not out_of_memory(error) or not self._shrink(max(x_t.shape[-2:])):
+                    raise
+            # Outside the handler: the traceback would keep the tensors of the failed call alive.
+            if x_t.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _denoise(self, x_t: Tensor, t: Tensor, y: Tensor) -> Estimate:
+        height, width = x_t.shape[-2:]
+        if self.tile is None or max(height, width) <= self.tile:
+            return as_estimate(self.denoiser(x_t, t, y))
+        x_t, y = (pad_to_multiple(image, self.align) for image in (x_t, y))
+        tile = _up(self.tile, self.align)
+        overlap = self.overlap if self.overlap is not None else min(DEFAULT_OVERLAP, tile // 4)
+        rows, columns = (list(partition(side, tile, overlap, self.align, x_t)) for side in x_t.shape[-2:])
+        places = [(row, column) for row in rows for column in columns]
+        x0 = torch.zeros_like(x_t)
+        noise: Tensor | None = None
+        batch = self.batch if self.of_tile is None else 1
+        for first in range(0, len(places), batch):
+            chosen = places[first : first + batch]
+            denoiser = self.denoiser if self.of_tile is None else self.of_tile(*chosen[0])
+            tiles = (torch.cat([image[..., row, column] for (row, _), (column, _) in chosen]) for image in (x_t, y))
+            x_tiles, y_tiles = tiles
+            estimate = as_estimate(denoiser(x_tiles, t.repeat(len(chosen)), y_tiles))
+            if estimate.noise is not None and noise is None:
+                noise = torch.zeros_like(x_t)
+            for index, ((row, row_weights), (column, column_weights)) in enumerate(chosen):
+                weights = row_weights[:, None] * column_weights
+                part = slice(index * x_t.shape[0], (index + 1) * x_t.shape[0])
+                x0[..., row, column] += weights * estimate.x0[part]
+                if noise is not None and estimate.noise is not None:
+                    noise[..., row, column] += weights * estimate.noise[part]
+            if self.progress is not None:
+                self.progress(first + len(chosen), len(places))
+        return Estimate(x0[..., :height, :width], None if noise is None else noise[..., :height, :width])
+
+    def _shrink(self, side: int) -> bool:
+        """Halve the batch of tiles, then the tile; False when nothing is left to halve."""
+        if self.tile is not None and self.tile < side and self.batch > 1:
+            self.batch = 1
+            return True
+        tile = _up(min(side, self.tile or side) // 2, self.align)
+        if tile < SMALLEST_TILE:
+            return False
+        self.tile = tile
+        self.overlap = None if self.overlap is None else min(self.overlap, tile // 4)
+        return True
+
+
+def partition(
+    length: int, tile: int, overlap: int, align: int = 1, like: Tensor | None = None
+) -> Iterator[tuple[slice, Tensor]]:
+    """Tiles along one axis of `length` pixels, each with its weights; at every pixel the weights sum to one.
+
+    All have one size, at most `tile`, and begin at multiples of `align` when `length` and `tile` are such multiples.
+    Weights are of `like`'s dtype.
+    """
+    tile = _evened(length, min(tile, length), overlap, align)
+    overlap = min(overlap, tile // 2)
+    stride = _stride(tile, overlap, align)
+    starts = [*range(0, length - tile, stride), length - tile]
+    margin = overlap // 4
+    distance = torch.arange(tile, dtype=torch.float64) + 0.5
+    distance = torch.minimum(distance, tile - distance)
+    ramp = ((distance - margin) / max(overlap - 2 * margin, 1)).clamp(0, 1) if overlap else torch.ones_like(distance)
+    windows = torch.zeros(len(starts), length, dtype=torch.float64)
+    for window, start in zip(windows, starts, strict=True):
+        window[start : start + tile] = ramp
+    # At the ends of the axis there is no neighbour to fade into.
+    half = (tile + 1) // 2
+    windows[0, :half] = windows[0, :half].clamp(min=1.0)
+    windows[-1, length - half :] = windows[-1, length - half :].clamp(min=1.0)
+    windows /= windows.sum(dim=0)
+    for window, start in zip(windows, starts, strict=True):
+        place = slice(start, start + tile)
+        yield place, window[place] if like is None else window[place].to(like)
+
+
+def _stride(tile: int, overlap: int, align: int) -> int:
+    overlap = min(overlap, tile // 2)
+    return (tile - overlap) // align * align or tile - overlap
+
+
+def _evened(length: int, tile: int, overlap: int, align: int) -> int:
+    """The smallest tile that covers the axis with as few tiles as `tile` does, so that none covers a mere rest."""
+    count = -(-(length - tile) // _stride(tile, overlap, align)) + 1
+    for smaller in range(_up(-(-length // count), align), tile, align):
+        if 2 * overlap <= smaller and (count - 1) * _stride(smaller, overlap, align) + smaller >= length:
+            return smaller
+    return tile
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on a GPU or on the CPU."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+
+
+def _up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple

@@ -1,0 +1,58 @@
+"""A model of one process as a denoiser of another: states are carried over at equal noise-to-signal ratio (IRBridge)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rebridge.bridges import Bridge
+from rebridge.bridges.transition import check_pair
+from rebridge.denoisers.base import Denoiser, Estimate, as_estimate
+
+
+class TransitionDenoiser:
+    """The denoiser of one process as that of another: x_t is carried over at the critical time and denoised there.
+
+    Where the bridge holds more noise than the process ever does, its state is scaled down to the process's noisiest time. At a
+    pinned end it holds nothing but y: a prior then sees y under that much noise (the same at each call), the network of a
+    bridge sees y itself, at t = 1. Where the bridge holds less noise than at `lowest`, the prior is evaluated at `lowest`.
+
+    Args:
+        prior: denoiser of `process`, called as prior(z, s, y).
+        process: what the prior was trained on, generative or a bridge.
+        bridge: what is walked; its noise must be of the same kind (modulation).
+        lowest: earliest time the prior was trained at, by default the process's first.
+
+    Raises:
+        ValueError: a process without noise, or two kinds of noise.
+    """
+
+    def __init__(self, prior: Denoiser, process: Bridge, bridge: Bridge, lowest: float | None = None) -> None:
+        check_pair(bridge, process)
+        self.prior = prior
+        self.process = process
+        self.bridge = bridge
+        self.lowest = process.earliest_time if lowest is None else lowest
+
+    def __call__(self, x_t: Tensor, t: Tensor, y: Tensor) -> Estimate:
+        """The clean estimate for states x_t and degraded images y (B, ...) and times t (B,)."""
+        times = t.double().cpu()
+        c, level = self.bridge.coefficients(times), self.bridge.noise_level(times)
+        ends = torch.tensor([self.lowest, self.process.noisiest_time], dtype=torch.float64)
+        least, most = self.process.noise_level(ends).tolist()
+        s = self.process.time_of_level(level.clamp(least, most))
+        singular = c.gamma + c.alpha == 0
+        if self.process.coefficients(1.0).beta.item() > 0:
+            s = torch.where(singular, 1.0, s)
+        p = self.process.coefficients(s)
+        factor = torch.where(level > most, p.gamma / c.gamma, p.alpha / c.alpha)
+        factor = torch.where(singular, torch.zeros_like(factor), factor).to(x_t).reshape(-1, *[1] * (y.ndim - 1))
+        z = factor * (x_t - c.like(y).beta * y)
+        if bool(singular.any()):
+            generator = torch.Generator().manual_seed(0)
+            noise = torch.randn(y.shape[1:], generator=generator).to(y)
+            start = p.like(y).alpha * y + p.like(y).gamma * noise
+            z = torch.where(singular.to(y.device).reshape(-1, *[1] * (y.ndim - 1)), start, z)
+        if bool((p.beta != 0).any()):
+            z = z + p.like(y).beta * y
+        return Estimate(as_estimate(self.prior(z, s.to(t), y)).x0)

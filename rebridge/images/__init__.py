@@ -1,0 +1,29 @@
+"""Image files and arrays: reading, writing, metadata, formats, and what users pass as an image."""
+
+from rebridge.images.arrays import Batch, to_batch
+from rebridge.images.atomic import reason, write_atomic
+from rebridge.images.image import (
+    MAX_PIXELS,
+    READABLE_SUFFIXES,
+    WRITABLE_SUFFIXES,
+    Image,
+    ImageError,
+    read_image,
+    to_samples,
+    write_image,
+)
+
+__all__ = [
+    "MAX_PIXELS",
+    "READABLE_SUFFIXES",
+    "WRITABLE_SUFFIXES",
+    "Batch",
+    "Image",
+    "ImageError",
+    "read_image",
+    "reason",
+    "to_batch",
+    "to_samples",
+    "write_atomic",
+    "write_image",
+]

@@ -1,0 +1,127 @@
+"""What comes in comes out: PIL images, arrays, tensors and image files to a batch in [0, 1] and back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as PILImage
+from torch import Tensor
+
+from rebridge.images.image import Image, to_samples
+
+OVERSHOOT = 0.2
+"""How far outside [0, 1] a float image may reach, as interpolation leaves it; it is clamped."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images as float32 (B, C, H, W) in [0, 1], C = 1 or 3, and the way back to what the caller passed.
+
+    back(images) takes a tensor of the same shape on any device and returns the caller's type, dtype and layout, with
+    alpha.
+    """
+
+    images: Tensor
+    back: Callable[[Tensor], Any]
+
+
+def to_batch(image: Any) -> Batch:
+    """Convert what a user passes; TypeError or ValueError, one sentence, for anything that is no image.
+
+    PIL image: L, LA, RGB, RGBA and I;16 keep their mode; 1 comes back as L, palette, CMYK and others as RGB or RGBA.
+    numpy array: (H, W), (H, W, C) or (B, H, W, C) with C = 1, 2, 3, 4, of uint8, uint16 or floats in [0, 1].
+    tensor: (C, H, W) or (B, C, H, W), of uint8 or floats in [0, 1]. The last of 2 or 4 channels is alpha and is kept.
+    rebridge.images.Image: comes back with its metadata.
+    """
+    if isinstance(image, Image):
+        return Batch(_checked(image.pixels), lambda restored: image.with_pixels(restored[0].detach().cpu()))
+    if isinstance(image, PILImage.Image):
+        return _from_pil(image)
+    if isinstance(image, np.ndarray):
+        return _from_array(image)
+    if isinstance(image, Tensor):
+        return _from_tensor(image)
+    raise TypeError(
+        f"an image must be a PIL image, a numpy array or a tensor, got {type(image).__name__}; "
+        "files are read by rebridge.images.read_image"
+    )
+
+
+def _from_pil(image: PILImage.Image) -> Batch:
+    if image.mode.startswith("I;16"):
+        batch = _from_array(np.asarray(image).astype(np.uint16))
+    elif image.mode in ("I", "F"):
+        raise ValueError(f"a PIL image of mode {image.mode} has no fixed range; convert it to L, I;16 or RGB")
+    else:
+        grey = image.mode in ("1", "L", "LA", "La")
+        mode = {(True, False): "L", (True, True): "LA", (False, False): "RGB", (False, True): "RGBA"}
+        batch = _from_array(np.asarray(image.convert(mode[grey, image.has_transparency_data])))
+
+    def back(restored: Tensor) -> PILImage.Image:
+        result = PILImage.fromarray(batch.back(restored))
+        result.info = {key: value for key, value in image.info.items() if key != "transparency"}
+        return result
+
+    return Batch(batch.images, back)
+
+
+def _from_array(array: np.ndarray) -> Batch:
+    if array.dtype not in (np.uint8, np.uint16) and not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"an array must be of uint8, uint16 or floats, got {array.dtype}")
+    if array.ndim not in (2, 3, 4) or (array.ndim > 2 and array.shape[-1] not in (1, 2, 3, 4)):
+        hint = "; pass channels-first images as a tensor" if array.ndim > 2 and array.shape[-3] in (1, 3, 4) else ""
+        raise ValueError(
+            f"an array must be (H, W), (H, W, C) or (B, H, W, C) with 1 to 4 channels, got {array.shape}{hint}"
+        )
+    colours = _colours(array.shape[-1]) if array.ndim > 2 else 1
+    batched = array.reshape((*array.shape, 1)) if array.ndim == 2 else array[..., :colours]
+    top = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(array.dtype, 1)
+    planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(batched, -1, -3), dtype=np.float32)) / top
+
+    def back(restored: Tensor) -> np.ndarray:
+        images = restored.detach().float().clamp(0, 1).cpu()
+        if top == 1:
+            result = images.permute(0, 2, 3, 1).numpy().astype(array.dtype)
+        else:
+            result = np.stack([to_samples(image, 8 * array.itemsize) for image in images])
+        result = result.reshape(batched.shape)
+        if array.ndim == 2:
+            return result[..., 0].copy()
+        return np.concatenate([result, array[..., colours:]], axis=-1)
+
+    return Batch(_checked(planes), back)
+
+
+def _from_tensor(tensor: Tensor) -> Batch:
+    if tensor.ndim not in (3, 4) or tensor.shape[-3] not in (1, 2, 3, 4):
+        raise ValueError(f"a tensor must be (C, H, W) or (B, C, H, W) with 1 to 4 channels, got {tuple(tensor.shape)}")
+    if tensor.dtype != torch.uint8 and not tensor.is_floating_point():
+        raise ValueError(f"a tensor must be of uint8 or floats, got {tensor.dtype}")
+    top = 255 if tensor.dtype == torch.uint8 else 1
+    colours = _colours(tensor.shape[-3])
+    planes, alpha = tensor.detach().split([colours, tensor.shape[-3] - colours], dim=-3)
+
+    def back(restored: Tensor) -> Tensor:
+        result = restored.detach().float().clamp(0, 1).reshape(planes.shape)
+        return torch.cat([((result * top).round() if top == 255 else result).to(alpha), alpha], dim=-3)
+
+    return Batch(_checked(planes.float() / top), back)
+
+
+def _colours(channels: int) -> int:
+    """1 of 1 or 2 channels, 3 of 3 or 4: the last of an even number is alpha."""
+    return channels - 1 if channels % 2 == 0 else channels
+
+
+def _checked(planes: Tensor) -> Tensor:
+    """Colours ([B, ]C, H, W) as a clamped batch; ValueError for values that are no image."""
+    if planes.numel() == 0:
+        raise ValueError(f"the image has no pixels: shape {tuple(planes.shape)}")
+    if not torch.isfinite(planes).all():
+        raise ValueError("the image contains NaN or infinite values")
+    low, high = planes.min().item(), planes.max().item()
+    if low < -OVERSHOOT or high > 1 + OVERSHOOT:
+        raise ValueError(f"float images must lie in [0, 1], got values from {low:g} to {high:g}")
+    return planes.reshape(-1, *planes.shape[-3:]).clamp(0, 1)

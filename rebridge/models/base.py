@@ -1,0 +1,185 @@
+"""Models: a denoiser for the process it was trained on, the space it works in, and what it says about itself.
+
+A trained bridge, a pixel prior, a pipeline of diffusers, a published checkpoint and a user's own module are all models.
+`rebridge.Restorer` needs nothing else: it enters the space, walks a bridge with the denoiser, and leaves the space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from rebridge.bridges import Bridge
+from rebridge.denoisers import Denoiser
+
+
+class ModelError(ValueError):
+    """A model that cannot be found, loaded, used or saved; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """What a model says about itself.
+
+    Attributes:
+        name: for messages and cards.
+        channels: of the images, 3 or 1.
+        multiple: sides that the network takes are multiples of this; the space extends images to it where needed.
+        window: largest side of an image that is restored in one piece, or None for any.
+        tasks: the degradations that it was trained to remove.
+        sampler: the recommended sampler, {"name": ..., **parameters}.
+        conditional: whether the network sees the degraded image.
+        earliest_time: the earliest time of the process that the network was trained at.
+        presets: a file of settings by task that the model brings along, as `rebridge tune` writes it.
+        licence, source: terms of use and origin, where known.
+    """
+
+    name: str = "model"
+    channels: int = 3
+    multiple: int = 1
+    window: int | None = None
+    tasks: tuple[str, ...] = ()
+    sampler: Mapping[str, Any] = field(default_factory=lambda: {"name": "dbim", "steps": 10})
+    conditional: bool = True
+    earliest_time: float = 1e-3
+    presets: Path | None = None
+    licence: str | None = None
+    source: str | None = None
+
+
+class Space(Protocol):
+    """Where the states of a model live: pixels in some value range, or the latents of an autoencoder."""
+
+    @property
+    def scale(self) -> int:
+        """Image pixels per state cell along each side; 1 for pixels."""
+        ...
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Turn images (B, C, H, W) in [0, 1] into states (B, c, h, w) on the model's device."""
+        ...
+
+    def decode(self, states: Tensor, size: tuple[int, int]) -> Tensor:
+        """Turn states back into images (B, C, *size), about in [0, 1]."""
+        ...
+
+
+@dataclass(frozen=True)
+class PixelSpace:
+    """Pixels in the value range (low, high), float32, on a device."""
+
+    value_range: tuple[float, float]
+    device: torch.device = torch.device("cpu")
+    scale: int = 1
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Map [0, 1] to the value range; (B, C, H, W) in channels-last layout."""
+        low, high = self.value_range
+        return (low + (high - low) * images.to(self.device)).contiguous(memory_format=torch.channels_last)
+
+    def decode(self, states: Tensor, size: tuple[int, int]) -> Tensor:
+        """Map the value range to [0, 1]; states have the images' size already."""
+        low, high = self.value_range
+        return (states.float() - low) / (high - low)
+
+
+class Model:
+    """Base of all models; subclasses set `process`, `space` and `info` and give `given`."""
+
+    process: Bridge
+    """What the network was trained on: a restoration bridge or a generative process."""
+    space: Space
+    info: ModelInfo
+    device: torch.device = torch.device("cpu")
+    network: nn.Module | None = None
+    """The module inside the denoiser, for methods that adapt or count it; None where there is none."""
+    predictor: Denoiser | None = None
+    """Where the bridge starts from a prediction g(y) = predictor(y, 1, y) instead of y, that denoiser."""
+
+    def given(self, condition: Tensor | None) -> Denoiser:
+        """Bind the model to degraded images.
+
+        Args:
+            condition: degraded images (B, C, H, W) in [0, 1], or None for the unconditional model p(x0).
+
+        Returns:
+            A denoiser of `process`, called as denoiser(x_t, t, y) with states of `space`.
+
+        Raises:
+            ModelError: a condition is needed, or cannot be used.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define given")
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **options: Any) -> Model:
+        """Load a packaged model, a folder, a file or a hub id; options as in `rebridge.models.load_model`."""
+        from rebridge.models.loading import load_model
+
+        return load_model(name, **options)
+
+    def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
+        """Write a folder that `from_pretrained` reads; a failure leaves no half-written folder.
+
+        Raises:
+            ModelError: the model cannot be written so that it could be read again.
+        """
+        raise ModelError(f"a model of the kind {type(self).__name__} cannot be saved")
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Save the model and upload it to the Hugging Face Hub; options as in `push_model`; returns the address."""
+        import tempfile
+
+        from rebridge.models.places import push_model
+
+        with tempfile.TemporaryDirectory() as place:
+            return push_model(self.save_pretrained(Path(place) / repo_id.rpartition("/")[2]), repo_id, **options)
+
+    def to(self, device: str | torch.device) -> Model:
+        """Move the model to a device; returns itself."""
+        raise ModelError(f"a model of the kind {type(self).__name__} cannot be moved")
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return 0 if self.network is None else sum(weight.numel() for weight in self.network.parameters())
+
+    @property
+    def tasks(self) -> list[str]:
+        """The degradations that it was trained to remove."""
+        return list(self.info.tasks)
+
+
+class DenoiserModel(Model):
+    """A model made of a bare denoiser: an exact posterior, a function, a network that is not to be saved.
+
+    Args:
+        denoiser: called as denoiser(x_t, t, y), states in the process's value range.
+        process: what it is a denoiser of.
+        device: where it runs.
+        predictor: see `Model.predictor`.
+        info: fields of `ModelInfo`, such as channels, window or sampler.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        process: Bridge,
+        device: str | torch.device = "cpu",
+        predictor: Denoiser | None = None,
+        **info: Any,
+    ) -> None:
+        self.denoiser = denoiser
+        self.process = process
+        self.device = torch.device(device)
+        self.predictor = predictor
+        self.space = PixelSpace(process.value_range, self.device)
+        self.info = ModelInfo(**{"earliest_time": process.earliest_time, **info})
+
+    def given(self, condition: Tensor | None) -> Denoiser:
+        """The denoiser itself; the degraded image reaches it as the y of each call."""
+        return self.denoiser

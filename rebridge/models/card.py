@@ -1,0 +1,64 @@
+"""The model card: what a model does and how it was made, as the README.md of its folder."""
+
+import json
+from typing import Any
+
+from rebridge.bridges.catalogue import BRIDGES
+from rebridge.bridges.diffusion import Generative
+from rebridge.models.config import without_name
+
+_HEAD = """---
+library_name: rebridge
+pipeline_tag: image-to-image
+tags:
+{tags}
+---
+
+# {name}
+
+{use}
+
+| part | choice |
+|---|---|
+"""
+
+
+_BRIDGE = """Restores images with a diffusion bridge{tasks}.
+
+    import rebridge
+    restore = rebridge.Restorer.from_pretrained("{name}")
+    image = restore(image, seed=0)"""
+_PRIOR = """A generative prior, which restores images inside a bridge (IRBridge){tasks}.
+
+    rebridge restore photos -o restored --method irbridge --model {name} --task {task}
+
+    from rebridge.irbridge import IRBridgeRestorer
+    restore = IRBridgeRestorer.from_pretrained("{name}", task="{task}")
+    image = restore(image, seed=0)"""
+
+
+def card(name: str, config: dict[str, Any], parameters: int | None = None) -> str:
+    """Markdown with the front matter that the Hugging Face Hub reads; `parameters` is the size of the network."""
+    tasks = [str(task) for task in config.get("tasks", [])]
+    text = _HEAD.format(
+        name=name,
+        tags="\n".join(f"- {tag}" for tag in ("image-restoration", "diffusion-bridge", *tasks)),
+        use=(_PRIOR if issubclass(BRIDGES[config["bridge"]["name"]], Generative) else _BRIDGE).format(
+            name=name, tasks=f": {', '.join(tasks)}" if tasks else "", task=tasks[0] if tasks else "TASK"
+        ),
+    )
+    for part in ("bridge", "network", "sampler"):
+        text += f"| {part} | {config[part]['name']} ({_listed(without_name(config[part]))}) |\n"
+    text += f"| prediction | {config['prediction']} |\n"
+    if "predictor" in config:
+        predictor = config["predictor"]["network"]
+        text += f"| the bridge starts from | {predictor['name']} ({_listed(without_name(predictor))}) |\n"
+    if parameters is not None:
+        text += f"| parameters | {parameters:,} |\n"
+    if config.get("training"):
+        text += f"\n## Training\n\n```json\n{json.dumps(config['training'], indent=2)}\n```\n"
+    return text
+
+
+def _listed(params: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in params.items()) or "defaults"

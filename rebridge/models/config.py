@@ -1,0 +1,78 @@
+"""Read and check a model's config.json.
+
+    {"format": 1,
+     "bridge": {"name": "rdbm", ...}, "network": {"name": "fast", ...}, "prediction": "x0",
+     "sampler": {"name": "dbim", "steps": 10, ...},
+     "tasks": ["rain", ...], "training": {...}, "sha256": "..."}
+
+Names and parameters go to the `create` functions of bridges, networks and samplers; `training` is free metadata;
+`sha256` is the checksum of model.safetensors. A model whose bridge starts from a prediction has "predictor": {"network":
+{"name": ..., ...}} too, and one that is preconditioned for small residuals "residual_scale". "clamp" false leaves estimates
+unclamped; "licence" and "source" are sentences for people.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rebridge.models.base import ModelError
+
+FORMAT = 1
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "README.md"
+PRESET_FILE = "presets.json"
+"""Settings by task that a generative prior brings along, see `rebridge tune`."""
+FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, PRESET_FILE)
+"""What may be in a model folder."""
+
+_REQUIRED: dict[str, type] = {"bridge": dict, "network": dict, "prediction": str, "sampler": dict}
+_OPTIONAL: dict[str, type] = {
+    "tasks": list,
+    "training": dict,
+    "sha256": str,
+    "predictor": dict,
+    "residual_scale": float,
+    "clamp": bool,
+    "licence": str,
+    "source": str,
+}
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The checked config.json of a model folder; ModelError when it is missing, broken or from a newer rebridge."""
+    path = Path(folder) / CONFIG_FILE
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{folder} is not a model folder: it has no {CONFIG_FILE}") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is not readable JSON: {error}") from None
+    check_config(config, path)
+    return {"tasks": [], "training": {}, **config}
+
+
+def check_config(config: Any, source: str | Path = CONFIG_FILE) -> None:
+    """Raise ModelError, naming the key, unless `config` has the form that the head of this module shows."""
+    if not isinstance(config, dict):
+        raise ModelError(f"{source} must hold a JSON object, not {type(config).__name__}")
+    if config.get("format") != FORMAT:
+        found = config.get("format")
+        raise ModelError(f"{source} has format {found!r}, but this version of rebridge reads format {FORMAT}")
+    for key, kind in (_REQUIRED | _OPTIONAL).items():
+        if key not in config:
+            if key in _REQUIRED:
+                raise ModelError(f"{source} lacks the key '{key}'")
+        elif not isinstance(config[key], kind):
+            raise ModelError(f"{source}: '{key}' must be of type {kind.__name__}, got {type(config[key]).__name__}")
+    for key in ("bridge", "network", "sampler"):
+        if not isinstance(config[key].get("name"), str):
+            raise ModelError(f"{source}: '{key}' lacks a name")
+    predictor = config.get("predictor")
+    if predictor is not None and not isinstance(predictor.get("network", {}).get("name"), str):
+        raise ModelError(f"{source}: 'predictor' lacks a network with a name")
+
+
+def without_name(part: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of {"name": ..., **parameters}."""
+    return {key: value for key, value in part.items() if key != "name"}

@@ -1,0 +1,314 @@
+"""Models from diffusers: Stable Diffusion 1.x, 2.x and XL in latents, unconditional DDPM pipelines in pixels.
+
+Only the network, autoencoder, text encoder and the scheduler's alphas of a pipeline are used. The network's index
+j = 0 ... T-1 is the time s = (j + 1)/T here; times in between are valid. With D = output of the network at z = F x0 + S eps the
+clean estimate is
+
+    epsilon  (z - S D)/F        v_prediction  F z - S D        sample  D.
+
+The degraded image reaches Stable Diffusion through a ControlNet, which is the one part to be trained
+(`rebridge train` with `kind: controlnet`). Pipelines are loaded by `rebridge.models.pipelines`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from rebridge.bridges import Coefficients
+from rebridge.bridges.diffusion import VP
+from rebridge.bridges.schedules import Clock
+from rebridge.denoisers import ClassifierFree, Denoiser
+from rebridge.models.base import Model, ModelError, ModelInfo
+from rebridge.networks.layers import pad_to_multiple
+
+OUTPUTS = ("epsilon", "v_prediction", "sample")
+"""What the networks of pipelines predict."""
+TILED_FROM = 1024 * 1024
+"""Images of more pixels than this pass the autoencoder in tiles."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TabulatedVP(VP):
+    """Variance-preserving diffusion by a scheduler's own `alphas_cumprod`; t = (j + 1)/T holds index j."""
+
+    name: ClassVar[str] = "vp-table"
+
+    alphas_cumprod: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.alphas_cumprod:
+            raise ValueError("alphas_cumprod must hold at least one number")
+        object.__setattr__(self, "steps", len(self.alphas_cumprod))
+        super().__post_init__()
+
+    @cached_property
+    def _decay(self) -> Clock:
+        # a schedule rescaled to zero terminal SNR has alpha = 0 at its end, where nothing of the image is left to scale
+        kept = torch.tensor(self.alphas_cumprod, dtype=torch.float64).clamp(1e-12, 1 - 1e-12)
+        return Clock(torch.cat([kept.new_zeros(1), -kept.log()]))
+
+
+def clean_estimate(output: Tensor, z: Tensor, c: Coefficients, prediction: str) -> Tensor:
+    """x0_hat from a network's output at the state z (B, ...); c as `Coefficients.like(z)`."""
+    if prediction == "epsilon":
+        return (z - c.gamma * output) / c.alpha
+    return c.alpha * z - c.gamma * output if prediction == "v_prediction" else output
+
+
+def training_target(x0: Tensor, noise: Tensor, c: Coefficients, prediction: str) -> Tensor:
+    """What the network's output should be for z = F x0 + S noise."""
+    if prediction == "epsilon":
+        return noise
+    return c.alpha * noise - c.gamma * x0 if prediction == "v_prediction" else x0
+
+
+@dataclass(frozen=True)
+class PixelPipelineSpace:
+    """Pixels in [-1, 1], extended to a size that the network takes."""
+
+    multiple: int
+    device: torch.device
+    scale: int = 1
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Map images (B, C, H, W) in [0, 1] to [-1, 1], their sides extended to multiples of `multiple`."""
+        return 2 * pad_to_multiple(images, self.multiple).to(self.device) - 1
+
+    def decode(self, states: Tensor, size: tuple[int, int]) -> Tensor:
+        """Map states back to images (B, C, *size)."""
+        return (states.float() / 2 + 0.5)[..., : size[0], : size[1]]
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """The latents of an autoencoder at the scale of the network.
+
+    Attributes:
+        vae: AutoencoderKL of diffusers.
+        multiple: sides of images are extended to multiples of this.
+        scale: image pixels per latent along each side.
+        device: where the autoencoder runs.
+        tiling: whether every image passes the autoencoder in tiles, instead of large ones only.
+    """
+
+    vae: Any
+    multiple: int
+    scale: int
+    device: torch.device
+    tiling: bool = False
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Map images (B, C, H, W) in [0, 1] to latents (B, c, H'/scale, W'/scale)."""
+        images = 2 * pad_to_multiple(images, self.multiple).to(self.device) - 1
+        latents = self._tiled(images.shape).encode(images.to(self.vae.dtype)).latent_dist.mode()
+        return (latents.float() - self._shift) * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def decode(self, states: Tensor, size: tuple[int, int]) -> Tensor:
+        """Map latents back to images (B, C, *size), about in [0, 1]."""
+        height, width = (self.scale * side for side in states.shape[-2:])
+        latents = states / self.vae.config.scaling_factor + self._shift
+        images = self._tiled((1, 3, height, width)).decode(latents.to(self.vae.dtype)).sample
+        return (images.float() / 2 + 0.5)[..., : size[0], : size[1]]
+
+    @property
+    def _shift(self) -> float:
+        return float(self.vae.config.get("shift_factor") or 0.0)
+
+    def _tiled(self, shape: Any) -> Any:
+        """The autoencoder, with tiles switched on or off for images of that shape."""
+        if self.tiling or shape[-1] * shape[-2] > TILED_FROM:
+            self.vae.enable_tiling()
+        else:
+            self.vae.disable_tiling()
+        return self.vae
+
+
+class DiffusersModel(Model):
+    """A pipeline of diffusers in hand as a model.
+
+    Args:
+        pipeline: loaded and on its device.
+        controlnet: `ControlNetModel` that takes the degraded image, or None; by default the pipeline's own.
+        prompt, negative_prompt: texts, empty by default.
+        guidance: classifier-free, between the network with condition and prompt and the network without condition and with
+            the negative prompt; 1 for none.
+        tiling: whether every image passes the autoencoder in tiles, instead of large ones only.
+        device: by default the pipeline's.
+        name: for messages.
+    """
+
+    process: TabulatedVP
+
+    def __init__(
+        self,
+        pipeline: Any,
+        controlnet: Any = None,
+        *,
+        prompt: str = "",
+        negative_prompt: str = "",
+        guidance: float = 1.0,
+        tiling: bool = False,
+        device: torch.device | None = None,
+        name: str = "pipeline",
+    ) -> None:
+        self.pipeline = pipeline
+        self.unet = pipeline.unet
+        self.network = pipeline.unet
+        components = pipeline.components
+        self.vae: Any = components.get("vae")
+        self.controlnet = components.get("controlnet") if controlnet is None else controlnet
+        self.guidance = guidance
+        self.prediction = prediction_of(pipeline.scheduler)
+        self.process = process_of(pipeline.scheduler)
+        self.device = device or pipeline.device
+        self.dtype = self.unet.dtype
+        levels = len(self.unet.config.block_out_channels)
+        channels = 3
+        if self.vae is None:
+            channels = int(self.unet.config.in_channels)
+            self.texts: dict[bool, dict[str, Any]] = {True: {}, False: {}}
+            self.space = PixelPipelineSpace(2 ** (levels - 1), self.device)
+            self.multiple = 2 ** (levels - 1)
+        else:
+            if self.vae.config.get("force_upcast") and self.dtype == torch.float16:
+                self.vae.to(torch.float32)
+            self.texts = {True: _text(pipeline, prompt, self.device)}
+            same = prompt == negative_prompt or guidance == 1
+            self.texts[False] = self.texts[True] if same else _text(pipeline, negative_prompt, self.device)
+            scale = 2 ** (len(self.vae.config.block_out_channels) - 1)
+            self.multiple = scale * 2 ** (levels - 1)
+            self.space = LatentSpace(self.vae, self.multiple, scale, self.device, tiling)
+        self.info = ModelInfo(
+            name=name,
+            channels=channels,
+            multiple=self.multiple,
+            sampler={"name": "irbridge"},
+            conditional=self.controlnet is not None,
+            earliest_time=self.process.earliest_time,
+        )
+
+    def given(self, condition: Tensor | None) -> Denoiser:
+        """The denoiser for degraded images (B, C, H, W) in [0, 1]; without a ControlNet it does not see them.
+
+        Without a condition it is p(x0) of a pipeline in pixels, takes any size and can be differentiated.
+        """
+        if condition is None:
+            if self.vae is not None:
+                raise ModelError(
+                    "zero-shot solvers work on pixels, and this prior lives in the latents of an autoencoder: "
+                    "use a pixel prior, or `rebridge restore --method irbridge`"
+                )
+            return self._in_pixels
+        control = None
+        if self.controlnet is not None:
+            control = pad_to_multiple(condition, self.multiple).to(self.device, self.dtype)
+        known = self._denoiser(control, True)
+        return known if self.guidance == 1 else ClassifierFree(known, self._denoiser(None, False), self.guidance)
+
+    def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
+        """Write the pipeline as diffusers does, with its ControlNet in the folder controlnet; options are diffusers'."""
+        self.pipeline.save_pretrained(folder, **options)
+        if self.controlnet is not None and "controlnet" not in self.pipeline.components:
+            self.controlnet.save_pretrained(Path(folder) / "controlnet")
+        return Path(folder)
+
+    def to(self, device: str | torch.device) -> DiffusersModel:
+        """Move the pipeline to a device; returns the model itself."""
+        self.pipeline.to(device)
+        if self.controlnet is not None:
+            self.controlnet.to(device)
+        self.device = torch.device(device)
+        return self
+
+    def _denoiser(self, control: Tensor | None, positive: bool) -> Denoiser:
+        @torch.no_grad()
+        def denoise(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+            return self.estimate(x_t, t, control, positive)
+
+        return denoise
+
+    def estimate(self, x_t: Tensor, t: Tensor, control: Tensor | None = None, positive: bool = True) -> Tensor:
+        """x0_hat for states x_t (B, ...) and times t (B,); it can be differentiated. control, positive: as in `output`."""
+        output = self.output(x_t, self.index(t), control, positive).to(x_t.dtype)
+        output = output[:, : x_t.shape[1]]  # some networks predict the variance of their noise beside it
+        return clean_estimate(output, x_t, self.process.coefficients(t.double()).like(x_t), self.prediction)
+
+    def index(self, s: Tensor) -> Tensor:
+        """The network's index of times s (B,), fractional between those it was trained at."""
+        steps = self.process.steps
+        return (s.double() * steps - 1).clamp(0, steps - 1).float()
+
+    def output(self, z: Tensor, index: Tensor, control: Tensor | None, positive: bool = True) -> Tensor:
+        """The network's raw output for states z (B, ...) at indices (B,), with the degraded images as `control` or None."""
+        inputs, index = z.to(self.dtype), index.to(self.device)
+        if self.vae is None:
+            return self.unet(inputs, index, return_dict=False)[0]
+        text = {key: _expanded(value, len(z)) for key, value in self.texts[positive].items()}
+        extra: dict[str, Any] = {}
+        if control is not None and self.controlnet is not None:
+            down, middle = self.controlnet(inputs, index, controlnet_cond=control, return_dict=False, **text)
+            # a ControlNet in training holds single precision beside a network in half
+            down, middle = [part.to(self.dtype) for part in down], middle.to(self.dtype)
+            extra = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+        return self.unet(inputs, index, return_dict=False, **text, **extra)[0]
+
+    def _in_pixels(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """x0_hat for states of any size, clamped to [-1, 1]; differentiable."""
+        height, width = x_t.shape[-2:]
+        estimate = self.estimate(pad_to_multiple(x_t, self.multiple), t)
+        return estimate[..., :height, :width].clamp(-1.0, 1.0)
+
+
+def is_pipeline(source: Any) -> bool:
+    """Whether an object in hand is a pipeline of diffusers: it has a unet and a scheduler."""
+    return hasattr(source, "unet") and hasattr(source, "scheduler")
+
+
+def process_of(scheduler: Any) -> TabulatedVP:
+    """The generative process of a scheduler, by its own alphas. Raises ModelError for one that has none."""
+    table = getattr(scheduler, "alphas_cumprod", None)
+    if table is None:
+        raise ModelError(
+            f"the pipeline's scheduler, {type(scheduler).__name__}, has no alphas_cumprod: flow-matching models are not "
+            "supported; use Stable Diffusion 1.x, 2.x or XL, or a DDPM pipeline"
+        )
+    return TabulatedVP(alphas_cumprod=tuple(torch.as_tensor(table).double().tolist()))
+
+
+def prediction_of(scheduler: Any) -> str:
+    """What the network predicts, by its scheduler's config; ModelError for something else than `OUTPUTS`."""
+    prediction = str(scheduler.config.get("prediction_type", "epsilon"))
+    if prediction not in OUTPUTS:
+        raise ModelError(f"the pipeline predicts {prediction!r}; supported are {', '.join(OUTPUTS)}")
+    return prediction
+
+
+def _text(pipeline: Any, prompt: str, device: torch.device) -> dict[str, Any]:
+    """Encode a prompt: keyword arguments of the UNet and the ControlNet."""
+    with torch.no_grad():
+        if pipeline.components.get("text_encoder_2") is None:
+            embedding, _ = pipeline.encode_prompt(prompt, device, 1, False)
+            return {"encoder_hidden_states": embedding}
+        embedding, _, pooled, _ = pipeline.encode_prompt(
+            prompt, device=device, num_images_per_prompt=1, do_classifier_free_guidance=False
+        )
+    side = float(pipeline.unet.config.sample_size * 2 ** (len(pipeline.vae.config.block_out_channels) - 1))
+    sizes = torch.tensor([[side, side, 0.0, 0.0, side, side]], device=device, dtype=embedding.dtype)
+    return {
+        "encoder_hidden_states": embedding,
+        "added_cond_kwargs": {"text_embeds": pooled, "time_ids": sizes},
+    }
+
+
+def _expanded(value: Any, batch: int) -> Any:
+    if isinstance(value, dict):
+        return {key: _expanded(part, batch) for key, part in value.items()}
+    return value.expand(batch, *value.shape[1:])

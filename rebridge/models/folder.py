@@ -1,0 +1,247 @@
+"""Read and write a model folder: config.json, model.safetensors, README.md."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from rebridge import bridges, networks, samplers
+from rebridge.bridges import Bridge
+from rebridge.bridges.diffusion import Generative
+from rebridge.denoisers import NetworkDenoiser
+from rebridge.images.atomic import reason, write_atomic
+from rebridge.models.base import ModelError
+from rebridge.models.card import card as model_card
+from rebridge.models.config import (
+    CARD_FILE,
+    CONFIG_FILE,
+    FORMAT,
+    PRESET_FILE,
+    WEIGHTS_FILE,
+    check_config,
+    read_config,
+    without_name,
+)
+from rebridge.models.trained import TrainedModel
+
+
+def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **options: Any) -> TrainedModel:
+    """Load a model folder, ready for inference (eval mode, float32).
+
+    Weights stored in half precision are widened.
+
+    Args:
+        folder: holds config.json and model.safetensors.
+        name: for messages and the card.
+        device: where the weights go.
+        options: dtype, compile, condition and guidance of `TrainedModel`.
+
+    Raises:
+        ModelError: a broken config, truncated weights, or weights that do not fit the network; one sentence.
+    """
+    config = read_config(folder)
+    try:
+        bridge = bridges.create(config["bridge"]["name"], **without_name(config["bridge"]))
+        network = networks.create(config["network"]["name"], **without_name(config["network"]))
+        role = {"scale": config.get("residual_scale", 1.0), "clamp": config.get("clamp", True)}
+        denoiser = NetworkDenoiser(network, bridge, prediction=config["prediction"], **role)
+        predictor = _predictor(config, bridge)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{folder / CONFIG_FILE} cannot be used: {error}") from error
+    _load_weights(_state(network, predictor), folder / WEIGHTS_FILE, config.get("sha256"))
+    for part in (denoiser, predictor):
+        if part is not None:
+            part.eval().requires_grad_(False).to(device)
+            if not isinstance(bridge, Generative):  # priors keep the layout in which their published figures were made
+                part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    presets = folder / PRESET_FILE
+    return TrainedModel(
+        denoiser,
+        name=name,
+        sampler=config["sampler"],
+        tasks=config["tasks"],
+        predictor=predictor,
+        training=config["training"],
+        presets=presets if presets.is_file() else None,
+        licence=config.get("licence"),
+        source=config.get("source"),
+        **options,
+    )
+
+
+def save_folder(
+    model: TrainedModel, folder: str | Path, *, dtype: torch.dtype | None = None, card: str | None = None
+) -> Path:
+    """Write a model folder that `load_folder` reads; a failure leaves no new folder and no half-written file.
+
+    Files of a model that is already there are replaced one by one, the weights last but one and the config, which holds
+    their checksum, last.
+
+    Args:
+        model: what is saved; a compiled network is saved as the network it was made of.
+        folder: is created where it is missing.
+        dtype: of the stored weights; torch.float16 halves the file.
+        card: text of README.md, by default made from the rest.
+
+    Raises:
+        ModelError: whatever would keep the folder from being loaded again, or a disk that refuses.
+    """
+    folder = Path(folder)
+    if dtype not in (None, torch.float32, torch.float16, torch.bfloat16):
+        raise ModelError(f"weights can be stored as float32, float16 or bfloat16, got {dtype}")
+    config = config_of(model)
+    check_config(config, "the model")
+    _check_parts(model, config)
+    weights = save_tensors(_stored(_state(model.network, model.predictor_network), dtype))
+    config["sha256"] = hashlib.sha256(weights).hexdigest()
+    try:
+        text = json.dumps(config, indent=2, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"the model's description is not JSON: {error}") from error
+    readme = card if card is not None else model_card(folder.resolve().name, config, model.parameters)
+    files = {CARD_FILE: readme.encode(), WEIGHTS_FILE: weights, CONFIG_FILE: text.encode()}
+    if model.info.presets is not None:
+        files = {PRESET_FILE: model.info.presets.read_bytes(), **files}
+    try:
+        _write_folder(folder, files)
+    except OSError as error:
+        raise ModelError(f"cannot save the model in {folder}: {reason(error)}") from error
+    return folder
+
+
+def config_of(model: TrainedModel) -> dict[str, Any]:
+    """What config.json says of a model, without the checksum of its weights."""
+    bridge = model.process
+    config: dict[str, Any] = {
+        "format": FORMAT,
+        "bridge": {"name": bridge.name, **bridge.params},
+        "network": network_config(model.network),
+        "prediction": model.denoiser.prediction,
+        "sampler": dict(model.info.sampler),
+        "tasks": list(model.info.tasks),
+        "training": model.training,
+    }
+    if model.predictor_network is not None:
+        config["predictor"] = {"network": network_config(model.predictor_network)}
+    if model.denoiser.scale != 1:
+        config["residual_scale"] = model.denoiser.scale
+    if not model.denoiser.clamp:
+        config["clamp"] = False
+    for key, value in (("licence", model.info.licence), ("source", model.info.source)):
+        if value is not None:
+            config[key] = value
+    return config
+
+
+def network_config(network: nn.Module) -> dict[str, Any]:
+    """The name and parameters of a network of the catalogue; ModelError for one that is not in it."""
+    config = dict(network.config) if isinstance(network, networks.Network) else {}
+    if not config:
+        raise ModelError(
+            f"the network {type(network).__name__} has no name in the catalogue, so it could not be loaded again: register "
+            "it with rebridge.networks.register(name, build) and make it with rebridge.networks.create(name, ...)"
+        )
+    return config
+
+
+def _check_parts(model: TrainedModel, config: Mapping[str, Any]) -> None:
+    """Raise ModelError for parts that loading would refuse: network, sampler and bridge are made once more, from the config."""
+    try:
+        bridge = bridges.create(config["bridge"]["name"], **without_name(config["bridge"]))
+        samplers.create(config["sampler"]["name"], **without_name(config["sampler"])).check(bridge)
+        with torch.device("meta"):
+            network = networks.create(config["network"]["name"], **without_name(config["network"]))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"the model could not be loaded again: {error}") from error
+    wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    found = {key: tuple(value.shape) for key, value in model.network.state_dict().items()}
+    if wanted != found:
+        odd = min({*wanted.items()} ^ {*found.items()})[0]
+        raise ModelError(f"the network is not the one that its config describes: they differ in the weight '{odd}'")
+
+
+def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
+    if folder.is_dir():
+        for name, data in files.items():
+            write_atomic(folder / name, data, overwrite=True)
+        return
+    if folder.exists():
+        raise NotADirectoryError(f"{folder} is a file")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
+    try:
+        for name, data in files.items():
+            write_atomic(partial / name, data)
+        os.rename(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _predictor(config: dict[str, Any], bridge: Bridge) -> NetworkDenoiser | None:
+    if "predictor" not in config:
+        return None
+    described = config["predictor"]["network"]
+    return NetworkDenoiser(networks.create(described["name"], **without_name(described)), bridge, "residual")
+
+
+def _state(network: nn.Module, predictor: nn.Module | None) -> dict[str, Tensor]:
+    """The weights of a model folder by name, as they lie in the networks; those of the predictor begin with "predictor."."""
+    if predictor is None:
+        return network.state_dict()
+    inner = predictor.network if isinstance(predictor, NetworkDenoiser) else predictor
+    return network.state_dict() | {f"predictor.{key}": value for key, value in inner.state_dict().items()}
+
+
+def _stored(state: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
+    weights = {}
+    for key, value in state.items():
+        value = value.detach().to("cpu", dtype if dtype is not None and value.is_floating_point() else None)
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ModelError(f"the weight '{key}' contains NaN or infinite values; the model is not saved")
+        weights[key] = value.clone(memory_format=torch.contiguous_format)
+    return weights
+
+
+def _load_weights(own: Mapping[str, Tensor], path: Path, sha256: str | None) -> None:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"{path.parent} is not a model folder: it has no {WEIGHTS_FILE}") from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {reason(error)}") from error
+    try:
+        weights = load_tensors(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ModelError(f"{path} is damaged or incomplete; copy or download it again ({reason(error)})") from error
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise ModelError(
+            f"{path} is not the file that {CONFIG_FILE} describes (wrong sha256); copy or download it again"
+        )
+    for problem, keys in (("lacks", own.keys() - weights.keys()), ("has the unknown", weights.keys() - own.keys())):
+        if keys:
+            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            raise ModelError(
+                f"{path} does not fit the network of {CONFIG_FILE}: it {problem} weight '{min(keys)}'{more}"
+            )
+    for key, value in weights.items():
+        if value.shape != own[key].shape:
+            raise ModelError(
+                f"{path} does not fit the network of {CONFIG_FILE}: "
+                f"'{key}' has shape {tuple(value.shape)}, the network needs {tuple(own[key].shape)}"
+            )
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ModelError(f"{path} is damaged: the weight '{key}' contains NaN or infinite values")
+    for key, value in weights.items():
+        own[key].copy_(value)

@@ -1,0 +1,174 @@
+"""Load pipelines of diffusers and make ControlNets for them; needs the extra packages of `rebridge[priors]`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rebridge.denoisers.precision import dtype_of
+from rebridge.images.atomic import reason
+from rebridge.models.base import ModelError
+from rebridge.models.diffusers import DiffusersModel
+from rebridge.models.places import HUB_ID
+
+LATENT_PIPELINES = (
+    "StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionControlNetPipeline",
+    "StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLControlNetPipeline",
+)  # fmt: skip
+PIXEL_PIPELINES = ("DDPMPipeline", "DDIMPipeline")
+OFFLOADS = ("model", "sequential")
+CONDITION_WIDTHS = (16, 32, 96, 256)
+"""Channels in which a new ControlNet sees the degraded image, at 1, 1/2, 1/4 and 1/8 of its size; those of the original."""
+
+
+def load_pipeline(
+    name: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype | None = None,
+    controlnet: str | Path | None = None,
+    prompt: str = "",
+    negative_prompt: str = "",
+    guidance: float = 1.0,
+    tiling: bool = False,
+    attention_slicing: bool = False,
+    cpu_offload: str | None = None,
+    variant: str | None = None,
+    revision: str | None = None,
+) -> DiffusersModel:
+    """Load a model from a diffusers pipeline, by folder or hub id.
+
+    dtype: float32, float16 or bfloat16, by default float32 on the CPU and float16 on a GPU. controlnet: folder or hub id
+    of the ControlNet trained for the task. attention_slicing: less memory, slower. cpu_offload: "model" or "sequential",
+    keeps weights in the computer's memory until they are needed (GPU only). variant: of the weight files, as "fp16".
+    Raises ModelError, one sentence that says what to do.
+    """
+    place = torch.device(device)
+    precision = _dtype(dtype, place)
+    if cpu_offload is not None and (cpu_offload not in OFFLOADS or place.type == "cpu"):
+        raise ModelError(f"cpu_offload must be {' or '.join(OFFLOADS)}, on a GPU; got {cpu_offload!r} on {place.type}")
+    diffusers = _diffusers()
+    kind = _pipeline_class(diffusers, name, revision)
+    options: dict[str, Any] = {"torch_dtype": precision, "variant": variant, "revision": revision}
+    if kind in LATENT_PIPELINES and "XL" not in kind:
+        options |= {"safety_checker": None, "requires_safety_checker": False}
+    pipeline = _loaded(getattr(diffusers, kind).from_pretrained, name, **options)
+    control = pipeline.components.get("controlnet")
+    if controlnet is not None:
+        if kind in PIXEL_PIPELINES:
+            raise ModelError(f"'{name}' is a {kind}, which takes no ControlNet; use a Stable Diffusion pipeline")
+        control = _loaded(diffusers.ControlNetModel.from_pretrained, controlnet, torch_dtype=precision)
+        _check_control(control, pipeline.unet, controlnet)
+    if attention_slicing:
+        pipeline.enable_attention_slicing()
+    if cpu_offload is None:
+        pipeline.to(place)
+        if control is not None:
+            control.to(place)
+    elif cpu_offload == "model":
+        pipeline.enable_model_cpu_offload(device=place)
+    else:
+        pipeline.enable_sequential_cpu_offload(device=place)
+    if control is not None and cpu_offload is not None:
+        control.to(place)
+    pipeline.unet.requires_grad_(False).eval()
+    return DiffusersModel(
+        pipeline,
+        control,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        guidance=guidance,
+        tiling=tiling,
+        device=place,
+        name=str(name),
+    )
+
+
+def new_controlnet(model: DiffusersModel, start_from: str | Path | None = None) -> Any:
+    """A ControlNet to train for a latent prior: that of a folder or hub id, or a copy of the UNet's encoder.
+
+    A new one changes nothing, since what it adds begins at zero. Raises ModelError for one of another network.
+    """
+    diffusers = _diffusers()
+    if start_from is not None:
+        control = _loaded(diffusers.ControlNetModel.from_pretrained, start_from)
+        _check_control(control, model.unet, start_from)
+        return control
+    # one convolution of stride 2 between two widths: the degraded image shrinks to the size of the latents
+    widths = CONDITION_WIDTHS[: model.space.scale.bit_length()]
+    return diffusers.ControlNetModel.from_unet(model.unet, conditioning_embedding_out_channels=widths)
+
+
+def _diffusers() -> Any:
+    try:
+        import diffusers
+        import transformers  # noqa: F401  (what the text encoders need)
+    except ImportError as error:
+        raise ModelError(
+            f"pipelines of diffusers need extra packages ({error.name or error} is missing): pip install 'rebridge[priors]'"
+        ) from None
+    return diffusers
+
+
+def _pipeline_class(diffusers: Any, name: str | Path, revision: str | None) -> str:
+    """The pipeline's class, read before anything big is loaded."""
+    folder = Path(name).expanduser()
+    if folder.is_dir() and not (folder / "model_index.json").is_file():
+        raise ModelError(
+            f"{folder} is no prior: it has neither model_index.json (diffusers) nor config.json (rebridge)"
+        )
+    config = _loaded(diffusers.DiffusionPipeline.load_config, name, revision=revision)
+    kind = str(config.get("_class_name"))
+    if kind not in (*LATENT_PIPELINES, *PIXEL_PIPELINES):
+        raise ModelError(
+            f"'{name}' is a {kind}; supported are Stable Diffusion 1.x, 2.x and XL (text to image, or with ControlNet) and "
+            "unconditional DDPM pipelines"
+        )
+    return kind
+
+
+def _loaded(load: Callable[..., Any], name: str | Path, **options: Any) -> Any:
+    """`load(name, **options)` with errors that say what to do."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir() and not HUB_ID.fullmatch(str(name)):
+        raise ModelError(
+            f"there is no folder {folder}; give a folder with a diffusers model, or a hub id like owner/model"
+        )
+    try:
+        with warnings.catch_warnings():
+            # diffusers renames torch_dtype to dtype; releases that only know the old name are supported too
+            warnings.simplefilter("ignore", FutureWarning)
+            return load(str(folder) if folder.is_dir() else str(name), **options)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        if folder.is_dir():
+            raise ModelError(f"{folder} cannot be loaded: {_first_sentence(error)}") from None
+        raise ModelError(
+            f"'{name}' is no folder here and cannot be fetched from the Hugging Face hub; check the name and the network, "
+            f"or download it elsewhere with `hf download {name} --local-dir DIR` and give DIR"
+        ) from None
+
+
+def _check_control(control: Any, unet: Any, name: str | Path) -> None:
+    for key in ("in_channels", "cross_attention_dim", "block_out_channels"):
+        ours, theirs = unet.config.get(key), control.config.get(key)
+        if ours is not None and ours != theirs:
+            raise ModelError(
+                f"the ControlNet {name} belongs to another network: its {key} is {theirs}, the pipeline's is {ours}"
+            )
+
+
+def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    if dtype is None:
+        return torch.float32 if device.type == "cpu" else torch.float16
+    try:
+        return dtype_of(dtype)
+    except ValueError as error:
+        raise ModelError(str(error)) from None
+
+
+def _first_sentence(error: Exception) -> str:
+    return " ".join(reason(error).split())[:300]

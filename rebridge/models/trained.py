@@ -1,0 +1,210 @@
+"""Models with a network of the library or of a user: trained bridges, and priors in pixels.
+
+A prior's network sees cat[x_t - alpha y, y, c] with c = 1 where there is a condition and 0 where y = 0 stands for none. Trained
+with `states.condition_dropout`, the same weights are p(x0) and p(x0 | y).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rebridge.bridges import Bridge
+from rebridge.bridges.diffusion import Generative
+from rebridge.denoisers import Autocast, ClassifierFree, Denoiser, Estimate, NetworkDenoiser
+from rebridge.denoisers.precision import dtype_of
+from rebridge.models.base import Model, ModelError, ModelInfo, PixelSpace
+from rebridge.networks import Network
+
+
+class TrainedModel(Model):
+    """A network with the process that it was trained on and the sampler that it is best used with.
+
+    Args:
+        denoiser: the network as a denoiser of its process.
+        sampler: recommended, {"name": ..., **parameters} of `rebridge.samplers.create`.
+        tasks: the degradations that it was trained to remove.
+        name: for messages and the card.
+        predictor: where the bridge starts from a prediction g(y), the denoiser that makes it.
+        training: free JSON-able metadata.
+        dtype: float32, or bfloat16 or float16 to run the network in autocast.
+        compile: whether to run the network through torch.compile.
+        condition: whether a generative network sees the degraded image.
+        guidance: classifier-free guidance of a generative network, 1 for none.
+        presets: see `ModelInfo.presets`.
+        licence, source: see `ModelInfo`.
+
+    Raises:
+        ModelError: no condition or guidance is asked of a network that was trained with the condition only.
+    """
+
+    network: nn.Module
+
+    def __init__(
+        self,
+        denoiser: NetworkDenoiser,
+        *,
+        sampler: Mapping[str, Any] | None = None,
+        tasks: Sequence[str] = (),
+        name: str = "model",
+        predictor: NetworkDenoiser | None = None,
+        training: Mapping[str, Any] | None = None,
+        dtype: str | torch.dtype | None = None,
+        compile: bool = False,
+        condition: bool = True,
+        guidance: float = 1.0,
+        presets: Path | None = None,
+        licence: str | None = None,
+        source: str | None = None,
+    ) -> None:
+        self.denoiser = denoiser
+        self.network = unwrapped(denoiser.network)
+        self.process = denoiser.bridge
+        self.training = dict(training or {})
+        self.guidance = guidance
+        self._first_predictor = predictor
+        needs = declared(self.network)
+        self._optional_condition: bool = needs["optional_condition"]
+        if (not condition or guidance != 1) and not self._optional_condition:
+            raise ModelError(f"model '{name}' was not trained without a degraded image: optional_condition is off")
+        self.info = ModelInfo(
+            name=name,
+            channels=needs["channels"],
+            multiple=needs["multiple"],
+            window=needs["window"],
+            tasks=tuple(tasks),
+            sampler=dict(sampler or {"name": "dbim", "steps": 10}),
+            conditional=condition,
+            earliest_time=self.process.earliest_time,
+            presets=presets,
+            licence=licence,
+            source=source,
+        )
+        self.precision = dtype_of(dtype)
+        if compile:
+            denoiser.network = torch.compile(self.network)  # type: ignore[assignment]
+        self._place()
+
+    @classmethod
+    def of(
+        cls,
+        network: nn.Module,
+        bridge: Bridge,
+        prediction: str = "x0",
+        *,
+        clamp: bool = True,
+        scale: float = 1.0,
+        **options: Any,
+    ) -> TrainedModel:
+        """Make a model of a network in hand, called as network(x, t, y); put into eval mode.
+
+        Args:
+            network: any module; one of the catalogue, or registered there, can be saved too.
+            bridge: what it was trained on.
+            prediction, clamp, scale: of `rebridge.denoisers.NetworkDenoiser`.
+            options: of the class.
+
+        Raises:
+            ValueError: an unknown prediction, or one that the bridge cannot have.
+        """
+        return cls(NetworkDenoiser(network, bridge, prediction, clamp, scale).eval(), **options)
+
+    def given(self, condition: Tensor | None) -> Denoiser:
+        """The network; degraded images reach it as the y of each call.
+
+        Without a condition, y = 0 takes its place.
+        """
+        if condition is None:
+            if not isinstance(self.process, Generative):
+                raise ModelError(
+                    f"model '{self.info.name}' restores along the bridge {self.process.name}; "
+                    "a prior needs vp, ve or rectified-flow"
+                )
+            if not self._optional_condition:
+                raise ModelError(
+                    f"model '{self.info.name}' was not trained without a degraded image: optional_condition is off"
+                )
+            return self._without
+        if not self.info.conditional:
+            return self._without
+        return self._run if self.guidance == 1 else ClassifierFree(self._run, self._without, self.guidance)
+
+    def to(self, device: str | torch.device) -> TrainedModel:
+        """Move the networks to a device; returns the model itself."""
+        for part in (self.denoiser, self._first_predictor):
+            if part is not None:
+                part.to(device)
+        self._place()
+        return self
+
+    def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
+        """Write a model folder; options: dtype (torch.float16 halves the file) and card (text of README.md)."""
+        from rebridge.models.folder import save_folder
+
+        return save_folder(self, folder, **options)
+
+    def card(self) -> str:
+        """The text of its model card."""
+        from rebridge.models.card import card
+        from rebridge.models.folder import config_of
+
+        return card(self.info.name, config_of(self), self.parameters)
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, those of the predictor included."""
+        networks = [self.network] if self._first_predictor is None else [self.network, self._first_predictor]
+        return sum(weight.numel() for network in networks for weight in network.parameters())
+
+    @property
+    def predictor_network(self) -> nn.Module | None:
+        """The network of the predictor, or None."""
+        return None if self._first_predictor is None else unwrapped(self._first_predictor.network)
+
+    @property
+    def bridge(self) -> Bridge:
+        """The process, under the name that trained bridges have for it."""
+        return self.process
+
+    @property
+    def sampler_config(self) -> dict[str, Any]:
+        """The recommended sampler as {"name": ..., **parameters}."""
+        return dict(self.info.sampler)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What config.json of its folder says, without the checksum."""
+        from rebridge.models.folder import config_of
+
+        return config_of(self)
+
+    def _place(self) -> None:
+        """Note where the network lies, and wrap it for its precision."""
+        first = next(self.network.parameters(), None)
+        self.device = torch.device("cpu") if first is None else first.device
+        self.space = PixelSpace(self.process.value_range, self.device)
+        self._run: Denoiser = self.denoiser
+        self.predictor = self._first_predictor
+        if self.precision != torch.float32:
+            self._run = Autocast(self.denoiser, self.device.type, self.precision)
+            if self._first_predictor is not None:
+                self.predictor = Autocast(self._first_predictor, self.device.type, self.precision)
+
+    def _without(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor | Estimate:
+        return self._run(x_t, t, torch.zeros_like(y))
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network inside what torch.compile makes of it."""
+    inner: nn.Module = getattr(network, "_orig_mod", network)
+    return inner
+
+
+def declared(network: nn.Module) -> dict[str, Any]:
+    """What a network declares of itself, and the defaults of `Network` for what a user's own module does not."""
+    keys = ("channels", "multiple", "window", "optional_condition")
+    return {key: getattr(network, key, getattr(Network, key)) for key in keys}

@@ -1,0 +1,7 @@
+"""Restoring: the engine, the restorer, measurements by known operators, files in and out."""
+
+from rebridge.restoration.files import FileResult, Job, Report, plan, restore_files
+from rebridge.restoration.restorer import Restorer, Samples
+from rebridge.restoration.solving import solve
+
+__all__ = ["FileResult", "Job", "Report", "Restorer", "Samples", "plan", "restore_files", "solve"]

@@ -1,0 +1,239 @@
+"""The one journey of every restoration: enter the model's space, walk, leave it; samples, seeds, tiles and NaN checks.
+
+What walks is either a sampler along a bridge (`walk_bridge`) or a zero-shot method for a known operator (`walk_method`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rebridge.bridges import Bridge
+from rebridge.denoisers import Counted, Denoiser, TiledDenoiser, TransitionDenoiser, as_estimate
+from rebridge.denoisers.tiling import DEFAULT_OVERLAP, SMALLEST_TILE
+from rebridge.inverse.measurement import Measurement
+from rebridge.inverse.problem import Problem, Solver, check_fit, in_range
+from rebridge.irbridge.details import keep_details
+from rebridge.models import Model
+from rebridge.samplers import ImageNoise, Sampler
+from rebridge.samplers.base import Callback
+
+AUTO_TILE_PIXELS = 1024 * 1024
+AUTO_TILE = 768
+
+Wrap = Callable[[Denoiser], Denoiser]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """How images are cut into tiles, in image pixels.
+
+    Attributes:
+        side: of the tiles that the network sees; None for automatic, 0 for none.
+        overlap: pixels that neighbours share, by default 64 or a quarter of smaller tiles.
+    """
+
+    side: int | None = None
+    overlap: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.side is not None and self.side != 0 and self.side < SMALLEST_TILE:
+            raise ValueError(f"tile must be at least {SMALLEST_TILE} pixels, or 0 for no tiling, got {self.side}")
+
+    def chosen(self, height: int, width: int, window: int | None) -> tuple[int | None, int | None]:
+        """Side and overlap for images of that size and a model with that window; side None for no tiles."""
+        if self.side is None and window is not None and max(height, width) > window:
+            # At a tile's edge half of what the network looks at is missing: only the middle of each is used.
+            return window, window // 2 if self.overlap is None else self.overlap
+        if self.side is None and height * width > AUTO_TILE_PIXELS:
+            return AUTO_TILE, self.overlap
+        return self.side or None, self.overlap
+
+
+@dataclass
+class Gathered:
+    """Samples as they come in: their running mean and spread, and the samples themselves where they are kept.
+
+    Welford's update: sums of squares would cancel where the samples hardly differ.
+    """
+
+    keep: bool
+    count: int = 0
+    mean: Tensor = field(default_factory=lambda: torch.zeros(()))
+    squares: Tensor = field(default_factory=lambda: torch.zeros(()))
+    kept: list[Tensor] = field(default_factory=list)
+
+    def add(self, result: Tensor) -> None:
+        """Take in one more sample (B, C, H, W)."""
+        if self.count == 0:
+            self.mean, self.squares = torch.zeros_like(result), torch.zeros_like(result)
+        self.count += 1
+        change = result - self.mean
+        self.mean = self.mean + change / self.count
+        self.squares = self.squares + change * (result - self.mean)
+        if self.keep:
+            self.kept.append(result)
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviation over the samples, 0 for a single one."""
+        return (self.squares / max(self.count - 1, 1)).sqrt()
+
+
+def gather(draw: Callable[[ImageNoise], Tensor], seeds: Sequence[int], samples: int, keep: bool) -> Gathered:
+    """Draw samples, each with noise of its own that depends on its seed and number alone; seeds: one per image."""
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
+    found = Gathered(keep)
+    for sample in range(samples):
+        found.add(draw(ImageNoise(seeds, sample)))
+    return found
+
+
+def coloured(images: Tensor, channels: int) -> Tensor:
+    """Images (B, C, H, W) with as many channels as a model takes; grey ones are repeated."""
+    if images.shape[1] == 1 and channels == 3:
+        return images.expand(-1, 3, -1, -1)
+    if images.shape[1] != channels:
+        raise ValueError(f"the model restores images of {channels} channels, got {images.shape[1]}")
+    return images
+
+
+def enter(model: Model, images: Tensor) -> Tensor:
+    """States (B, c, h, w) of images (B, C, H, W) in [0, 1], in the model's space and on its device."""
+    return model.space.encode(coloured(images, model.info.channels).to(model.device))
+
+
+def leave(model: Model, states: Tensor, images: Tensor, detail: float = 0.0) -> Tensor:
+    """Restored images (B, C, H, W) in [0, 1] of states, alike to the degraded `images`.
+
+    Args:
+        model: its space is left.
+        states: (B, c, h, w).
+        images: the degraded images, for their size, channels, device and details.
+        detail: strength in [0, 1] with which the input's details are kept where nothing was restored.
+
+    Raises:
+        ValueError: the states hold NaN or infinite values.
+    """
+    height, width = images.shape[-2:]
+    result = model.space.decode(states, (height, width)).float()
+    if detail > 0:
+        known = coloured(images, model.info.channels).to(result)
+        through = model.space.decode(model.space.encode(known), (height, width)).float()
+        result = keep_details(result, known, through, detail)
+    result = result.clamp(0, 1)
+    if images.shape[1] == 1 and result.shape[1] == 3:
+        result = result.mean(dim=1, keepdim=True)
+    return finite(result).to(images.device)
+
+
+def finite(images: Tensor) -> Tensor:
+    """The images themselves; ValueError for NaN or infinite values, which a diverged sampler leaves."""
+    if not torch.isfinite(images).all():
+        raise ValueError("the restored image contains NaN: the sampler diverged; use more steps or another sampler")
+    return images
+
+
+def tiled(model: Model, images: Tensor | None, size: tuple[int, int], tiles: Tiles, wrap: Wrap) -> TiledDenoiser:
+    """The model's denoiser for degraded images, in tiles where they are large.
+
+    Args:
+        model: what denoises.
+        images: degraded images (B, C, H, W) in [0, 1] on the model's device, or None for the unconditional model.
+        size: height and width of the images in pixels.
+        tiles: how they are cut.
+        wrap: put around the denoiser, for instance to count its calls.
+    """
+    side, overlap = tiles.chosen(*size, model.info.window)
+    scale = model.space.scale
+    if scale == 1:
+        return TiledDenoiser(wrap(model.given(images)), side, overlap)
+
+    def of_tile(rows: slice, columns: slice) -> Denoiser:
+        part = (slice(part.start * scale, part.stop * scale) for part in (rows, columns))
+        return wrap(model.given(None if images is None else images[(..., *part)]))
+
+    if side is None:
+        return TiledDenoiser(wrap(model.given(images)))
+    overlap = min(DEFAULT_OVERLAP, side // 4) if overlap is None else overlap
+    align = max(model.info.multiple // scale, 1)
+    return TiledDenoiser(wrap(model.given(images)), side // scale, overlap // scale, align=align, of_tile=of_tile)
+
+
+def predicted(model: Model, y: Tensor, tiles: Tiles) -> Tensor:
+    """g(y), which the bridge starts from instead of y, where the model has a predictor; else y itself."""
+    if model.predictor is None:
+        return y
+    side, overlap = tiles.chosen(*y.shape[-2:], model.info.window)
+    with torch.no_grad():
+        return as_estimate(TiledDenoiser(model.predictor, side, overlap)(y, y.new_ones(len(y)), y)).x0
+
+
+def walk_bridge(
+    model: Model,
+    bridge: Bridge,
+    sampler: Sampler,
+    denoiser: Denoiser,
+    y: Tensor,
+    noise: ImageNoise,
+    callback: Callback | None,
+) -> Tensor:
+    """One walk from y (B, c, h, w) to restored states.
+
+    Along another bridge than the model's own process, each state is carried into that process and back (IRBridge).
+    """
+    if sampler.walks_prior:
+        return sampler(model.process, denoiser, y, noise=noise, callback=callback)
+    if bridge != model.process and not sampler.evaluates_prior:
+        denoiser = TransitionDenoiser(denoiser, model.process, bridge, model.info.earliest_time)
+    return sampler(bridge, denoiser, y, noise=noise, callback=callback)
+
+
+def solve_measurement(
+    model: Model,
+    method: Solver,
+    measured: Measurement,
+    seeds: Sequence[int],
+    *,
+    samples: int = 1,
+    keep: bool = True,
+    tiles: Tiles = Tiles(),
+    wrap: Wrap = lambda denoiser: denoiser,
+    callback: Callback | None = None,
+    progress: Progress | None = None,
+) -> tuple[Gathered, int]:
+    """Images with y = A x + sigma_y n, by a zero-shot method around the unconditional model.
+
+    Returns:
+        The samples, in [0, 1], and the evaluations of the network for each image, all samples together.
+    """
+    low, high = model.process.value_range
+    y = measured.y.detach().to(model.device)
+    operator, y, sigma = in_range(measured.operator, y, measured.sigma_y, model.process.value_range)
+    check_fit(method, measured.operator, model.info.channels)
+    rows, total = len(y), samples * method.calls
+
+    def report(counted: Counted) -> None:
+        if progress is not None:
+            progress(min(counted.rows // rows, total), total)
+
+    problem = Problem(model.process, _unbound, operator, y, sigma, model.network)
+    height, width = problem.blank().shape[-2:]
+    counted = Counted(tiled(model, None, (height, width), tiles, wrap), report)
+    problem = problem.with_denoiser(counted)
+
+    def draw(noise: ImageNoise) -> Tensor:
+        x = finite(method(problem, noise=noise, callback=callback))
+        return ((x - low) / (high - low)).clamp(0, 1)
+
+    return gather(draw, seeds, samples, keep), counted.rows // rows
+
+
+def _unbound(x_t: Tensor, t: Tensor, y: Tensor) -> Any:
+    raise RuntimeError("the problem has no denoiser yet")

@@ -1,0 +1,228 @@
+"""Restore many image files: what to read, where to write, and one result per file."""
+
+import glob
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rebridge.images import MAX_PIXELS, READABLE_SUFFIXES, WRITABLE_SUFFIXES, Image, read_image, write_image
+from rebridge.images.atomic import reason
+
+_MAGIC = "*?["
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to restore and the file to write. problem: why it cannot be done, known before it is tried."""
+
+    path: Path
+    output: Path
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one file: `error` is None for success, else one sentence; seconds of work."""
+
+    path: Path
+    output: Path
+    seconds: float = 0.0
+    error: str | None = None
+    skipped: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """The results of a batch, in the order of the files."""
+
+    results: list[FileResult]
+
+    @property
+    def failures(self) -> list[FileResult]:
+        """The files that could not be restored."""
+        return [result for result in self.results if result.error is not None]
+
+    @property
+    def written(self) -> list[FileResult]:
+        """The files that were restored in this run."""
+        return [result for result in self.results if result.error is None and not result.skipped]
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every file succeeded or was skipped, else 1."""
+        return 1 if self.failures else 0
+
+
+def restore_files(
+    inputs: str | Path | Iterable[str | Path],
+    output: str | Path,
+    restorer: Callable[..., Image],
+    *,
+    overwrite: bool = False,
+    skip_existing: bool = False,
+    recursive: bool = False,
+    suffix: str = "",
+    format: str | None = None,
+    quality: int = 95,
+    max_pixels: int = MAX_PIXELS,
+    progress: Callable[[int, int, FileResult], None] | None = None,
+    **options: Any,
+) -> Report:
+    """Restore files, folders and globs into `output`; a file that fails is reported and the rest goes on.
+
+    inputs, output, recursive, suffix, format: see `plan`. restorer: a `Restorer`, called with (Image, **options).
+    overwrite: replace results that exist; else such a file fails, or with skip_existing counts as skipped.
+    quality: of JPEG and WebP. progress(done, total, result) is called after each file; an exception from it ends the
+    batch.
+    Raises ValueError, before any work, when there is nothing to restore or the output is impossible.
+    """
+    jobs = plan(inputs, output, recursive=recursive, suffix=suffix, format=format)
+    results = []
+    for job in jobs:
+        result = run(
+            job,
+            restorer,
+            overwrite=overwrite,
+            skip_existing=skip_existing,
+            quality=quality,
+            max_pixels=max_pixels,
+            **options,
+        )
+        results.append(result)
+        if progress is not None:
+            progress(len(results), len(jobs), result)
+    return Report(results)
+
+
+def run(
+    job: Job,
+    restorer: Callable[..., Image],
+    *,
+    overwrite: bool = False,
+    skip_existing: bool = False,
+    quality: int = 95,
+    max_pixels: int = MAX_PIXELS,
+    **options: Any,
+) -> FileResult:
+    """Restore one file; what goes wrong is in the result, never raised. Options as in `restore_files`."""
+    began = time.perf_counter()
+    error = job.problem
+    if error is None and job.output.exists():
+        if skip_existing:
+            return FileResult(job.path, job.output, skipped=True)
+        if not overwrite:
+            error = f"{job.output}: exists already and is not overwritten without --overwrite"
+    if error is None:
+        try:
+            restored = restorer(read_image(job.path, max_pixels), **options)
+            write_image(job.output, restored, overwrite, quality)
+        except Exception as problem:  # one bad file must not end the batch, whatever is wrong with it
+            error = reason(problem)
+            if str(job.path) not in error and str(job.output) not in error:
+                error = f"{job.path}: {error}"
+    return FileResult(job.path, job.output, time.perf_counter() - began, error)
+
+
+def plan(
+    inputs: str | Path | Iterable[str | Path],
+    output: str | Path,
+    *,
+    recursive: bool = False,
+    suffix: str = "",
+    format: str | None = None,
+) -> list[Job]:
+    """The files to restore, sorted within each input, and where each result goes.
+
+    inputs: files, folders (with `recursive`, and what lies below, the tree being kept) and globs; in folders and globs
+    only files with an image suffix count. output: a folder, or, for a single file, a file name with an image suffix.
+    suffix: put behind the stem. format: suffix of the results such as "png"; by default that of the input, or png where
+    it cannot be written. Two files that would get one result, and results that would replace an input, are problems.
+    Raises ValueError when nothing is found or the output is impossible.
+    """
+    entries = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    target = Path(output)
+    extension = None if format is None else "." + format.lower().removeprefix(".")
+    if extension is not None and extension not in WRITABLE_SUFFIXES:
+        raise ValueError(f"unknown image format '{format}'; use one of {', '.join(s[1:] for s in WRITABLE_SUFFIXES)}")
+    if Path(suffix).name != suffix and suffix:
+        raise ValueError(f"suffix must not contain a path, got '{suffix}'")
+    found: dict[Path, Path] = {}
+    for entry in entries:
+        for path, relative in _expand(entry, recursive, target):
+            found.setdefault(path, relative)
+    if not found:
+        names = ", ".join(str(entry) for entry in entries) or "no input"
+        raise ValueError(
+            f"no images found: {names}" + ("" if recursive else " (folders below are searched with recursive)")
+        )
+    if _is_file_name(target, entries, extension):
+        (path,) = found
+        return _checked([Job(path, target)])
+    if target.exists() and not target.is_dir():
+        raise ValueError(f"{target} is a file; give a folder for {len(found)} results")
+    jobs = []
+    for path, relative in found.items():
+        kept = relative.suffix if relative.suffix.lower() in WRITABLE_SUFFIXES else ".png"
+        jobs.append(Job(path, target / relative.parent / f"{relative.stem}{suffix}{extension or kept}"))
+    return _checked(jobs)
+
+
+def _is_file_name(target: Path, entries: list[str | Path], extension: str | None) -> bool:
+    if target.is_dir() or target.suffix.lower() not in WRITABLE_SUFFIXES:
+        return False
+    if len(entries) != 1 or not Path(entries[0]).is_file():
+        raise ValueError(f"{target} names one file, but the input is not one file; give a folder")
+    if extension is not None and extension != target.suffix.lower():
+        raise ValueError(f"{target} contradicts the format '{extension[1:]}'")
+    return True
+
+
+def _expand(entry: str | Path, recursive: bool, target: Path) -> list[tuple[Path, Path]]:
+    """(file, its place in the output folder) for one input; a file that is missing is kept, and fails when read."""
+    path = Path(entry)
+    if path.is_dir():
+        candidates = path.rglob("*") if recursive else path.iterdir()
+        inside = target.resolve()
+        files = [file for file in candidates if _is_image(file) and not _below(file, inside, path)]
+        return [(file, file.relative_to(path)) for file in sorted(files)]
+    if path.exists() or not any(sign in str(entry) for sign in _MAGIC):
+        return [(path, Path(path.name))]
+    base = Path(*_fixed_part(path))
+    files = [Path(name) for name in glob.glob(str(entry), recursive=True)]
+    return [(file, file.relative_to(base)) for file in sorted(files) if _is_image(file)]
+
+
+def _fixed_part(pattern: Path) -> list[str]:
+    parts: list[str] = []
+    for part in pattern.parts[:-1]:
+        if any(sign in part for sign in _MAGIC):
+            break
+        parts.append(part)
+    return parts
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in READABLE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _below(file: Path, folder: Path, root: Path) -> bool:
+    """Whether a file lies in the output folder, which may lie inside the input: yesterday's results are no input."""
+    return folder != root.resolve() and folder in file.resolve().parents
+
+
+def _checked(jobs: list[Job]) -> list[Job]:
+    inputs = {job.path.resolve() for job in jobs}
+    taken: dict[Path, Path] = {}
+    checked = []
+    for job in jobs:
+        place = job.output.resolve()
+        problem = None
+        if place in inputs:
+            problem = f"{job.path}: the result would replace an input; choose another output or a suffix"
+        elif place in taken:
+            problem = f"{job.path}: its result would have the same name as that of {taken[place]}"
+        taken.setdefault(place, job.path)
+        checked.append(Job(job.path, job.output, problem))
+    return checked

@@ -1,0 +1,398 @@
+"""Restore images with any model: the one call that most users need."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rebridge import bridges, inverse, samplers
+from rebridge.bridges import Bridge
+from rebridge.bridges.diffusion import Generative
+from rebridge.denoisers import Counted, Denoiser
+from rebridge.images import Batch, to_batch
+from rebridge.inverse.measurement import Measurement
+from rebridge.inverse.problem import Solver, solver_of
+from rebridge.irbridge.presets import chosen_preset
+from rebridge.irbridge.presets import preset as preset_settings
+from rebridge.models import Model, as_model, load_model
+from rebridge.restoration import engine
+from rebridge.restoration.engine import Gathered, Progress, Tiles
+from rebridge.samplers import ImageNoise, Sampler
+from rebridge.samplers.base import Callback
+from rebridge.samplers.noise import mixed
+
+BridgeChoice = str | Mapping[str, Any] | Bridge | None
+SamplerChoice = str | Mapping[str, Any] | Sampler | None
+MethodChoice = str | Mapping[str, Any] | Solver | None
+Seed = int | Sequence[int]
+
+DEFAULT_METHOD = "ddnm"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Several restorations of one image.
+
+    Attributes:
+        mean: of the type that was passed in; a tensor (B, C, H, W) in [0, 1] for a measurement.
+        std: float32 (B, C, H, W) in units of [0, 1], how far the samples differ at each pixel: large where the model guesses.
+        all: each sample, of the type of `mean`.
+        calls: evaluations of the network for each image, all samples together.
+    """
+
+    mean: Any
+    std: Tensor
+    all: list[Any]
+    calls: int = 0
+
+    @property
+    def samples(self) -> Tensor:
+        """All samples of a measurement or of tensors as one tensor (K, B, C, H, W)."""
+        return torch.stack(self.all)
+
+
+class Restorer:
+    """A model, a bridge and a sampler behind one call: image in, restored image of the same kind out.
+
+        restore = Restorer.from_pretrained("rdbm-tiny")
+        image = restore(image, steps=10, seed=0)
+
+    Args:
+        model: a `Model`, its name or folder, a pipeline of diffusers, or a network or denoiser in hand (with its `bridge`).
+        bridge: what is walked: None for the model's own process, a `Bridge`, "goub:lam=0.2", or {"name": ..., **parameters}.
+            Along another bridge than the model's own process every state is carried over by the transition equation, which is
+            IRBridge. The bridge's noise is in units of the model's space.
+        sampler: a name, {"name": ..., **parameters} or a `Sampler`; by default the model's recommended one, and "irbridge"
+            for a generative model on a bridge.
+        detail: strength in [0, 1] with which details of the input are kept where nothing was restored, for autoencoders that
+            lose them; see `rebridge.irbridge.keep_details`.
+        options: of `rebridge.models.as_model`, where `model` is not a `Model` yet.
+
+    Raises:
+        ModelError: a model that cannot be loaded or used.
+        ValueError: a bridge or sampler that does not exist or does not fit.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        bridge: BridgeChoice = None,
+        sampler: SamplerChoice = None,
+        *,
+        detail: float = 0.0,
+        **options: Any,
+    ) -> None:
+        if not 0 <= detail <= 1:
+            raise ValueError(f"detail must lie in [0, 1], got {detail}")
+        chosen = _bridge(bridge)
+        self.model: Model = as_model(model, chosen, **options)
+        self.bridge: Bridge = self.model.process if chosen is None else chosen
+        self.detail = detail
+        self._wrap: engine.Wrap = _same
+        self._preset: dict[str, Any] | None = None
+        if sampler is None:
+            sampler = self._recommended()
+        self.sampler_config: dict[str, Any] = (
+            {"name": sampler.name, **sampler.params} if isinstance(sampler, Sampler) else _named(sampler)
+        )
+        self.check(self.sampler())
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        compile: bool = False,
+        revision: str | None = None,
+        *,
+        bridge: BridgeChoice = None,
+        sampler: SamplerChoice = None,
+        detail: float = 0.0,
+        **options: Any,
+    ) -> Restorer:
+        """A restorer for a packaged model, a folder or file of any known format, or a Hugging Face id.
+
+        Args:
+            name: see `rebridge.models.load_model`.
+            device: by default a GPU where there is one, else the CPU.
+            dtype: float32, or bfloat16 or float16 to run the network in autocast (two to three times faster on CPUs with
+                bf16, relative error about 1.5 % per call); the state of the process stays in float32.
+            compile: torch.compile the network, 20-60 s once per image size.
+            revision: branch, tag or commit on the hub.
+            bridge, sampler, detail: of the class.
+            options: of the model's format, such as controlnet.
+
+        Raises:
+            ModelError: a model that cannot be loaded.
+            ValueError: a device or dtype that does not exist.
+        """
+        given = {"dtype": dtype, "compile": compile or None, **options}
+        return cls(load_model(name, device, revision, **given), bridge, sampler, detail=detail)
+
+    @classmethod
+    def from_preset(
+        cls, model: Any, preset: str | Path | None = None, task: str | None = None, detail: float = 0.0, **settings: Any
+    ) -> Restorer:
+        """A restorer that walks a bridge with a generative model, by settings that belong together (IRBridge).
+
+        Args:
+            model: as in the class.
+            preset: "sound" or "paper", see `rebridge.irbridge.presets`, a file that `rebridge tune` wrote, or "tuned": the one
+                that the model brings along; by default that one where it has settings for the task, or else "sound".
+            task: the degradation, for the settings chosen for it.
+            detail: of the class.
+            settings: changes to the preset, see `rebridge.irbridge.preset`.
+
+        Raises:
+            ValueError: an unknown preset, or settings that cannot be combined.
+        """
+        opened = as_model(model)
+        chosen = preset_settings(chosen_preset(preset, opened.info.presets, task), task, **settings)
+        restorer = cls(opened, chosen.pop("bridge"), {"name": "irbridge", **chosen}, detail=detail)
+        restorer._preset = {"preset": preset, "detail": detail, **settings}
+        return restorer
+
+    def __call__(
+        self,
+        image: Any,
+        *,
+        steps: int | None = None,
+        seed: Seed = 0,
+        tile: int | None = None,
+        overlap: int | None = None,
+        samples: int = 1,
+        sampler: SamplerChoice = None,
+        method: MethodChoice = None,
+        callback: Callback | None = None,
+        progress: Progress | None = None,
+    ) -> Any:
+        """Restore an image, a batch of them, or a measurement by a known operator.
+
+        Args:
+            image: PIL image, numpy array (H, W[, C]) or (B, H, W, C), tensor ([B, ]C, H, W), `rebridge.images.Image`, or
+                `rebridge.inverse.Measurement`; float values in [0, 1]. Alpha is kept as it is.
+            steps: of the sampler or method, by default what is recommended.
+            seed: the result is a function of image, options and seed, the same alone and in any batch; a list gives each
+                image of a batch its own.
+            tile, overlap: side of the tiles that the network sees and pixels they share. By default images of more than
+                1024 x 1024 pixels are taken in tiles of at most 768, and those larger than the model's window, if it has
+                one, in tiles of that size; tile=0 never tiles. If memory runs out, tiles are halved.
+            samples: number of restorations with different noise to average.
+            sampler: as in the class, for this call.
+            method: for a measurement: a zero-shot method's name, {"name": ..., **parameters} or object.
+            callback: called after each step with (step, t, x_t, x0_hat) in the model's space; raise from it to cancel.
+            progress: called with (done, total) in steps of the sampler, or calls of the method.
+
+        Returns:
+            What came in: the same type, dtype and size; for a measurement a tensor (B, C, H, W) in [0, 1].
+        """
+        tiles = Tiles(tile, overlap)
+        if isinstance(image, Measurement):
+            return self._solved(image, steps, seed, tiles, samples, method, callback, progress, keep=False).mean
+        return self._restored(image, steps, seed, tiles, samples, sampler, callback, progress, keep=False).mean
+
+    def sample(
+        self,
+        image: Any,
+        samples: int = 4,
+        *,
+        steps: int | None = None,
+        seed: Seed = 0,
+        tile: int | None = None,
+        overlap: int | None = None,
+        sampler: SamplerChoice = None,
+        method: MethodChoice = None,
+        callback: Callback | None = None,
+        progress: Progress | None = None,
+    ) -> Samples:
+        """Restore an image several times with different noise: the mean, the standard deviation, and all samples.
+
+        Options as in `__call__`; the first sample is what a call with samples=1 returns. With a deterministic sampler
+        and start they are all the same: use sampler={"name": "dbim", "eta": 1.0}.
+        """
+        tiles = Tiles(tile, overlap)
+        if isinstance(image, Measurement):
+            return self._solved(image, steps, seed, tiles, samples, method, callback, progress, keep=True)
+        return self._restored(image, steps, seed, tiles, samples, sampler, callback, progress, keep=True)
+
+    def prediction(self, image: Any, *, tile: int | None = None, overlap: int | None = None) -> Any:
+        """The predictor's restoration alone, without the bridge; images, tile and overlap as in `__call__`.
+
+        Raises:
+            ValueError: the model has no predictor.
+        """
+        if self.model.predictor is None:
+            raise ValueError("the model has no predictor: its bridge starts from the degraded image itself")
+        batch = to_batch(image)
+        found = engine.predicted(self.model, engine.enter(self.model, batch.images), Tiles(tile, overlap))
+        return batch.back(engine.leave(self.model, found, batch.images))
+
+    def wrapped(self, wrap: Callable[[Denoiser], Denoiser]) -> Restorer:
+        """A restorer like this one whose denoiser is `wrap(denoiser)`, for instance one that counts its calls."""
+        other = copy.copy(self)
+        inner = self._wrap
+        other._wrap = lambda denoiser: wrap(inner(denoiser))
+        return other
+
+    def for_task(self, task: str) -> Restorer:
+        """The restorer for images of a degradation: this one, unless it was made from a preset with settings by task."""
+        if self._preset is None:
+            return self
+        other = self.from_preset(self.model, task=task, **self._preset)
+        other._wrap = self._wrap
+        return other
+
+    def sampler(self, choice: SamplerChoice = None, steps: int | None = None) -> Sampler:
+        """The sampler for a choice as in `__call__`; ValueError for an unknown name or an impossible parameter."""
+        if isinstance(choice, Sampler):
+            if steps is not None and steps != choice.steps:
+                raise ValueError(f"steps={steps} contradicts the sampler, which has {choice.steps}")
+            return self._fitted(choice)
+        config = dict(self.sampler_config)
+        if choice is not None:
+            chosen = _named(choice)
+            # Another sampler has other parameters; the number of steps is the one they share.
+            config = config if chosen["name"] == config["name"] else {"steps": config.get("steps", 10)}
+            config |= chosen
+        if steps is not None:
+            config["steps"] = steps
+        return self._fitted(samplers.create(config.pop("name"), **config))
+
+    def check(self, sampler: Sampler) -> None:
+        """Raise ValueError where a sampler cannot walk this restorer's bridge."""
+        sampler.check(self.model.process if sampler.walks_prior else self.bridge)
+
+    def method(self, choice: MethodChoice = None, steps: int | None = None) -> Solver:
+        """The zero-shot method for a choice as in `__call__`; ValueError for an unknown name or parameter."""
+        if isinstance(choice, Solver):
+            return solver_of(choice, steps)
+        chosen = {"name": DEFAULT_METHOD} if choice is None else _named(choice)
+        return inverse.create(chosen.pop("name"), **chosen, **({} if steps is None else {"steps": steps}))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return self.model.device
+
+    def _recommended(self) -> dict[str, Any]:
+        if self.bridge == self.model.process:
+            return dict(self.model.info.sampler)
+        if isinstance(self.model.process, Generative):
+            return {"name": "irbridge"}
+        return {"name": "dbim", "steps": 10}
+
+    def _fitted(self, sampler: Sampler) -> Sampler:
+        return sampler.for_model(self.model.process, self.model.info.earliest_time)
+
+    def _restored(
+        self,
+        image: Any,
+        steps: int | None,
+        seed: Seed,
+        tiles: Tiles,
+        samples: int,
+        sampler: SamplerChoice,
+        callback: Callback | None,
+        progress: Progress | None,
+        keep: bool,
+    ) -> Samples:
+        batch: Batch = to_batch(image)
+        walk = self.sampler(sampler, steps)
+        y = engine.predicted(self.model, engine.enter(self.model, batch.images), tiles)
+        condition = engine.coloured(batch.images, self.model.info.channels).to(self.device)
+        height, width = batch.images.shape[-2:]
+        counted = Counted(engine.tiled(self.model, condition, (height, width), tiles, self._wrap))
+        report = _step_counter(callback, progress, samples * walk.steps)
+
+        def draw(noise: ImageNoise) -> Tensor:
+            states = engine.walk_bridge(self.model, self.bridge, walk, counted, y, noise, report)
+            return engine.leave(self.model, states, batch.images, self.detail)
+
+        found = engine.gather(draw, _seeds(seed, len(y)), samples, keep)
+        return _samples(found, batch.back, counted.rows // len(y))
+
+    def _solved(
+        self,
+        measured: Measurement,
+        steps: int | None,
+        seed: Seed,
+        tiles: Tiles,
+        samples: int,
+        method: MethodChoice,
+        callback: Callback | None,
+        progress: Progress | None,
+        keep: bool,
+    ) -> Samples:
+        chosen = self.method(method, steps)
+        found, calls = engine.solve_measurement(
+            self.model,
+            chosen,
+            measured,
+            _seeds(seed, len(measured.y)),
+            samples=samples,
+            keep=keep,
+            tiles=tiles,
+            wrap=self._wrap,
+            callback=callback,
+            progress=progress,
+        )
+        return _samples(found, _same, calls)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _samples(found: Gathered, back: Callable[[Tensor], Any], calls: int) -> Samples:
+    return Samples(back(found.mean), found.std, [back(sample) for sample in found.kept], calls)
+
+
+def _step_counter(callback: Callback | None, progress: Progress | None, total: int) -> Callback | None:
+    """A sampler's callback that also reports how many steps are done."""
+    if progress is None:
+        return callback
+    done = 0
+
+    def report(step: int, t: float, x_t: Tensor, x0_hat: Tensor) -> None:
+        nonlocal done
+        done += 1
+        if callback is not None:
+            callback(step, t, x_t, x0_hat)
+        progress(min(done, total), total)
+
+    return report
+
+
+def _bridge(choice: BridgeChoice) -> Bridge | None:
+    if choice is None or isinstance(choice, Bridge):
+        return choice
+    if isinstance(choice, str):
+        return bridges.parse(choice)
+    described = _named(choice)
+    return bridges.create(described.pop("name"), **described)
+
+
+def _named(choice: str | Mapping[str, Any]) -> dict[str, Any]:
+    """A choice as {"name": ..., **parameters}; texts as "dbim:eta=1"."""
+    if isinstance(choice, str):
+        spec = samplers.Spec.parse(choice)
+        return {"name": spec.name, **spec.params}
+    if "name" not in choice:
+        raise ValueError("what is given as a dictionary needs a name")
+    return dict(choice)
+
+
+def _seeds(seed: Seed, batch: int) -> list[int]:
+    seeds = [seed] * batch if isinstance(seed, int) else list(seed)
+    if len(seeds) != batch:
+        raise ValueError(f"{len(seeds)} seeds for {batch} images: give one seed, or one per image")
+    for value in seeds:
+        mixed(value, 0)
+    return seeds

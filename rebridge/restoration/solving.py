@@ -1,0 +1,73 @@
+"""Solve an inverse problem with a pretrained prior: a measurement and its operator in, images and their uncertainty out.
+
+operator = rebridge.inverse.operators.create("sr4", (3, 256, 256))
+found = rebridge.solve(y, operator, "pixel-prior-tiny", "red-diff", sigma_y=0.02)
+found.mean, found.std
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rebridge import inverse
+from rebridge.inverse.measurement import Measurement
+from rebridge.inverse.operators import Measures
+from rebridge.inverse.problem import Solver, solver_of
+from rebridge.models import DEFAULT_PRIOR, as_model
+from rebridge.restoration.engine import Progress
+from rebridge.restoration.restorer import DEFAULT_METHOD, Restorer, Samples, Seed
+from rebridge.samplers.base import Callback
+
+
+def solve(
+    y: Tensor,
+    operator: Measures,
+    prior: Any = DEFAULT_PRIOR,
+    solver: str | Solver = DEFAULT_METHOD,
+    *,
+    sigma_y: float = 0.0,
+    steps: int | None = None,
+    seed: Seed = 0,
+    samples: int = 1,
+    tile: int | None = None,
+    overlap: int | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    progress: Progress | None = None,
+    callback: Callback | None = None,
+    **params: Any,
+) -> Samples:
+    """Find images x with y = A x + sigma_y n, by any zero-shot method; short for `Restorer(prior).sample(Measurement(...))`.
+
+    Args:
+        y: measurements (B, ...) of images in [0, 1].
+        operator: of `rebridge.inverse.operators`, or anything with deepinv's methods.
+        prior: a model, or its name, folder or hub id.
+        solver: a method's name with its parameters (steps, params), or an object.
+        sigma_y: standard deviation of the noise, in the units of y.
+        steps, params: of the method.
+        seed, samples, tile, overlap, progress, callback: as in `Restorer.__call__`.
+        device, dtype: of a prior given by name.
+
+    Raises:
+        ValueError, TypeError: NaN, a measurement of the wrong shape, an operator that does not fit the prior or that the
+            method cannot use, and unknown names; one sentence.
+    """
+    named = {"device": device, "dtype": dtype} if isinstance(prior, str) or hasattr(prior, "__fspath__") else {}
+    if isinstance(solver, Solver):
+        method = solver_of(solver, steps, params)
+    else:
+        method = inverse.create(solver, **params, **({} if steps is None else {"steps": steps}))
+    return Restorer(as_model(prior, **named)).sample(
+        Measurement(y, operator, sigma_y),
+        samples,
+        seed=seed,
+        tile=tile,
+        overlap=overlap,
+        method=method,
+        progress=progress,
+        callback=callback,
+    )
