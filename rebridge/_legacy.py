@@ -31,7 +31,7 @@ class PixelPrior(TrainedModel):
 
     def __new__(cls, model: TrainedModel, condition: bool = True, guidance: float = 1.0, **options: Any) -> Any:
         """The model of the folder with another condition or guidance."""
-        described = {"name": model.info.name, "sampler": model.info.sampler, "tasks": model.info.tasks}
+        described: dict[str, Any] = {"name": model.info.name, "sampler": model.info.sampler, "tasks": model.info.tasks}
         described |= {"training": model.training, "presets": model.info.presets}
         return TrainedModel(model.denoiser, condition=condition, guidance=guidance, **described, **options)
 
@@ -44,7 +44,9 @@ class PixelPrior(TrainedModel):
 class IRBridgeRestorer(Restorer):
     """A prior inside a bridge; now `Restorer.from_preset`."""
 
-    def __new__(cls, prior: Any, preset: Any = None, task: str | None = None, detail: float = 0.0, **settings: Any) -> Any:
+    def __new__(
+        cls, prior: Any, preset: Any = None, task: str | None = None, detail: float = 0.0, **settings: Any
+    ) -> Any:
         """The restorer of a preset."""
         return Restorer.from_preset(prior, preset, task, detail, **settings)
 
@@ -84,7 +86,9 @@ def save_model(
     return model.save_pretrained(folder, dtype=dtype, card=card)
 
 
-def conditional_ddim(process: Bridge, prior: Any, y: Tensor, *, steps: int = 25, eta: float = 0.0, **options: Any) -> Tensor:
+def conditional_ddim(
+    process: Bridge, prior: Any, y: Tensor, *, steps: int = 25, eta: float = 0.0, **options: Any
+) -> Tensor:
     """Generate from pure noise; now the sampler "ddim"."""
     return create("ddim", steps=steps, eta=eta)(process, prior, y, **options)
 

@@ -260,8 +260,8 @@ def _hints(build: Callable[..., Any]) -> dict[str, Any]:
     """Types of the parameters of what is built; empty where they cannot be resolved."""
     target = build.func if isinstance(build, partial) else build
     try:
-        if isinstance(target, type) and "__init__" in vars(target) and not hasattr(target, "__dataclass_fields__"):
-            return typing.get_type_hints(target.__init__)
+        if isinstance(target, type) and not hasattr(target, "__dataclass_fields__"):
+            return typing.get_type_hints(vars(target).get("__init__", target))
         return typing.get_type_hints(target)
     except (NameError, TypeError, AttributeError):
         return {}

@@ -40,12 +40,11 @@ class TransitionDenoiser:
         c, level = self.bridge.coefficients(times), self.bridge.noise_level(times)
         ends = torch.tensor([self.lowest, self.process.noisiest_time], dtype=torch.float64)
         least, most = self.process.noise_level(ends).tolist()
-        s = self.process.time_of_level(level.clamp(least, most))
-        singular = c.gamma + c.alpha == 0
-        if self.process.coefficients(1.0).beta.item() > 0:
-            s = torch.where(singular, 1.0, s)
+        singular, finite = c.gamma + c.alpha == 0, torch.isfinite(level.clamp(least, most))
+        s = self.process.time_of_level(torch.where(finite, level.clamp(least, most), least))
+        s = torch.where(finite, s, ends[1])
         p = self.process.coefficients(s)
-        factor = torch.where(level > most, p.gamma / c.gamma, p.alpha / c.alpha)
+        factor = torch.where((level > most) | (c.alpha == 0), p.gamma / c.gamma, p.alpha / c.alpha)
         factor = torch.where(singular, torch.zeros_like(factor), factor).to(x_t).reshape(-1, *[1] * (y.ndim - 1))
         z = factor * (x_t - c.like(y).beta * y)
         if bool(singular.any()):

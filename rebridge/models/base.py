@@ -74,7 +74,7 @@ class PixelSpace:
     """Pixels in the value range (low, high), float32, on a device."""
 
     value_range: tuple[float, float]
-    device: torch.device = torch.device("cpu")
+    device: torch.device
     scale: int = 1
 
     def encode(self, images: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from rebridge.bridges.catalogue import BRIDGES
+from rebridge import bridges
 from rebridge.bridges.diffusion import Generative
 from rebridge.models.config import without_name
 
@@ -32,8 +32,8 @@ _PRIOR = """A generative prior, which restores images inside a bridge (IRBridge)
 
     rebridge restore photos -o restored --method irbridge --model {name} --task {task}
 
-    from rebridge.irbridge import IRBridgeRestorer
-    restore = IRBridgeRestorer.from_pretrained("{name}", task="{task}")
+    import rebridge
+    restore = rebridge.Restorer.from_preset("{name}", task="{task}")
     image = restore(image, seed=0)"""
 
 
@@ -43,7 +43,7 @@ def card(name: str, config: dict[str, Any], parameters: int | None = None) -> st
     text = _HEAD.format(
         name=name,
         tags="\n".join(f"- {tag}" for tag in ("image-restoration", "diffusion-bridge", *tasks)),
-        use=(_PRIOR if issubclass(BRIDGES[config["bridge"]["name"]], Generative) else _BRIDGE).format(
+        use=(_PRIOR if _generative(config["bridge"]) else _BRIDGE).format(
             name=name, tasks=f": {', '.join(tasks)}" if tasks else "", task=tasks[0] if tasks else "TASK"
         ),
     )
@@ -58,6 +58,10 @@ def card(name: str, config: dict[str, Any], parameters: int | None = None) -> st
     if config.get("training"):
         text += f"\n## Training\n\n```json\n{json.dumps(config['training'], indent=2)}\n```\n"
     return text
+
+
+def _generative(described: dict[str, Any]) -> bool:
+    return isinstance(bridges.create(described["name"], **without_name(described)), Generative)
 
 
 def _listed(params: dict[str, Any]) -> str:

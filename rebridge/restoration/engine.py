@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -156,8 +155,8 @@ def tiled(model: Model, images: Tensor | None, size: tuple[int, int], tiles: Til
         return TiledDenoiser(wrap(model.given(images)), side, overlap)
 
     def of_tile(rows: slice, columns: slice) -> Denoiser:
-        part = (slice(part.start * scale, part.stop * scale) for part in (rows, columns))
-        return wrap(model.given(None if images is None else images[(..., *part)]))
+        high, wide = (slice(part.start * scale, part.stop * scale) for part in (rows, columns))
+        return wrap(model.given(None if images is None else images[..., high, wide]))
 
     if side is None:
         return TiledDenoiser(wrap(model.given(images)))
@@ -170,7 +169,8 @@ def predicted(model: Model, y: Tensor, tiles: Tiles) -> Tensor:
     """g(y), which the bridge starts from instead of y, where the model has a predictor; else y itself."""
     if model.predictor is None:
         return y
-    side, overlap = tiles.chosen(*y.shape[-2:], model.info.window)
+    height, width = y.shape[-2:]
+    side, overlap = tiles.chosen(height, width, model.info.window)
     with torch.no_grad():
         return as_estimate(TiledDenoiser(model.predictor, side, overlap)(y, y.new_ones(len(y)), y)).x0
 
@@ -223,7 +223,7 @@ def solve_measurement(
         if progress is not None:
             progress(min(counted.rows // rows, total), total)
 
-    problem = Problem(model.process, _unbound, operator, y, sigma, model.network)
+    problem = Problem(model.process, model.given(None), operator, y, sigma, model.network)
     height, width = problem.blank().shape[-2:]
     counted = Counted(tiled(model, None, (height, width), tiles, wrap), report)
     problem = problem.with_denoiser(counted)
@@ -233,7 +233,3 @@ def solve_measurement(
         return ((x - low) / (high - low)).clamp(0, 1)
 
     return gather(draw, seeds, samples, keep), counted.rows // rows
-
-
-def _unbound(x_t: Tensor, t: Tensor, y: Tensor) -> Any:
-    raise RuntimeError("the problem has no denoiser yet")

@@ -14,6 +14,7 @@ from torch import Tensor
 from rebridge import bridges, inverse, samplers
 from rebridge.bridges import Bridge
 from rebridge.bridges.diffusion import Generative
+from rebridge.bridges.transition import check_pair
 from rebridge.denoisers import Counted, Denoiser
 from rebridge.images import Batch, to_batch
 from rebridge.inverse.measurement import Measurement
@@ -268,6 +269,8 @@ class Restorer:
     def check(self, sampler: Sampler) -> None:
         """Raise ValueError where a sampler cannot walk this restorer's bridge."""
         sampler.check(self.model.process if sampler.walks_prior else self.bridge)
+        if self.bridge != self.model.process:
+            check_pair(self.bridge, self.model.process)
 
     def method(self, choice: MethodChoice = None, steps: int | None = None) -> Solver:
         """The zero-shot method for a choice as in `__call__`; ValueError for an unknown name or parameter."""

@@ -56,7 +56,9 @@ def solve(
         ValueError, TypeError: NaN, a measurement of the wrong shape, an operator that does not fit the prior or that the
             method cannot use, and unknown names; one sentence.
     """
-    named = {"device": device, "dtype": dtype} if isinstance(prior, str) or hasattr(prior, "__fspath__") else {}
+    named: dict[str, Any] = (
+        {"device": device, "dtype": dtype} if isinstance(prior, str) or hasattr(prior, "__fspath__") else {}
+    )
     if isinstance(solver, Solver):
         method = solver_of(solver, steps, params)
     else:

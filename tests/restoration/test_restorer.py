@@ -13,8 +13,9 @@ from torch import Tensor
 
 from rebridge import bridges, samplers
 from rebridge.images import Image
-from rebridge.restoration import ImageNoise, Restorer
 from rebridge.images.arrays import to_batch
+from rebridge.restoration import Restorer
+from rebridge.samplers import ImageNoise
 
 
 def images(count: int = 3, channels: int = 3, height: int = 20, width: int = 26) -> Tensor:
@@ -89,6 +90,7 @@ def test_an_image_file_comes_back_with_its_metadata_and_alpha(restore: Restorer)
         (300, 300),
         "TIFF",
     )
+    assert image.alpha is not None
     assert torch.equal(result.alpha, image.alpha)
     assert torch.equal(result.pixels, restore(image.pixels))
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from rebridge import bridges, hub, networks
-from rebridge.models import ModelError, load_model, save_model
+from rebridge import bridges, models, networks
+from rebridge.models import ModelError, TrainedModel, load_model
 
 
 def tiny_network() -> nn.Module:
@@ -22,14 +22,15 @@ def tiny_network() -> nn.Module:
 
 def save(folder: Path, **changes: Any) -> Path:
     settings: dict[str, Any] = {
-        "network": tiny_network(),
-        "bridge": bridges.create("rdbm", steps=20),
-        "prediction": "residual",
         "sampler": {"name": "dbim", "steps": 3},
         "tasks": ["rain", "noise"],
         "training": {"iterations": 10},
     }
-    return save_model(folder, **(settings | changes))
+    network, dtype = changes.pop("network", None), changes.pop("dtype", None)
+    network = tiny_network() if network is None else network
+    bridge, prediction = bridges.create("rdbm", steps=20), changes.pop("prediction", "residual")
+    model = TrainedModel.of(network, bridge, prediction, **(settings | changes))
+    return model.save_pretrained(folder, dtype=dtype)
 
 
 def rewrite_config(folder: Path, **changes: Any) -> None:
@@ -40,10 +41,11 @@ def rewrite_config(folder: Path, **changes: Any) -> None:
 def test_a_saved_model_computes_the_same_after_loading(tmp_path: Path) -> None:
     save(tmp_path / "m")
     model = load_model(tmp_path / "m")
+    assert isinstance(model, TrainedModel)
     x, y, t = torch.randn(2, 3, 20, 18), torch.randn(2, 3, 20, 18), torch.tensor([0.3, 1.0])
     with torch.no_grad():
         assert torch.equal(model.network(x, t, y), tiny_network().eval()(x, t, y))
-    assert model.name == "m"
+    assert model.info.name == "m"
     assert model.bridge == bridges.create("rdbm", steps=20)
     assert model.sampler_config == {"name": "dbim", "steps": 3}
     assert model.tasks == ["rain", "noise"]
@@ -56,6 +58,7 @@ def test_half_precision_files_are_half_as_large_and_load_as_float32(tmp_path: Pa
     full = save(tmp_path / "full") / "model.safetensors"
     half = save(tmp_path / "half", dtype=torch.float16) / "model.safetensors"
     model = load_model(tmp_path / "half")
+    assert isinstance(model, TrainedModel)
     assert half.stat().st_size < 0.6 * full.stat().st_size
     for weight, exact in zip(model.network.parameters(), tiny_network().parameters(), strict=True):
         assert weight.dtype == torch.float32
@@ -112,7 +115,7 @@ def test_a_config_that_cannot_be_used_names_the_key(tmp_path: Path, changes: dic
 
 
 def test_what_is_no_model_folder_gets_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"no config\.json"):
+    with pytest.raises(ModelError, match=r"is not a model folder: it has neither config\.json"):
         load_model(tmp_path)
     save(tmp_path / "m")
     with pytest.raises(ModelError, match="give the folder"):
@@ -126,17 +129,17 @@ def test_what_is_no_model_folder_gets_one_sentence(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_packaged_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(hub.places, "PACKAGED", tmp_path)
+    monkeypatch.setattr(models.places, "PACKAGED", tmp_path)
     save(tmp_path / "one")
     save(tmp_path / "two")
-    assert hub.packaged() == ["one", "two"]
-    assert load_model("one").name == "one"
+    assert models.packaged() == ["one", "two"]
+    assert load_model("one").info.name == "one"
     with pytest.raises(ModelError, match=r"unknown model 'three': .* packaged models are one, two"):
         load_model("three")
 
 
 def test_every_packaged_model_loads() -> None:
-    for name in hub.packaged():
+    for name in models.packaged():
         assert load_model(name).parameters > 0
 
 
@@ -158,7 +161,7 @@ def test_a_model_in_the_cache_of_the_hub_loads_without_a_connection(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path), raising=False)
-    assert load_model("someone/model").name == "someone/model"
+    assert load_model("someone/model").info.name == "someone/model"
 
 
 def test_a_full_disk_leaves_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -202,7 +205,9 @@ def test_weights_with_nan_are_neither_saved_nor_loaded(tmp_path: Path) -> None:
 
 def test_the_card_names_tasks_parts_and_training(tmp_path: Path) -> None:
     save(tmp_path / "m")
-    card = load_model(tmp_path / "m").card()
+    model = load_model(tmp_path / "m")
+    assert isinstance(model, TrainedModel)
+    card = model.card()
     assert card == (tmp_path / "m" / "README.md").read_text()
     for words in ("pipeline_tag: image-to-image", "- rain", "rdbm", "fast", "dbim", '"iterations": 10'):
         assert words in card
@@ -226,9 +231,57 @@ def test_pushing_uploads_what_a_model_is_made_of_and_nothing_else(
 
     monkeypatch.setattr("huggingface_hub.HfApi", Api)
     save(tmp_path / "m")
-    assert hub.push_model(tmp_path / "m", "someone/model", private=True) == "https://huggingface.co/someone/model"
+    assert models.push_model(tmp_path / "m", "someone/model", private=True) == "https://huggingface.co/someone/model"
     assert calls["repository"] == ("someone/model", True, True)
     assert calls["upload"]["folder_path"] == str(tmp_path / "m")
     assert set(calls["upload"]["allow_patterns"]) == {"config.json", "model.safetensors", "README.md", "presets.json"}
     with pytest.raises(ModelError, match="not a model folder"):
-        hub.push_model(tmp_path, "someone/model")
+        models.push_model(tmp_path, "someone/model")
+
+
+class Doubling(nn.Module):
+    """A user's own network, which knows nothing of the library."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        return self.weight * y
+
+
+def test_what_could_not_be_loaded_again_is_refused_at_saving(tmp_path: Path) -> None:
+    bridge = bridges.create("rdbm")
+    with pytest.raises(ModelError, match="Doubling has no name in the catalogue"):
+        TrainedModel.of(Doubling(), bridge).save_pretrained(tmp_path / "m")
+    with pytest.raises(ModelError, match="unknown sampler 'dbmi'"):
+        save(tmp_path / "m", sampler={"name": "dbmi"})
+    with pytest.raises(ModelError, match="needs a bridge with noise"):
+        TrainedModel.of(tiny_network(), bridges.create("flow"), sampler={"name": "sde"}).save_pretrained(tmp_path / "m")
+    with pytest.raises(ValueError, match="prediction must be one of"):
+        save(tmp_path / "m", prediction="nonsense")
+    changed = tiny_network()
+    changed.tail = nn.Conv2d(8, 12, 1)
+    with pytest.raises(ModelError, match=r"they differ in the weight 'tail\.weight'"):
+        save(tmp_path / "m", network=changed)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_compiled_network_is_saved_as_the_network_it_was_made_of(tmp_path: Path) -> None:
+    compiled: Any = torch.compile(tiny_network())
+    save(tmp_path / "m", network=compiled)
+    plain = save(tmp_path / "plain")
+    assert (tmp_path / "m" / "model.safetensors").read_bytes() == (plain / "model.safetensors").read_bytes()
+
+
+def test_presets_licence_source_and_clamp_survive_saving(tmp_path: Path) -> None:
+    presets = tmp_path / "found.json"
+    presets.write_text('{"format": 1, "tasks": {}}')
+    model = TrainedModel.of(
+        tiny_network(), bridges.create("rdbm"), "residual", clamp=False, presets=presets, licence="MIT", source="here"
+    )
+    loaded = load_model(model.save_pretrained(tmp_path / "m"))
+    assert isinstance(loaded, TrainedModel)
+    assert (loaded.info.licence, loaded.info.source, loaded.denoiser.clamp) == ("MIT", "here", False)
+    assert loaded.info.presets is not None
+    assert loaded.info.presets.read_text() == presets.read_text()

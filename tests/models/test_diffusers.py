@@ -12,11 +12,14 @@ from torch import Tensor
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
+from rebridge import Restorer
 from rebridge.bridges import create
-from rebridge.irbridge import IRBridgeRestorer, PriorError, load_prior
-from rebridge.irbridge import transition as tr
-from rebridge.models.diffusers import TILED_FROM, DiffusersPrior, TabulatedVP, from_pretrained, process_of
-from tests.priors import tiny_pipelines as tiny
+from rebridge.bridges import transition as tr
+from rebridge.denoisers import as_estimate
+from rebridge.models import ModelError, load_model, load_prior
+from rebridge.models.diffusers import TILED_FROM, DiffusersModel, LatentSpace, TabulatedVP, process_of
+from rebridge.models.pipelines import load_pipeline
+from tests.models import tiny_pipelines as tiny
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +56,7 @@ def quiet() -> Iterator[None]:
 
 
 def test_the_process_is_that_of_the_scheduler(folders: dict[str, Path]) -> None:
-    prior = from_pretrained(folders["sd"])
+    prior = load_pipeline(folders["sd"])
     j = torch.arange(1000)
     c = prior.process.coefficients((j.double() + 1) / 1000)
     alphas = prior.pipeline.scheduler.alphas_cumprod.double()
@@ -64,7 +67,7 @@ def test_the_process_is_that_of_the_scheduler(folders: dict[str, Path]) -> None:
 
 @pytest.mark.parametrize(("lam", "index"), [(1, 283), (2, 491), (3, 609), (4, 685), (5, 740)])
 def test_critical_times_of_the_loaded_scheduler_are_the_papers(folders: dict[str, Path], lam: int, index: int) -> None:
-    process = from_pretrained(folders["sd"]).process
+    process = load_pipeline(folders["sd"]).process
     s = tr.critical_time(create("ir-sde", lam=lam / 255), 1.0, process)
     assert abs(s.item() * 1000 - 1 - index) <= 1
 
@@ -73,7 +76,7 @@ def test_critical_times_of_the_loaded_scheduler_are_the_papers(folders: dict[str
 def test_the_clean_estimate_is_that_of_diffusers_own_scheduler(
     folders: dict[str, Path], name: str, prediction: str
 ) -> None:
-    prior = from_pretrained(folders[name])
+    prior = load_pipeline(folders[name])
     assert prior.prediction == prediction
     scheduler = prior.pipeline.scheduler
     scheduler.set_timesteps(1000)
@@ -85,13 +88,13 @@ def test_the_clean_estimate_is_that_of_diffusers_own_scheduler(
             output = prior.unet(z, j, encoder_hidden_states=embedding).sample
         expected = scheduler.step(output, j, z).pred_original_sample
         s = torch.full((2,), (j + 1) / 1000, dtype=torch.float64)
-        estimate = prior.given(torch.rand(2, 3, 16, 16))(z, s, z)
+        estimate = as_estimate(prior.given(torch.rand(2, 3, 16, 16))(z, s, z)).x0
         torch.testing.assert_close(estimate, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_generation_is_that_of_diffusers_own_pipeline(folders: dict[str, Path], quiet: None) -> None:
     # the bridge leaves no trace in DDIM: the library's sampler on the prior's process, and the pipeline's loop
-    prior = from_pretrained(folders["sd"])
+    prior = load_pipeline(folders["sd"])
     pipeline = prior.pipeline
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler.register_to_config(clip_sample=False, set_alpha_to_one=True, steps_offset=1)
@@ -125,20 +128,20 @@ def test_a_schedule_with_zero_terminal_snr_is_walked_to_its_end() -> None:
 
 
 def test_latents_are_those_of_the_pipelines_own_conventions(folders: dict[str, Path]) -> None:
-    prior = from_pretrained(folders["sd"])
+    prior = load_pipeline(folders["sd"])
     images = torch.rand(2, 3, 32, 48)
     with torch.no_grad():
         expected = prior.vae.encode(2 * images - 1).latent_dist.mode() * prior.vae.config.scaling_factor
         decoded = prior.vae.decode(expected / prior.vae.config.scaling_factor).sample / 2 + 0.5
-    latents = prior.encode(images)
+    latents = prior.space.encode(images)
     torch.testing.assert_close(latents, expected)
-    torch.testing.assert_close(prior.decode(latents, (32, 48)), decoded)
+    torch.testing.assert_close(prior.space.decode(latents, (32, 48)), decoded)
 
 
 @pytest.mark.parametrize("name", ["sd", "sdxl", "ddpm", "sd-control"])
 @pytest.mark.parametrize("size", [(32, 32), (31, 45)])
 def test_every_size_comes_back_as_it_was(folders: dict[str, Path], name: str, size: tuple[int, int]) -> None:
-    restore = IRBridgeRestorer.from_pretrained(folders[name], bridge={"name": "goub"})
+    restore = Restorer.from_preset(folders[name], bridge={"name": "goub"})
     image = torch.rand(1, 3, *size)
     restored = restore(image, steps=3, seed=0)
     assert restored.shape == image.shape
@@ -147,39 +150,38 @@ def test_every_size_comes_back_as_it_was(folders: dict[str, Path], name: str, si
 
 def test_an_xl_pipeline_takes_a_controlnet_too(folders: dict[str, Path], tmp_path: Path) -> None:
     control = tiny.save_controlnet(folders["sdxl"], tmp_path / "control")
-    prior = from_pretrained(folders["sdxl"], controlnet=control, guidance=2.0, negative_prompt="a")
-    assert IRBridgeRestorer(prior)(torch.rand(1, 3, 32, 32), steps=3).shape == (1, 3, 32, 32)
+    prior = load_pipeline(folders["sdxl"], controlnet=control, guidance=2.0, negative_prompt="a")
+    assert Restorer.from_preset(prior)(torch.rand(1, 3, 32, 32), steps=3).shape == (1, 3, 32, 32)
 
 
 def test_a_network_that_predicts_its_variance_too_is_read_right(folders: dict[str, Path]) -> None:
-    prior = from_pretrained(folders["ddpm"])
+    prior = load_pipeline(folders["ddpm"])
     z, s = torch.randn(1, 3, 16, 16), torch.tensor([0.5])
-    expected = prior.given(z)(z, s, z)
+    expected = as_estimate(prior.given(z)(z, s, z)).x0
     inner = prior.output
     prior.output = lambda *a: torch.cat([inner(*a), torch.ones_like(z)], 1)  # type: ignore[method-assign]
-    assert torch.equal(prior.given(z)(z, s, z), expected)
+    assert torch.equal(as_estimate(prior.given(z)(z, s, z)).x0, expected)
 
 
 @pytest.mark.parametrize("preset", ["paper", "sound"])
 def test_both_presets_restore_in_latents(folders: dict[str, Path], controlnet: Path, preset: str) -> None:
-    restore = IRBridgeRestorer.from_pretrained(
-        folders["sd"], prior={"controlnet": controlnet}, preset=preset, task="rain"
-    )
+    restore = Restorer.from_preset(load_model(folders["sd"], controlnet=controlnet), preset=preset, task="rain")
     assert restore(torch.rand(2, 3, 32, 32), steps=5).shape == (2, 3, 32, 32)
 
 
 def test_tiles_of_the_autoencoder_are_used_when_asked_for_and_for_large_images(folders: dict[str, Path]) -> None:
     for tiling, shape, expected in ((True, (1, 3, 64, 64), True), (False, (1, 3, 64, 64), False)):
-        prior = from_pretrained(folders["sd"], tiling=tiling)
-        prior.encode(torch.rand(shape))
+        prior = load_pipeline(folders["sd"], tiling=tiling)
+        prior.space.encode(torch.rand(shape))
         assert prior.vae.use_tiling is expected
-    assert prior._tiled((1, 3, 1, TILED_FROM + 1)).use_tiling
-    whole = from_pretrained(folders["sd"])
-    tiled = from_pretrained(folders["sd"], tiling=True)
+    assert isinstance(prior.space, LatentSpace)
+    assert prior.space._tiled((1, 3, 1, TILED_FROM + 1)).use_tiling
+    whole = load_pipeline(folders["sd"])
+    tiled = load_pipeline(folders["sd"], tiling=True)
     tiled.vae.tile_sample_min_size, tiled.vae.tile_latent_min_size = 64, 32
     image = torch.rand(1, 3, 96, 96)
-    assert tiled.encode(image).shape == whole.encode(image).shape
-    assert tiled.decode(tiled.encode(image), (96, 96)).shape == image.shape
+    assert tiled.space.encode(image).shape == whole.space.encode(image).shape
+    assert tiled.space.decode(tiled.space.encode(image), (96, 96)).shape == image.shape
 
 
 # -- switches --------------------------------------------------------------------------------------------------------------
@@ -188,23 +190,22 @@ def test_tiles_of_the_autoencoder_are_used_when_asked_for_and_for_large_images(f
 def test_attention_slices_change_nothing(folders: dict[str, Path]) -> None:
     image = torch.rand(1, 3, 32, 32)
     plain, sliced = (
-        IRBridgeRestorer.from_pretrained(folders["sd"], prior={"attention_slicing": s})(image, steps=3)
-        for s in (False, True)
+        Restorer.from_preset(load_model(folders["sd"], attention_slicing=s))(image, steps=3) for s in (False, True)
     )
     assert (plain - sliced).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "float16"])
 def test_lower_precision_is_close_and_the_state_stays_in_single(folders: dict[str, Path], dtype: str) -> None:
-    prior = from_pretrained(folders["sd"], dtype=dtype)
+    prior = load_pipeline(folders["sd"], dtype=dtype)
     assert {p.dtype for p in prior.unet.parameters()} == {prior.dtype}
-    exact = from_pretrained(folders["sd"])
+    exact = load_pipeline(folders["sd"])
     z, s = torch.randn(1, 4, 16, 16), torch.tensor([0.5])
     image = torch.rand(1, 3, 32, 32)
-    low = prior.given(image)(z, s, z)
+    low = as_estimate(prior.given(image)(z, s, z)).x0
     assert low.dtype == torch.float32
-    assert (low - exact.given(image)(z, s, z)).abs().max() < 0.2
-    assert prior.encode(image).dtype == torch.float32
+    assert (low - as_estimate(exact.given(image)(z, s, z)).x0).abs().max() < 0.2
+    assert prior.space.encode(image).dtype == torch.float32
 
 
 def test_guidance_leans_from_the_network_without_condition_to_that_with(
@@ -213,8 +214,7 @@ def test_guidance_leans_from_the_network_without_condition_to_that_with(
     image, z, s = torch.rand(1, 3, 32, 32), torch.randn(1, 4, 16, 16), torch.tensor([0.5])
 
     def estimate(**options: Any) -> Tensor:
-        result = from_pretrained(folders["sd"], **options).given(image)(z, s, z)
-        return result if isinstance(result, Tensor) else result.x0
+        return as_estimate(load_pipeline(folders["sd"], **options).given(image)(z, s, z)).x0
 
     known, free = estimate(controlnet=controlnet), estimate()
     assert (known - free).abs().max() > 1e-3
@@ -228,9 +228,10 @@ def test_the_controlnet_sees_the_degraded_image_and_nothing_else_does(
 ) -> None:
     z, s = torch.randn(1, 4, 16, 16), torch.tensor([0.5])
     images = [torch.rand(1, 3, 32, 32) for _ in range(2)]
-    for options, same in (({}, True), ({"controlnet": controlnet}, False)):
-        prior = from_pretrained(folders["sd"], **options)
-        a, b = (prior.given(image)(z, s, z) for image in images)
+    cases: list[tuple[dict[str, Any], bool]] = [({}, True), ({"controlnet": controlnet}, False)]
+    for options, same in cases:
+        prior = load_pipeline(folders["sd"], **options)
+        a, b = (as_estimate(prior.given(image)(z, s, z)).x0 for image in images)
         assert torch.equal(a, b) is same
 
 
@@ -238,7 +239,7 @@ def test_the_controlnet_sees_the_degraded_image_and_nothing_else_does(
 
 
 def test_load_prior_finds_out_what_a_folder_holds(folders: dict[str, Path]) -> None:
-    assert isinstance(load_prior(folders["sd"]), DiffusersPrior)
+    assert isinstance(load_prior(folders["sd"]), DiffusersModel)
 
 
 @pytest.mark.parametrize(
@@ -250,40 +251,38 @@ def test_load_prior_finds_out_what_a_folder_holds(folders: dict[str, Path]) -> N
     ],
 )
 def test_impossible_options_get_one_sentence(folders: dict[str, Path], options: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(PriorError, match=sentence):
-        from_pretrained(folders["sd"], **options)
+    with pytest.raises(ModelError, match=sentence):
+        load_pipeline(folders["sd"], **options)
     with pytest.raises(
-        PriorError, match="is a diffusers pipeline and has no option condition; it takes controlnet, prompt"
+        ModelError, match="is a diffusers pipeline and has no option condition; it takes dtype, controlnet, prompt"
     ):
         load_prior(folders["sd"], condition=False)
 
 
 def test_a_missing_folder_gets_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(
-        PriorError, match=r"there is no folder .*/no-such; give a folder with a diffusers model, or a hub id"
+        ModelError, match=r"there is no folder .*/no-such; give a folder with a diffusers model, or a hub id"
     ):
-        from_pretrained(tmp_path / "no-such")
-    with pytest.raises(PriorError, match=r"is no prior: it has neither model_index.json \(diffusers\) nor config.json"):
-        from_pretrained(tmp_path)
+        load_pipeline(tmp_path / "no-such")
+    with pytest.raises(ModelError, match=r"is no prior: it has neither model_index.json \(diffusers\) nor config.json"):
+        load_pipeline(tmp_path)
 
 
 def test_a_wrong_pipeline_class_gets_one_sentence(folders: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text(
         json.dumps({"_class_name": "FluxPipeline", "_diffusers_version": "0.42"})
     )
-    with pytest.raises(PriorError, match=r"is a FluxPipeline; supported are Stable Diffusion 1\.x, 2\.x and XL"):
+    with pytest.raises(ModelError, match=r"is a FluxPipeline; supported are Stable Diffusion 1\.x, 2\.x and XL"):
         load_prior(tmp_path)
-    with pytest.raises(PriorError, match="takes no ControlNet; use a Stable Diffusion pipeline"):
-        from_pretrained(folders["ddpm"], controlnet=folders["sd"])
+    with pytest.raises(ModelError, match="takes no ControlNet; use a Stable Diffusion pipeline"):
+        load_pipeline(folders["ddpm"], controlnet=folders["sd"])
 
 
 def test_an_unreachable_hub_gets_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants as constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        PriorError, match=r"cannot be fetched from the Hugging Face hub; .* `hf download nobody/no-such-model"
-    ):
+    with pytest.raises(ModelError, match=r"model 'nobody/no-such-model' is no folder here, not in the cache"):
         load_prior("nobody/no-such-model")
 
 
@@ -293,14 +292,14 @@ def test_a_truncated_download_gets_one_sentence(folders: dict[str, Path], tmp_pa
     broken = shutil.copytree(folders["ddpm"], tmp_path / "broken")
     (weights,) = (broken / "unet").glob("*.safetensors")
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(PriorError, match="cannot be loaded: ") as caught:
-        from_pretrained(broken)
+    with pytest.raises(ModelError, match="cannot be loaded: ") as caught:
+        load_pipeline(broken)
     assert "\n" not in str(caught.value)
 
 
 def test_a_controlnet_of_another_network_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
     other = tiny.save_controlnet(folders["sdxl"], tmp_path / "other")
     with pytest.raises(
-        PriorError, match="belongs to another network: its cross_attention_dim is 32, the pipeline's is 16"
+        ModelError, match="belongs to another network: its cross_attention_dim is 32, the pipeline's is 16"
     ):
-        from_pretrained(folders["sd"], controlnet=other)
+        load_pipeline(folders["sd"], controlnet=other)
