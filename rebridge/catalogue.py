@@ -94,7 +94,7 @@ class Catalogue(Generic[T]):
             check_name(self.kind, name, self.names())
         return self._entries[name]
 
-    def create(self, name: str, *fixed: Any, **params: Any) -> T:
+    def create(self, name: str, /, *fixed: Any, **params: Any) -> T:
         """Build the part of that name.
 
         Args:
@@ -133,7 +133,7 @@ class Catalogue(Generic[T]):
         documented = build.func if isinstance(build, partial) else build
         return (inspect.getdoc(documented) or "").split("\n", 1)[0]
 
-    def parse(self, text: str, **params: Any) -> T:
+    def parse(self, text: str, /, **params: Any) -> T:
         """Build what a text such as "dbim:eta=1,order=1" describes; its own values win over `params`."""
         spec = Spec.parse(text)
         return self.create(spec.name, **{**params, **spec.params})
