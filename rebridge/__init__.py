@@ -66,14 +66,16 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name in _PLACES:
-        return getattr(_importlib.import_module(f"rebridge.{_PLACES[name]}"), name)
-    if name in __all__:
-        return _importlib.import_module(f"rebridge.{name}")
-    if f"rebridge.{name}" in _MOVED:
-        return _importlib.import_module(f"rebridge.{name}")
-    raise AttributeError(f"module 'rebridge' has no attribute {name!r}")
+if not TYPE_CHECKING:  # type checkers see the imports above, and that there is nothing else
+
+    def __getattr__(name: str) -> object:
+        if name in _PLACES:
+            return getattr(_importlib.import_module(f"rebridge.{_PLACES[name]}"), name)
+        if name in __all__:
+            return _importlib.import_module(f"rebridge.{name}")
+        if f"rebridge.{name}" in _MOVED:
+            return _importlib.import_module(f"rebridge.{name}")
+        raise AttributeError(f"module 'rebridge' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

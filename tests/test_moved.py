@@ -54,7 +54,7 @@ def test_an_old_name_is_found_and_warns(module: str, name: str) -> None:
 def test_an_unknown_old_name_is_an_import_error() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        import rebridge.hub as hub  # type: ignore[import-not-found]
+        import rebridge.hub as hub
 
         with pytest.raises(AttributeError, match="there is no 'nonsense' here"):
             _ = hub.nonsense
@@ -62,10 +62,11 @@ def test_an_unknown_old_name_is_an_import_error() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_what_the_readme_did_before_still_works(tmp_path: Path) -> None:
-    from rebridge.hub import load_model, save_model  # type: ignore[import-not-found]
-    from rebridge.priors import IRBridgeRestorer  # type: ignore[import-not-found]
+    from rebridge.hub import load_model, save_model
+    from rebridge.priors import IRBridgeRestorer
 
-    from rebridge.inverse import operators, solve  # type: ignore[attr-defined]
+    from rebridge.inverse import operators
+    from rebridge.inverse.solve import solve
 
     torch.manual_seed(0)
     network = networks.create("fast", widths=[4, 8], blocks=[1], middle=1, optional_condition=True)
