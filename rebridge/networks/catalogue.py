@@ -8,15 +8,15 @@ from rebridge.networks.equaliser import EqualiserAlone
 from rebridge.networks.fast import Fast
 from rebridge.networks.hidiff import hi_diff, hi_diff_tiny
 from rebridge.networks.layers import Network
-from rebridge.networks.unet import RDBM_B, RDBM_L, RDBM_S, RDBM_T
+from rebridge.networks.unet import rdbm_b, rdbm_l, rdbm_s, rdbm_t
 
 NETWORKS: Catalogue[Any] = Catalogue(
     "network",
     {
-        "rdbm-t": RDBM_T,
-        "rdbm-s": RDBM_S,
-        "rdbm-b": RDBM_B,
-        "rdbm-l": RDBM_L,
+        "rdbm-t": rdbm_t,
+        "rdbm-s": rdbm_s,
+        "rdbm-b": rdbm_b,
+        "rdbm-l": rdbm_l,
         "fast": Fast,
         "equaliser": EqualiserAlone,
         "hi-diff-tiny": hi_diff_tiny,

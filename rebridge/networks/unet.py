@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -201,7 +200,47 @@ def _heads(projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 # The paper gives the parameters of T (0.45 M), B (3.65 M) and L (7.73 M) and, at 256x256, 23.97 and 32.93 "GFLOPs" for
 # B and L, but no widths. These are found by search; B and L then need 23.8 and 32.9 GMACs in their convolutions, so
 # the paper counts multiply-accumulates. Nothing is known of S.
-RDBM_T = partial(UNet, width=8, multipliers=(1, 2, 3, 6))
-RDBM_S = partial(UNet, width=16, multipliers=(1, 3, 3, 4))
-RDBM_B = partial(UNet, width=24, multipliers=(1, 4, 4, 4))
-RDBM_L = partial(UNet, width=32, multipliers=(1, 3, 4, 4, 4))
+
+
+def rdbm_t(
+    channels: int = 3,
+    width: int = 8,
+    multipliers: Sequence[int] = (1, 2, 3, 6),
+    steps: int = 100,
+    add_input: bool = True,
+) -> UNet:
+    """Build RDBM-T, the U-Net of 0.45 M parameters; see `UNet`."""
+    return UNet(channels, width, multipliers, steps, add_input)
+
+
+def rdbm_s(
+    channels: int = 3,
+    width: int = 16,
+    multipliers: Sequence[int] = (1, 3, 3, 4),
+    steps: int = 100,
+    add_input: bool = True,
+) -> UNet:
+    """Build RDBM-S, the U-Net between T and B; see `UNet`."""
+    return UNet(channels, width, multipliers, steps, add_input)
+
+
+def rdbm_b(
+    channels: int = 3,
+    width: int = 24,
+    multipliers: Sequence[int] = (1, 4, 4, 4),
+    steps: int = 100,
+    add_input: bool = True,
+) -> UNet:
+    """Build RDBM-B, the U-Net of 3.65 M parameters; see `UNet`."""
+    return UNet(channels, width, multipliers, steps, add_input)
+
+
+def rdbm_l(
+    channels: int = 3,
+    width: int = 32,
+    multipliers: Sequence[int] = (1, 3, 4, 4, 4),
+    steps: int = 100,
+    add_input: bool = True,
+) -> UNet:
+    """Build RDBM-L, the U-Net of 7.73 M parameters; see `UNet`."""
+    return UNet(channels, width, multipliers, steps, add_input)

@@ -130,10 +130,10 @@ def test_bad_images_give_one_sentence(task: str, x: Tensor, error: type[Exceptio
         ("noise", {"sigma": (1, 2, 3)}, TypeError, "sigma must be a number or a pair (low, high), got (1, 2, 3)"),
         ("jpeg", {"quality": 0}, ValueError, "quality must lie in [1, 100] with low <= high, got (0, 0)"),
         ("blur", {"defocus": 1.5}, ValueError, "defocus must lie in [0, 1], got 1.5"),
-        ("blur", {"defocus": "often"}, TypeError, "defocus must be a number, got 'often'"),
+        ("blur", {"defocus": "often"}, ValueError, "degradation 'blur' takes a number as defocus, got 'often'"),
         ("inpaint", {"kind": "holes"}, ValueError, "kind must be strokes, boxes, pixels or mixed, got 'holes'"),
         ("inpaint", {"fill": math.nan}, ValueError, "fill must lie in [0, 1], got nan"),
-        ("sr2", {"upsample": "yes"}, TypeError, "upsample must be true or false, got 'yes'"),
+        ("sr2", {"upsample": "yes"}, ValueError, "degradation 'sr2' takes true or false as upsample, got 'yes'"),
     ],
 )
 def test_bad_parameters_give_one_sentence(

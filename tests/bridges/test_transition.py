@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rebridge import bridges
 from rebridge.bridges import Bridge, Coefficients
-from rebridge.irbridge import transition as tr
+from rebridge.bridges import transition as tr
 
 STABLE_DIFFUSION = bridges.create("vp", schedule="scaled-linear")
 PRIORS = {
@@ -41,10 +41,10 @@ def bridge(request: pytest.FixtureRequest) -> Bridge:
 
 def matchable(bridge: Bridge, prior: Bridge, count: int = 9) -> Tensor:
     """Times of the bridge at which the prior can be asked, increasing."""
-    low = max(tr.level_range(bridge)[0], tr.level_range(prior)[0])
-    high = min(tr.level_range(bridge)[1], tr.level_range(prior)[1], 1e3)
+    low = max(bridge.level_range[0], prior.level_range[0])
+    high = min(bridge.level_range[1], prior.level_range[1], 1e3)
     levels = torch.logspace(math.log10(max(low, 1e-3) * 1.01), math.log10(high * 0.99), count, dtype=torch.float64)
-    return tr.time_of_level(bridge, levels)
+    return bridge.time_of_level(levels)
 
 
 @pytest.mark.parametrize(("lam", "index"), [(1, 283), (2, 491), (3, 609), (4, 685), (5, 740)])
@@ -141,8 +141,8 @@ def test_the_variance_that_an_offset_costs_has_its_closed_form() -> None:
     # a Gaussian mode of variance c, its exact denoiser k = c/(c + N^2), one iteration from n to n' by way of N
     c, t, t_next, s = 0.3, 0.8, 0.7, 0.9
     bridge, prior = bridges.create("ir-sde", lam=0.2), STABLE_DIFFUSION
-    n, n_next = tr.noise_level(bridge, t), tr.noise_level(bridge, t_next)
-    N = tr.noise_level(prior, s)
+    n, n_next = bridge.noise_level(t), bridge.noise_level(t_next)
+    N = prior.noise_level(s)
     forward, reverse = tr.forward_transition(bridge, t, prior, s), tr.reverse_transition(prior, s, bridge, t_next)
     b, p, q = bridge.coefficients(t), prior.coefficients(s), bridge.coefficients(t_next)
     var_z = (forward.a * b.alpha).square() * (c + n.square()) + forward.sigma.square()
@@ -155,7 +155,7 @@ def test_the_variance_that_an_offset_costs_has_its_closed_form() -> None:
 def test_iterating_at_a_fixed_level_has_the_fixed_point_of_the_closed_form() -> None:
     c, prior, s = 0.3, STABLE_DIFFUSION, torch.tensor(0.5, dtype=torch.float64)
     clean = Coefficients(*(torch.tensor(v, dtype=torch.float64) for v in (1.0, 0.0, 0.0)))
-    N = tr.noise_level(prior, s)
+    N = prior.noise_level(s)
     forward = tr.least_noise(clean, prior.coefficients(s))
     back = tr.transition(prior.coefficients(s), clean, 0.0)
     gain = back.a + back.b * c / (c + N.square()) / prior.coefficients(s).alpha
@@ -179,8 +179,8 @@ def test_the_posterior_step_is_ddpms_when_the_bridge_is_the_prior() -> None:
 
 def test_discrete_times_are_rounded_up() -> None:
     s = torch.tensor([0.4916, 0.492, 0.0, 1.0], dtype=torch.float64)
-    torch.testing.assert_close(tr.grid_time(STABLE_DIFFUSION, s), torch.tensor([0.492, 0.492, 0.001, 1.0]).double())
-    assert tr.grid_time(PRIORS["edm"], 0.4916) == 0.4916
+    torch.testing.assert_close(STABLE_DIFFUSION.grid_time(s), torch.tensor([0.492, 0.492, 0.001, 1.0]).double())
+    assert PRIORS["edm"].grid_time(0.4916) == 0.4916
 
 
 def test_errors_name_the_nearest_valid_time() -> None:
