@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from rebridge.bridges import Bridge
-from rebridge.denoisers import NetworkDenoiser
+from rebridge.denoisers import Denoiser, NetworkDenoiser
+from rebridge.inverse import Method, OperatorSpec, Problem, Proximal
+from rebridge.inverse.methods import DDNM, DDRM, DDS, DiffPIR, NoiseRefined
+from rebridge.inverse.operators import Measures, Operator
 from rebridge.models import Model, ModelError, TrainedModel, load_model, load_prior
 from rebridge.models.diffusers import DiffusersModel
 from rebridge.models.pipelines import load_pipeline
@@ -24,6 +27,8 @@ PriorError = ModelError
 Prior = Model
 DiffusersPrior = DiffusersModel
 from_pretrained = load_pipeline
+Solver = Method
+Task = OperatorSpec
 
 
 class PixelPrior(TrainedModel):
@@ -137,3 +142,40 @@ def lowest_time(prior: Bridge) -> float:
 def grid_time(prior: Bridge, s: Tensor | float) -> Tensor:
     """The earliest grid time at or after s; now `Bridge.grid_time`."""
     return prior.grid_time(s)
+
+
+def ddnm(operator: Measures, y: Tensor) -> Proximal:
+    """Guide by DDNM; now `DDNM().guidance`."""
+    return DDNM().guidance(operator, y)
+
+
+def dds(operator: Measures, y: Tensor, gamma: float = 10.0) -> Proximal:
+    """Guide by DDS; now `DDS(gamma=...).guidance`."""
+    return DDS(gamma=gamma).guidance(operator, y)
+
+
+def diffpir(operator: Measures, y: Tensor, sigma_y: float, lam: float = 7.0) -> Proximal:
+    """Guide by DiffPIR; now `DiffPIR(lam=...).guidance`."""
+    return DiffPIR(lam=lam).guidance(operator, y, sigma_y)
+
+
+def nrlg(operator: Measures, y: Tensor, sigma_y: float, variance: Any = "unit", reuse: Any = "refined") -> Proximal:
+    """Guide by noise-refined likelihood guidance; now `NoiseRefined(...).guidance`."""
+    return NoiseRefined(variance=variance, reuse=reuse).guidance(operator, y, sigma_y)
+
+
+class SpectralWalk:
+    """DDRM as a sampler; now the method `DDRM`."""
+
+    def __init__(self, *, operator: Measures, measurement: Tensor, sigma_y: float = 0.0, **settings: Any) -> None:
+        self.operator, self.measurement, self.sigma_y = operator, measurement, sigma_y
+        self.method = DDRM(**settings)
+
+    def __call__(self, bridge: Bridge, denoiser: Denoiser, y: Tensor, **options: Any) -> Tensor:
+        """Restore the measurement; y is not used."""
+        return self.method(Problem(bridge, denoiser, self.operator, self.measurement, self.sigma_y), **options)
+
+
+def picture(operator: Operator, y: Tensor, scale: int = 1) -> Tensor | None:
+    """Show measurements as pictures; now `operator.to_picture`."""
+    return operator.to_picture(y)

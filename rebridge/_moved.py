@@ -43,8 +43,19 @@ MOVED: dict[str, tuple[str, ...]] = {
     "rebridge.priors.restorer": ("rebridge._legacy",),
     "rebridge.priors.schedules": ("rebridge.samplers.prior_schedules",),
     "rebridge.priors.transition": ("rebridge._legacy", "rebridge.bridges.transition"),
-    "rebridge.inverse.solve": ("rebridge._legacy", "rebridge.restoration.solving"),
+    "rebridge.inverse.adapt": ("rebridge.inverse.methods.scd",),
+    "rebridge.inverse.comparison": ("rebridge.evaluation.solvers",),
+    "rebridge.inverse.ddrm": ("rebridge._legacy", "rebridge.inverse.methods.ddrm"),
+    "rebridge.inverse.deqir": ("rebridge.inverse.methods.deqir",),
+    "rebridge.inverse.fixed_point": ("rebridge.inverse.methods.fixed_point",),
+    "rebridge.inverse.guidance": ("rebridge._legacy", "rebridge.inverse.methods", "rebridge.inverse.methods.guided"),
+    "rebridge.inverse.lora": ("rebridge.inverse.methods.lora",),
+    "rebridge.inverse.pictures": ("rebridge.restoration.measurements",),
+    "rebridge.inverse.solve": ("rebridge._legacy", "rebridge.inverse.methods", "rebridge.restoration.solving"),
+    "rebridge.inverse.tasks": ("rebridge._legacy", "rebridge.inverse.measurement"),
     "rebridge.inverse.unconditional": ("rebridge._legacy",),
+    "rebridge.inverse.variational": ("rebridge.inverse.methods.red_diff",),
+    "rebridge.inverse.walks": ("rebridge.inverse.methods",),
 }
 """Old modules, and where their names are now, in the order in which they are looked for."""
 

@@ -1,29 +1,27 @@
 """Zero-shot restoration: a known operator y = A x + noise, a pretrained prior, and no training."""
 
-from rebridge.inverse import operators
-from rebridge.inverse.catalogue import create, names, parameters, parse, register, summary
-from rebridge.inverse.ddrm import SpectralWalk
+from typing import TYPE_CHECKING
+
+from rebridge.inverse import methods, operators
+from rebridge.inverse.catalogue import SOLVERS, create, names, parameters, parse, register, summary
 from rebridge.inverse.gaussian import GaussianProblem
-from rebridge.inverse.guidance import Guided, Posterior, Proximal, PseudoInverse, ddnm, dds, diffpir, nrlg
-from rebridge.inverse.measurement import Measurement
-from rebridge.inverse.problem import Problem, Solver
+from rebridge.inverse.measurement import Measurement, OperatorSpec
+from rebridge.inverse.methods import Guided, GuidedMethod, Method, Proximal
+from rebridge.inverse.problem import Problem
 
 __all__ = [
+    "SOLVERS",
     "GaussianProblem",
     "Guided",
+    "GuidedMethod",
     "Measurement",
-    "Posterior",
+    "Method",
+    "OperatorSpec",
     "Problem",
     "Proximal",
-    "PseudoInverse",
-    "Solver",
-    "SpectralWalk",
     "create",
-    "ddnm",
-    "dds",
-    "diffpir",
+    "methods",
     "names",
-    "nrlg",
     "operators",
     "parameters",
     "parse",
@@ -32,9 +30,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name in ("solve", "Solution", "Unconditional", "unconditional"):
-        from rebridge._moved import MOVED, moved
+_MOVED = {"Posterior", "PseudoInverse", "Solution", "Solver", "SpectralWalk", "Unconditional", "solve", "unconditional"}
+_MOVED |= {"ddnm", "dds", "diffpir", "nrlg"}
 
-        return moved(name, MOVED["rebridge.inverse.solve"])
-    raise AttributeError(f"module 'rebridge.inverse' has no attribute {name!r}")
+if not TYPE_CHECKING:  # type checkers see the imports above, and that there is nothing else
+
+    def __getattr__(name: str) -> object:
+        if name in _MOVED:
+            from rebridge._moved import MOVED, moved
+
+            return moved(name, MOVED["rebridge.inverse.solve"])
+        raise AttributeError(f"module 'rebridge.inverse' has no attribute {name!r}")

@@ -1,15 +1,21 @@
-"""The solvers by name."""
+"""The zero-shot methods by name."""
 
 from __future__ import annotations
 
 from rebridge.catalogue import Catalogue
-from rebridge.inverse.adapt import SCD
-from rebridge.inverse.deqir import DeqIR
-from rebridge.inverse.problem import Solver
-from rebridge.inverse.variational import REDDiff
-from rebridge.inverse.walks import DDNM, DDRM, DDS, DPS, DiffPIR, NoiseRefined, PiGDM
+from rebridge.inverse.methods.base import Method
+from rebridge.inverse.methods.ddnm import DDNM
+from rebridge.inverse.methods.ddrm import DDRM
+from rebridge.inverse.methods.dds import DDS
+from rebridge.inverse.methods.deqir import DeqIR
+from rebridge.inverse.methods.diffpir import DiffPIR
+from rebridge.inverse.methods.dps import DPS
+from rebridge.inverse.methods.nrlg import NoiseRefined
+from rebridge.inverse.methods.pigdm import PiGDM
+from rebridge.inverse.methods.red_diff import REDDiff
+from rebridge.inverse.methods.scd import SCD
 
-SOLVERS: Catalogue[Solver] = Catalogue(
+SOLVERS: Catalogue[Method] = Catalogue(
     "solver",
     {
         "red-diff": REDDiff,

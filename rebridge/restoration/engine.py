@@ -15,7 +15,8 @@ from rebridge.bridges import Bridge
 from rebridge.denoisers import Counted, Denoiser, TiledDenoiser, TransitionDenoiser, as_estimate
 from rebridge.denoisers.tiling import DEFAULT_OVERLAP, SMALLEST_TILE
 from rebridge.inverse.measurement import Measurement
-from rebridge.inverse.problem import Problem, Solver, check_fit, in_range
+from rebridge.inverse.methods.base import Method, check_fit
+from rebridge.inverse.problem import Problem, in_range
 from rebridge.irbridge.details import keep_details
 from rebridge.models import Model
 from rebridge.samplers import ImageNoise, Sampler
@@ -197,7 +198,7 @@ def walk_bridge(
 
 def solve_measurement(
     model: Model,
-    method: Solver,
+    method: Method,
     measured: Measurement,
     seeds: Sequence[int],
     *,
@@ -216,17 +217,16 @@ def solve_measurement(
     low, high = model.process.value_range
     y = measured.y.detach().to(model.device)
     operator, y, sigma = in_range(measured.operator, y, measured.sigma_y, model.process.value_range)
-    check_fit(method, measured.operator, model.info.channels)
+    check_fit(method, operator, model.info.channels)
     rows, total = len(y), samples * method.calls
 
     def report(counted: Counted) -> None:
         if progress is not None:
             progress(min(counted.rows // rows, total), total)
 
-    problem = Problem(model.process, model.given(None), operator, y, sigma, model.network)
-    height, width = problem.blank().shape[-2:]
+    _, height, width = operator.shape
     counted = Counted(tiled(model, None, (height, width), tiles, wrap), report)
-    problem = problem.with_denoiser(counted)
+    problem = Problem(model.process, counted, operator, y, sigma, model.network)
 
     def draw(noise: ImageNoise) -> Tensor:
         x = finite(method(problem, noise=noise, callback=callback))

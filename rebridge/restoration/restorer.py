@@ -18,7 +18,7 @@ from rebridge.bridges.transition import check_pair
 from rebridge.denoisers import Counted, Denoiser
 from rebridge.images import Batch, to_batch
 from rebridge.inverse.measurement import Measurement
-from rebridge.inverse.problem import Solver, solver_of
+from rebridge.inverse.methods.base import Method
 from rebridge.irbridge.presets import chosen_preset
 from rebridge.irbridge.presets import preset as preset_settings
 from rebridge.models import Model, as_model, load_model
@@ -30,7 +30,7 @@ from rebridge.samplers.noise import mixed
 
 BridgeChoice = str | Mapping[str, Any] | Bridge | None
 SamplerChoice = str | Mapping[str, Any] | Sampler | None
-MethodChoice = str | Mapping[str, Any] | Solver | None
+MethodChoice = str | Mapping[str, Any] | Method | None
 Seed = int | Sequence[int]
 
 DEFAULT_METHOD = "ddnm"
@@ -272,10 +272,10 @@ class Restorer:
         if self.bridge != self.model.process:
             check_pair(self.bridge, self.model.process)
 
-    def method(self, choice: MethodChoice = None, steps: int | None = None) -> Solver:
+    def method(self, choice: MethodChoice = None, steps: int | None = None) -> Method:
         """The zero-shot method for a choice as in `__call__`; ValueError for an unknown name or parameter."""
-        if isinstance(choice, Solver):
-            return solver_of(choice, steps)
+        if isinstance(choice, Method):
+            return choice.with_settings(steps)
         chosen = {"name": DEFAULT_METHOD} if choice is None else _named(choice)
         return inverse.create(chosen.pop("name"), **chosen, **({} if steps is None else {"steps": steps}))
 

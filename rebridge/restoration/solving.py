@@ -14,8 +14,8 @@ from torch import Tensor
 
 from rebridge import inverse
 from rebridge.inverse.measurement import Measurement
+from rebridge.inverse.methods.base import Method
 from rebridge.inverse.operators import Measures
-from rebridge.inverse.problem import Solver, solver_of
 from rebridge.models import DEFAULT_PRIOR, as_model
 from rebridge.restoration.engine import Progress
 from rebridge.restoration.restorer import DEFAULT_METHOD, Restorer, Samples, Seed
@@ -26,7 +26,7 @@ def solve(
     y: Tensor,
     operator: Measures,
     prior: Any = DEFAULT_PRIOR,
-    solver: str | Solver = DEFAULT_METHOD,
+    solver: str | Method = DEFAULT_METHOD,
     *,
     sigma_y: float = 0.0,
     steps: int | None = None,
@@ -40,7 +40,9 @@ def solve(
     callback: Callback | None = None,
     **params: Any,
 ) -> Samples:
-    """Find images x with y = A x + sigma_y n, by any zero-shot method; short for `Restorer(prior).sample(Measurement(...))`.
+    """Find images x with y = A x + sigma_y n by a zero-shot method.
+
+    Short for `Restorer(prior).sample(Measurement(...))`.
 
     Args:
         y: measurements (B, ...) of images in [0, 1].
@@ -48,9 +50,16 @@ def solve(
         prior: a model, or its name, folder or hub id.
         solver: a method's name with its parameters (steps, params), or an object.
         sigma_y: standard deviation of the noise, in the units of y.
-        steps, params: of the method.
-        seed, samples, tile, overlap, progress, callback: as in `Restorer.__call__`.
-        device, dtype: of a prior given by name.
+        steps: of the method, by default its own.
+        seed: as in `Restorer.__call__`.
+        samples: as in `Restorer.__call__`.
+        tile: as in `Restorer.__call__`.
+        overlap: as in `Restorer.__call__`.
+        device: of a prior given by name.
+        dtype: of a prior given by name.
+        progress: as in `Restorer.__call__`.
+        callback: as in `Restorer.__call__`.
+        params: of the method.
 
     Raises:
         ValueError, TypeError: NaN, a measurement of the wrong shape, an operator that does not fit the prior or that the
@@ -59,8 +68,8 @@ def solve(
     named: dict[str, Any] = (
         {"device": device, "dtype": dtype} if isinstance(prior, str) or hasattr(prior, "__fspath__") else {}
     )
-    if isinstance(solver, Solver):
-        method = solver_of(solver, steps, params)
+    if isinstance(solver, Method):
+        method = solver.with_settings(steps, **params)
     else:
         method = inverse.create(solver, **params, **({} if steps is None else {"steps": steps}))
     return Restorer(as_model(prior, **named)).sample(

@@ -1,8 +1,10 @@
-"""What measured an image: operators with `A`, `A_adjoint`, `A_dagger` and `prox_l2`, by name."""
+"""What measured an image: operators with `A`, `A_adjoint`, `A_dagger` and `prox_l2`, by name, composable with @ and |."""
 
-from rebridge.inverse.operators.base import Linear, Measures, Operator, Spectral
-from rebridge.inverse.operators.catalogue import create, names, parameters
+from rebridge.inverse.operators.algebra import Composed, Stacked, compose, stack
+from rebridge.inverse.operators.base import Linear, Measures, Operator, Spectral, Trust
+from rebridge.inverse.operators.catalogue import OPERATORS, create, names, parameters, parse, register, summary
 from rebridge.inverse.operators.convolution import PeriodicBlur, ReflectBlur
+from rebridge.inverse.operators.foreign import ForeignOperator, as_operator, wrap
 from rebridge.inverse.operators.jpeg import JPEG
 from rebridge.inverse.operators.pixelwise import Colour, Identity, Mask
 from rebridge.inverse.operators.radon import Radon
@@ -11,8 +13,11 @@ from rebridge.inverse.operators.separable import Separable
 
 __all__ = [
     "JPEG",
+    "OPERATORS",
     "Colour",
+    "Composed",
     "CompressedSensing",
+    "ForeignOperator",
     "Identity",
     "Linear",
     "Mask",
@@ -23,7 +28,16 @@ __all__ = [
     "ReflectBlur",
     "Separable",
     "Spectral",
+    "Stacked",
+    "Trust",
+    "as_operator",
+    "compose",
     "create",
     "names",
     "parameters",
+    "parse",
+    "register",
+    "stack",
+    "summary",
+    "wrap",
 ]

@@ -1,11 +1,11 @@
-"""What an operator is: y = A x for images x, with the adjoint, the pseudo-inverse and the proximal step that solvers ask for.
+"""Base classes of operators: y = A x for images x, with the adjoint, the pseudo-inverse and the proximal step.
 
-All linear solvers rest on one primitive, the gain of a trust gamma,
+All linear methods rest on one primitive, the gain of a trust gamma,
 
     G r = A^T (I / gamma + A A^T)^+ r,        A^+ y = G y at gamma = inf,        prox(z) = z + G (y - A z),
 
 so an operator gives A, A^T and G. `Spectral` has G in closed form from a singular value decomposition; `Linear` finds it by
-conjugate gradients. The method names are deepinv's: a deepinv `LinearPhysics` can stand wherever an operator is asked for.
+conjugate gradients. The method names are deepinv's: a deepinv `LinearPhysics` can stand wherever an operator is expected.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
+
+from rebridge.degradations.resampling import enlarge
 
 Trust = float | Tensor
 """gamma of the proximal step: a number in [0, inf], or one per image, (B,)."""
@@ -35,13 +37,26 @@ class Measures(Protocol):
 
 
 class Operator:
-    """A measurement of images of one shape: checks what comes in, and leaves the rest to its subclasses.
+    """A measurement of images of one shape; it checks inputs, and subclasses compute.
 
-    shape: (C, H, W) of the images. measurement_shape: of what is measured from one of them.
+    A linear operator of one's own needs no more than `Linear` with `forward` and `adjoint`.
+
+    Args:
+        shape: (C, H, W) of the images.
+        measurement_shape: of what is measured from one of them, by default the same.
     """
 
-    name: ClassVar[str]
-    linear: ClassVar[bool] = True
+    name: str
+    linear: bool = True
+    """True if A is linear; a method that differentiates |y - A x|^2 needs that."""
+    has_spectrum: ClassVar[bool] = False
+    """True if the singular value decomposition is known, as in `Spectral`."""
+    pictured: bool = True
+    """True if measurements can be shown as pictures, and pictures read as measurements."""
+    loses_colour: bool = False
+    """True if a measurement of colour images is grey."""
+    scale: int = 1
+    """How many times smaller than the image a measured picture is."""
 
     def __init__(self, shape: Sequence[int], measurement_shape: Sequence[int] | None = None) -> None:
         self.shape = check_shape(shape)
@@ -49,38 +64,96 @@ class Operator:
         self._casts: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
 
     def A(self, x: Tensor) -> Tensor:  # noqa: N802
-        """What is measured, (B, *measurement_shape), from images (B, C, H, W). ValueError for another size of image."""
-        _check(x, self.shape, "images")
-        return self._forward(x)
+        """Measure images (B, C, H, W), giving (B, *measurement_shape); ValueError for another size of image."""
+        check_values(x, self.shape, "images")
+        return self.forward(x)
 
     def A_adjoint(self, y: Tensor) -> Tensor:  # noqa: N802
-        """A^T y, (B, C, H, W), for measurements (B, *measurement_shape)."""
-        _check(y, self.measurement_shape, "measurements")
-        return self._adjoint(y)
+        """Apply A^T to measurements (B, *measurement_shape), giving (B, C, H, W)."""
+        check_values(y, self.measurement_shape, "measurements")
+        return self.adjoint(y)
 
     def A_dagger(self, y: Tensor) -> Tensor:  # noqa: N802
-        """A^+ y, (B, C, H, W): of all images that fit y best, the smallest."""
-        _check(y, self.measurement_shape, "measurements")
-        return self._gain(y, math.inf)
+        """Apply A^+: of all images (B, C, H, W) that fit y best, the smallest."""
+        check_values(y, self.measurement_shape, "measurements")
+        return self.gain(y, math.inf)
 
     def prox_l2(self, z: Tensor, y: Tensor, gamma: Trust) -> Tensor:
-        """argmin_v gamma/2 |A v - y|^2 + 1/2 |v - z|^2, (B, C, H, W), for images z and measurements y.
+        """Proximal step: argmin_v gamma/2 |A v - y|^2 + 1/2 |v - z|^2.
 
-        gamma: number or (B,), from 0 (returns z) to inf (the image nearest to z among those that fit y best).
+        Args:
+            z: images (B, C, H, W).
+            y: measurements (B, *measurement_shape).
+            gamma: number or (B,), from 0 (returns z) to inf (the image nearest to z among those that fit y best).
+
+        Returns:
+            Images (B, C, H, W).
         """
-        _check(z, self.shape, "images")
-        _check(y, self.measurement_shape, "measurements")
+        check_values(z, self.shape, "images")
+        check_values(y, self.measurement_shape, "measurements")
         check_trust(gamma, len(z))
-        return z + self._gain(y - self._forward(z), gamma)
+        return z + self.gain(y - self.forward(z), gamma)
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def to_picture(self, y: Tensor) -> Tensor | None:
+        """Show measurements as pictures (B, C, H, W) of the image's size in [0, 1]; None if they are no pictures.
+
+        Small pictures are enlarged by bicubic interpolation; grey ones stay grey, in all channels.
+        """
+        if not self.pictured:
+            return None
+        channels, height, width = self.shape
+        if y.shape[-2:] != (height, width):
+            y = torch.stack([enlarge(image, self.scale, height, width) for image in y])
+        return y.expand(-1, channels, -1, -1).clamp(0, 1)
+
+    def from_picture(self, pixels: Tensor) -> Tensor:
+        """Read measurements from measured pictures (B, 1 or C, h, w) in [0, 1]; ValueError if they are no pictures."""
+        if not self.pictured:
+            raise ValueError(f"measurements of {self.name} are no pictures")
+        return pixels.expand(-1, self.measurement_shape[0], -1, -1) if pixels.shape[1] == 1 else pixels
+
+    def restrict(self, y: Tensor) -> Tensor:
+        """Drop from y what is not measured, such as the noise in unknown pixels of a mask; by default nothing."""
+        return y
+
+    def __matmul__(self, inner: Measures) -> Operator:
+        """Compose: (A @ B) x = A (B x); see `rebridge.inverse.operators.compose`."""
+        from rebridge.inverse.operators.algebra import compose
+
+        return compose(self, inner)
+
+    def __rmatmul__(self, outer: Measures) -> Operator:
+        """Compose with an operator of another library on the left."""
+        from rebridge.inverse.operators.algebra import compose
+
+        return compose(outer, self)
+
+    def __or__(self, other: Measures) -> Operator:
+        """Stack: (A | B) x is A x and B x, one after the other; see `rebridge.inverse.operators.stack`."""
+        from rebridge.inverse.operators.algebra import stack
+
+        return stack([self, other])
+
+    def __ror__(self, other: Measures) -> Operator:
+        """Stack below an operator of another library."""
+        from rebridge.inverse.operators.algebra import stack
+
+        return stack([other, self])
+
+    def after(self, inner: Operator) -> Operator | None:
+        """Give self @ inner in closed form, where there is one that is better than applying both in turn."""
+        return None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute A x, (B, *measurement_shape), for checked images x (B, C, H, W)."""
         raise NotImplementedError
 
-    def _adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Compute A^T y, (B, C, H, W), for checked measurements y (B, *measurement_shape)."""
         raise NotImplementedError
 
-    def _gain(self, r: Tensor, gamma: Trust) -> Tensor:
-        """A^T (I/gamma + A A^T)^+ r for r (B, *measurement_shape)."""
+    def gain(self, r: Tensor, gamma: Trust) -> Tensor:
+        """Compute A^T (I/gamma + A A^T)^+ r for r (B, *measurement_shape)."""
         raise NotImplementedError
 
     def _cast(self, name: str, like: Tensor) -> Tensor:
@@ -97,12 +170,18 @@ class Operator:
 
 
 class Spectral(Operator):
-    """An operator whose singular value decomposition A = U S V^T is known: everything is a product in the spectrum.
+    """An operator with a known singular value decomposition A = U S V^T.
 
-    The spectrum of an image has as many numbers as the image. Singular values below `cutoff` times the largest count
-    as zero in the pseudo-inverse; 1e-6 keeps A A^+ A = A to 1e-6 of the image, and deblurring from data that hold any noise
-    wants more (DDNM's authors take 3e-2).
+    Everything is a product in the spectrum, and the spectrum of an image has as many numbers as the image.
+
+    Args:
+        shape: (C, H, W) of the images.
+        measurement_shape: of what is measured from one of them, by default the same.
+        cutoff: singular values below this share of the largest count as zero in the pseudo-inverse. 1e-6 keeps
+            A A^+ A = A to 1e-6 of the image; deblurring from noisy data wants more (DDNM's authors take 3e-2).
     """
+
+    has_spectrum: ClassVar[bool] = True
 
     def __init__(
         self, shape: Sequence[int], measurement_shape: Sequence[int] | None = None, cutoff: float = 1e-6
@@ -113,25 +192,25 @@ class Spectral(Operator):
         self.cutoff = cutoff
 
     def singular_values(self, like: Tensor) -> Tensor:
-        """S >= 0, broadcastable to the spectrum of one image, in the dtype of `like`; zeros where nothing is measured."""
+        """Singular values S >= 0, broadcastable to one image's spectrum, in the dtype of `like`; 0: not measured."""
         raise NotImplementedError
 
     def spectrum(self, x: Tensor) -> Tensor:
-        """V^T x, for images (B, C, H, W): orthonormal, so white noise stays white."""
+        """Compute V^T x for images (B, C, H, W): orthonormal, so white noise stays white."""
         raise NotImplementedError
 
     def image(self, spectrum: Tensor) -> Tensor:
-        """V times a spectrum, (B, C, H, W): the inverse of `spectrum`."""
+        """Compute V times a spectrum, giving (B, C, H, W): the inverse of `spectrum`."""
         raise NotImplementedError
 
     def measurement_spectrum(self, y: Tensor) -> Tensor:
-        """U^T y laid out like the image's spectrum, anything where the singular value is zero."""
+        """Compute U^T y, laid out like the image's spectrum; anything where the singular value is zero."""
         raise NotImplementedError
 
-    def _adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Tensor) -> Tensor:
         return self.image(self.singular_values(y) * self.measurement_spectrum(y))
 
-    def _gain(self, r: Tensor, gamma: Trust) -> Tensor:
+    def gain(self, r: Tensor, gamma: Trust) -> Tensor:
         s = self.singular_values(r)
         coefficients = self.measurement_spectrum(r)
         if isinstance(gamma, Tensor):
@@ -144,42 +223,64 @@ class Spectral(Operator):
 
 
 class Linear(Operator):
-    """An operator that treats all channels alike and has no decomposition: the gain is found by conjugate gradients (CGLS).
+    """A linear operator without a decomposition: conjugate gradients (CGLS) find the gain.
 
-    tolerance: relative size of the gradient at which the proximal step stops. fit: relative misfit of the data at which
-    the pseudo-inverse stops; small singular values make that slow, so for images of up to `dense` pixels the matrix is
-    written out and decomposed instead. iterations: greatest number; what is reached then is returned.
+    Small singular values make the pseudo-inverse slow, so for few unknowns the matrix is decomposed instead.
     """
 
+    channelwise: bool = True
+    """True if all channels are measured alike, each by itself."""
     tolerance: float = 1e-7
+    """Relative size of the gradient at which the proximal step stops."""
     fit: float = 3e-6
+    """Relative misfit of the data at which the pseudo-inverse stops."""
     iterations: int = 1000
+    """Greatest number of iterations; what is reached then is returned."""
     dense: int = 400
+    """Greatest number of unknowns for which the pseudo-inverse is that of the matrix."""
 
-    def _gain(self, r: Tensor, gamma: Trust) -> Tensor:
-        if not isinstance(gamma, Tensor) and gamma == math.inf and self.shape[1] * self.shape[2] <= self.dense:
-            return (r.double().flatten(2) @ self.pseudo_inverse.to(r.device).mT).reshape(-1, *self.shape).to(r.dtype)
+    def gain(self, r: Tensor, gamma: Trust) -> Tensor:
+        if not isinstance(gamma, Tensor) and gamma == math.inf and math.prod(self._unknowns) <= self.dense:
+            flat = r.double().flatten(2) if self.channelwise else r.double().flatten(1)
+            return (flat @ self.pseudo_inverse.to(r.device).mT).reshape(-1, *self.shape).to(r.dtype)
         trust = torch.as_tensor(gamma, dtype=torch.float64, device=r.device).expand(len(r))
         return cgls(self, r, trust)
 
+    @property
+    def _unknowns(self) -> tuple[int, ...]:
+        """Shape of what is found at once: one channel, or all of them."""
+        return self.shape[1:] if self.channelwise else self.shape
+
     @cached_property
     def pseudo_inverse(self) -> Tensor:
-        """A^+ of one channel as a float64 matrix (H W, measurements), for small images."""
-        pixels = self.shape[1] * self.shape[2]
-        units = torch.zeros(pixels, *self.shape, dtype=torch.float64)
-        units[:, 0] = torch.eye(pixels, dtype=torch.float64).reshape(pixels, *self.shape[1:])
-        return torch.linalg.pinv(self.A(units)[:, 0].flatten(1).T, rtol=1e-6)
+        """A^+ as a float64 matrix (unknowns, measurements), of one channel if all are alike; for small images."""
+        count = math.prod(self._unknowns)
+        units = torch.zeros(count, *self.shape, dtype=torch.float64)
+        units[:, : 1 if self.channelwise else None] = torch.eye(count, dtype=torch.float64).reshape(
+            count, -1, *self.shape[1:]
+        )
+        measured = self.A(units)
+        rows = measured[:, 0] if self.channelwise else measured
+        return torch.linalg.pinv(rows.flatten(1).T, rtol=1e-6)
 
     def precondition(self, v: Tensor, damping: Tensor) -> Tensor:
-        """An approximation of (damping I + A^T A)^-1 v that is symmetric and positive; damping (B, 1, 1, 1) above 0."""
+        """Approximate (damping I + A^T A)^-1 v, symmetric and positive; damping (B, 1, 1, 1) above 0."""
         return v
 
 
 def cgls(operator: Linear, r: Tensor, gamma: Tensor) -> Tensor:
-    """A^T (I/gamma + A A^T)^+ r by conjugate gradients started at 0; gamma (B,) in [0, inf].
+    """Compute A^T (I/gamma + A A^T)^+ r by conjugate gradients started at 0.
 
     It works in double precision, since small singular values would drown in rounding errors, and stops, for gamma = inf,
     where the data are fitted or nothing more of them can be. Hestenes and Stiefel 1952, damped as by Paige and Saunders 1982.
+
+    Args:
+        operator: gives A, A^T, the preconditioner and the tolerances.
+        r: (B, *measurement_shape).
+        gamma: (B,) in [0, inf].
+
+    Returns:
+        Images (B, C, H, W).
     """
     damping = torch.where(gamma > 0, 1 / gamma, 1.0).reshape(-1, 1, 1, 1)
     damped = bool((damping > 0).all())
@@ -226,7 +327,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def check_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """(C, H, W) as a tuple; ValueError unless these are three positive whole numbers."""
+    """Return (C, H, W) as a tuple; ValueError unless these are three positive whole numbers."""
     values = tuple(shape)
     if len(values) != 3 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in values):
         raise ValueError(f"shape must be (channels, height, width), all at least 1, got {values}")
@@ -242,7 +343,8 @@ def check_trust(gamma: Trust, batch: int) -> None:
         raise ValueError(f"gamma must be at least 0, got {gamma}")
 
 
-def _check(values: Tensor, shape: tuple[int, ...], what: str) -> None:
+def check_values(values: Tensor, shape: tuple[int, ...], what: str) -> None:
+    """Raise ValueError unless `values` are a floating-point batch of that shape; what: how the error calls them."""
     if values.ndim != len(shape) + 1 or tuple(values.shape[1:]) != shape:
         wanted = ", ".join(str(n) for n in shape)
         raise ValueError(f"the operator takes {what} of shape (B, {wanted}), got {tuple(values.shape)}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from rebridge.catalogue import Catalogue
+from rebridge.catalogue import Catalogue, Spec
 from rebridge.inverse.operators.base import Operator, check_shape
 from rebridge.inverse.operators.convolution import blur
 from rebridge.inverse.operators.jpeg import JPEG
@@ -57,3 +57,9 @@ def create(name: str, shape: Sequence[int], **params: Any) -> Operator:
         ValueError: an unknown name or parameter, or a value out of range.
     """
     return OPERATORS.create(name, check_shape(shape), **params)
+
+
+def parse(text: str, shape: Sequence[int]) -> Operator:
+    """Build what a text such as "blur:length=20" describes, for images of `shape` (C, H, W)."""
+    spec = Spec.parse(text)
+    return create(spec.name, shape, **spec.params)

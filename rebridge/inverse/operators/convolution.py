@@ -1,4 +1,4 @@
-"""Blur with any kernel: diagonal in the Fourier domain for a periodic image, by conjugate gradients for a mirrored one."""
+"""Blur with any kernel: diagonal in the Fourier domain if periodic, by conjugate gradients if mirrored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from rebridge.inverse.operators.separable import check_boundary, separable_blur
 
 
 class PeriodicBlur(Spectral):
-    """y = kernel * x with the image repeated beyond its border. kernel: (K, L), odd, centred."""
+    """Blur, y = kernel * x, with the image repeated beyond its border.
+
+    Args:
+        shape: (C, H, W) of the images.
+        kernel: (K, L), both odd, centred.
+        cutoff: see `Spectral`.
+    """
 
     name = "periodic-blur"
 
@@ -27,7 +33,7 @@ class PeriodicBlur(Spectral):
         phases = torch.where(self.sizes > 0, self.transfer / self.sizes.clamp(min=1e-300), 1.0)
         self.conjugate_phases = phases.conj()
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return torch.fft.ifft2(self._cast("transfer", x) * torch.fft.fft2(x)).real
 
     def singular_values(self, like: Tensor) -> Tensor:
@@ -44,10 +50,14 @@ class PeriodicBlur(Spectral):
 
 
 class ReflectBlur(Linear):
-    """y = kernel * x with the image mirrored at its border, as in `rebridge.degradations`. kernel: (K, K), odd, centred.
+    """Blur, y = kernel * x, with the image mirrored at its border, as in `rebridge.degradations`.
 
     Not diagonal in any fast basis for a kernel that is not symmetric. The periodic blur of the same kernel, which differs at
     the border only, preconditions the proximal step.
+
+    Args:
+        shape: (C, H, W) of the images.
+        kernel: (K, K), K odd, centred.
     """
 
     name = "blur"
@@ -63,10 +73,10 @@ class ReflectBlur(Linear):
         reach = kernel.shape[0] // 2
         self._rows, self._columns = (mirror(n, reach, reach) for n in self.shape[1:])
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return convolve(x.flatten(0, 1), self._cast("kernel", x)).view_as(x)
 
-    def _adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Tensor) -> Tensor:
         reach = len(self.kernel) // 2
         framed = torch.nn.functional.pad(y.flatten(0, 1), [2 * reach] * 4)
         # inside a frame of zeros the mirrored convolution is the plain one
@@ -92,10 +102,19 @@ def blur(
     kernel: Tensor | None = None,
     cutoff: float = 1e-6,
 ) -> Operator:
-    """A blur by the kernel (K, K) or, without one, by a camera shake, a defocus disc or a Gaussian.
+    """Blur with a kernel or, without one, by a camera shake, a defocus disc or a Gaussian.
 
-    kind: "motion" (length and wander as in `rebridge.degradations`, path by seed), "disc" (radius) or "gaussian" (sigma).
-    boundary: "reflect" or "periodic". cutoff: see `Spectral`; a blur that is mirrored has none, unless it is Gaussian.
+    Args:
+        shape: (C, H, W) of the images.
+        kind: "motion", "disc" or "gaussian".
+        length: of the path of a motion in pixels, as in `rebridge.degradations`.
+        wander: of the path of a motion, as in `rebridge.degradations`.
+        radius: of a disc in pixels.
+        sigma: standard deviation of a Gaussian in pixels.
+        boundary: "reflect" or "periodic".
+        seed: of the path of a motion.
+        kernel: (K, K), to be used instead.
+        cutoff: see `Spectral`; a mirrored blur has none, unless it is Gaussian.
     """
     check_boundary(boundary)
     if kernel is None and kind == "gaussian":
@@ -118,7 +137,7 @@ def check_kernel(kernel: Tensor) -> None:
 
 
 def _transfer(kernel: Tensor, height: int, width: int) -> Tensor:
-    """The Fourier transform (height, width) of a kernel centred at pixel (0, 0), wrapped where it is larger than the image."""
+    """Transform a kernel centred at pixel (0, 0) to (height, width) frequencies; a larger one is wrapped."""
     high, wide = kernel.shape
     rows = (torch.arange(high) - high // 2) % height
     columns = (torch.arange(wide) - wide // 2) % width

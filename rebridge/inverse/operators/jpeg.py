@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rebridge.inverse.operators.base import Operator, Trust, _check, check_shape, check_trust
+from rebridge.inverse.operators.base import Operator, Trust, check_shape, check_trust, check_values
 
 _LUMA = (
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -35,11 +35,14 @@ _YCBCR = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418
 
 
 class JPEG(Operator):
-    """y = quantised coefficients (B, C, H', W'), in 8-bit levels, of images in [0, 1]; H', W' multiples of 8.
+    """JPEG: quantised coefficients (B, C, H', W'), in 8-bit levels, of images in [0, 1].
 
-    quality: 1 to 100, by the scaling and the tables of the standard's annex K, colours at full resolution (4:4:4).
-    A size that is no multiple of 8 is completed by repeating the last pixel, which the decoder cuts off again.
-    `A_adjoint` and `A_dagger` both decode: the slope of rounding is taken as 1.
+    H' and W' are multiples of 8: a size that is none is completed by repeating the last pixel, which the decoder cuts
+    off again. `A_adjoint` and `A_dagger` both decode: the slope of rounding is taken as 1.
+
+    Args:
+        shape: (C, H, W) of the images, C = 1 or 3.
+        quality: 1 to 100, by the scaling and the tables of the standard's annex K, colours at full resolution (4:4:4).
     """
 
     name = "jpeg"
@@ -57,21 +60,29 @@ class JPEG(Operator):
         self.from_colours = torch.linalg.inv(self.colours)
         self.cosines = _cosines()
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         levels = self._levels(x)
         steps = self._steps(levels)
         return (levels / steps).round() * steps
 
-    def _adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Tensor) -> Tensor:
         return self._image(y)
 
-    def _gain(self, r: Tensor, gamma: Trust) -> Tensor:
+    def gain(self, r: Tensor, gamma: Trust) -> Tensor:
         return self._image(r)
 
+    def to_picture(self, y: Tensor) -> Tensor | None:
+        """Show measurements decoded."""
+        return self.A_dagger(y).clamp(0, 1)
+
+    def from_picture(self, pixels: Tensor) -> Tensor:
+        """Read measurements from a decoded picture, by compressing it again."""
+        return self.A(pixels.expand(-1, self.shape[0], -1, -1) if pixels.shape[1] == 1 else pixels)
+
     def prox_l2(self, z: Tensor, y: Tensor, gamma: Trust) -> Tensor:
-        """z moved by gamma / (1 + gamma) of its way into the cell of y; at gamma = inf the result compresses to y."""
-        _check(z, self.shape, "images")
-        _check(y, self.measurement_shape, "measurements")
+        """Move z by gamma / (1 + gamma) of its way into the cell of y; at gamma = inf the result compresses to y."""
+        check_values(z, self.shape, "images")
+        check_values(y, self.measurement_shape, "measurements")
         check_trust(gamma, len(z))
         trust = torch.as_tensor(gamma, dtype=torch.float64, device=z.device).reshape(-1, 1, 1, 1)
         share = (1 - 1 / (1 + trust)).to(z.dtype)
@@ -82,7 +93,7 @@ class JPEG(Operator):
         return self._image(levels + share * (inside - levels))
 
     def _levels(self, x: Tensor) -> Tensor:
-        """Coefficients of images: level shift, colours, blocks."""
+        """Transform images to coefficients: level shift, colours, blocks."""
         _, high, wide = self.measurement_shape
         padded = torch.nn.functional.pad(x, (0, wide - x.shape[-1], 0, high - x.shape[-2]), mode="replicate")
         planes = torch.einsum("ij,bjhw->bihw", self._cast("colours", x), padded * 255)
@@ -96,25 +107,25 @@ class JPEG(Operator):
         return padded[..., : self.shape[1], : self.shape[2]] / 255
 
     def _blocks(self, planes: Tensor, basis: Tensor) -> Tensor:
-        """basis @ block @ basis^T for every 8 x 8 block."""
+        """Compute basis @ block @ basis^T for every 8 x 8 block."""
         batch, channels, height, width = planes.shape
         blocks = planes.reshape(batch, channels, height // 8, 8, width // 8, 8)
         return torch.einsum("ij,bchjwk,lk->bchiwl", basis, blocks, basis).reshape(planes.shape)
 
     def _steps(self, like: Tensor) -> Tensor:
-        """The quantisation table under every block, (C, H', W')."""
+        """Repeat the quantisation table under every block, (C, H', W')."""
         return self._cast("steps", like).repeat(1, like.shape[-2] // 8, like.shape[-1] // 8)
 
 
 def _table(base: Sequence[Sequence[int]], quality: int) -> Tensor:
-    """The standard's table scaled to a quality as the reference encoder scales it."""
+    """Scale the standard's table to a quality as the reference encoder does."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     table = torch.tensor(base, dtype=torch.float64)
     return ((table * scale + 50) / 100).floor().clamp(1, 255)
 
 
 def _cosines() -> Tensor:
-    """The orthonormal cosine transform of length 8: row k is cos(pi (2 n + 1) k / 16), scaled to norm 1."""
+    """Write the orthonormal cosine transform of length 8: row k is cos(pi (2 n + 1) k / 16), scaled to norm 1."""
     k, n = torch.arange(8, dtype=torch.float64)[:, None], torch.arange(8, dtype=torch.float64)
     rows = torch.cos(math.pi * (2 * n + 1) * k / 16)
     return rows / rows.norm(dim=1, keepdim=True)

@@ -11,13 +11,16 @@ from rebridge.degradations.base import Draw
 from rebridge.degradations.masks import pixel_mask
 from rebridge.inverse.operators.base import Spectral, check_shape
 
+GREY = 0.5
+"""What stands in a picture for an unknown pixel; bridges are trained on such holes."""
+
 
 class Identity(Spectral):
-    """y = x: denoising, where all that is between image and measurement is noise."""
+    """Identity, y = x, for denoising: all that is between image and measurement is noise."""
 
     name = "noise"
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return x
 
     def singular_values(self, like: Tensor) -> Tensor:
@@ -34,9 +37,11 @@ class Identity(Spectral):
 
 
 class Mask(Identity):
-    """y = mask * x: inpainting; unknown pixels are zero in y, and whatever y holds there is ignored.
+    """Mask, y = mask * x, for inpainting; unknown pixels are 0 in y, and what y holds there is ignored.
 
-    mask: 1 or True where a pixel is measured; (H, W), (1, H, W) or (C, H, W).
+    Args:
+        shape: (C, H, W) of the images.
+        mask: 1 or True where a pixel is measured; (H, W), (1, H, W) or (C, H, W).
     """
 
     name = "mask"
@@ -51,20 +56,31 @@ class Mask(Identity):
             raise ValueError("the mask must hold 0 and 1 only, 1 where a pixel is measured")
         self.mask = mask
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.singular_values(x) * x
 
     def singular_values(self, like: Tensor) -> Tensor:
         return self._cast("mask", like)
 
+    def restrict(self, y: Tensor) -> Tensor:
+        """Set the unknown pixels of y to 0."""
+        return self.A(y)
+
+    def to_picture(self, y: Tensor) -> Tensor | None:
+        """Show measurements with unknown pixels in middle grey."""
+        return super().to_picture(y + GREY * (1 - self.singular_values(y)))
+
 
 class Colour(Spectral):
-    """y = weighted mean of the channels, (B, 1, H, W): what is to be found is the colour of a grey image.
+    """Weighted mean of the channels, (B, 1, H, W): to be found is the colour of a grey image.
 
-    weights: one per channel, by default equal ones; (0.299, 0.587, 0.114) is the luma of BT.601.
+    Args:
+        shape: (C, H, W) of the images.
+        weights: one per channel, by default equal ones; (0.299, 0.587, 0.114) is the luma of BT.601.
     """
 
     name = "colour"
+    loses_colour = True
 
     def __init__(self, shape: Sequence[int], weights: Sequence[float] | None = None) -> None:
         channels, height, width = check_shape(shape)
@@ -77,7 +93,7 @@ class Colour(Spectral):
         self.weights = row[None]
         self.sizes = torch.cat([size, size.new_zeros(channels - 1)]).reshape(channels, 1, 1)
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return torch.einsum("ij,bjhw->bihw", self._cast("weights", x), x)
 
     def singular_values(self, like: Tensor) -> Tensor:
@@ -92,14 +108,24 @@ class Colour(Spectral):
     def measurement_spectrum(self, y: Tensor) -> Tensor:
         return y.expand(-1, self.shape[0], -1, -1)
 
+    def from_picture(self, pixels: Tensor) -> Tensor:
+        """Read the grey image from a picture, the mean of its channels."""
+        return pixels.mean(1, keepdim=True)
+
 
 def identity(shape: Sequence[int]) -> Identity:
-    """The identity, for denoising."""
+    """Measure every pixel as it is, for denoising."""
     return Identity(shape)
 
 
 def random_mask(shape: Sequence[int], missing: float = 0.5, seed: int = 0) -> Mask:
-    """Single pixels are missing, all channels of each; `missing` is their share, in [0, 1)."""
+    """Leave out single pixels, all channels of each.
+
+    Args:
+        shape: (C, H, W) of the images.
+        missing: share of the pixels, in [0, 1).
+        seed: of the choice.
+    """
     _, height, width = check_shape(shape)
     if not 0 <= missing < 1:
         raise ValueError(f"missing must lie in [0, 1), got {missing}")
@@ -107,7 +133,14 @@ def random_mask(shape: Sequence[int], missing: float = 0.5, seed: int = 0) -> Ma
 
 
 def box_mask(shape: Sequence[int], side: float = 0.5, top: int | None = None, left: int | None = None) -> Mask:
-    """A box is missing: `side` is its height and width as a share of the image's; centred unless top, left (px) are given."""
+    """Leave out a box.
+
+    Args:
+        shape: (C, H, W) of the images.
+        side: height and width of the box as a share of the image's, between 0 and 1.
+        top: first row of the box, by default such that it is centred.
+        left: first column of the box, by default such that it is centred.
+    """
     _, height, width = check_shape(shape)
     if not 0 < side < 1:
         raise ValueError(f"side must lie between 0 and 1, got {side}")

@@ -19,12 +19,17 @@ from rebridge.inverse.operators.base import Linear, check_shape
 
 
 class Radon(Linear):
-    """y = projections, (B, C, angles, D), at angles k pi / n and D = ceil(hypot(H, W)) + 1 bins one pixel wide.
+    """Parallel-beam projections, (B, C, n, D), into D = ceil(hypot(H, W)) + 1 bins one pixel wide.
 
-    angles: their number n. tolerance, iterations: of the conjugate gradients behind `A_dagger` and `prox_l2`.
+    Args:
+        shape: (C, H, W) of the images.
+        angles: number n of the angles k pi / n.
+        tolerance: of the conjugate gradients behind `A_dagger` and `prox_l2`, in (0, 1).
+        iterations: greatest number of theirs.
     """
 
     name = "radon"
+    pictured = False
 
     def __init__(self, shape: Sequence[int], angles: int = 60, tolerance: float = 1e-7, iterations: int = 1000) -> None:
         channels, height, width = check_shape(shape)
@@ -41,16 +46,23 @@ class Radon(Linear):
         rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)
         self.frequency = torch.hypot(rows, columns).clamp(min=0.5 / max(height, width)).double()
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return _apply(self._cast("project", x), x.flatten(2)).reshape(-1, *self.measurement_shape)
 
-    def _adjoint(self, y: Tensor) -> Tensor:
+    def adjoint(self, y: Tensor) -> Tensor:
         return _apply(self._cast("back", y), y.flatten(2)).reshape(-1, *self.shape)
 
     def fbp(self, y: Tensor, window: str = "ramp") -> Tensor:
-        """Filtered back-projection, (B, C, H, W): exact for many angles and fine pixels, streaks for few.
+        """Reconstruct by filtered back-projection: exact for many angles and fine pixels, streaks for few.
 
-        window: "ramp" (Ram-Lak), or "hann" against noise. Kak and Slaney 1988, eq. 3.61.
+        Kak and Slaney 1988, eq. 3.61.
+
+        Args:
+            y: projections (B, C, n, D).
+            window: "ramp" (Ram-Lak), or "hann" against noise.
+
+        Returns:
+            Images (B, C, H, W).
         """
         if window not in ("ramp", "hann"):
             raise ValueError(f"window must be ramp or hann, got {window!r}")
@@ -76,12 +88,12 @@ class Radon(Linear):
 
 
 def _apply(table: Tensor, x: Tensor) -> Tensor:
-    """A sparse table (m, n) times x (B, C, n), as (B, C, m)."""
+    """Multiply a sparse table (m, n) with x (B, C, n), giving (B, C, m)."""
     return (table @ x.flatten(0, 1).T.contiguous()).T.reshape(*x.shape[:2], -1)
 
 
 def _tables(height: int, width: int, angles: int, bins: int) -> tuple[Tensor, Tensor]:
-    """The back-projection table (H W, angles * bins) and its transpose, sparse, float64: three entries per pixel and angle."""
+    """Build the back-projection table (H W, angles * bins) and its transpose, sparse, 3 entries per pixel and angle."""
     places, weights = _shadows(height, width, angles, bins)
     pixels = torch.arange(height * width, dtype=torch.int32)
     starts = torch.arange(height * width + 1, dtype=torch.int32) * (3 * angles)
@@ -98,7 +110,7 @@ def _tables(height: int, width: int, angles: int, bins: int) -> tuple[Tensor, Te
 
 
 def _shadows(height: int, width: int, angles: int, bins: int) -> tuple[Tensor, Tensor]:
-    """Where the shadow of each pixel falls, angle by angle, int32 (H W angles 3,), and which share of it, float64."""
+    """Find the bins of each pixel's shadow, angle by angle, int32 (H W angles 3,), and its shares there, float64."""
     theta = torch.arange(angles, dtype=torch.float64) * (math.pi / angles)
     cosine, sine = theta.cos(), theta.sin()
     rows = torch.arange(height, dtype=torch.float64) - (height - 1) / 2
@@ -113,7 +125,7 @@ def _shadows(height: int, width: int, angles: int, bins: int) -> tuple[Tensor, T
 
 
 def _covered(u: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """The share of a pixel's shadow to the left of u, 0 to 1: the distribution of the sum of two centred boxes."""
+    """Share of a pixel's shadow to the left of u, 0 to 1: the distribution of the sum of two centred boxes."""
     wide, narrow = torch.maximum(first, second), torch.minimum(first, second)
     outer, inner = (wide + narrow) / 2, (wide - narrow) / 2
     corner = (outer - u.abs()).clamp(min=0.0)

@@ -1,4 +1,4 @@
-"""Compressed sensing: a random subset of the Walsh-Hadamard coefficients of an image whose pixels were shuffled and re-signed.
+"""Compressed sensing: random Walsh-Hadamard coefficients of an image whose pixels were shuffled and re-signed.
 
 A length n that is no power of two is cut into powers of two, the binary digits of n, each with its own transform: the whole
 stays orthonormal for every size, so that A A^T = I and all gains have closed forms (derived).
@@ -15,12 +15,16 @@ from rebridge.inverse.operators.base import Spectral, check_shape
 
 
 class CompressedSensing(Spectral):
-    """y = m of the n = H W coefficients of each channel, (B, C, m), m = round(ratio n), at least 1; orthonormal rows.
+    """Compressed sensing: m of the n = H W Walsh-Hadamard coefficients of each channel, (B, C, m).
 
-    ratio: in (0, 1]. seed: of the shuffle, the signs and the choice of coefficients.
+    Args:
+        shape: (C, H, W) of the images.
+        ratio: in (0, 1]; m = round(ratio n), at least 1.
+        seed: of the shuffle, the signs and the choice of coefficients.
     """
 
     name = "cs"
+    pictured = False
 
     def __init__(self, shape: Sequence[int], ratio: float = 0.25, seed: int = 0) -> None:
         channels, height, width = check_shape(shape)
@@ -35,7 +39,7 @@ class CompressedSensing(Spectral):
         self.sizes = torch.zeros(n, dtype=torch.float64).index_fill_(0, self._kept, 1.0)
         super().__init__(shape, (channels, len(self._kept)))
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.spectrum(x)[..., self._kept]
 
     def singular_values(self, like: Tensor) -> Tensor:
@@ -57,7 +61,7 @@ class CompressedSensing(Spectral):
 
 
 def hadamard(x: Tensor) -> Tensor:
-    """The orthonormal Walsh-Hadamard transform of the last axis, whose length must be a power of two; its own inverse."""
+    """Apply the orthonormal Walsh-Hadamard transform, its own inverse, to the last axis; length a power of two."""
     n = x.shape[-1]
     if n & (n - 1) or n == 0:
         raise ValueError(f"the length must be a power of two, got {n}")
@@ -72,5 +76,5 @@ def hadamard(x: Tensor) -> Tensor:
 
 
 def _binary(n: int) -> list[int]:
-    """The powers of two that sum to n, largest first."""
+    """Split n into powers of two, largest first."""
     return [1 << bit for bit in reversed(range(n.bit_length())) if n >> bit & 1]

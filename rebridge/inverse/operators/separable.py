@@ -1,4 +1,4 @@
-"""Operators that act on rows and columns one after the other: y = R x C^T, with the decomposition of the two factors.
+"""Operators that act on rows and columns one after the other: y = R x C^T, decomposed by their two factors.
 
 If R = U_r S_r V_r^T and C = U_c S_c V_c^T, the singular values of the whole are all products S_r S_c, and the bases
 are applied from both sides: two small decompositions serve images of any content. Downsampling and separable blur.
@@ -15,27 +15,38 @@ from torch import Tensor
 from rebridge.degradations.borders import mirror
 from rebridge.degradations.optics import gaussian_kernel
 from rebridge.degradations.resampling import shrink
-from rebridge.inverse.operators.base import Spectral, check_shape
+from rebridge.inverse.operators.base import Operator, Spectral, check_shape
 
 
 class Separable(Spectral):
-    """y = R x C^T in each channel. rows: R, (h, H); columns: C, (w, W)."""
+    """Rows and columns one after the other, y = R x C^T in each channel.
+
+    Args:
+        shape: (C, H, W) of the images.
+        rows: R, (h, H).
+        columns: C, (w, W).
+        cutoff: see `Spectral`.
+        scale: how many times smaller than the image y is, for showing it as a picture.
+    """
 
     name = "separable"
 
-    def __init__(self, shape: Sequence[int], rows: Tensor, columns: Tensor, cutoff: float = 1e-6) -> None:
+    def __init__(
+        self, shape: Sequence[int], rows: Tensor, columns: Tensor, cutoff: float = 1e-6, scale: int = 1
+    ) -> None:
         channels, height, width = check_shape(shape)
         if rows.shape[1:] != (height,) or columns.shape[1:] != (width,):
             raise ValueError(
                 f"rows and columns must have {height} and {width} columns, got {tuple(rows.shape)}, {tuple(columns.shape)}"
             )
         super().__init__(shape, (channels, len(rows), len(columns)), cutoff)
+        self.scale = scale
         self.rows, self.columns = rows.double(), columns.double()
         self.left_rows, sizes_rows, self.right_rows = _decompose(self.rows)
         self.left_columns, sizes_columns, self.right_columns = _decompose(self.columns)
         self.sizes = sizes_rows[:, None] * sizes_columns
 
-    def _forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self._cast("rows", x) @ x @ self._cast("columns", x).mT
 
     def singular_values(self, like: Tensor) -> Tensor:
@@ -50,9 +61,16 @@ class Separable(Spectral):
     def measurement_spectrum(self, y: Tensor) -> Tensor:
         return self._cast("left_rows", y).mT @ y @ self._cast("left_columns", y)
 
+    def after(self, inner: Operator) -> Operator | None:
+        """Give self @ inner as one separable operator if `inner` is separable too."""
+        if not isinstance(inner, Separable) or inner.measurement_shape != self.shape:
+            return None
+        rows, columns = self.rows @ inner.rows, self.columns @ inner.columns
+        return Separable(inner.shape, rows, columns, max(self.cutoff, inner.cutoff), self.scale * inner.scale)
+
 
 def _decompose(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """U (h, n), S (n,), V^T (n, n) of a matrix (h, n), padded with zeros or cut so that the spectrum has n places."""
+    """Decompose a matrix (h, n) into U (h, n), S (n,), V^T (n, n), padded with zeros or cut to n values."""
     left, sizes, right = torch.linalg.svd(matrix, full_matrices=True)
     n, rank = matrix.shape[1], len(sizes)
     sizes = torch.cat([sizes, sizes.new_zeros(n - rank)])
@@ -61,17 +79,27 @@ def _decompose(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def bicubic(shape: Sequence[int], scale: int) -> Separable:
-    """Antialiased bicubic downsampling by `scale`, the one of `rebridge.degradations`: (C, ceil(H/s), ceil(W/s))."""
+    """Downsample by antialiased bicubic interpolation, as `rebridge.degradations` does: (C, ceil(H/s), ceil(W/s)).
+
+    Args:
+        shape: (C, H, W) of the images.
+        scale: s, a whole number in [1, 64].
+    """
     _, height, width = check_shape(shape)
     _check_scale(scale)
-    return Separable(shape, _shrinking(height, scale), _shrinking(width, scale))
+    return Separable(shape, _shrinking(height, scale), _shrinking(width, scale), scale=scale)
 
 
 def average(shape: Sequence[int], scale: int) -> Separable:
-    """Means of scale x scale blocks; a size that is no multiple is first completed by mirroring."""
+    """Average blocks of pixels; a size that is no multiple is first completed by mirroring.
+
+    Args:
+        shape: (C, H, W) of the images.
+        scale: side of the blocks, a whole number in [1, 64].
+    """
     _, height, width = check_shape(shape)
     _check_scale(scale)
-    return Separable(shape, _block_means(height, scale), _block_means(width, scale))
+    return Separable(shape, _block_means(height, scale), _block_means(width, scale), scale=scale)
 
 
 def separable_blur(
@@ -81,9 +109,14 @@ def separable_blur(
     boundary: str = "reflect",
     cutoff: float = 1e-6,
 ) -> Separable:
-    """Blur with the same odd kernel (K,) along rows and columns, by default a Gaussian of standard deviation sigma px.
+    """Blur with one kernel along rows and columns.
 
-    boundary: "reflect" (mirrored at the last pixel) or "periodic".
+    Args:
+        shape: (C, H, W) of the images.
+        kernel: (K,), K odd; by default a Gaussian.
+        sigma: standard deviation of the Gaussian in pixels.
+        boundary: "reflect" (mirrored at the last pixel) or "periodic".
+        cutoff: see `Spectral`.
     """
     _, height, width = check_shape(shape)
     if kernel is None:
@@ -98,7 +131,7 @@ def separable_blur(
 
 
 def _shrinking(length: int, scale: int) -> Tensor:
-    """The matrix of `shrink` along one axis: it is applied to the unit vectors, constant along the other axis."""
+    """Write `shrink` along one axis as a matrix: it is applied to the unit vectors, constant along the other axis."""
     # two columns remain, because torch 2.13 returns equal rows where only one does
     units = torch.eye(length, dtype=torch.float64)[:, :, None].expand(-1, -1, 2 * scale)
     return shrink(units, scale)[:, :, 0].T.contiguous()

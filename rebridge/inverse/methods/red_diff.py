@@ -1,6 +1,6 @@
-"""RED-diff (arXiv 2305.04391): the image is a point that gradient steps move, the prior regularises it at one noise level a step.
+"""RED-diff (arXiv 2305.04391): gradient descent on the image, regularised by the model at one noise level a step.
 
-For t from 1 down, with x_t = a mu + b n and eps = the prior's noise in x_t (never differentiated), one optimiser step on
+For t from 1 down, with x_t = a mu + b n and eps = the model's noise in x_t (never differentiated), one optimiser step on
 
     v mean((y - A mu)^2)/2 + w_t mean(<eps - n, mu>),      w_t = weight f(b/a)
 
@@ -11,16 +11,18 @@ by image, so that a result does not depend on its batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from rebridge.bridges import Bridge
 from rebridge.denoisers import as_estimate
-from rebridge.inverse.guidance import check_linear
-from rebridge.inverse.problem import Callback, Noise, Problem, Solver
+from rebridge.inverse.methods.base import Method, check_choice, check_positive
+from rebridge.inverse.problem import Problem
+from rebridge.samplers.base import Callback, Noise
 
 WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda ratio: ratio,
@@ -35,62 +37,71 @@ WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class REDDiff(Solver):
-    """Variational restoration by gradient descent on the image; without sampling, so it has next to no diversity.
+class REDDiff(Method):
+    """Variational restoration by gradient descent on the image (arXiv 2305.04391).
 
-    steps: one call each. weight, weighting: of the prior, w_t = weight f(b/a). data_weight: v. optimiser: "adam" (betas 0.9,
-    0.99) or "sgd" (momentum 0.9). lr: by default 0.1 for Adam, and 0.1 times the number of measured values for SGD, since the
-    loss is a mean over them. sigma_x0: standard deviation of mu itself, 0 in the authors' settings.
-    times: to use instead of a uniform grid from 1 down to 1/steps; they may repeat and need not decrease.
+    It samples nothing, so it has next to no diversity. `times` of a call are the times of its steps: they may repeat and need
+    not decrease, and a last time of 0 takes no step. `x` of a call is the image to start from, by default A^+ y.
+
+    Args:
+        steps: one call each, at times from 1 down to 1/steps.
+        weight: of the prior, w_t = weight f(b/a).
+        weighting: name of f, see `WEIGHTINGS`.
+        data_weight: v, weight of the measurement.
+        optimiser: "adam" (betas 0.9, 0.99) or "sgd" (momentum 0.9).
+        lr: by default 0.1 for Adam, and 0.1 times the number of measured values for SGD, since the loss is a mean over them.
+        sigma_x0: standard deviation of mu itself, 0 in the authors' settings.
     """
 
     name: ClassVar[str] = "red-diff"
     linear_only: ClassVar[bool] = True
 
-    steps: int = 100
     weight: float = 0.25
     weighting: str = "linear"
     data_weight: float = 1.0
     optimiser: Literal["adam", "sgd"] = "adam"
     lr: float | None = None
     sigma_x0: float = 0.0
-    times: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        super().__post_init__()
         if self.weighting not in WEIGHTINGS:
             raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}, got {self.weighting!r}")
-        if self.optimiser not in ("adam", "sgd"):
-            raise ValueError(f"optimiser must be adam or sgd, got {self.optimiser!r}")
-        if self.lr is not None and not self.lr > 0:
-            raise ValueError(f"lr must be positive, got {self.lr}")
+        check_choice("optimiser", self.optimiser, ("adam", "sgd"))
+        if self.lr is not None:
+            check_positive(lr=self.lr)
         if self.weight < 0 or self.data_weight < 0 or self.sigma_x0 < 0:
             raise ValueError("weight, data_weight and sigma_x0 must be at least 0")
-        if self.times is not None and not all(0 < t <= 1 for t in self.times):
-            raise ValueError("times must lie in (0, 1]")
 
-    @property
-    def calls(self) -> int:
-        return self.steps if self.times is None else len(self.times)
+    def times(self, process: Bridge) -> Tensor:
+        """Make the default times of the steps, from 1 down to 1/steps, and 0."""
+        return torch.linspace(1, 0, self.steps + 1).double()
 
-    @torch.no_grad()
-    def __call__(self, problem: Problem, noise: Noise = torch.randn_like, callback: Callback | None = None) -> Tensor:
-        check_linear(problem.operator, self.name)
+    def check_times(self, times: Tensor | list[float]) -> Tensor:
+        """Return a user's times in float64; ValueError unless they lie in (0, 1], but for a last 0."""
+        grid = torch.as_tensor(times, dtype=torch.float64).cpu()
+        steps = grid[:-1] if len(grid) and grid[-1] == 0 else grid
+        if grid.ndim != 1 or len(steps) < 1 or not ((steps > 0) & (steps <= 1)).all():
+            raise ValueError("times must lie in (0, 1], with 0 at the end or nowhere")
+        return grid
+
+    def solve(
+        self, problem: Problem, times: Tensor, noise: Noise, x: Tensor | None, callback: Callback | None
+    ) -> Tensor:
         operator, y = problem.operator, problem.y
-        mu = operator.A_dagger(y)
+        mu = operator.A_dagger(y) if x is None else x.clone()
         optimiser = self._optimiser(mu, y[0].numel())
         zeros = torch.zeros_like(mu)
-        grid = torch.linspace(1, 0, self.steps + 1)[:-1] if self.times is None else torch.tensor(list(self.times))
-        at = problem.bridge.coefficients(grid.double())
+        grid = times[:-1] if times[-1] == 0 else times
+        at = problem.process.coefficients(grid)
         weights = self.weight * WEIGHTINGS[self.weighting](at.gamma / at.alpha)
-        rows = torch.stack([grid.double(), at.alpha, at.gamma, weights], 1).tolist()
+        rows = torch.stack([grid, at.alpha, at.gamma, weights], 1).tolist()
         for i, (t, a, b, w) in enumerate(rows):
             x0 = mu + self.sigma_x0 * noise(mu) if self.sigma_x0 > 0 else mu
             n = noise(mu)
             x_t = a * x0 + b * n
             time = torch.full((len(mu),), t, dtype=torch.float64 if mu.dtype == torch.float64 else torch.float32)
-            x0_hat = as_estimate(problem.prior(x_t, time.to(mu.device), zeros)).x0
+            x0_hat = as_estimate(problem.denoiser(x_t, time.to(mu.device), zeros)).x0
             eps = (x_t - a * x0_hat) / b
             pull = operator.A_adjoint(operator.A(x0) - y) * (self.data_weight / y[0].numel())
             mu.grad = pull + (eps - n) * (w / mu[0].numel())

@@ -1,4 +1,4 @@
-"""LoRA inside any network by peft, for as long as a `with` block lasts; afterwards the network is the one it was."""
+"""LoRA inside any network by peft, while a `with` block lasts; afterwards the network is the one it was."""
 
 from __future__ import annotations
 
@@ -8,18 +8,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rebridge.inverse.methods.base import check_at_least
+
 
 class Adapters:
     """Low-rank adapters on all linear and convolution layers of a network, except grouped ones.
 
     with Adapters(network, rank) as lora: the layers are W + B A with A ~ N(0, 1/rank^2) (peft's "gaussian") and B = 0;
-    `lora.parameters` are A and B of all layers, and `lora.on(False)` gives the network without them. seed: of A.
-    Raises ValueError where peft is missing or the network has no such layer.
+    `lora.parameters` are A and B of all layers, and `lora.switch(on=False)` gives the network without them.
+
+    Args:
+        network: any module.
+        rank: of A and B.
+        seed: of A.
+
+    Raises:
+        ValueError: peft is missing or the network has no such layer.
     """
 
     def __init__(self, network: nn.Module, rank: int, seed: int = 0) -> None:
-        if rank < 1:
-            raise ValueError(f"rank must be at least 1, got {rank}")
+        check_at_least(1, rank=rank)
         self.network, self.rank, self.seed = network, rank, seed
         self._originals: dict[str, nn.Module] = {
             name: module for name, module in network.named_modules() if name and _adaptable(module)
@@ -54,10 +62,10 @@ class Adapters:
     ) -> None:
         self._restore()
 
-    def on(self, wanted: bool) -> None:
+    def switch(self, *, on: bool) -> None:
         """Switch the adapters on or off."""
         for layer in self._layers:
-            layer.enable_adapters(wanted)
+            layer.enable_adapters(on)
 
     def _restore(self) -> None:
         for name, module in self._originals.items():

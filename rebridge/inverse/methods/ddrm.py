@@ -10,65 +10,66 @@ With x_t / a = x0 + sigma eps (sigma = b/a), all in the spectrum, xb = V^T x0_ha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import pairwise
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
 
-from rebridge.bridges import Bridge
-from rebridge.inverse.guidance import check_generative, check_measurement
+from rebridge.inverse.methods.base import GridMethod
 from rebridge.inverse.operators import Spectral
-from rebridge.samplers.base import Point, Sampler, Walk
+from rebridge.inverse.problem import Problem
+from rebridge.samplers.base import Callback, Noise, Point, Walk
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpectralWalk(Sampler):
-    """The sampler that is its own guidance: it walks a generative process with the plain prior as denoiser.
+class DDRM(GridMethod):
+    """Denoising in the operator's spectrum (arXiv 2201.11793); needs a known decomposition.
 
-    operator: one with a known decomposition. measurement: (B, ...). sigma_y: standard deviation of its noise.
-    eta, eta_b: the paper's, 0.85 and 1. steps: 20 in the paper.
+    Args:
+        steps: of the default time grid, one call each; 20 in the paper.
+        grid: its name, see `rebridge.samplers.times`.
+        eta: share of fresh noise where less than the noise level is known, 0.85 in the paper.
+        eta_b: share of the measurement where more is known, 1 in the paper.
     """
 
     name: ClassVar[str] = "ddrm"
+    linear_only: ClassVar[bool] = True
+    needs_spectrum: ClassVar[bool] = True
 
-    operator: Spectral
-    measurement: Tensor
-    sigma_y: float = 0.0
+    steps: int = 20
     eta: float = 0.85
     eta_b: float = 1.0
-    steps: int = 20
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.operator, Spectral):
-            raise ValueError("ddrm needs an operator with a known singular value decomposition; use nrlg for this one")
-        check_measurement(self.operator, self.measurement)
         if not (0 <= self.eta <= 1 and 0 <= self.eta_b <= 1):
             raise ValueError(f"eta and eta_b must lie in [0, 1], got {self.eta} and {self.eta_b}")
-        if self.sigma_y < 0:
-            raise ValueError(f"sigma_y must be at least 0, got {self.sigma_y}")
 
-    def check(self, bridge: Bridge) -> None:
-        check_generative(bridge)
+    def solve(
+        self, problem: Problem, times: Tensor, noise: Noise, x: Tensor | None, callback: Callback | None
+    ) -> Tensor:
+        walk = Walk(problem.process, problem.denoiser, problem.blank(), noise)
+        points = walk.points(times)
+        if x is None:
+            x = self._next(problem, walk, torch.zeros_like(walk.y), None, points[0], points[0])
+        for i, (t, s) in enumerate(pairwise(points)):
+            x0_hat = walk.estimate(x, t).x0
+            x_next = self._next(problem, walk, x0_hat, x, t, s)
+            if callback is not None:
+                callback(i, t.t, x, x0_hat)
+            x = x_next
+        return x
 
-    def begin(self, walk: Walk, x: Tensor | None, times: Tensor) -> tuple[Tensor, Tensor]:
-        if x is not None:
-            return x, times
-        first = walk.points(times)[0]
-        return self._drawn(walk, torch.zeros_like(walk.y), None, first, first), times
-
-    def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
-        return self._drawn(walk, walk.estimate(x, t).x0, x, t, s)
-
-    def _drawn(self, walk: Walk, x0_hat: Tensor, x: Tensor | None, t: Point, s: Point) -> Tensor:
-        """The state at s; without a state x yet, the first one, which trusts y wherever y says more than nothing."""
-        operator = self.operator
+    def _next(self, problem: Problem, walk: Walk, x0_hat: Tensor, x: Tensor | None, t: Point, s: Point) -> Tensor:
+        """Draw the state at s; without a state x yet, the first one, which uses y wherever it is informative."""
+        operator = cast(Spectral, problem.operator)
         sizes = operator.singular_values(x0_hat)
         seen = sizes > operator.cutoff * sizes.max()
         inverse = torch.where(seen, 1 / sizes.clamp(min=1e-30), 0.0)
         clean = operator.spectrum(x0_hat)
-        data = operator.measurement_spectrum(self.measurement) * inverse
-        spread = self.sigma_y * inverse
+        data = operator.measurement_spectrum(problem.y) * inverse
+        spread = problem.sigma_y * inverse
         sigma_t, sigma_s = t.gamma / t.alpha, s.gamma / s.alpha
         noise = torch.zeros_like(clean) if s.last else operator.spectrum(walk.noise())
         kept = (1 - self.eta**2) ** 0.5 * sigma_s

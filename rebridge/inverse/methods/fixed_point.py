@@ -1,6 +1,6 @@
 """DeqIR's chain (arXiv 2311.11600): all states of a DDNM walk at once, as the fixed point of one map.
 
-With u = x/a, P = I - A^+ A, the noise eps_k that the prior sees in the state at t_k, and one noise z for all steps, a step is
+With u = x/a, P = I - A^+ A, the noise eps_k that the model sees in the state at t_k, and one noise z for all steps, a step is
 
     u_(k+1) = A^+ y + P (u_k - (b_k/a_k) eps_k) + w_k,     w_k = (sqrt(1 - eta^2) eps_k + eta z) b_(k+1)/a_(k+1)
 
@@ -8,9 +8,9 @@ and unrolling its linear part gives every state from the noises of all states be
 
     F(X)_(k+1) = a_(k+1) [A^+ y + w_k + P (u_0 + sum_(j<k) (w_j - (b_j/a_j) eps_j) - (b_k/a_k) eps_k)].
 
-So a sweep asks the network about all states in one batch. F is triangular: after k sweeps the first k states are exact. They
-are kept as they are and not asked about again, whatever the mixing does to the others, so that N sweeps give the walk itself
-(derived; the authors ask about all states in every sweep). Anderson's mixing makes the rest arrive in fewer sweeps.
+So a sweep evaluates the network on all states in one batch. F is triangular: after k sweeps the first k states are exact. They
+are kept as they are and not evaluated again, whatever the mixing does to the others, so that N sweeps give the walk itself
+(derived; the authors evaluate all states in every sweep). Anderson's mixing makes the rest arrive in fewer sweeps.
 """
 
 from __future__ import annotations
@@ -25,17 +25,23 @@ from torch import Tensor
 from rebridge.denoisers import as_estimate
 from rebridge.denoisers.tiling import out_of_memory
 from rebridge.inverse.problem import Problem
+from rebridge.samplers.base import Callback
 
 Mixing = Literal["global", "per-step", "none"]
 
 CPU_BATCH = 4
-"""States in one call on a CPU, which gains nothing by more: they only fall out of its cache."""
+"""Most states in one call on a CPU, which gains nothing by more: they only fall out of its cache."""
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """Where the iteration ended: states (N, B, C, H, W), the clean images (B, C, H, W), and the size of X - F(X) relative to F(X)
-    in each sweep."""
+    """End of an iteration.
+
+    Args:
+        states: (N, B, C, H, W).
+        end: clean images (B, C, H, W).
+        residuals: size of X - F(X) relative to F(X) in each sweep.
+    """
 
     states: Tensor
     end: Tensor
@@ -45,8 +51,13 @@ class Mixed:
 class Chain:
     """The map F of a problem with a linear operator.
 
-    times: N + 1 float64 times that decrease to 0. z: the shared noise (B, C, H, W), needed for eta > 0. batch: most states in
-    one call of the network, halved where memory runs out; None for all of them, or CPU_BATCH on a CPU.
+    Args:
+        problem: with a linear operator.
+        times: N + 1 float64 times that decrease to 0.
+        eta: share of the shared noise.
+        z: the shared noise (B, C, H, W), needed for eta > 0.
+        batch: most states in one call of the network, halved where memory runs out; None for all of them, or CPU_BATCH on
+            a CPU.
     """
 
     def __init__(
@@ -54,22 +65,22 @@ class Chain:
     ) -> None:
         self.problem, self.times, self.batch = problem, times, batch
         self.length = len(times) - 1
-        at = problem.bridge.coefficients(times)
+        at = problem.process.coefficients(times)
         self._alpha, self._ratio = (c.reshape(-1, 1, 1, 1, 1) for c in (at.alpha, at.gamma / at.alpha))
         self._kept, self._z = (1 - eta**2) ** 0.5, None if z is None or eta == 0 else eta * z
         self._fitted = problem.operator.A_dagger(problem.y)
 
     def noises(self, states: Tensor, first: int = 0) -> Tensor:
-        """eps in the states (n, B, C, H, W) at times[first:]; one network call per state."""
+        """Compute eps in the states (n, B, C, H, W) at times[first:]; one network call per state."""
         n, rows = states.shape[:2]
         dtype = torch.float64 if states.dtype == torch.float64 else torch.float32
         times = self.times[first : first + n].to(states.device, dtype).repeat_interleave(rows)
-        x0_hat = self._asked(states.flatten(0, 1), times).unflatten(0, (n, rows))
+        x0_hat = self._estimates(states.flatten(0, 1), times).unflatten(0, (n, rows))
         alpha, ratio = (c[first : first + n].to(states) for c in (self._alpha, self._ratio))
         return (states / alpha - x0_hat) / ratio
 
     def images(self, start: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-        """F from the noises (N, B, C, H, W) of all states and x (B, C, H, W) at times[0]: the states, and the clean images."""
+        """Compute F(X), the states and the clean images, from x (B, C, H, W) at times[0] and all noises (N, B, C, H, W)."""
         ratio, alpha = self._ratio.to(eps), self._alpha.to(eps)
         w = self._kept * eps if self._z is None else self._kept * eps + self._z
         w = w * ratio[1:]
@@ -80,12 +91,12 @@ class Chain:
         following = alpha[1:] * (self._fitted + w + inside - seen)
         return torch.cat([start[None], following[:-1]]), following[-1]
 
-    def _asked(self, states: Tensor, times: Tensor) -> Tensor:
+    def _estimates(self, states: Tensor, times: Tensor) -> Tensor:
         while True:
             try:
                 size = self.batch or (CPU_BATCH if states.device.type == "cpu" else len(states))
                 parts = [
-                    as_estimate(self.problem.prior(part, t, torch.zeros_like(part))).x0
+                    as_estimate(self.problem.denoiser(part, t, torch.zeros_like(part))).x0
                     for part, t in zip(states.split(size), times.split(size), strict=True)
                 ]
                 return torch.cat(parts)
@@ -105,14 +116,22 @@ def solve_chain(
     beta: float = 1.0,
     tolerance: float = 0.0,
     states: Tensor | None = None,
-    callback: Callable[[int, float, Tensor, Tensor], None] | None = None,
+    callback: Callback | None = None,
 ) -> Mixed:
-    """Iterate X <- F(X) from X = `start` (B, C, H, W) at all times, with Anderson's mixing of the last `memory` sweeps.
+    """Iterate X <- F(X) with Anderson's mixing of the last sweeps.
 
-    mixing: weights of its own for every image ("global"), for every state of every image ("per-step", the authors'), or
-    "none" (Picard). lam: regularises the weights, relative to the newest residual's square; the authors' is absolute.
-    beta: share of F in the mixture. tolerance: relative residual at which to stop. states: what to begin with instead.
-    callback: called as (sweep, residual, states, clean images).
+    Args:
+        chain: the map F.
+        start: state (B, C, H, W) at times[0], and the first X at all times.
+        sweeps: number of iterations, at most the chain's length.
+        mixing: weights for every image ("global"), for every state of every image ("per-step", the authors'), or "none"
+            (Picard).
+        memory: number of sweeps that are mixed.
+        lam: regularises the weights, relative to the newest residual's square; the authors' is absolute.
+        beta: share of F in the mixture.
+        tolerance: relative residual at which to stop.
+        states: the first X (N, B, C, H, W), to be used instead.
+        callback: called with (sweep, residual, states, clean images).
     """
     x = start.expand(chain.length, *start.shape).clone() if states is None else states
     eps = torch.empty_like(x)
@@ -135,7 +154,7 @@ def solve_chain(
 
 
 def _mixed(past: list[tuple[Tensor, Tensor]], first: int, mixing: Mixing, lam: float, beta: float) -> Tensor:
-    """sum_i w_i (x_i + beta r_i), the weights w summing to 1 and minimising |sum_i w_i r_i| over the states from `first` on."""
+    """Sum w_i (x_i + beta r_i), where the w sum to 1 and minimise |sum_i w_i r_i| over the states from `first` on."""
     rests = [residual[first:] for _, residual in past]
     rows = [torch.stack([torch.einsum("nbchw,nbchw->nb", a, b) for b in rests], -1) for a in rests]
     gram = torch.stack(rows, -2).double()  # (n, B, m, m)
@@ -158,10 +177,20 @@ def _mixed(past: list[tuple[Tensor, Tensor]], first: int, mixing: Mixing, lam: f
 def implicit_gradient(
     chain: Chain, start: Tensor, states: Tensor, loss: Callable[[Tensor], Tensor], terms: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """d loss(clean images) / d start at the fixed point `states`, (B, C, H, W), and the loss; the implicit function theorem.
+    """Differentiate a loss of the clean images with respect to the start, by the implicit function theorem.
 
     v = g + J^T v with J = dF/dX is solved by repeated substitution, exact after N - 1 terms since J is triangular. With fewer
     it is a "phantom" gradient, cheaper and poor: `start` enters F with 1/a_0, about 160 on vp, which the later terms take back.
+
+    Args:
+        chain: the map F.
+        start: state (B, C, H, W) at times[0].
+        states: fixed point (N, B, C, H, W).
+        loss: of clean images (B, C, H, W).
+        terms: of the substitution, by default N - 1.
+
+    Returns:
+        The gradient (B, C, H, W) and the loss.
     """
     with torch.enable_grad():
         x, begin = states.detach().requires_grad_(True), start.detach().requires_grad_(True)

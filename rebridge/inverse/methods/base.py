@@ -1,0 +1,173 @@
+"""Base classes of the zero-shot methods: how a method is called, its time grid, and what it can be used for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from rebridge.bridges import Bridge
+from rebridge.catalogue import check_name
+from rebridge.inverse.operators import Operator
+from rebridge.inverse.problem import Problem
+from rebridge.samplers import times as grids
+from rebridge.samplers.base import Callback, Noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A zero-shot method: called with a `Problem`, it gives images.
+
+    A subclass gives `solve`; for a walk with corrected estimates `GuidedMethod` is the shorter way.
+
+    Args:
+        steps: of the default time grid.
+    """
+
+    name: ClassVar[str]
+    linear_only: ClassVar[bool] = False
+    """True if the operator has to be linear."""
+    needs_spectrum: ClassVar[bool] = False
+    """True if the operator's singular value decomposition has to be known."""
+    differentiates: ClassVar[bool] = False
+    """True if the model is differentiated, which costs about two more calls for each."""
+
+    steps: int = 100
+
+    def __post_init__(self) -> None:
+        check_at_least(1, steps=self.steps)
+
+    @property
+    def calls(self) -> int:
+        """Evaluations of the network for one image on the default time grid, exactly."""
+        return self.steps
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        problem: Problem,
+        *,
+        times: Tensor | list[float] | None = None,
+        noise: Noise | None = None,
+        x: Tensor | None = None,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Solve a problem.
+
+        Args:
+            problem: in the range of the model's process.
+            times: decreasing times in [0, 1] to use instead of the default grid; they end in 0.
+            noise: callable like torch.randn_like that supplies every random tensor, in the order drawn.
+            x: state (B, C, H, W) to start from at times[0]; by default noise.
+            callback: called with (step, t, x_t, x0) after each step, as samplers do.
+
+        Returns:
+            Images (B, C, H, W) in the range of the model's process.
+
+        Raises:
+            ValueError: the method cannot use the operator, or times or x do not fit.
+        """
+        self.check(problem.operator)
+        if x is not None and x.shape != problem.blank().shape:
+            raise ValueError(f"x must have shape {tuple(problem.blank().shape)}, got {tuple(x.shape)}")
+        grid = self.times(problem.process) if times is None else self.check_times(times)
+        return self.solve(problem, grid, noise or torch.randn_like, x, callback)
+
+    def solve(
+        self, problem: Problem, times: Tensor, noise: Noise, x: Tensor | None, callback: Callback | None
+    ) -> Tensor:
+        """Find the images of a checked problem; arguments as in `__call__`, times in float64."""
+        raise NotImplementedError
+
+    def times(self, process: Bridge) -> Tensor:
+        """Make the default time grid, float64, decreasing from 1 to 0."""
+        return grids.create("uniform", process, self.steps)
+
+    def check_times(self, times: Tensor | list[float]) -> Tensor:
+        """Return a user's times in float64; ValueError unless they decrease within [0, 1]."""
+        return grids.check(times)
+
+    def check(self, operator: Operator) -> None:
+        """Raise ValueError if the method cannot use the operator."""
+        if self.linear_only:
+            check_linear(operator, self.name)
+        if self.needs_spectrum and not operator.has_spectrum:
+            raise ValueError(
+                f"{self.name} needs the singular value decomposition of the operator, and {operator.name} has none: use nrlg"
+            )
+
+    def fits(self, operator: Operator) -> bool:
+        """Return True if the method can use the operator."""
+        try:
+            self.check(operator)
+        except ValueError:
+            return False
+        return True
+
+    def with_settings(self, steps: int | None = None, **params: Any) -> Method:
+        """Make the same method with other parameters; steps None keeps the number of steps."""
+        changes = params if steps is None else {**params, "steps": steps}
+        return replace(self, **changes) if changes else self
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridMethod(Method):
+    """A method with a choice of time grids.
+
+    Args:
+        steps: of the default time grid.
+        grid: its name, see `rebridge.samplers.times`.
+    """
+
+    grid: str = "uniform"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name("time grid", self.grid, grids.GRIDS)
+
+    def times(self, process: Bridge) -> Tensor:
+        """Make the default time grid, float64, decreasing from 1 to 0."""
+        return grids.create(self.grid, process, self.steps)
+
+
+def check_linear(operator: Operator, method: str) -> None:
+    """Raise ValueError for a non-linear operator, where a method follows the gradient of |y - A x|^2."""
+    if not operator.linear:
+        raise ValueError(f"{method} needs a linear operator; for {operator.name} use ddnm, dds, diffpir or nrlg")
+
+
+def check_fit(method: Method, operator: Operator, channels: int) -> None:
+    """Raise ValueError if operator, method and the channels of the model cannot go together."""
+    if operator.shape[0] != channels:
+        raise ValueError(f"the operator is for images of {operator.shape[0]} channels, the prior makes {channels}")
+    method.check(operator)
+
+
+def check_at_least(low: int, **values: int) -> None:
+    """Raise ValueError for a named number below `low`."""
+    for name, value in values.items():
+        if value < low:
+            raise ValueError(f"{name} must be at least {low}, got {value}")
+
+
+def check_share(**values: float) -> None:
+    """Raise ValueError for a named number outside [0, 1]."""
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must lie in [0, 1], got {value}")
+
+
+def check_positive(**values: float) -> None:
+    """Raise ValueError for a named number that is not above 0."""
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+
+
+def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise ValueError for a word that is not among those known."""
+    if value not in known:
+        text = ", ".join(known[:-1]) + f" or {known[-1]}"
+        raise ValueError(f"{name} must be {text}, got {value!r}")
