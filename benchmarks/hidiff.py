@@ -28,7 +28,7 @@ from torch import Tensor
 from rebridge import Restorer, hub, networks
 from rebridge.evaluation.cases import Case
 from rebridge.evaluation.evaluate import evaluate
-from rebridge.evaluation.solvers import centre_crop
+from rebridge.evaluation.solvers import centre_square
 from rebridge.networks.hidiff import HiDiff
 from rebridge.training import load_config, train
 from rebridge.training.recipes import correlation
@@ -54,7 +54,7 @@ def run(name: str, seed: int, output: Path, overrides: list[str]) -> None:
 
 def patches(cases: list[Case], size: int) -> tuple[Tensor, Tensor]:
     """One patch from the middle of each image, clean and degraded, (N, 3, size, size)."""
-    pairs = [[centre_crop(image, size) for image in case.load()] for case in cases]
+    pairs = [[centre_square(image, size) for image in case.load()] for case in cases]
     return torch.stack([clean for clean, _ in pairs]), torch.stack([y for _, y in pairs])
 
 

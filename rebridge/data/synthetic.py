@@ -70,9 +70,10 @@ def _degradation(task: str, params: dict[str, Any]) -> Any:
         return None
     if task not in degradations.names():
         raise ValueError(f"unknown task {task!r}; known are {', '.join([*degradations.names(), CLEAN])}")
-    if task.startswith("sr"):
-        params = {"upsample": True} | params
-    return degradations.create(task, **params)
+    degradation = degradations.create(task, **params)
+    if degradation.resizes:
+        degradation = degradations.create(task, **{"upsample": True} | params)
+    return degradation
 
 
 class SyntheticPairs(MixedPairs):

@@ -7,6 +7,7 @@ degrading a batch equals degrading its images one after the other with the same 
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -57,6 +58,9 @@ class Degradation:
     A subclass is a frozen dataclass whose fields are its physical parameters; it implements `degrade` for one image
     and states the allowed values of its fields with `limit` in `__post_init__`.
     """
+
+    resizes: ClassVar[bool] = False
+    """True if the result is smaller than the image, unless the parameter `upsample` is set."""
 
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Degrade each image of a batch with parameters of its own.

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -31,6 +32,8 @@ def enlarge(image: Tensor, scale: int, height: int, width: int) -> Tensor:
 @dataclass(frozen=True)
 class Downsampling(Degradation):
     """Bicubic downsampling by `scale`; nothing random."""
+
+    resizes: ClassVar[bool] = True
 
     scale: int = 4
     """Factor, a whole number in [1, 64]; the result has ceil(H / scale) x ceil(W / scale) pixels."""

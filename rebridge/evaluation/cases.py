@@ -12,10 +12,10 @@ from pathlib import Path
 from torch import Tensor
 
 from rebridge import degradations
+from rebridge.catalogue import check_name
 from rebridge.data import CLEAN, LAYOUTS, ImageFolder, PairedFolder, open_layout
 from rebridge.data.seeds import generator_of
 from rebridge.evaluation.metrics import quantise
-from rebridge.catalogue import check_name
 
 PAIR_FOLDERS = (
     ("clean", "degraded"),
@@ -87,8 +87,9 @@ def degrade(images: Tensor, task: str, seed: int, name: str, upsample: bool = Fa
 
     name: of the image, as `name_of` gives it. upsample: enlarge what sr2, sr4 and sr8 return back to full size.
     """
-    params = {"upsample": True} if upsample and task.startswith("sr") else {}
-    degradation = degradations.create(task, **params)
+    degradation = degradations.create(task)
+    if upsample and degradation.resizes:
+        degradation = degradations.create(task, upsample=True)
     return degradation(images[None].contiguous(), generator=generator_of(seed, task, name))[0]
 
 

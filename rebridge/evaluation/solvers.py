@@ -1,4 +1,4 @@
-"""All ways to restore the same measurements side by side: zero-shot solvers, IRBridge, and trained bridges."""
+"""All ways to restore the same measurements side by side: zero-shot methods, IRBridge, and trained bridges."""
 
 from __future__ import annotations
 
@@ -6,39 +6,44 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rebridge.denoisers import Denoiser
-from rebridge.evaluation.compare import Counted
+from rebridge.denoisers import Counted, Denoiser
 from rebridge.evaluation.metrics import psnr, quantise, ssim
 from rebridge.evaluation.tables import Column
-from rebridge.restoration import Restorer
-from rebridge.samplers.noise import ImageNoise
+from rebridge.inverse.measurement import Measurement, OperatorSpec
+from rebridge.inverse.methods.base import Method
 from rebridge.inverse.operators import Operator
-from rebridge.inverse.problem import Solver
-from rebridge.restoration.solve import check_fit, solve
-from rebridge.inverse.measurement import Task, picture
-from rebridge.restoration.unconditional import Unconditional
-
-Progress = Callable[[int, int, str], None]
+from rebridge.models import Model
+from rebridge.restoration import Restorer
+from rebridge.samplers import ImageNoise
 
 
 @dataclass(frozen=True)
-class Result:
-    """Means over the images of a task; seconds are a median. calls: of the network for each image, where they are known."""
+class SolverResult:
+    """Quality of one way to restore the measurements of one operator.
+
+    Attributes:
+        task: the operator with its noise, as text.
+        method: what restored.
+        calls: evaluations of the network for each image, where they are known.
+        psnr: mean over the images in dB; None where the method cannot use the operator.
+        ssim: mean over the images.
+        seconds: median over the images.
+    """
 
     task: str
     method: str
-    calls: int | None
-    psnr: float | None
-    ssim: float | None
-    seconds: float | None
+    calls: int | None = None
+    psnr: float | None = None
+    ssim: float | None = None
+    seconds: float | None = None
 
 
-COLUMNS = (
+SOLVER_COLUMNS = (
     Column("task", "task"),
     Column("method", "method"),
     Column("calls", "calls", "d"),
@@ -46,11 +51,26 @@ COLUMNS = (
     Column("ssim", "SSIM", ".4f"),
     Column("seconds", "s/image", ".2f"),
 )
-"""Columns of a table of results."""
+"""Columns of a table of `SolverResult`s."""
 
 
-def centre_crop(image: Tensor, side: int) -> Tensor:
-    """The middle (C, side, side) of an image (C, H, W). Raises ValueError for a smaller one."""
+@dataclass(frozen=True)
+class MeasuredImage:
+    """A clean image (1, C, H, W) in [0, 1] and its measurement.
+
+    Attributes:
+        clean: the image.
+        operator: what measured it.
+        y: (1, *measurement_shape).
+    """
+
+    clean: Tensor
+    operator: Operator
+    y: Tensor
+
+
+def centre_square(image: Tensor, side: int) -> Tensor:
+    """Cut the middle (C, side, side) out of an image (C, H, W); ValueError for a smaller one."""
     height, width = image.shape[-2:]
     if min(height, width) < side:
         raise ValueError(f"an image of {height} x {width} pixels has no crop of {side} x {side}")
@@ -60,86 +80,119 @@ def centre_crop(image: Tensor, side: int) -> Tensor:
 
 def compare_solvers(
     images: Sequence[Tensor],
-    tasks: Sequence[Task],
-    solvers: Mapping[str, Solver],
-    prior: Unconditional,
+    specs: Sequence[OperatorSpec],
+    methods: Mapping[str, Method],
+    prior: Model,
     restorers: Mapping[str, Restorer],
     seed: int = 0,
-    progress: Progress | None = None,
-) -> list[Result]:
-    """Measure every image (C, H, W) in [0, 1] by every task, and restore it in every way.
+    progress: Callable[[int, int, str], None] | None = None,
+) -> list[SolverResult]:
+    """Measure every image by every operator, and restore it in every way.
 
-    restorers: IRBridge or trained bridges, which see the measurement as a picture. The first row of each task is that picture
-    itself. A way that a task does not allow (ddrm without a decomposition) has no figures.
+    Args:
+        images: clean images (C, H, W) in [0, 1].
+        specs: operators with their noise.
+        methods: zero-shot methods by the names that they have in the results.
+        prior: the generative model of the zero-shot methods.
+        restorers: IRBridge or trained bridges, which see the measurement as a picture.
+        seed: of the noise of image 0; image i has seed + i.
+        progress: called with (done, total, note) after each image and way.
+
+    Returns:
+        For each operator the measurement itself, where it is a picture, then every way.
     """
-    rows: list[Result] = []
-    done, total = 0, len(tasks) * len(images) * (len(solvers) + len(restorers))
-    for task in tasks:
-        cases = [_measured(task, image, seed + index) for index, image in enumerate(images)]
-        shown = [picture(operator, y, task.scale) for _, operator, y in cases]
-        pictures = [quantise(found) for found in shown if found is not None]
+    done, total = 0, len(specs) * len(images) * (len(methods) + len(restorers))
+
+    def report(note: str, count: int = 1) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, total, note)
+
+    rows: list[SolverResult] = []
+    for spec in specs:
+        cases = [_measure(spec, image, seed + index) for index, image in enumerate(images)]
+        shown = [case.operator.to_picture(case.y) for case in cases]
+        pictures = [quantise(picture) for picture in shown if picture is not None]
         if pictures:
-            rows.append(_row(task.text, "measured", None, cases, pictures, [0.0]))
-        for name, solver in solvers.items():
-            found, seconds, calls = [], [], 0
-            for clean, operator, y in cases:
-                try:
-                    check_fit(solver, operator, prior)
-                except ValueError:
-                    break
-                began = time.perf_counter()
-                solution = solve(y, operator, prior, solver, sigma_y=task.sigma_y, seed=seed)
-                seconds.append(time.perf_counter() - began)
-                found.append(solution.mean.to(clean))
-                calls = solution.calls
-                done += 1
-                _tell(progress, done, total, f"{task.text} {name}")
-            if found:
-                rows.append(_row(task.text, name, calls, cases, found, seconds))
-            else:
-                rows.append(Result(task.text, name, None, None, None, None))
+            rows.append(_summary(spec.text, "measured", None, cases, pictures, [0.0]))
+        for name, method in methods.items():
+            rows.append(_solved(spec, name, method, prior, cases, seed, report))
         for name, restorer in restorers.items():
-            found, seconds = [], []
-            asked: list[Counted] = []
-            restore = restorer.wrapped(partial(_counted, asked))
-            for degraded in pictures:
-                began = time.perf_counter()
-                found.append(restore(degraded, seed=seed))
-                seconds.append(time.perf_counter() - began)
-                done += 1
-                _tell(progress, done, total, f"{task.text} {name}")
-            if found:
-                calls = sum(counter.calls for counter in asked) // len(found)
-                rows.append(_row(task.text, name, calls, cases, found, seconds))
+            if pictures:
+                rows.append(_restored(spec, name, restorer, pictures, cases, seed, report))
+            else:
+                report(f"{spec.text} {name}", len(images))
     return rows
 
 
-def _counted(asked: list[Counted], denoiser: Denoiser) -> Denoiser:
-    asked.append(Counted(denoiser))
-    return asked[-1]
-
-
-def _measured(task: Task, image: Tensor, seed: int) -> tuple[Tensor, Operator, Tensor]:
+def _measure(spec: OperatorSpec, image: Tensor, seed: int) -> MeasuredImage:
     clean = image[None]
-    operator = task.operator(image.shape)
+    operator = spec.operator(image.shape)
     noise = ImageNoise([seed])(operator.A(clean))
-    return clean, operator, task.measure(operator, clean, noise)
+    return MeasuredImage(clean, operator, spec.measure(operator, clean, noise))
 
 
-def _row(
+def _solved(
+    spec: OperatorSpec,
+    name: str,
+    method: Method,
+    prior: Model,
+    cases: Sequence[MeasuredImage],
+    seed: int,
+    report: Callable[[str], None],
+) -> SolverResult:
+    """Solve all cases by a zero-shot method; without figures where the method cannot use the operator."""
+    restore = Restorer(prior)
+    found, seconds, calls = [], [], 0
+    for case in cases:
+        if method.fits(case.operator) and case.operator.shape[0] == prior.info.channels:
+            began = time.perf_counter()
+            samples = restore.sample(Measurement(case.y, case.operator, spec.sigma_y), 1, seed=seed, method=method)
+            seconds.append(time.perf_counter() - began)
+            found.append(samples.mean.to(case.clean))
+            calls = samples.calls
+        report(f"{spec.text} {name}")
+    return _summary(spec.text, name, calls, cases, found, seconds) if found else SolverResult(spec.text, name)
+
+
+def _restored(
+    spec: OperatorSpec,
+    name: str,
+    restorer: Restorer,
+    pictures: Sequence[Tensor],
+    cases: Sequence[MeasuredImage],
+    seed: int,
+    report: Callable[[str], None],
+) -> SolverResult:
+    """Restore the pictures of all cases by a bridge that does not know the operator."""
+    counters: list[Counted] = []
+
+    def counting(denoiser: Denoiser) -> Denoiser:
+        counters.append(Counted(denoiser))
+        return counters[-1]
+
+    restore: Any = restorer.wrapped(counting)
+    found, seconds = [], []
+    for picture in pictures:
+        began = time.perf_counter()
+        found.append(restore(picture, seed=seed))
+        seconds.append(time.perf_counter() - began)
+        report(f"{spec.text} {name}")
+    calls = sum(counter.calls for counter in counters) // len(found)
+    return _summary(spec.text, name, calls, cases, found, seconds)
+
+
+def _summary(
     task: str,
     method: str,
     calls: int | None,
-    cases: Sequence[tuple[Tensor, Operator, Tensor]],
+    cases: Sequence[MeasuredImage],
     found: Sequence[Tensor],
     seconds: Sequence[float],
-) -> Result:
-    pairs = [(image, clean) for image, (clean, _, _) in zip(found, cases, strict=True)]
+) -> SolverResult:
+    """Average the quality of the restored images."""
+    pairs = [(image, case.clean) for image, case in zip(found, cases, strict=True)]
     quality = torch.cat([psnr(*pair) for pair in pairs]).mean().item()
     likeness = torch.cat([ssim(*pair) for pair in pairs]).mean().item()
-    return Result(task, method, calls, quality, likeness, statistics.median(seconds))
-
-
-def _tell(progress: Progress | None, done: int, total: int, note: str) -> None:
-    if progress is not None:
-        progress(done, total, note)
+    return SolverResult(task, method, calls, quality, likeness, statistics.median(seconds))

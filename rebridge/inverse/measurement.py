@@ -64,6 +64,12 @@ class OperatorSpec:
             raise ValueError(f"after @ comes the noise's standard deviation in 8-bit levels, got {text!r}")
         return cls(text, spec.name, spec.params, sigma / LEVELS)
 
+    @property
+    def pictured(self) -> bool:
+        """False if measurements are certainly no pictures, which is known before the operator is built."""
+        build = operators.OPERATORS[self.name]
+        return not (isinstance(build, type) and issubclass(build, Operator)) or build.pictured
+
     def operator(self, shape: Sequence[int], **constants: Any) -> Operator:
         """Build the operator.
 

@@ -1,8 +1,9 @@
-"""From image files to measurements, and from solutions to image files: what `rebridge solve` reads and writes."""
+"""Measurements from files, and solutions to files: what `rebridge solve` reads and writes."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from torch import Tensor
 
 from rebridge.images import Image, ImageError, read_image, write_image
 from rebridge.images.atomic import reason, write_atomic
-from rebridge.inverse.measurement import NOT_PICTURES, Task, picture
+from rebridge.inverse import operators
+from rebridge.inverse.measurement import OperatorSpec
 from rebridge.inverse.operators import Operator
-from rebridge.restoration.solving import Solution
+from rebridge.restoration.restorer import Samples
 from rebridge.samplers.noise import ImageNoise
 
 ARRAYS = (".npy", ".npz")
@@ -24,14 +26,20 @@ ARRAYS = (".npy", ".npz")
 
 @dataclass(frozen=True)
 class Measured:
-    """What is to be solved: y (1, ...) of images in [0, 1], with the clean image (1, C, H, W) where it was simulated.
+    """A measurement to be solved.
 
-    image: the file, whose metadata the result keeps. grey: whether the result should be grey.
+    Attributes:
+        operator: for images in [0, 1].
+        y: measurements (1, ...).
+        spec: the operator and its noise as text.
+        image: the file, whose metadata the result keeps.
+        grey: True if the result should be grey.
+        clean: the clean image (1, C, H, W), where the measurement was simulated.
     """
 
     operator: Operator
     y: Tensor
-    task: Task
+    spec: OperatorSpec
     image: Image
     grey: bool
     clean: Tensor | None = None
@@ -39,7 +47,7 @@ class Measured:
 
 def read_measured(
     path: str | Path,
-    task: Task,
+    spec: OperatorSpec,
     channels: int = 3,
     *,
     simulate: bool = False,
@@ -50,55 +58,84 @@ def read_measured(
 ) -> Measured:
     """Read a measurement, or a clean image to be measured.
 
-    path: an image file; measurements that are no pictures come as .npy, or .npz with the array "y". channels: of the prior's
-    images. simulate: whether the file is the clean image. mask: a picture, white where a pixel is known. kernel: of a blur, as
-    a picture of odd size (its sum is made 1). size: (height, width) of the image, where the measurement does not tell.
-    Raises ImageError or ValueError, one sentence.
+    Args:
+        path: an image file; measurements that are no pictures come as .npy, or .npz with the array "y".
+        spec: the operator and its noise.
+        channels: of the model's images.
+        simulate: True if the file is the clean image.
+        seed: of the simulated noise.
+        mask: a picture, white where a pixel is known.
+        kernel: of a blur, as a picture of odd size; its sum is made 1.
+        size: (height, width) of the image, where the measurement does not tell.
+
+    Raises:
+        ImageError, ValueError: the file cannot be read, or does not fit; one sentence.
     """
-    constants = _constants(task, mask, kernel)
+    constants = _constants(spec, mask, kernel)
     if Path(path).suffix.lower() in ARRAYS:
         if simulate:
             raise ValueError("--simulate takes an image file")
-        return _from_array(Path(path), task, channels, size, constants)
+        return _from_array(Path(path), spec, channels, size, constants)
     image = read_image(path)
-    grey = image.mode == "grey"
     pixels = image.pixels[None]
-    if pixels.shape[1] != channels and channels != 1:
-        pixels = pixels.expand(-1, channels, -1, -1)
-    elif channels == 1 and not grey:
+    if channels == 1 and image.mode != "grey":
         raise ValueError(f"{path} has colours, and the prior makes grey images")
     if simulate:
-        operator = task.operator(pixels.shape[1:], **constants)
-        noise = ImageNoise([seed], 2**20)(operator.A(pixels))
-        return Measured(operator, task.measure(operator, pixels, noise), task, image, grey, pixels)
-    if task.name in NOT_PICTURES:
+        return _simulated(image, pixels.expand(-1, channels, -1, -1), spec, seed, constants)
+    operator = _operator_of(pixels, spec, channels, size, constants) if spec.pictured else None
+    if operator is None or not operator.pictured:
         raise ValueError(
-            f"measurements of {task.name} are no pictures: give a .npy file, or --simulate on a clean image"
+            f"measurements of {spec.name} are no pictures: give a .npy file, or --simulate on a clean image"
         )
-    height, width = size or tuple(n * task.scale for n in pixels.shape[-2:])
-    operator = task.operator((channels, height, width), **constants)
-    if task.name == "jpeg":
-        y = operator.A(pixels)
-    elif task.name == "colour":
-        grey, y = False, image.pixels.mean(0, keepdim=True)[None]
-    else:
-        y = pixels
+    y = operator.from_picture(pixels)
     if tuple(y.shape[1:]) != operator.measurement_shape:
         found, wanted = (" x ".join(str(n) for n in shape[-2:]) for shape in (y.shape, operator.measurement_shape))
+        height, width = operator.shape[-2:]
         raise ValueError(
-            f"{path}: {task.name} of {height} x {width} pixels measures {wanted}, and the picture has {found}"
+            f"{path}: {spec.name} of {height} x {width} pixels measures {wanted}, and the picture has {found}"
         )
-    return Measured(operator, y, task, image, grey)
+    return Measured(operator, y, spec, image, image.mode == "grey" and not operator.loses_colour)
+
+
+def _simulated(image: Image, clean: Tensor, spec: OperatorSpec, seed: int, constants: dict[str, Any]) -> Measured:
+    """Measure a clean image (1, C, H, W)."""
+    operator = spec.operator(clean.shape[1:], **constants)
+    noise = ImageNoise([seed], 2**20)(operator.A(clean))
+    return Measured(operator, spec.measure(operator, clean, noise), spec, image, image.mode == "grey", clean)
+
+
+def _operator_of(
+    pixels: Tensor, spec: OperatorSpec, channels: int, size: tuple[int, int] | None, constants: dict[str, Any]
+) -> Operator:
+    """Build the operator whose measurement is a picture (1, C, h, w), for images of that size unless it enlarges."""
+    height, width = size or pixels.shape[-2:]
+    operator = spec.operator((channels, height, width), **constants)
+    if size is None and operator.scale != 1:
+        operator = spec.operator((channels, height * operator.scale, width * operator.scale), **constants)
+    return operator
 
 
 def write_solution(
-    measured: Measured, solution: Solution, output: str | Path, stem: str, overwrite: bool = False
+    measured: Measured, solution: Samples, output: str | Path, stem: str, overwrite: bool = False
 ) -> list[Path]:
-    """Write the mean, and with several samples the uncertainty; returns the files.
+    """Write the mean, and with several samples the uncertainty.
 
-    output: a file for the mean, or a folder, where it is called `stem`.png. Beside it: the simulated measurement as a picture,
-    _measured.png; the standard deviation over the samples, _std.png, white where it is largest; and _samples.npz with the
-    arrays mean, std (C, H, W) and samples (K, C, H, W) in [0, 1].
+    Beside the mean come the simulated measurement as a picture, _measured.png; the standard deviation over the samples,
+    _std.png, white where it is largest; and _samples.npz with the arrays mean, std (C, H, W) and samples (K, C, H, W) in
+    [0, 1].
+
+    Args:
+        measured: what was solved.
+        solution: the restored images.
+        output: a file for the mean, or a folder, where it is called `stem`.png.
+        stem: name without suffix.
+        overwrite: replace files that exist.
+
+    Returns:
+        The files written, the mean first.
+
+    Raises:
+        ImageError: a file exists already or cannot be written.
     """
     output = Path(output)
     place = output if output.suffix else output / f"{stem}.png"
@@ -110,7 +147,7 @@ def write_solution(
         written.append(place.with_name(place.stem + ending))
         return written[-1]
 
-    shown = picture(measured.operator, measured.y, measured.task.scale) if measured.clean is not None else None
+    shown = measured.operator.to_picture(measured.y) if measured.clean is not None else None
     if shown is not None:
         write_image(beside("_measured.png"), bare.with_pixels(_coloured(shown[0], measured.grey)), overwrite)
     if len(solution.samples) > 1:
@@ -129,15 +166,16 @@ def write_solution(
 
 
 def check_output(output: str | Path, stem: str, overwrite: bool) -> None:
-    """Raise ImageError where the result exists already: better told before the work than after."""
+    """Raise ImageError if the result exists already: better said before the work than after."""
     place = Path(output) if Path(output).suffix else Path(output) / f"{stem}.png"
     if place.exists() and not overwrite:
         raise ImageError(f"{place}: exists already and is not overwritten without --overwrite")
 
 
 def _from_array(
-    path: Path, task: Task, channels: int, size: tuple[int, int] | None, constants: dict[str, Any]
+    path: Path, spec: OperatorSpec, channels: int, size: tuple[int, int] | None, constants: dict[str, Any]
 ) -> Measured:
+    """Read a measurement from an array file."""
     try:
         loaded = np.load(path, allow_pickle=False)
         array = loaded["y"] if path.suffix.lower() == ".npz" else loaded
@@ -146,29 +184,36 @@ def _from_array(
     if size is None:
         raise ValueError("a measurement from an array needs --size HEIGHTxWIDTH of the image")
     y = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-    operator = task.operator((channels, *size), **constants)
+    operator = spec.operator((channels, *size), **constants)
     if y.ndim == len(operator.measurement_shape):
         y = y[None]
     blank = Image(torch.zeros(channels, *size))
-    return Measured(operator, y, task, blank, channels == 1)
+    return Measured(operator, y, spec, blank, channels == 1)
 
 
-def _constants(task: Task, mask: str | Path | None, kernel: str | Path | None) -> dict[str, Any]:
+def _constants(spec: OperatorSpec, mask: str | Path | None, kernel: str | Path | None) -> dict[str, Any]:
+    """Read the tensors that the operator takes from pictures."""
     found: dict[str, Any] = {}
+    taken = operators.parameters(spec.name)
     if mask is not None:
-        if task.name != "known-mask":
-            raise ValueError(f"--mask goes with the operator known-mask, not with {task.name}")
+        _check_taken("mask", spec.name, taken)
         found["mask"] = (read_image(mask).pixels.mean(0) > 0.5).double()
-    elif task.name == "known-mask":
-        raise ValueError("the operator known-mask needs --mask FILE, white where a pixel is known")
+    elif "mask" in taken:
+        raise ValueError(f"the operator {spec.name} needs --mask FILE, white where a pixel is known")
     if kernel is not None:
-        if task.name != "blur":
-            raise ValueError(f"--kernel goes with the operator blur, not with {task.name}")
+        _check_taken("kernel", spec.name, taken)
         taps = read_image(kernel).pixels.mean(0).double()
         if not taps.sum() > 0:
             raise ValueError(f"{kernel}: a kernel must not be black")
         found["kernel"] = taps / taps.sum()
     return found
+
+
+def _check_taken(key: str, name: str, taken: Iterable[str]) -> None:
+    """Raise ValueError unless an operator has a parameter."""
+    if key not in taken:
+        known = [other for other in operators.names() if key in operators.parameters(other)]
+        raise ValueError(f"--{key} goes with the operator {' or '.join(known)}, not with {name}")
 
 
 def _coloured(pixels: Tensor, grey: bool) -> Tensor:
