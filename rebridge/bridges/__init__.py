@@ -1,4 +1,4 @@
-"""Processes between a clean and a degraded image: coefficients, schedules, transitions, and the catalogue."""
+"""Processes between a clean and a degraded image, and their catalogue."""
 
 from rebridge.bridges.base import Bridge, Coefficients
 from rebridge.bridges.catalogue import create, names, parameters, parse, register, summary

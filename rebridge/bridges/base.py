@@ -1,4 +1,4 @@
-"""What a bridge is: three scalar functions of time and one modulation of the noise.
+"""The base of all bridges: three scalar functions of time and one modulation.
 
     x_t = alpha(t) x0 + beta(t) y + gamma(t) * modulation * eps,      eps ~ N(0, I)
 
@@ -22,24 +22,33 @@ MODULATIONS: tuple[str, ...] = ("one", "residual", "zero")
 
 @dataclass(frozen=True)
 class Coefficients:
-    """The factors of x0, y and modulation * eps at some times: three tensors of one shape."""
+    """Factors of x0, y and modulation * eps at some times.
+
+    Attributes:
+        alpha: factor of x0; all three are float64 tensors of one shape, that of the times.
+        beta: factor of y.
+        gamma: factor of modulation * eps.
+    """
 
     alpha: Tensor
     beta: Tensor
     gamma: Tensor
 
     def like(self, x: Tensor) -> Coefficients:
-        """The same factors, of shape (B,), shaped (B, 1, 1, ...) in x's dtype and on its device, ready to multiply."""
+        """Shape factors of shape (B,) as (B, 1, 1, ...), in x's dtype and on its device."""
         shape = (-1,) + (1,) * (x.ndim - 1)
         return Coefficients(*(c.to(x.device, x.dtype).reshape(shape) for c in (self.alpha, self.beta, self.gamma)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bridge:
-    """A process between a clean and a degraded image; subclasses give `marginal(t)` and, where it differs, the clock.
+    """A process between a clean and a degraded image.
 
-    modulation: what multiplies the noise, pixel by pixel: "one" (ordinary bridges), "residual" (x0 - y: intact pixels
-        are left alone, RDBM) or "zero" (no noise at all: flow matching along the same means).
+    Subclasses give `marginal(t)` and, where it is not the time itself, the clock.
+
+    Args:
+        modulation: what multiplies the noise, pixel by pixel: "one" (ordinary bridges), "residual" (x0 - y: intact pixels
+            are left alone, RDBM) or "zero" (no noise at all: flow matching along the same means).
     """
 
     name: ClassVar[str]
@@ -56,24 +65,37 @@ class Bridge:
 
     @property
     def params(self) -> dict[str, Any]:
-        """The parameters as JSON-able values: create(bridge.name, **bridge.params) rebuilds the bridge."""
+        """Parameters as JSON-able values; create(bridge.name, **params) rebuilds it."""
         return asdict(self)
 
     # -- the process ---------------------------------------------------------------------------------------------------
 
     def marginal(self, t: Tensor) -> Coefficients:
-        """alpha, beta, gamma at times t (float64, any shape) before the modulation is looked at."""
+        """Compute alpha, beta and gamma, before the modulation is looked at.
+
+        Args:
+            t: times in [0, 1], float64, any shape.
+        """
         raise NotImplementedError
 
     def clock(self, t: Tensor) -> Tensor:
-        """The variable in which the SDE and the ODE are discretised, increasing in t; the time itself by default."""
+        """Compute the variable in which SDE and ODE are discretised.
+
+        It increases in t, and is the time itself by default.
+        """
         return t
 
     def coefficients(self, t: Tensor | float) -> Coefficients:
-        """Mean and noise coefficients of x_t = alpha x0 + beta y + gamma (modulation * eps).
+        """Compute the factors of x_t = alpha x0 + beta y + gamma (modulation * eps).
 
-        t: times in [0, 1], any shape. Returns three float64 tensors of that shape.
-        Raises ValueError for times outside [0, 1] (checked for tensors on the CPU only, to keep a GPU loop free of waits).
+        Args:
+            t: times in [0, 1], any shape.
+
+        Returns:
+            Three float64 tensors of that shape.
+
+        Raises:
+            ValueError: times outside [0, 1] (checked for tensors on the CPU only, to keep a GPU loop free of waits).
         """
         t = torch.as_tensor(t, dtype=torch.float64)
         if t.device.type == "cpu" and t.numel() and not (t.min() >= 0 and t.max() <= 1):
@@ -84,9 +106,15 @@ class Bridge:
         return Coefficients(c.alpha, c.beta, torch.where(gone, 0.0, c.gamma))
 
     def derivatives(self, t: Tensor | float) -> Coefficients:
-        """d/d(clock) of alpha, beta and gamma at t, by automatic differentiation in float64; shapes as t.
+        """Compute d/d(clock) of alpha, beta and gamma by automatic differentiation.
 
         At a kink of a tabulated schedule it is the slope of the interval to the right; infinite where gamma meets 0.
+
+        Args:
+            t: times in [0, 1], any shape.
+
+        Returns:
+            Three float64 tensors of that shape.
         """
         t = torch.as_tensor(t, dtype=torch.float64).detach().requires_grad_(True)
         with torch.enable_grad():
@@ -98,27 +126,54 @@ class Bridge:
     # -- on images -----------------------------------------------------------------------------------------------------
 
     def modulate(self, x0: Tensor, y: Tensor, noise: Tensor) -> Tensor:
-        """modulation * noise, the product that enters the state; x0 may be an estimate. All of one shape (B, ...)."""
+        """Multiply noise by the modulation: the product that enters the state.
+
+        Args:
+            x0: clean images (B, ...), or an estimate of them.
+            y: degraded images (B, ...).
+            noise: standard normal, (B, ...).
+        """
         if self.modulation == "residual":
             return (x0 - y) * noise
         return noise if self.modulation == "one" else torch.zeros_like(noise)
 
     def forward(self, x0: Tensor, y: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """x_t for times t (B,) and standard normal noise; x0, y, noise and the result are (B, ...)."""
+        """Draw x_t given both images.
+
+        Args:
+            x0: clean images (B, ...).
+            y: degraded images (B, ...).
+            t: times (B,) in [0, 1].
+            noise: standard normal, (B, ...).
+        """
         c = self.coefficients(t).like(y)
         return c.alpha * x0 + c.beta * y + c.gamma * self.modulate(x0, y, noise)
 
     def noise_estimate(self, x_t: Tensor, x0_hat: Tensor, y: Tensor, t: Tensor) -> Tensor:
-        """(x_t - alpha x0_hat - beta y) / gamma, the estimate of modulation * eps as one product; t (B,).
+        """Estimate modulation * eps as one product, (x_t - alpha x0_hat - beta y) / gamma.
 
-        Zero where gamma is 0, since there is no noise in such a state.
+        Args:
+            x_t: states (B, ...).
+            x0_hat: clean estimates (B, ...).
+            y: degraded images (B, ...).
+            t: times (B,).
+
+        Returns:
+            (B, ...); zero where gamma is 0, since there is no noise in such a state.
         """
         c = self.coefficients(t).like(y)
         deviation = x_t - c.alpha * x0_hat - c.beta * y
         return torch.where(c.gamma > 0, deviation / c.gamma.clamp(min=torch.finfo(c.gamma.dtype).tiny), 0.0)
 
     def velocity(self, x_t: Tensor, x0_hat: Tensor, y: Tensor, t: Tensor) -> Tensor:
-        """dx/d(clock) of the probability-flow ODE, alpha' x0_hat + beta' y + gamma' n; t (B,) inside (0, 1)."""
+        """Compute dx/d(clock) of the probability-flow ODE, alpha' x0_hat + beta' y + gamma' n.
+
+        Args:
+            x_t: states (B, ...).
+            x0_hat: clean estimates (B, ...).
+            y: degraded images (B, ...).
+            t: times (B,) inside (0, 1).
+        """
         d = self.derivatives(t).like(y)
         if self.noiseless:
             c = self.coefficients(t).like(y)
@@ -126,30 +181,56 @@ class Bridge:
         return d.alpha * x0_hat + d.beta * y + d.gamma * self.noise_estimate(x_t, x0_hat, y, t)
 
     def drift(self, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor:
-        """Drift of the forward SDE per unit of the clock, (alpha'/alpha)(x - beta y) + beta' y; t (B,) below 1."""
+        """Compute the drift of the forward SDE, (alpha'/alpha)(x - beta y) + beta' y.
+
+        Args:
+            x_t: states (B, ...).
+            y: degraded images (B, ...).
+            t: times (B,) in [0, 1).
+
+        Returns:
+            The drift per unit of the clock, (B, ...).
+        """
         c, d = self.coefficients(t).like(y), self.derivatives(t).like(y)
         return d.alpha / c.alpha * (x_t - c.beta * y) + d.beta * y
 
     def squared_diffusion(self, t: Tensor | float) -> Tensor:
-        """g^2 of the forward SDE per unit of the clock, (gamma^2)' - 2 (alpha'/alpha) gamma^2; times modulation^2."""
+        """Compute g^2 of the forward SDE, (gamma^2)' - 2 (alpha'/alpha) gamma^2.
+
+        It is per unit of the clock, and multiplied by modulation^2 in the SDE.
+        """
         c, d = self.coefficients(t), self.derivatives(t)
         return (2 * c.gamma * d.gamma - 2 * d.alpha / c.alpha * c.gamma.square()).clamp(min=0.0)
 
     def prior(self, y: Tensor, noise: Tensor) -> Tensor:
-        """A state at t = 1 known without x0: (alpha + beta) y + gamma * noise at t = 1, that is y where they sum to 1."""
+        """Draw a state at t = 1 without knowing x0.
+
+        It is (alpha + beta) y + gamma * modulation * noise at t = 1, that is y where the factors sum to 1.
+
+        Args:
+            y: degraded images (B, ...).
+            noise: standard normal, (B, ...).
+        """
         c = self.coefficients(1.0)
         modulated = self.modulate(y, y, noise)
         return (c.alpha + c.beta).item() * y + c.gamma.item() * modulated
 
     @property
     def starts_noisy(self) -> bool:
-        """Whether `prior` uses its noise; override it together with `prior`."""
+        """True if `prior` uses its noise; override it together with `prior`."""
         return self.modulation == "one" and self.coefficients(1.0).gamma.item() > 0
 
     def posterior_mean(self, x_t: Tensor, x0: Tensor, y: Tensor, t: Tensor, s: Tensor) -> Tensor:
-        """E[x_s | x_t, x0, y] of the Markov process for times s < t, both (B,); images and result (B, ...).
+        """Compute E[x_s | x_t, x0, y] of the Markov process, s < t.
 
-        Where x_t says nothing beyond its mean (gamma = 0 or alpha = 0 at t), that of the marginal at s.
+        Where x_t is not informative beyond its mean (gamma = 0 or alpha = 0 at t), that of the marginal at s.
+
+        Args:
+            x_t: states (B, ...).
+            x0: clean images (B, ...).
+            y: degraded images (B, ...).
+            t: times of the states, (B,).
+            s: earlier times, (B,).
         """
         c, n = self.coefficients(t), self.coefficients(s)
         tells = (c.alpha > 0) & (c.gamma > 0)
@@ -159,22 +240,33 @@ class Bridge:
         return n.alpha * x0 + n.beta * y + kept * (x_t - c.alpha * x0 - c.beta * y)
 
     def reverse_kernel(self, t: float, s: float) -> tuple[float, float, float, float] | None:
-        """Factors of x0, y and x_t in the mean of x_s given x_t and x0, s < t, and the standard deviation; None: by Bayes.
+        """Give the authors' reverse step where it is not the posterior of the marginals.
 
-        For bridges whose authors step by a rule that is not quite the posterior of their marginals.
+        Returns:
+            Factors of x0, y and x_t in the mean of x_s, s < t, and the standard deviation; None for the posterior, by Bayes.
         """
         return None
 
     # -- noise levels --------------------------------------------------------------------------------------------------
 
     def noise_level(self, t: Tensor | float) -> Tensor:
-        """Noise-to-signal ratio n = gamma / alpha at times t, float64; infinite where alpha is 0."""
+        """Compute the noise-to-signal ratio n = gamma / alpha.
+
+        Args:
+            t: times in [0, 1], any shape.
+
+        Returns:
+            Float64, of that shape; infinite where alpha is 0.
+        """
         c = self.coefficients(t)
         return torch.where(c.alpha > 0, c.gamma / c.alpha.clamp(min=torch.finfo(torch.float64).tiny), torch.inf)
 
     @cached_property
     def noisiest_time(self) -> float:
-        """The time of the largest noise level: 1, or earlier where the process loses its noise before its image."""
+        """The time of the largest noise level.
+
+        It is 1, or earlier where the process loses its noise before its image.
+        """
         if self.noise_level(1.0).item() > 0:
             return 1.0
         times = 1 - torch.logspace(0, -15, 3001, dtype=torch.float64)
@@ -182,7 +274,11 @@ class Bridge:
 
     @cached_property
     def level_range(self) -> tuple[float, float]:
-        """The smallest and the largest noise level; ValueError for a process without noise."""
+        """The smallest and the largest noise level.
+
+        Raises:
+            ValueError: a process without noise.
+        """
         if self.noiseless:
             raise ValueError(f"bridge {self.name!r} here has no noise, so no time of a generative prior fits it")
         low, high = self.noise_level(torch.tensor([0.0, self.noisiest_time], dtype=torch.float64)).tolist()
@@ -222,11 +318,21 @@ class Bridge:
 
     @property
     def earliest_time(self) -> float:
-        """The earliest time that a network is trained at: the first grid time, or 1e-3 without a grid."""
+        """The earliest time that a network is trained at.
+
+        It is the first time of the schedule's grid, or 1e-3 without a grid.
+        """
         return 1 / (self.grid_steps or 1000)
 
     def grid_time(self, t: Tensor | float) -> Tensor:
-        """The earliest grid time at or after t, float64; t itself for a process without a grid."""
+        """Round t up to the schedule's grid; t itself for a process without one.
+
+        Args:
+            t: times in [0, 1], any shape.
+
+        Returns:
+            Float64, of that shape.
+        """
         t = torch.as_tensor(t, dtype=torch.float64)
         steps = self.grid_steps
         return t if steps is None else torch.ceil(t * steps - 1e-9).clamp(1, steps) / steps
@@ -235,17 +341,20 @@ class Bridge:
 
     @property
     def noiseless(self) -> bool:
-        """Whether gamma is 0 at all times (flow matching): SDE samplers then do not exist."""
+        """True if gamma is 0 at all times (flow matching); there is no SDE then."""
         return self.modulation == "zero"
 
     @property
     def pinned(self) -> bool:
-        """Whether the process ends in y exactly, gamma(1) = 0 with noise before: its last instant is singular."""
+        """True if the process has noise and ends in y exactly: gamma(1) = 0.
+
+        The last instant of such a process is singular.
+        """
         return not self.noiseless and self.coefficients(1.0).gamma.item() == 0.0
 
 
 def shown(value: Tensor) -> str:
-    """A number, or the range of several, for an error message."""
+    """Format a number, or the range of several, for an error message."""
     low, high = value.min().item(), value.max().item()
     return f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}"
 

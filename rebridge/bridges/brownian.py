@@ -1,4 +1,4 @@
-"""Brownian bridges (BBDM, I2SB, DDBM-VE) and the bridge of the variance-preserving diffusion (DDBM-VP).
+"""Brownian bridges (BBDM, I2SB, DDBM-VE), and the bridge of DDBM-VP.
 
 A Brownian bridge whose variance clock is r (0 at x0, 1 at y) and whose total variance is G reads
 
@@ -21,9 +21,15 @@ from rebridge.bridges.schedules import Clock
 
 @dataclass(frozen=True, kw_only=True)
 class Brownian(Bridge):
-    """BBDM: the mixing weight m runs from m_min to m_max over T steps (arXiv 2205.07680; xuekt98/BBDM).
+    """BBDM: a Brownian bridge in the mixing weight m (arXiv 2205.07680).
 
-    max_var: s in gamma^2 = 2 s (m - m^2). The grid point i/T holds the authors' index i - 1, and m(0) = 0.
+    m runs from m_min to m_max over the grid, as in xuekt98/BBDM. The grid point i/T holds the authors' index i - 1, and m(0) = 0.
+
+    Args:
+        steps: T, grid steps of the schedule.
+        m_min: mixing weight at the first grid point, in [0, 1].
+        m_max: mixing weight at t = 1, in [m_min, 1].
+        max_var: s in gamma^2 = 2 s (m - m^2), positive.
     """
 
     name: ClassVar[str] = "brownian"
@@ -51,7 +57,7 @@ class Brownian(Bridge):
         return Coefficients(1 - m, m, (2 * self.max_var * (m - m.square())).clamp(min=0.0).sqrt())
 
     def prior(self, y: Tensor, noise: Tensor) -> Tensor:
-        """y itself, as the authors start, although their gamma at t = 1 is 0.045."""
+        """Return y itself, as the authors start, although their gamma(1) is 0.045."""
         return y
 
     @property
@@ -61,13 +67,15 @@ class Brownian(Bridge):
 
 @dataclass(frozen=True, kw_only=True)
 class I2SB(Bridge):
-    """Image-to-image Schroedinger bridge with the symmetric quadratic beta schedule (arXiv 2302.05872; NVlabs/I2SB).
+    """Image-to-image Schroedinger bridge with a symmetric schedule (arXiv 2302.05872).
 
     With sf^2 and sb^2 the sums of the betas up to and from a time (both include the beta of that time):
     alpha = sb^2/(sf^2 + sb^2), beta = sf^2/(sf^2 + sb^2), gamma^2 = sf^2 sb^2/(sf^2 + sb^2). The grid point i/(T-1) holds
-    the authors' index i, so t = 0 is not quite clean and t = 1 not quite y (their first beta is not 0).
+    the index i of NVlabs/I2SB, so t = 0 is not quite clean and t = 1 not quite y (their first beta is not 0).
 
-    beta_max: largest beta times 1000; 0.3 (1.0 in the authors' colourisation).
+    Args:
+        steps: T, grid steps of the schedule, at least 2.
+        beta_max: largest beta times 1000; 0.3 (1.0 in the authors' colourisation).
     """
 
     name: ClassVar[str] = "i2sb"
@@ -102,7 +110,7 @@ class I2SB(Bridge):
         return Coefficients(backward / total, forward / total, (forward * backward / total).sqrt())
 
     def reverse_kernel(self, t: float, s: float) -> tuple[float, float, float, float] | None:
-        """p_posterior of the authors: Bayes with the forward variances alone.
+        """Compute the authors' p_posterior: Bayes with the forward variances alone.
 
         Their marginals count the beta of a time twice, forward and backward, so those say something else by some 1e-4.
         """
@@ -113,7 +121,7 @@ class I2SB(Bridge):
         return 1 - at_s / at_t, 0.0, at_s / at_t, (at_s * (at_t - at_s) / at_t) ** 0.5
 
     def prior(self, y: Tensor, noise: Tensor) -> Tensor:
-        """y itself, as the authors start."""
+        """Return y itself, as the authors start."""
         return y
 
     @property
@@ -123,9 +131,11 @@ class I2SB(Bridge):
 
 @dataclass(frozen=True, kw_only=True)
 class DDBMVE(Bridge):
-    """The variance-exploding bridge of DDBM: r = t^2, total variance sigma_max^2 (arXiv 2309.16948).
+    """The variance-exploding bridge of DDBM (arXiv 2309.16948): r = t^2.
 
-    sigma_max: T of the paper, in units of [-1, 1] images: 80 for edges2handbags, 20 for DIODE.
+    Args:
+        sigma_max: T of the paper, in units of [-1, 1] images: 80 for edges2handbags, 20 for DIODE. Its square is the total
+            variance.
     """
 
     name: ClassVar[str] = "ddbm-ve"
@@ -143,10 +153,15 @@ class DDBMVE(Bridge):
 
 @dataclass(frozen=True, kw_only=True)
 class DDBMVP(Bridge):
-    """The variance-preserving bridge of DDBM (arXiv 2309.16948): a = exp(-(b_min t + b_d t^2/2)/2), SNR = a^2/(1 - a^2).
+    """The variance-preserving bridge of DDBM (arXiv 2309.16948).
 
+    With a = exp(-(b_min t + b_d t^2/2)/2) and SNR = a^2/(1 - a^2):
     alpha = a (1 - SNR_1/SNR_t), beta = (a/a_1) SNR_1/SNR_t, gamma^2 = (1 - a^2)(1 - SNR_1/SNR_t); with q = -log a that is
     alpha = sinh(q_1 - q)/sinh q_1, beta = sinh q/sinh q_1, gamma^2 = 2 sinh q sinh(q_1 - q)/sinh q_1. Here alpha + beta < 1.
+
+    Args:
+        beta_d: b_d, growth of the rate, positive.
+        beta_min: b_min, the rate at t = 0, positive.
     """
 
     name: ClassVar[str] = "ddbm-vp"

@@ -1,4 +1,4 @@
-"""Generative diffusions, the bridges with beta = 0: they end in noise and know nothing of y."""
+"""Generative diffusions: bridges with beta = 0, which end in noise."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Generative(Bridge):
             )
 
     def prior(self, y: Tensor, noise: Tensor) -> Tensor:
-        """gamma(1) z: y gives the shape only."""
+        """Scale noise to the state at t = 1, gamma(1) z; y gives the shape only."""
         return self.coefficients(1.0).gamma.item() * noise
 
     @property
@@ -36,10 +36,15 @@ class Generative(Bridge):
 
 @dataclass(frozen=True, kw_only=True)
 class VP(Generative):
-    """Variance-preserving diffusion on a discrete beta schedule (arXiv 2006.11239); t = (i+1)/T holds index i.
+    """Variance-preserving diffusion on a discrete beta schedule (arXiv 2006.11239).
 
-    schedule: "linear" (DDPM: 1e-4 to 0.02) or "scaled-linear" (Stable Diffusion: sqrt(beta) linear, 0.00085 to 0.012).
-    beta_start, beta_end: ends of the schedule, by default those of the named one.
+    The time t = (i+1)/T holds index i.
+
+    Args:
+        steps: T, the number of betas.
+        schedule: "linear" (DDPM: 1e-4 to 0.02) or "scaled-linear" (Stable Diffusion: sqrt(beta) linear, 0.00085 to 0.012).
+        beta_start: first beta, by default that of the named schedule.
+        beta_end: last beta, by default that of the named schedule.
     """
 
     name: ClassVar[str] = "vp"
@@ -77,7 +82,11 @@ class VP(Generative):
 
 @dataclass(frozen=True, kw_only=True)
 class VE(Generative):
-    """Variance-exploding diffusion with sigma = sigma_max t (arXiv 2206.00364)."""
+    """Variance-exploding diffusion with sigma = sigma_max t (arXiv 2206.00364).
+
+    Args:
+        sigma_max: standard deviation of the noise at t = 1, positive.
+    """
 
     name: ClassVar[str] = "ve"
 
@@ -97,7 +106,10 @@ class VE(Generative):
 
 @dataclass(frozen=True, kw_only=True)
 class RectifiedFlow(Generative):
-    """Rectified flow from noise to images: x_t = (1 - t) x0 + t eps (arXiv 2209.03003)."""
+    """Rectified flow from noise to images (arXiv 2209.03003).
+
+    x_t = (1 - t) x0 + t eps.
+    """
 
     name: ClassVar[str] = "rectified-flow"
 

@@ -1,4 +1,7 @@
-"""Processes that shift x0 towards y along a line and are no bridges in the strict sense: most end in y plus noise."""
+"""Processes that shift x0 towards y along a line.
+
+They are no bridges in the strict sense: most end in y plus noise.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,13 @@ from rebridge.bridges.schedules import Clock
 
 @dataclass(frozen=True, kw_only=True)
 class RDDM(Bridge):
-    """Residual denoising diffusion: residual and noise on two independent schedules (arXiv 2308.13712).
+    """Residual denoising diffusion: two independent schedules (arXiv 2308.13712).
 
-    alpha = (1 - n/T)(1 - n/(T+1)) and gamma^2 = sum_scale n(n+1)/(T(T+1)) at n = t T.
-    sum_scale: terminal variance; 0.01 for restoration, 1 for generation.
+    Residual and noise have a schedule each: alpha = (1 - n/T)(1 - n/(T+1)) and gamma^2 = sum_scale n(n+1)/(T(T+1)) at n = t T.
+
+    Args:
+        steps: T.
+        sum_scale: terminal variance; 0.01 for restoration, 1 for generation.
     """
 
     name: ClassVar[str] = "rddm"
@@ -39,10 +45,17 @@ class RDDM(Bridge):
 
 @dataclass(frozen=True, kw_only=True)
 class ResShift(Bridge):
-    """Residual shifting with sqrt(eta) geometric to the power p (arXiv 2307.12348; gaussian_diffusion.py of the authors).
+    """Residual shifting with a geometric schedule (arXiv 2307.12348).
 
-    alpha = 1 - eta, beta = eta, gamma = kappa sqrt(eta); sqrt(eta_i) = s (0.99/s)^((i/(n-1))^p) at t = (i+1)/n, eta(0) = 0,
-    s = min(min_noise/kappa, min_noise). The published runs are in the latent space of a VQ-GAN.
+    As in the authors' gaussian_diffusion.py: alpha = 1 - eta, beta = eta, gamma = kappa sqrt(eta), and
+    sqrt(eta_i) = s (0.99/s)^((i/(n-1))^p) at t = (i+1)/n, eta(0) = 0, with s = min(min_noise/kappa, min_noise). The published runs
+    are in the latent space of a VQ-GAN.
+
+    Args:
+        steps: n, at least 2.
+        kappa: noise in units of sqrt(eta), positive.
+        power: p, positive.
+        min_noise: noise of the first step, positive.
     """
 
     name: ClassVar[str] = "resshift"
@@ -75,11 +88,15 @@ class ResShift(Bridge):
 
 @dataclass(frozen=True, kw_only=True)
 class DiffUIR(Bridge):
-    """Selective hourglass mapping: the degraded image fades out so that all tasks share one endpoint (arXiv 2403.11157).
+    """Selective hourglass mapping: y fades out, tasks share an end (arXiv 2403.11157).
 
     abar = 1 - sqrt(acp), gamma = sqrt(1 - acp) with acp = prod(1 - b), b linear from 1e-4 to 2e-2, and
     dbar = sum of a linear sequence from 1e-6 to delta_end; alpha = 1 - abar, beta = abar - dbar.
     The released code trains this but samples from terminal noise 0.1; give the sampler x = beta(1) y + 0.1 z for that.
+
+    Args:
+        steps: T, at least 2.
+        delta_end: last increment of dbar for T = 1000, at least 0.
     """
 
     name: ClassVar[str] = "diffuir"
@@ -111,7 +128,11 @@ class DiffUIR(Bridge):
 
 @dataclass(frozen=True, kw_only=True)
 class InDI(Bridge):
-    """Inversion by direct iteration: a straight line with a little noise (arXiv 2303.11435). sigma: terminal std."""
+    """Inversion by direct iteration: a line with a little noise (arXiv 2303.11435).
+
+    Args:
+        sigma: standard deviation of the noise at t = 1, at least 0.
+    """
 
     name: ClassVar[str] = "indi"
 
@@ -132,7 +153,10 @@ class InDI(Bridge):
 
 @dataclass(frozen=True, kw_only=True)
 class Flow(Bridge):
-    """Flow matching from y to x0 along straight lines, without noise (arXiv 2210.02747)."""
+    """Flow matching from y to x0 along straight lines (arXiv 2210.02747).
+
+    It has no noise.
+    """
 
     name: ClassVar[str] = "flow"
 
@@ -145,5 +169,9 @@ class Flow(Bridge):
 
 
 def decay_clock(betas: Tensor) -> Clock:
-    """-log of the running product of 1 - beta, (T,) float64, linear between grid points: alpha^2 = exp(-clock)."""
+    """Build the clock -log prod(1 - beta), so that alpha^2 = exp(-clock).
+
+    Args:
+        betas: (T,) float64; the clock is linear between grid points.
+    """
     return Clock.from_increments(-torch.log1p(-betas.clamp(max=0.999)))

@@ -1,4 +1,6 @@
-"""Bridges of the Ornstein-Uhlenbeck process: RDBM, GOUB, UniDB, and IR-SDE, which is the process without the bridge.
+"""Bridges of the Ornstein-Uhlenbeck process: RDBM, GOUB, UniDB; and IR-SDE.
+
+IR-SDE is the process without the bridge.
 
 All solve dx = theta_t (y - x) dt + modulation * sqrt(2 V theta_t) dw with stationary variance V, conditioned (by Doob's
 h-transform, except IR-SDE) to end in y. With tb = integral of theta from 0 to t, the natural clock, and tb1 = tb(1):
@@ -21,11 +23,13 @@ from rebridge.bridges.schedules import Clock, theta_clock
 
 @dataclass(frozen=True, kw_only=True)
 class OrnsteinUhlenbeck(Bridge):
-    """What the four share: the theta clock, and the exact SDE terms in it.
+    """Base of the four: the theta clock, and the exact SDE terms in it.
 
-    lam: noise level; RDBM's is the stationary variance, that of the others the stationary standard deviation.
-    steps: T, the number of grid steps of the schedule. schedule: see `theta_clock`.
-    eps: exp(-tb1), how much of x0 - y an unconditioned process would keep at t = 1.
+    Args:
+        lam: noise level; RDBM's is the stationary variance, that of the others the stationary standard deviation.
+        steps: T, the number of grid steps of the schedule.
+        schedule: "cosine", "linear", "sigmoid" or "constant", see `theta_clock`.
+        eps: exp(-tb1), how much of x0 - y an unconditioned process would keep at t = 1.
     """
 
     lam: float
@@ -66,10 +70,11 @@ class OrnsteinUhlenbeck(Bridge):
 
 @dataclass(frozen=True, kw_only=True)
 class RDBM(OrnsteinUhlenbeck):
-    """The residual diffusion bridge: noise multiplied by x0 - y (arXiv 2510.23116, eq. 9-13).
+    """The residual diffusion bridge: noise times x0 - y (arXiv 2510.23116, eq. 9-13).
 
-    lam: stationary variance sigma^2/(2 theta); 10/255 in the paper, 1e-4 in the released code (with modulation "one").
-    eps: None sums the schedule's rates as the code does (tb1 = 7.88 for 100 cosine steps, so tb1 depends on `steps`).
+    Args:
+        lam: stationary variance sigma^2/(2 theta); 10/255 in the paper, 1e-4 in the released code (with modulation "one").
+        eps: None sums the schedule's rates as the code does (tb1 = 7.88 for 100 cosine steps, so tb1 depends on `steps`).
     """
 
     name: ClassVar[str] = "rdbm"
@@ -87,7 +92,10 @@ class RDBM(OrnsteinUhlenbeck):
 
 @dataclass(frozen=True, kw_only=True)
 class GOUB(OrnsteinUhlenbeck):
-    """The generalised Ornstein-Uhlenbeck bridge (arXiv 2312.10299; Hammour-steak/GOUB, codes/utils/sde_utils.py)."""
+    """The generalised Ornstein-Uhlenbeck bridge (arXiv 2312.10299).
+
+    As in Hammour-steak/GOUB, codes/utils/sde_utils.py.
+    """
 
     name: ClassVar[str] = "goub"
     value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
@@ -97,11 +105,13 @@ class GOUB(OrnsteinUhlenbeck):
 
 @dataclass(frozen=True, kw_only=True)
 class UniDB(OrnsteinUhlenbeck):
-    """GOUB with a soft end: a terminal penalty of weight 1/gamma_inv instead of the constraint (arXiv 2502.05749).
+    """GOUB with a terminal penalty instead of the constraint (arXiv 2502.05749).
 
-    gamma_inv: 1/G in units of squared pixel values; 1e-7 for super-resolution and inpainting, 1e-8 for rain; 0 is GOUB.
-    variance_form: "code" keeps GOUB's gamma as the authors' code does, "exact" is the variance of the SDE itself, which
-        is not 0 at t = 1.
+    Args:
+        gamma_inv: 1/G in units of squared pixel values, the inverse weight of the penalty; 1e-7 for super-resolution and
+            inpainting, 1e-8 for rain; 0 is GOUB.
+        variance_form: "code" keeps GOUB's gamma as the authors' code does, "exact" is the variance of the SDE itself, which
+            is not 0 at t = 1.
     """
 
     name: ClassVar[str] = "unidb"
@@ -129,7 +139,10 @@ class UniDB(OrnsteinUhlenbeck):
 
 @dataclass(frozen=True, kw_only=True)
 class IRSDE(OrnsteinUhlenbeck):
-    """The mean-reverting SDE without a bridge: it ends near y + lam z (arXiv 2301.11699; Algolzw/image-restoration-sde)."""
+    """The mean-reverting SDE without a bridge (arXiv 2301.11699).
+
+    It ends near y + lam z, as in Algolzw/image-restoration-sde.
+    """
 
     name: ClassVar[str] = "ir-sde"
     value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
@@ -142,7 +155,7 @@ class IRSDE(OrnsteinUhlenbeck):
         return Coefficients(alpha, 1 - alpha, (-self.variance * torch.expm1(-2 * tb)).clamp(min=0.0).sqrt())
 
     def prior(self, y: Tensor, noise: Tensor) -> Tensor:
-        """y + lam z, the stationary law, as the authors start."""
+        """Draw y + lam z, the stationary law, as the authors start."""
         return y + self.lam * self.modulate(y, y, noise)
 
     @property

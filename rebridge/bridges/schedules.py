@@ -1,4 +1,6 @@
-"""Schedules: how a process spends its time, as a clock that runs from 0 on a grid of T equal steps.
+"""Schedules: clocks on a grid of T equal steps.
+
+A clock runs from 0 and says how a process spends its time.
 
 Between grid points a clock is linear (its rate theta is constant there), so it is defined for every t in [0, 1] and equals
 the authors' arrays at t = i/T exactly.
@@ -16,7 +18,11 @@ from rebridge.bridges.tabulated import inverse
 
 
 class Clock:
-    """A non-decreasing function on [0, 1], linear between its values at 0, 1/T, ..., 1."""
+    """A non-decreasing function on [0, 1], linear between grid points 0, 1/T, ..., 1.
+
+    Args:
+        values: (T + 1,) float64, the clock at i/T.
+    """
 
     def __init__(self, values: Tensor) -> None:
         """values: (T + 1,) float64, the clock at i/T."""
@@ -24,7 +30,11 @@ class Clock:
 
     @classmethod
     def from_increments(cls, increments: Tensor) -> Clock:
-        """The clock that starts at 0 and grows by increments[i] (float64, (T,)) over step i."""
+        """Build the clock that starts at 0 and grows by increments[i] over step i.
+
+        Args:
+            increments: (T,) float64.
+        """
         return cls(torch.cat([increments.new_zeros(1), increments.cumsum(0)]))
 
     @property
@@ -33,12 +43,12 @@ class Clock:
         return self.values[-1]
 
     def time_of(self, wanted: Tensor) -> Tensor:
-        """The times at which the clock has the wanted values, any shape."""
+        """Find the times at which the clock has the wanted values, any shape."""
         points = torch.linspace(0.0, 1.0, len(self.values), dtype=self.values.dtype)
         return inverse(points, self.values, wanted)
 
     def __call__(self, t: Tensor) -> Tensor:
-        """The clock at times t in [0, 1], any shape."""
+        """Evaluate the clock at times t in [0, 1], any shape."""
         values = self.values.to(t.device)
         steps = len(values) - 1
         position = t * steps
@@ -48,29 +58,35 @@ class Clock:
 
 
 def cosine_rates(steps: int) -> Tensor:
-    """theta_i = 1 - f((i+1)/T)/f(i/T) capped at 0.999, f(u) = cos^2((u + 0.008)/1.008 pi/2); (T,). RDBM's code."""
+    """Compute the cosine schedule of RDBM's code.
+
+    theta_i = 1 - f((i+1)/T)/f(i/T) capped at 0.999, with f(u) = cos^2((u + 0.008)/1.008 pi/2); (T,).
+    """
     f = _squared_cosine(torch.arange(steps + 1, dtype=torch.float64) / steps)
     return (1 - f[1:] / f[:-1]).clamp(max=0.999)
 
 
 def linear_rates(steps: int) -> Tensor:
-    """Rates that grow linearly from 0.1/T to 20/T, DDPM's range for any number of steps; (T,)."""
+    """Compute rates that grow linearly from 0.1/T to 20/T, DDPM's range; (T,)."""
     return torch.linspace(0.1, 20.0, steps, dtype=torch.float64) / steps
 
 
 def sigmoid_rates(steps: int) -> Tensor:
-    """Rates between 0.1/T and 20/T along a sigmoid over [-6, 6]; (T,)."""
+    """Compute rates between 0.1/T and 20/T along a sigmoid over [-6, 6]; (T,)."""
     rise = torch.sigmoid(torch.linspace(-6.0, 6.0, steps, dtype=torch.float64))
     return (0.1 + 19.9 * rise) / steps
 
 
 def constant_rates(steps: int) -> Tensor:
-    """Equal rates with the sum of the linear schedule, 10.05; (T,)."""
+    """Compute equal rates with the sum of the linear schedule, 10.05; (T,)."""
     return torch.full((steps,), 10.05 / steps, dtype=torch.float64)
 
 
 def cumulative_cosine_rates(steps: int) -> Tensor:
-    """theta_i = 1 - f(i/(T+2)) for i = 2..T+1, the cosine schedule of the IR-SDE and GOUB code without its first value; (T,)."""
+    """Compute the cosine schedule of the IR-SDE and GOUB code.
+
+    theta_i = 1 - f(i/(T+2)) for i = 2..T+1, that is without its first value; (T,).
+    """
     points = torch.arange(steps + 3, dtype=torch.float64) / (steps + 2)
     f = _squared_cosine(points)
     return (1 - f / f[0])[2:-1]
@@ -85,12 +101,16 @@ RATES: dict[str, Callable[[int], Tensor]] = {
 
 
 def theta_clock(schedule: str, steps: int, eps: float | None = None, cumulative: bool = False) -> Clock:
-    """tb(t), the integral of theta from 0 to t, on a grid of `steps`.
+    """Build tb(t), the integral of theta from 0 to t, on a grid of `steps`.
 
-    schedule: "cosine", "linear", "sigmoid" or "constant".
-    eps: if given, the clock is scaled so that exp(-tb(1)) = eps (the IR-SDE family); else the rates are summed as they are.
-    cumulative: the IR-SDE family's variant of the cosine schedule.
-    Raises ValueError for an unknown schedule, steps below 1 or eps outside (0, 1).
+    Args:
+        schedule: "cosine", "linear", "sigmoid" or "constant".
+        steps: grid steps, at least 1.
+        eps: if given, the clock is scaled so that exp(-tb(1)) = eps (the IR-SDE family); else the rates are summed as they are.
+        cumulative: use the IR-SDE family's variant of the cosine schedule.
+
+    Raises:
+        ValueError: an unknown schedule, steps below 1 or eps outside (0, 1).
     """
     if schedule not in RATES:
         raise ValueError(f"schedule must be one of {', '.join(RATES)}, got {schedule!r}")

@@ -5,9 +5,15 @@ from torch import Tensor
 
 
 def inverse(points: Tensor, values: Tensor, wanted: Tensor) -> Tensor:
-    """Where a function has the wanted values (any shape), from its values at rising points, both (N,), N >= 2.
+    """Find the points at which a tabulated function has the wanted values.
 
-    The values must not fall. Beyond their range the answer is the first or the last point; where they stay level, a point there.
+    Args:
+        points: (N,), rising, N >= 2.
+        values: (N,), the function there; they must not fall.
+        wanted: values to find, any shape.
+
+    Returns:
+        Points of that shape: beyond the range of the values the first or the last one; where they stay level, a point there.
     """
     right = torch.searchsorted(values, wanted.to(values.dtype).contiguous()).clamp(1, len(points) - 1)
     low, high = values[right - 1], values[right]

@@ -1,4 +1,4 @@
-"""The transition equation: carrying a state of one process into the state space of another that has the same clean image.
+"""The transition equation: states carried between processes of one clean image.
 
     x = f x0 + b y + s e   (source)      z = F x0 + B y + S e'   (target)
     z = A x + (F - A f) x0 + (B - A b) y + sigma eps,      A = sqrt((S^2 - sigma^2) / s^2)
@@ -28,7 +28,14 @@ Time = Tensor | float
 
 @dataclass(frozen=True)
 class Transition:
-    """z = a x + b x0 + c y + sigma eps; four float64 tensors of one shape, that of the times, () or (B,)."""
+    """One transition, z = a x + b x0 + c y + sigma eps.
+
+    Args:
+        a: factor of the source's state; all four are float64 and of one shape, that of the times, () or (B,).
+        b: factor of the clean image.
+        c: factor of the degraded image.
+        sigma: standard deviation of fresh noise.
+    """
 
     a: Tensor
     b: Tensor
@@ -36,9 +43,16 @@ class Transition:
     sigma: Tensor
 
     def __call__(self, x: Tensor, y: Tensor, x0: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
-        """The target's state; x, y, x0 and noise are (B, ...).
+        """Compute the target's state.
 
-        Raises ValueError where the transition needs x0 or noise that is not given.
+        Args:
+            x: the source's state, (B, ...).
+            y: degraded images (B, ...).
+            x0: clean images or estimates (B, ...), where they enter.
+            noise: standard normal (B, ...), where it enters.
+
+        Raises:
+            ValueError: the transition needs x0 or noise that is not given.
         """
         a, b, c, sigma = (value.to(x.device, x.dtype).reshape(-1, *[1] * (x.ndim - 1)) for value in self._parts)
         z = a * x + c * y
@@ -58,7 +72,11 @@ class Transition:
 
 
 def sigma_range(source: Coefficients, target: Coefficients) -> tuple[Tensor, Tensor]:
-    """The standard deviations of fresh noise for which A >= 0 and F - A f >= 0: sqrt(max(0, S^2 - (F s/f)^2)) and S."""
+    """Compute the range of fresh noise for which A >= 0 and F - A f >= 0.
+
+    Returns:
+        The standard deviations sqrt(max(0, S^2 - (F s/f)^2)) and S.
+    """
     known = target.alpha * source.gamma / source.alpha
     missing = target.gamma.square() - known.square()
     missing = torch.where(missing > ROUNDING * target.gamma.square(), missing, 0.0)
@@ -66,10 +84,16 @@ def sigma_range(source: Coefficients, target: Coefficients) -> tuple[Tensor, Ten
 
 
 def transition(source: Coefficients, target: Coefficients, sigma: Time, negative: bool = False) -> Transition:
-    """The general transition with fresh noise of standard deviation `sigma`, float or of the coefficients' shape.
+    """Build the general transition with fresh noise of a given size.
 
-    negative: allow a negative weight of x0; the marginal is right all the same, only x0 is then subtracted (derived).
-    Raises ValueError where sigma is outside its range, or the source has no noise to scale.
+    Args:
+        source: coefficients of the process that the state comes from.
+        target: coefficients of the process that it goes to.
+        sigma: standard deviation of the noise, a float or of the coefficients' shape.
+        negative: allow a negative weight of x0; the marginal is right all the same, only x0 is then subtracted (derived).
+
+    Raises:
+        ValueError: sigma outside its range, or a source without noise to scale.
     """
     sigma = torch.as_tensor(sigma, dtype=torch.float64)
     lowest, highest = sigma_range(source, target)
@@ -86,9 +110,12 @@ def transition(source: Coefficients, target: Coefficients, sigma: Time, negative
 
 
 def least_noise(source: Coefficients, target: Coefficients) -> Transition:
-    """Towards more noise: z = (F/f)(x - b y) + B y + sigma eps with the smallest sigma; x0 does not enter.
+    """Build the transition towards more noise that does without x0.
 
-    Also where the source has no noise at all. Raises ValueError where the target has less noise, or f = 0.
+    z = (F/f)(x - b y) + B y + sigma eps with the smallest sigma, also where the source has no noise at all.
+
+    Raises:
+        ValueError: the target has less noise, or f = 0.
     """
     if bool((source.alpha == 0).any()):
         raise ValueError("the state holds nothing of the clean image (alpha = 0): choose an earlier time of the bridge")
@@ -119,9 +146,18 @@ def check_pair(source: Bridge, target: Bridge) -> None:
 
 
 def critical_time(source: Bridge, t: Time, target: Bridge) -> Tensor:
-    """The time of `target` at which it has exactly the noise-to-signal ratio of `source` at t; float64, t's shape.
+    """Find the time of `target` with the noise-to-signal ratio of `source` at t.
 
-    Raises ValueError, naming the nearest time of the source that can be matched, where the target never has it.
+    Args:
+        source: the process whose noise is matched.
+        t: its times, any shape.
+        target: the process that is searched.
+
+    Returns:
+        Times of the target, float64, of t's shape.
+
+    Raises:
+        ValueError: the target never has that ratio; the message names the nearest time of the source that can be matched.
     """
     check_pair(source, target)
     level = source.noise_level(t)
@@ -141,9 +177,18 @@ def critical_time(source: Bridge, t: Time, target: Bridge) -> Tensor:
 
 
 def forward_transition(bridge: Bridge, t: Time, prior: Bridge, s: Time) -> Transition:
-    """From the bridge at t to the prior at s, at or past the critical time, with the least noise; x0 does not enter.
+    """Build the transition from the bridge at t to the prior at s.
 
-    Raises ValueError naming the nearest valid time of the prior where s is too early.
+    It takes the least noise, so x0 does not enter.
+
+    Args:
+        bridge: the source.
+        t: its time.
+        prior: the target.
+        s: its time, at or past the critical one.
+
+    Raises:
+        ValueError: s is too early; the message names the nearest valid time of the prior.
     """
     check_pair(bridge, prior)
     needed, offered = bridge.noise_level(t), prior.noise_level(s)
@@ -157,9 +202,18 @@ def forward_transition(bridge: Bridge, t: Time, prior: Bridge, s: Time) -> Trans
 
 
 def reverse_transition(prior: Bridge, s: Time, bridge: Bridge, t: Time) -> Transition:
-    """From the prior at s to the bridge at t, with at most the same noise: deterministic, x0 enters.
+    """Build the transition from the prior at s to the bridge at t.
 
-    Raises ValueError naming the nearest valid time of the bridge where t is too late.
+    The bridge has at most the same noise there, so the transition is deterministic and x0 enters.
+
+    Args:
+        prior: the source.
+        s: its time.
+        bridge: the target.
+        t: its time.
+
+    Raises:
+        ValueError: t is too late; the message names the nearest valid time of the bridge.
     """
     check_pair(bridge, prior)
     offered, wanted = prior.noise_level(s), bridge.noise_level(t)
@@ -174,7 +228,7 @@ def reverse_transition(prior: Bridge, s: Time, bridge: Bridge, t: Time) -> Trans
 
 
 def posterior_transition(bridge: Bridge, t: float, s: float) -> Transition:
-    """The bridge's own reverse step p(x_s | x_t, x0, y) from t to the earlier s, the alternative the paper names.
+    """Build the bridge's own reverse step p(x_s | x_t, x0, y), from t to s < t.
 
     It is the same equation within one process, with the noise of the Markov posterior. Never combine it with a prior
     that is evaluated beyond the critical time: the variance collapses (derived).

@@ -1,4 +1,4 @@
-"""Images to train and evaluate on: folders, paired folders, standard data sets, synthetic pairs."""
+"""Images to train and evaluate on: folders, pairs, standard and synthetic data."""
 
 from rebridge.data.folders import IMAGE_SUFFIXES, ImageFolder, PairedFolder
 from rebridge.data.layouts import LAYOUTS, open_layout

@@ -1,4 +1,4 @@
-"""Patches of images: reflect-padding to a least size, crops, and the eight symmetries of the square."""
+"""Patches of images: growing, crops, and the eight symmetries of the square."""
 
 import torch
 from torch import Tensor
@@ -19,19 +19,25 @@ def reflect_to(image: Tensor, height: int, width: int) -> Tensor:
 
 
 def random_corner(image: Tensor, size: int, generator: torch.Generator) -> tuple[int, int]:
-    """Top and left of a uniformly drawn `size` x `size` window in an image (..., H, W) at least that large."""
+    """Draw the top and left of a `size` x `size` window, uniformly.
+
+    Args:
+        image: (..., H, W), at least that large.
+        size: in pixels.
+        generator: on the CPU.
+    """
     top = int(torch.randint(image.shape[-2] - size + 1, (), generator=generator))
     left = int(torch.randint(image.shape[-1] - size + 1, (), generator=generator))
     return top, left
 
 
 def crop(image: Tensor, top: int, left: int, size: int) -> Tensor:
-    """The `size` x `size` window of an image (..., H, W) that begins at row `top` and column `left`."""
+    """Cut the `size` x `size` window that begins at row `top` and column `left`."""
     return image[..., top : top + size, left : left + size]
 
 
 def centre_crop(image: Tensor, size: int) -> Tensor:
-    """The middle of an image (..., H, W): at most `size` x `size`, sides cut to a multiple of 8 where possible."""
+    """Cut out the middle: at most size x size, sides multiples of 8 where possible."""
     height, width = (min(side, size) for side in image.shape[-2:])
     height, width = (side - side % 8 if side >= 8 else side for side in (height, width))
     top, left = (image.shape[-2] - height) // 2, (image.shape[-1] - width) // 2

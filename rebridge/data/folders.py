@@ -13,9 +13,10 @@ IMAGE_SUFFIXES = READABLE_SUFFIXES
 
 
 def image_files(folder: str | Path, recursive: bool = True) -> list[Path]:
-    """The image files of a folder, sorted by path; hidden files are left out.
+    """List the image files of a folder, sorted by path, without hidden ones.
 
-    Raises ValueError where the folder does not exist or holds no image.
+    Raises:
+        ValueError: the folder does not exist or holds no image.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -32,10 +33,15 @@ def image_files(folder: str | Path, recursive: bool = True) -> list[Path]:
 
 
 class ImageFolder:
-    """The images of a folder as tensors (3, H, W), float32 in [0, 1]; grey images are repeated over the channels.
+    """The images of a folder as tensors (3, H, W), float32 in [0, 1].
 
-    Images are decoded when asked for. `load()` decodes them once, up to a number of bytes, and keeps them as uint8
-    (float32 for 16-bit files); processes forked afterwards share that memory.
+    Grey images are repeated over the channels. Images are decoded when asked for. `load()` decodes them once, up to a number of
+    bytes, and keeps them as uint8 (float32 for 16-bit files); processes forked afterwards share that memory.
+
+    Args:
+        path: the folder.
+        recursive: look into its folders too.
+        files: these files instead of all of the folder's.
     """
 
     def __init__(self, path: str | Path, recursive: bool = True, files: Sequence[Path] | None = None) -> None:
@@ -52,18 +58,26 @@ class ImageFolder:
         return as_float(self.stored(index))
 
     def stored(self, index: int) -> Tensor:
-        """Image number `index` as it is kept in memory: (3, H, W), uint8 or float32; see `as_float`."""
+        """Return an image as it is kept in memory; see `as_float`.
+
+        Returns:
+            (3, H, W), uint8 or float32.
+        """
         if index in self._loaded:
             return self._loaded[index]
         return read_stored(self.files[index])
 
     @property
     def held_bytes(self) -> int:
-        """Size of the decoded images in memory."""
+        """The size of the decoded images in memory."""
         return self._held_bytes
 
     def load(self, max_bytes: float = 4e9) -> "ImageFolder":
-        """Decode the images into memory, in order, until `max_bytes` are held; returns the folder itself."""
+        """Decode images into memory, in order, until `max_bytes` are held.
+
+        Returns:
+            The folder itself.
+        """
         for index in range(len(self.files)):
             if self._held_bytes >= max_bytes:
                 break
@@ -73,28 +87,41 @@ class ImageFolder:
         return self
 
     def select(self, indices: Sequence[int]) -> "ImageFolder":
-        """The folder with only the images of these numbers, in this order."""
+        """Return the folder with only the images of these numbers, in this order."""
         return ImageFolder(self.path, files=[self.files[index] for index in indices])
 
 
 def as_float(pixels: Tensor) -> Tensor:
-    """Pixels kept by an `ImageFolder`, or a crop of them, as float32 in [0, 1]."""
+    """Convert kept pixels, or a crop of them, to float32 in [0, 1]."""
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
 
 
 def read_stored(path: Path) -> Tensor:
-    """An image file as it is kept in memory: (3, H, W), uint8, or float32 in [0, 1] where the file has 16 bits."""
+    """Read an image file as it is kept in memory.
+
+    Returns:
+        (3, H, W), uint8, or float32 in [0, 1] where the file has 16 bits.
+    """
     image = read_image(path)
     pixels = image.pixels.expand(3, -1, -1) if image.pixels.shape[0] == 1 else image.pixels
     return (pixels * 255).round().to(torch.uint8) if image.bits == 8 else pixels.contiguous()
 
 
 class PairedFolder:
-    """Clean and degraded images of the same scenes, matched by name: a sequence of (clean, degraded) paths.
+    """Clean and degraded images of the same scenes, matched by name.
 
-    Names are paths relative to the folder, without suffix. A degraded image without a clean one, a clean one without
-    a degraded one and a pair whose sizes differ (`check_sizes`, which reads the headers only) are errors that name
-    the files. Data sets that name their images otherwise are in `rebridge.data.layouts`.
+    A sequence of (clean, degraded) paths. Names are paths relative to the folder, without suffix. Data sets that name their images
+    otherwise are in `rebridge.data.layouts`.
+
+    Args:
+        clean: folder of the clean images.
+        degraded: folder of the degraded ones.
+        recursive: look into their folders too.
+        check_sizes: compare the sizes of each pair, which reads the headers only.
+
+    Raises:
+        ValueError: a degraded image without a clean one, a clean one without a degraded one, or a pair whose sizes differ; the
+            message names the files.
     """
 
     def __init__(
@@ -114,9 +141,11 @@ class PairedFolder:
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[Path, Path]], crop_clean: bool = False) -> "PairedFolder":
-        """Pairs of (clean, degraded) paths as they are given.
+        """Make a folder of (clean, degraded) paths as they are given.
 
-        crop_clean: some data sets cut a border off the degraded image; cut the same off the clean one.
+        Args:
+            pairs: the paths.
+            crop_clean: some data sets cut a border off the degraded image; cut the same off the clean one.
         """
         folder = cls.__new__(cls)
         folder.pairs, folder.crop_clean = list(pairs), crop_clean
@@ -132,12 +161,16 @@ class PairedFolder:
         return self.pairs[index]
 
     def read(self, index: int) -> tuple[Tensor, Tensor]:
-        """Clean and degraded image number `index`, each (3, H, W), float32 in [0, 1]."""
+        """Read clean and degraded image number `index`: (3, H, W), float32 in [0, 1]."""
         clean, degraded = (as_float(read_stored(path)) for path in self.pairs[index])
         return self.fit(index, clean, degraded)
 
     def fit(self, index: int, clean: Tensor, degraded: Tensor) -> tuple[Tensor, Tensor]:
-        """The two images of pair number `index`, cropped where that is this folder's rule; else equal in size."""
+        """Crop the clean image of a pair where that is this folder's rule.
+
+        Raises:
+            ValueError: two images that differ in size otherwise.
+        """
         if clean.shape == degraded.shape:
             return clean, degraded
         border = [long - short for long, short in zip(clean.shape[1:], degraded.shape[1:], strict=True)]
@@ -149,7 +182,10 @@ class PairedFolder:
         return clean[:, top : top + degraded.shape[1], left : left + degraded.shape[2]], degraded
 
     def check_sizes(self) -> None:
-        """Raise ValueError, naming both files, for the first pair whose images differ in size; reads headers only."""
+        """Raise ValueError, naming both files, for the first pair that differs in size.
+
+        Reads headers only.
+        """
         for pair in self.pairs:
             sizes = [_size(path) for path in pair]
             if sizes[0] != sizes[1]:

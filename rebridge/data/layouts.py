@@ -1,4 +1,6 @@
-"""How the standard data sets lie on disk: from the folder of a data set, or of one split of it, to its pairs.
+"""Layouts of the standard data sets on disk.
+
+Each leads from the folder of a data set, or of one split of it, to its pairs.
 
 | name | what the given folder holds |
 |---|---|
@@ -27,8 +29,9 @@ Name = PurePosixPath
 class Variant:
     """One way in which a data set is found on disk.
 
-    degraded: glob pattern of the degraded images, relative to the root. clean: from the path of a degraded image,
-    relative to the root and without suffix, to that of its clean image.
+    Attributes:
+        degraded: glob pattern of the degraded images, relative to the root.
+        clean: from the path of a degraded image, relative to the root and without suffix, to that of its clean image.
     """
 
     degraded: str
@@ -37,9 +40,12 @@ class Variant:
 
 @dataclass(frozen=True)
 class Layout:
-    """A standard data set: its degradation and the ways it is found on disk, tried in order.
+    """A standard data set: its degradation, and the ways it is found on disk.
 
-    crop_clean: the degraded images lack a border that the clean ones have.
+    Attributes:
+        task: the degradation.
+        variants: tried in order.
+        crop_clean: the degraded images lack a border that the clean ones have.
     """
 
     task: str
@@ -99,10 +105,15 @@ IMAGE_LAYOUTS: dict[str, tuple[str, ...]] = {
 
 
 def open_layout(name: str, root: str | Path) -> PairedFolder:
-    """The pairs of a standard data set in the folder `root`.
+    """Open the pairs of a standard data set.
 
-    Raises ValueError where the name is not one of `LAYOUTS`, where nothing in `root` looks like that data set, where
-    a degraded image has no clean one, and where the two differ in size.
+    Args:
+        name: one of `LAYOUTS`.
+        root: its folder.
+
+    Raises:
+        ValueError: an unknown name, a folder that does not look like that data set, a degraded image without a clean one, or
+            two that differ in size.
     """
     check_name("data set layout", name, LAYOUTS)
     root, layout = Path(root), LAYOUTS[name]
@@ -117,7 +128,11 @@ def open_layout(name: str, root: str | Path) -> PairedFolder:
 
 
 def open_images(name: str, root: str | Path) -> ImageFolder:
-    """The images of a standard data set without degraded ones, in the folder `root`; ValueError as in `open_layout`."""
+    """Open a standard data set that has no degraded images.
+
+    Raises:
+        ValueError: as in `open_layout`.
+    """
     check_name("image data set", name, IMAGE_LAYOUTS)
     folders = [Path(root) / part for part in IMAGE_LAYOUTS[name]]
     return ImageFolder(next((folder for folder in folders if folder.is_dir()), Path(root)))

@@ -20,7 +20,13 @@ GOLDEN_RATIO = 0.6180339887498949
 
 
 class Pair(NamedTuple):
-    """A clean and a degraded image, both (3, H, W), float32 in [0, 1], and the name of the degradation."""
+    """A clean and a degraded image, with the name of the degradation.
+
+    Attributes:
+        clean: (3, H, W), float32 in [0, 1].
+        degraded: the same.
+        task: the degradation.
+    """
 
     clean: Tensor
     degraded: Tensor
@@ -28,16 +34,16 @@ class Pair(NamedTuple):
 
 
 class PairSource(Protocol):
-    """Something that pairs of patches can be drawn from."""
+    """A source of pairs of patches."""
 
     task: str
 
     def draw(self, patch: int, generator: torch.Generator) -> Pair:
-        """One pair of `patch` x `patch` pixels, a function of the generator's state alone."""
+        """Draw one pair of patch x patch pixels, by the generator's state alone."""
         ...
 
     def centre(self, index: int, size: int, generator: torch.Generator) -> Pair:
-        """The middle of pair number `index`, at most `size` x `size` pixels, for validation."""
+        """Cut the middle of a pair, at most size x size pixels, for validation."""
         ...
 
     def __len__(self) -> int: ...
@@ -46,7 +52,10 @@ class PairSource(Protocol):
 class PairedSource:
     """Random crops, at the same place, of the images of a `PairedFolder`.
 
-    max_bytes: how much of the decoded images to keep in memory.
+    Args:
+        folder: the pairs.
+        task: the degradation.
+        max_bytes: how much of the decoded images to keep in memory.
     """
 
     def __init__(self, folder: PairedFolder, task: str, max_bytes: float = 0.0) -> None:
@@ -58,7 +67,7 @@ class PairedSource:
         return len(self.folder)
 
     def draw(self, patch: int, generator: torch.Generator) -> Pair:
-        """A crop of a random pair, in one of the eight orientations."""
+        """Draw a crop of a random pair, in one of the eight orientations."""
         index = int(torch.randint(len(self), (), generator=generator))
         fitted = self.folder.fit(index, self.clean.stored(index), self.degraded.stored(index))
         sides = [reflect_to(side, patch, patch) for side in fitted]
@@ -68,7 +77,7 @@ class PairedSource:
         return Pair(clean, degraded, self.task)
 
     def centre(self, index: int, size: int, generator: torch.Generator) -> Pair:
-        """The middle of pair number `index`, at most `size` x `size` pixels; nothing random."""
+        """Cut the middle of a pair, at most size x size pixels; nothing is random."""
         clean, degraded = (centre_crop(side, size) for side in self.folder.read(index))
         return Pair(clean, degraded, self.task)
 
@@ -78,6 +87,15 @@ class MixedPairs(Dataset[Pair]):
 
     Tasks follow a golden-ratio sequence instead of independent draws: any window of the stream holds each source in
     nearly exact proportion to its weight, so batches differ less from one another.
+
+    Args:
+        sources: of the pairs.
+        weights: one per source, at least 0, not all 0.
+        patch: side of a pair in pixels.
+        seed: of the stream.
+
+    Raises:
+        ValueError: weights that do not fit, or a patch below 1.
     """
 
     def __init__(self, sources: Sequence[PairSource], weights: Sequence[float], patch: int, seed: int = 0) -> None:
@@ -92,12 +110,12 @@ class MixedPairs(Dataset[Pair]):
         self.offset = float(torch.rand((), generator=generator_of(seed, "tasks"), dtype=torch.float64))
 
     def source_of(self, index: int) -> PairSource:
-        """The source that pair number `index` comes from."""
+        """Choose the source that pair number `index` comes from."""
         place = (self.offset + index * GOLDEN_RATIO) % 1.0
         return next((s for s, share in zip(self.sources, self.shares, strict=True) if place < share), self.sources[-1])
 
     def __getitem__(self, index: int) -> Pair:
-        """Pair number `index` (any integer from 0): a pure function of the seed and the index."""
+        """Draw pair number `index` (from 0): a pure function of the seed and the index."""
         if index < 0:
             raise IndexError(f"a stream of pairs begins at 0, got index {index}")
         return self.source_of(index).draw(self.patch, generator_of(self.seed, "pair", index))

@@ -1,4 +1,7 @@
-"""Random generators that are a pure function of a few numbers, so that no state need be saved to resume."""
+"""Random generators that are a pure function of a few numbers.
+
+So no state need be saved to resume.
+"""
 
 import hashlib
 
@@ -6,11 +9,14 @@ import torch
 
 
 def seed_of(*numbers: int | str) -> int:
-    """A well mixed seed in [0, 2**63) for a tuple of integers and words; equal tuples give equal seeds."""
+    """Mix a tuple of integers and words into a seed in [0, 2**63).
+
+    Equal tuples give equal seeds.
+    """
     text = "/".join(str(number) for number in numbers)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
 def generator_of(*numbers: int | str) -> torch.Generator:
-    """A CPU generator seeded with `seed_of(*numbers)`."""
+    """Seed a CPU generator with `seed_of(*numbers)`."""
     return torch.Generator().manual_seed(seed_of(*numbers))

@@ -16,11 +16,20 @@ CLEAN = "clean"
 
 
 class SyntheticSource:
-    """Patches of clean images, degraded after cropping, so that a pair costs the patch and not the image.
+    """Patches of clean images, degraded after cropping.
 
-    task: a name of `rebridge.degradations`, or "clean" for no degradation at all. params: its parameters.
-    margin: pixels around the patch that are degraded with it and then cut off, so that what a degradation does at the
-    border of an image is rarely seen. quantise: round the degraded patch to 8 bits, as the files of users are.
+    So a pair costs the patch and not the image.
+
+    Args:
+        images: the clean images.
+        task: a name of `rebridge.degradations`, or "clean" for no degradation at all.
+        params: the degradation's parameters.
+        margin: pixels around the patch that are degraded with it and then cut off, so that what a degradation does at the
+            border of an image is rarely seen.
+        quantise: round the degraded patch to 8 bits, as the files of users are.
+
+    Raises:
+        ValueError: an unknown task or parameter, or a negative margin.
     """
 
     def __init__(
@@ -40,7 +49,7 @@ class SyntheticSource:
         return len(self.images)
 
     def draw(self, patch: int, generator: torch.Generator) -> Pair:
-        """A random crop of a random image in one of the eight orientations, and the same degraded."""
+        """Draw a crop of a random image in one of eight orientations, and degrade it."""
         index = int(torch.randint(len(self.images), (), generator=generator))
         around = patch + 2 * self.margin
         image = reflect_to(self.images.stored(index), around, around)
@@ -52,7 +61,7 @@ class SyntheticSource:
         return Pair(crop(clean, *inner).contiguous(), crop(degraded, *inner).contiguous(), self.task)
 
     def centre(self, index: int, size: int, generator: torch.Generator) -> Pair:
-        """The middle of image number `index`, at most `size` x `size` pixels, and its degraded version."""
+        """Cut the middle of an image, at most size x size pixels, and degrade it."""
         clean = centre_crop(self.images[index], size)
         return Pair(clean, self._degraded(clean, generator), self.task)
 
@@ -79,8 +88,15 @@ def _degradation(task: str, params: dict[str, Any]) -> Any:
 class SyntheticPairs(MixedPairs):
     """An endless stream of synthetic pairs of several tasks.
 
-    images: the clean images. tasks: weight of each task, `{"rain": 1.0, "noise": 2.0, "clean": 0.2}`. Pair `i` is a
-    pure function of `(seed, i)`.
+    Pair `i` is a pure function of `(seed, i)`.
+
+    Args:
+        images: the clean images.
+        tasks: weight of each task, `{"rain": 1.0, "noise": 2.0, "clean": 0.2}`.
+        patch: side of a pair in pixels.
+        seed: of the stream.
+        margin: as of `SyntheticSource`.
+        quantise: as of `SyntheticSource`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Seeded, batched degradations of clean images, each with documented physical parameters."""
+"""Seeded, batched degradations of clean images, with physical parameters."""
 
 from rebridge.degradations.base import Degradation
 from rebridge.degradations.catalogue import create, names, parameters, parse, register, summary

@@ -1,4 +1,4 @@
-"""What every degradation is: a frozen set of parameters that turns clean images into degraded ones, one draw per image.
+"""The base of all degradations: frozen parameters, one random draw per image.
 
 The seeding rule: a call first draws one 64-bit seed per image from the caller's generator, then image i uses its own
 generator made from seed i. So image i of a batch gets the same degradation whatever the size of the batch, and
@@ -17,37 +17,44 @@ Range = float | tuple[float, float]
 
 
 class Draw:
-    """The random numbers of one image, all taken from one seeded CPU generator."""
+    """The random numbers of one image, from one seeded CPU generator.
+
+    Args:
+        seed: of the generator.
+    """
 
     def __init__(self, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)
 
     def uniform(self, bounds: Range) -> float:
-        """One number, uniform between the two bounds."""
+        """Draw one number, uniform between the two bounds."""
         low, high = bounds if isinstance(bounds, tuple) else (bounds, bounds)
         return low + (high - low) * float(torch.rand((), generator=self.generator, dtype=torch.float64))
 
     def log_uniform(self, bounds: Range) -> float:
-        """One number whose logarithm is uniform between the bounds; plainly uniform where the lower bound is 0."""
+        """Draw one number whose logarithm is uniform between the bounds.
+
+        Where the lower bound is 0 it is plainly uniform.
+        """
         low, high = bounds if isinstance(bounds, tuple) else (bounds, bounds)
         if low <= 0:
             return self.uniform(bounds)
         return min(max(math.exp(self.uniform((math.log(low), math.log(high)))), low), high)
 
     def integer(self, low: int, high: int) -> int:
-        """One integer, uniform between low and high, both included."""
+        """Draw one integer, uniform between low and high, both included."""
         return int(torch.randint(low, high + 1, (), generator=self.generator))
 
     def poisson(self, mean: float) -> int:
-        """One Poisson count."""
+        """Draw one Poisson count."""
         return int(torch.poisson(torch.tensor(mean, dtype=torch.float64), generator=self.generator))
 
     def rand(self, *shape: int) -> Tensor:
-        """Float32 numbers, uniform in [0, 1)."""
+        """Draw float32 numbers, uniform in [0, 1)."""
         return torch.rand(shape, generator=self.generator)
 
     def randn(self, *shape: int) -> Tensor:
-        """Float32 numbers, standard normal."""
+        """Draw float32 numbers, standard normal."""
         return torch.randn(shape, generator=self.generator)
 
 
@@ -65,10 +72,18 @@ class Degradation:
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Degrade each image of a batch with parameters of its own.
 
-        x: (B, C, H, W) floating point in [0, 1], C = 1 (grey) or 3 (RGB). generator: a CPU generator; without one,
-        the seeds come from torch's default generator. Returns (B, C, H, W) in [0, 1] with x's type and device
-        (downsampling without `upsample` returns the smaller size); no gradient flows through. Raises TypeError or
-        ValueError on other input.
+        No gradient flows through.
+
+        Args:
+            x: (B, C, H, W) floating point in [0, 1], C = 1 (grey) or 3 (RGB).
+            generator: a CPU generator; without one, the seeds come from torch's default generator.
+
+        Returns:
+            (B, C, H, W) in [0, 1] with x's type and device (downsampling without `upsample` returns the smaller size).
+
+        Raises:
+            TypeError: x is no floating-point tensor.
+            ValueError: x has another shape or range, or the generator is not on the CPU.
         """
         check_images(x)
         seeds = draw_seeds(len(x), generator)
@@ -77,11 +92,20 @@ class Degradation:
         return torch.stack(degraded).to(x.device, x.dtype)
 
     def degrade(self, image: Tensor, draw: Draw) -> Tensor:
-        """Degrade one image, (C, H, W) float32 on the CPU, with the random numbers of `draw`; the caller clamps."""
+        """Degrade one image; the caller clamps.
+
+        Args:
+            image: (C, H, W), float32 on the CPU.
+            draw: its random numbers.
+        """
         raise NotImplementedError
 
     def limit(self, **limits: tuple[float, float]) -> None:
-        """Check that each named field is a number or a (low, high) pair within its limits, and store the pair."""
+        """Check that fields lie within their limits, and store each as a (low, high) pair.
+
+        Args:
+            limits: lowest and highest value, by name of the field.
+        """
         for name, (lowest, highest) in limits.items():
             low, high = as_range(name, getattr(self, name))
             if not lowest <= low <= high <= highest:
@@ -92,7 +116,12 @@ class Degradation:
 
 
 def as_range(name: str, value: object) -> tuple[float, float]:
-    """A number or a pair of numbers as (low, high); raises TypeError naming the parameter for anything else."""
+    """Convert a number or a pair of numbers to (low, high).
+
+    Raises:
+        TypeError: anything else; the message names the parameter.
+        ValueError: a number that is not finite.
+    """
     pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
     if len(pair) != 2 or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in pair):
         raise TypeError(f"{name} must be a number or a pair (low, high), got {value!r}")
@@ -102,7 +131,7 @@ def as_range(name: str, value: object) -> tuple[float, float]:
 
 
 def check_number(name: str, value: object, low: float, high: float) -> None:
-    """Raise one clear sentence unless the value is a number within [low, high]."""
+    """Raise one clear sentence unless a value is a number within [low, high]."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not low <= value <= high:
@@ -110,7 +139,10 @@ def check_number(name: str, value: object, low: float, high: float) -> None:
 
 
 def check_images(x: Tensor) -> None:
-    """Raise one clear sentence unless x is a finite (B, 1 or 3, H, W) floating-point tensor with values in [0, 1]."""
+    """Raise one clear sentence unless x is a batch of images.
+
+    That is a finite floating-point tensor (B, 1 or 3, H, W) with values in [0, 1].
+    """
     if not isinstance(x, Tensor):
         raise TypeError(f"images must be a torch tensor, got {type(x).__name__}")
     if not x.is_floating_point():
@@ -129,7 +161,12 @@ def check_images(x: Tensor) -> None:
 
 
 def draw_seeds(count: int, generator: torch.Generator | None) -> list[int]:
-    """One seed per image, int64, from `generator` or torch's default one; seed i does not depend on the count."""
+    """Draw one int64 seed per image; seed i does not depend on the count.
+
+    Args:
+        count: of images.
+        generator: a CPU generator, or None for torch's default one.
+    """
     if generator is not None and generator.device.type != "cpu":
         raise ValueError(f"generator must be on the CPU, got one on {generator.device}")
     return torch.randint(0, 2**63 - 1, (count,), generator=generator).tolist()

@@ -12,7 +12,12 @@ from rebridge.degradations.base import Degradation, Draw, Range
 
 
 def encode(image: Tensor, quality: int) -> Tensor:
-    """Round (C, H, W) in [0, 1] to 8 bits, write it as JPEG with Pillow (4:2:0 colour) and read it back."""
+    """Write an image as JPEG and read it back.
+
+    Args:
+        image: (C, H, W) in [0, 1]; it is rounded to 8 bits.
+        quality: of Pillow's encoder, with 4:2:0 colour.
+    """
     pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     picture = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
     with io.BytesIO() as file:

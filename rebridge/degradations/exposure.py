@@ -1,4 +1,4 @@
-"""Low light: a short exposure with the noise of the photons and of the sensor, developed as usual."""
+"""Low light: a short exposure with the noise of photons and sensor."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,15 @@ from rebridge.degradations.base import Degradation, Draw, Range
 
 
 def to_linear(srgb: Tensor) -> Tensor:
-    """Display values in [0, 1] to linear light, IEC 61966-2-1."""
+    """Convert display values in [0, 1] to linear light, IEC 61966-2-1."""
     return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
 def to_display(linear: Tensor) -> Tensor:
-    """Linear light to display values, IEC 61966-2-1; negative light is black."""
+    """Convert linear light to display values, IEC 61966-2-1.
+
+    Negative light is black.
+    """
     linear = linear.clamp(min=0)
     return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
 

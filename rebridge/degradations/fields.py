@@ -1,4 +1,4 @@
-"""Random fields on the pixel grid: smooth ones, and sparse particles drawn in the frequency domain.
+"""Random fields on the pixel grid: smooth ones, and sparse particles.
 
 Particles (rain streaks, snow flakes) are impulses convolved with analytic kernels. The convolution is circular on a
 canvas at least as large as the image: a particle that leaves on one side enters on the other, so an image of any size
@@ -20,7 +20,15 @@ SPLINE_STD = 151 / 315
 
 @dataclass(frozen=True)
 class Canvas:
-    """The frequency grid of an image: its size, a size at least as large that transforms fast, and fy, fx in 1/px."""
+    """The frequency grid of an image.
+
+    Attributes:
+        height: of the image.
+        width: of the image.
+        size: height and width, at least as large, that transform fast.
+        fy: vertical frequencies in 1/px, (h, 1).
+        fx: horizontal frequencies in 1/px, (1, w // 2 + 1).
+    """
 
     height: int
     width: int
@@ -31,7 +39,10 @@ class Canvas:
 
 @cache
 def fast_size(n: int) -> int:
-    """The smallest number of the form 2^a 3^b 5^c that is at least n; the Fourier transform is quick at such sizes."""
+    """Find the smallest number 2^a 3^b 5^c that is at least n.
+
+    The Fourier transform is quick at such sizes.
+    """
     while True:
         rest = n
         for prime in (2, 3, 5):
@@ -43,16 +54,22 @@ def fast_size(n: int) -> int:
 
 
 def canvas(height: int, width: int) -> Canvas:
-    """The frequency grid for images of height x width: fy is (h, 1), fx is (1, w // 2 + 1)."""
+    """Build the frequency grid for images of height x width."""
     size = (fast_size(height), fast_size(width))
     return Canvas(height, width, size, torch.fft.fftfreq(size[0])[:, None], torch.fft.rfftfreq(size[1])[None])
 
 
 def smooth_field(height: int, width: int, spacing: float, draw: Draw) -> Tensor:
-    """A smooth Gaussian field, (height, width), mean 0 and variance 1, whose structure is `spacing` pixels wide.
+    """Draw a smooth Gaussian field, (height, width), mean 0 and variance 1.
 
     White noise on a coarse grid with a random offset, interpolated by cubic B-splines: the statistics do not depend
     on the size of the image. Derived.
+
+    Args:
+        height: in px.
+        width: in px.
+        spacing: width of its structure in px.
+        draw: the random numbers.
     """
     rows = spline_weights(height, spacing, draw.uniform((0, 1)))
     columns = spline_weights(width, spacing, draw.uniform((0, 1)))
@@ -60,7 +77,13 @@ def smooth_field(height: int, width: int, spacing: float, draw: Draw) -> Tensor:
 
 
 def spline_weights(length: int, spacing: float, offset: float) -> Tensor:
-    """Cubic B-spline weights (length, knots) of each pixel over knots `spacing` pixels apart, starting at `offset`."""
+    """Compute cubic B-spline weights (length, knots) of each pixel.
+
+    Args:
+        length: in px.
+        spacing: of the knots, in px.
+        offset: of the first knot, in spacings.
+    """
     positions = torch.arange(length) / spacing + offset
     knots = torch.arange(-1, math.floor(float(positions[-1])) + 3)
     distance = (positions[:, None] - knots[None]).abs()
@@ -70,7 +93,15 @@ def spline_weights(length: int, spacing: float, offset: float) -> Tensor:
 
 
 def particles(grid: Canvas, densities: list[float], draw: Draw) -> Tensor:
-    """Sparse impulses, one plane per density (particles per pixel): (N, h, w) on the canvas, heights in [0.3, 1]."""
+    """Draw sparse impulses, one plane per density: (N, h, w) on the canvas.
+
+    Their heights lie in [0.3, 1].
+
+    Args:
+        grid: the canvas.
+        densities: particles per pixel.
+        draw: the random numbers.
+    """
     area = grid.size[0] * grid.size[1]
     counts = [draw.poisson(density * area) for density in densities]
     total = sum(counts)
@@ -82,22 +113,40 @@ def particles(grid: Canvas, densities: list[float], draw: Draw) -> Tensor:
 
 
 def paint(impulses: Tensor, spectra: Tensor, grid: Canvas) -> Tensor:
-    """The sum over planes of impulses convolved with kernels given by their spectra; (H, W), non-negative."""
+    """Convolve impulses with kernels given by their spectra, and sum over planes.
+
+    Returns:
+        (H, W), non-negative.
+    """
     total = (torch.fft.rfft2(impulses) * spectra).sum(0)
     return torch.fft.irfft2(total, s=grid.size)[: grid.height, : grid.width].clamp(min=0)
 
 
 def along_and_across(grid: Canvas, angles: Tensor) -> tuple[Tensor, Tensor]:
-    """Frequencies along and across directions given in radians from the vertical: two (N, h, w // 2 + 1) tensors."""
+    """Compute frequencies along and across directions.
+
+    Args:
+        grid: the canvas.
+        angles: (N,), in radians from the vertical.
+
+    Returns:
+        Two tensors (N, h, w // 2 + 1).
+    """
     sin, cos = angles.sin()[:, None, None], angles.cos()[:, None, None]
     return grid.fx * sin + grid.fy * cos, grid.fx * cos - grid.fy * sin
 
 
 def streak_spectra(grid: Canvas, angles: Tensor, lengths: Tensor, widths: Tensor) -> Tensor:
-    """Spectra of straight streaks with peak value about 1: a line of `lengths` px with a Gaussian cross-section.
+    """Compute spectra of straight streaks with peak value about 1.
 
-    angles: radians from the vertical; widths: standard deviation across in px; all of shape (N,). The ends fade over
-    an eighth of the length, as those of a drop crossing the field during the exposure.
+    A streak is a line with a Gaussian cross-section. Its ends fade over an eighth of the length, as those of a drop crossing the
+    field during the exposure.
+
+    Args:
+        grid: the canvas.
+        angles: (N,), in radians from the vertical.
+        lengths: (N,), in px.
+        widths: (N,), standard deviations across in px.
     """
     along, across = along_and_across(grid, angles)
     length, width = lengths[:, None, None], widths[:, None, None]
@@ -107,11 +156,16 @@ def streak_spectra(grid: Canvas, angles: Tensor, lengths: Tensor, widths: Tensor
 
 
 def flake_spectra(grid: Canvas, angles: Tensor, radii: Tensor, stretch: Tensor, travel: Tensor) -> Tensor:
-    """Spectra of soft elliptic flakes that moved during the exposure, with peak value about 1.
+    """Compute spectra of soft elliptic flakes that moved, with peak value about 1.
 
-    radii: half-width at half maximum across in px; stretch: ratio of the axes; travel: px moved along `angles`
-    (radians from the vertical). The profile is a Gaussian plus a flatter correction, so that flakes have a bright
-    plateau and a soft rim. All of shape (N,).
+    The profile is a Gaussian plus a flatter correction, so that flakes have a bright plateau and a soft rim.
+
+    Args:
+        grid: the canvas.
+        angles: (N,), of motion, in radians from the vertical.
+        radii: (N,), half-width at half maximum across in px.
+        stretch: (N,), ratio of the axes.
+        travel: (N,), px moved along `angles` during the exposure.
     """
     along, across = along_and_across(grid, angles)
     radius, ratio, motion = radii[:, None, None], stretch[:, None, None], travel[:, None, None]

@@ -1,4 +1,4 @@
-"""Inpainting: parts of the image are missing, under brush strokes, in boxes, or pixel by pixel."""
+"""Inpainting: parts of the image are missing, as strokes, boxes or pixels."""
 
 import math
 from dataclasses import dataclass
@@ -14,14 +14,15 @@ STROKE_LENGTH = 96
 
 
 def pixel_mask(height: int, width: int, fraction: float, draw: Draw) -> Tensor:
-    """True at single pixels chosen at random, (H, W); their number is the fraction, rounded."""
+    """Draw single pixels, (H, W) bool; their number is the fraction, rounded."""
     return largest(draw.rand(height, width), fraction)
 
 
 def stroke_mask(height: int, width: int, fraction: float, brush: float, draw: Draw) -> Tensor:
-    """True under curved brush strokes about 2 * brush px wide, (H, W); the pixels covered are the fraction, rounded.
+    """Draw curved brush strokes about 2 * brush px wide, (H, W) bool.
 
-    As many strokes are drawn as cover the fraction with the brush asked for; the width then settles it exactly.
+    As many strokes are drawn as cover the fraction with the brush asked for; the width then settles it exactly: the pixels covered
+    are the fraction, rounded.
     """
     grid = canvas(height, width)
     count = max(1, round(fraction * height * width / (2 * brush * STROKE_LENGTH)))
@@ -38,7 +39,7 @@ def stroke_mask(height: int, width: int, fraction: float, brush: float, draw: Dr
 
 
 def box_mask(height: int, width: int, fraction: float, sides: tuple[float, float], draw: Draw) -> Tensor:
-    """True in boxes with sides drawn between the two bounds in px, (H, W).
+    """Draw boxes with sides between two bounds in px, (H, W) bool.
 
     Boxes are added until the fraction is reached; the last is cut at the row where that happens.
     """
@@ -56,7 +57,7 @@ def box_mask(height: int, width: int, fraction: float, sides: tuple[float, float
 
 
 def largest(values: Tensor, fraction: float) -> Tensor:
-    """True at the given fraction of the pixels, those with the largest values."""
+    """Mark the given fraction of the pixels, those with the largest values."""
     flat = values.flatten()
     chosen = flat.topk(round(fraction * len(flat)), sorted=False).indices
     return torch.zeros(len(flat), dtype=torch.bool).index_fill_(0, chosen, True).view_as(values)
@@ -64,7 +65,10 @@ def largest(values: Tensor, fraction: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Inpaint(Degradation):
-    """Missing pixels are replaced by a constant: y = x where the mask is false, `fill` where it is true."""
+    """Missing pixels are replaced by a constant.
+
+    y = x where the mask is false, `fill` where it is true.
+    """
 
     kind: str = "strokes"
     """"strokes", "boxes", "pixels", or "mixed": one of the three for each image."""
@@ -98,9 +102,14 @@ class Inpaint(Degradation):
         return pixel_mask(height, width, fraction, draw)
 
     def masks(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The masks that calling this degradation on x with a generator in the same state uses.
+        """Draw the masks that a call on x with such a generator uses.
 
-        x: (B, C, H, W) in [0, 1]. Returns (B, 1, H, W), bool, true where pixels are missing.
+        Args:
+            x: (B, C, H, W) in [0, 1].
+            generator: in the state before that call.
+
+        Returns:
+            (B, 1, H, W), bool, true where pixels are missing.
         """
         check_images(x)
         height, width = x.shape[-2:]

@@ -1,4 +1,7 @@
-"""Blur: camera shake along a random trajectory, or a defocus disc, with mirrored borders."""
+"""Blur: camera shake along a random trajectory, or a defocus disc.
+
+Borders are mirrored.
+"""
 
 import math
 from dataclasses import dataclass
@@ -15,11 +18,15 @@ PATH_STEPS = 128
 
 
 def trajectory_kernel(length: float, wander: float, draw: Draw) -> Tensor:
-    """The kernel of a camera shake, (K, K) with K odd: non-negative, sum 1, centred on its centre of gravity.
+    """Draw the kernel of a camera shake, (K, K) with K odd.
 
-    length: length of the path in px, at least 0. wander: how much the direction changes along the path, in radians
-    (standard deviation from start to end). The speed varies smoothly along the path by about a factor of two, and
-    the path is drawn with bilinear weights.
+    It is non-negative with sum 1, and centred on its centre of gravity. The speed varies smoothly along the path by about a factor
+    of two, and the path is drawn with bilinear weights.
+
+    Args:
+        length: of the path in px, at least 0.
+        wander: change of the direction along the path, in radians (standard deviation from start to end).
+        draw: the random numbers.
     """
     turns = torch.cumsum(draw.randn(PATH_STEPS), 0) * (wander / math.sqrt(PATH_STEPS))
     jerk = (torch.arange(PATH_STEPS) >= draw.integer(0, PATH_STEPS)) * (draw.uniform((-1, 1)) * wander)
@@ -32,7 +39,11 @@ def trajectory_kernel(length: float, wander: float, draw: Draw) -> Tensor:
 
 
 def splat(path: Tensor) -> Tensor:
-    """Draw points (2, N), as y and x in px about the centre, into the smallest odd square kernel that holds them."""
+    """Draw points into the smallest odd square kernel that holds them.
+
+    Args:
+        path: (2, N), y and x in px about the centre.
+    """
     reach = math.ceil(float(path.abs().max()))
     size = 2 * reach + 3
     position = path + reach + 1
@@ -48,14 +59,22 @@ def splat(path: Tensor) -> Tensor:
 
 
 def gaussian_kernel(sigma: float) -> Tensor:
-    """A Gaussian of standard deviation `sigma` > 0 px, (K, K) with K odd, cut at three sigma, sum 1."""
+    """Compute a Gaussian, (K, K) with K odd, cut at three sigma, sum 1.
+
+    Args:
+        sigma: standard deviation in px, positive.
+    """
     reach = math.ceil(3 * sigma)
     line = torch.exp(-(torch.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
     return torch.outer(line, line) / line.sum() ** 2
 
 
 def disc_kernel(radius: float) -> Tensor:
-    """The kernel of a defocused lens, (K, K) with K odd: a disc of `radius` px with a rim one pixel soft, sum 1."""
+    """Compute the kernel of a defocused lens, (K, K) with K odd, sum 1.
+
+    Args:
+        radius: of the disc in px; its rim is one pixel soft.
+    """
     reach = math.ceil(radius + 0.5)
     axis = torch.arange(-reach, reach + 1)
     kernel = (radius + 0.5 - torch.hypot(axis[:, None].float(), axis[None].float())).clamp(0, 1)
@@ -63,7 +82,15 @@ def disc_kernel(radius: float) -> Tensor:
 
 
 def convolve(image: Tensor, kernel: Tensor) -> Tensor:
-    """Convolve (C, H, W) with an odd square kernel, borders reflected; any size of image. Returns (C, H, W)."""
+    """Convolve an image of any size with a kernel, borders reflected.
+
+    Args:
+        image: (C, H, W).
+        kernel: odd and square.
+
+    Returns:
+        (C, H, W).
+    """
     height, width = image.shape[-2:]
     reach = kernel.shape[-1] // 2
     padded = extend(image, reach, reach, reach)

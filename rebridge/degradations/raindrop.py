@@ -1,4 +1,7 @@
-"""Raindrops on the window: each is a small lens that shows the scene upside down, wide-angle and out of focus."""
+"""Raindrops on the window.
+
+Each is a small lens that shows the scene upside down, wide-angle and out of focus.
+"""
 
 import cmath
 import math
@@ -34,7 +37,13 @@ class Drop:
 
 @dataclass(frozen=True)
 class Film:
-    """All drops of an image: where each pixel's light comes from (H, W, 2), opacity and shading (H, W)."""
+    """All drops of an image.
+
+    Attributes:
+        source: where each pixel's light comes from, (H, W, 2).
+        opacity: (H, W).
+        shading: (H, W).
+    """
 
     source: Tensor
     opacity: Tensor
@@ -43,7 +52,10 @@ class Film:
 
 @dataclass(frozen=True)
 class Raindrop(Degradation):
-    """y = (1 - m) x + m s x_blurred(source): drops with opacity m, shading s and a flipped, minified source."""
+    """Drops with a flipped, minified view of the scene.
+
+    y = (1 - m) x + m s x_blurred(source), with opacity m and shading s.
+    """
 
     density: Range = (0.00015, 0.00045)
     """Drops per pixel, in [0, 0.01]."""
@@ -73,7 +85,7 @@ class Raindrop(Degradation):
         return image + opacity * (seen[0] * film.shading - image)
 
     def drops(self, height: int, width: int, draw: Draw) -> list[Drop]:
-        """Draw the drops that can touch an image of height x width; centres may lie outside it."""
+        """Draw the drops that can touch an image; centres may lie outside it."""
         smallest, largest = as_range("radius", self.radius)
         power = as_range("power", self.power)
         margin = 1.5 * largest
@@ -94,7 +106,7 @@ class Raindrop(Degradation):
         ]
 
     def film(self, height: int, width: int, drops: list[Drop]) -> Film:
-        """Lay the drops over an image of height x width, later ones over earlier ones."""
+        """Lay the drops over an image, later ones over earlier ones."""
         rows, columns = torch.arange(height, dtype=torch.float32), torch.arange(width, dtype=torch.float32)
         source = torch.stack([columns.expand(height, width), rows[:, None].expand(height, width)], -1)
         opacity, shading = torch.zeros(height, width), torch.ones(height, width)
@@ -107,12 +119,12 @@ class Raindrop(Degradation):
 
 
 def between(low: float, high: float, share: float) -> float:
-    """The number a share of the way from low to high."""
+    """Interpolate: the number a share of the way from low to high."""
     return low + (high - low) * share
 
 
 def window_of(centre: float, reach: float, length: int) -> slice:
-    """The pixels of a line that lie within `reach` of the centre."""
+    """Find the pixels of a line that lie within `reach` of the centre."""
     return slice(min(max(math.floor(centre - reach), 0), length), max(min(math.ceil(centre + reach) + 1, length), 0))
 
 

@@ -1,4 +1,4 @@
-"""Loss of resolution: antialiased bicubic downsampling, and bicubic upsampling back."""
+"""Loss of resolution: bicubic downsampling, and bicubic upsampling back."""
 
 import math
 from dataclasses import dataclass
@@ -12,10 +12,13 @@ from rebridge.degradations.borders import extend
 
 
 def shrink(image: Tensor, scale: int) -> Tensor:
-    """Downsample (C, H, W) by an integer: (C, ceil(H / scale), ceil(W / scale)), not clamped.
+    """Downsample (C, H, W) by an integer, not clamped.
 
     Keys' cubic kernel with a = -0.5, widened by the scale against aliasing. A size that is no multiple of the scale
     is first completed by mirroring, so that the factor is exact.
+
+    Returns:
+        (C, ceil(H / scale), ceil(W / scale)).
     """
     height, width = (math.ceil(n / scale) for n in image.shape[-2:])
     whole = extend(image, 0, height * scale - image.shape[-2], width * scale - image.shape[-1])
@@ -23,7 +26,10 @@ def shrink(image: Tensor, scale: int) -> Tensor:
 
 
 def enlarge(image: Tensor, scale: int, height: int, width: int) -> Tensor:
-    """Upsample (C, h, w) by an integer with the same kernel and crop to (C, height, width), not clamped."""
+    """Upsample (C, h, w) with the same kernel and crop to (C, height, width).
+
+    The result is not clamped.
+    """
     size = (image.shape[-2] * scale, image.shape[-1] * scale)
     large = interpolate(image[None], size=size, mode="bicubic", antialias=True, align_corners=False)[0]
     return large[:, :height, :width]

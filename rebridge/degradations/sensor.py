@@ -1,4 +1,4 @@
-"""Noise of the sensor: white Gaussian, the reference degradation of the denoising literature."""
+"""Noise of the sensor: white Gaussian noise."""
 
 from dataclasses import dataclass
 

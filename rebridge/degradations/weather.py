@@ -55,7 +55,10 @@ class Rain(Degradation):
         return rainy + veil * (light - rainy)
 
     def streaks(self, grid: Canvas, draw: Draw) -> Tensor:
-        """Opacity of the streaks in [0, 1], (H, W); each of the three scales has two lengths and directions."""
+        """Draw the opacity of the streaks in [0, 1], (H, W).
+
+        Each of the three scales has two lengths and directions.
+        """
         scales = torch.tensor([scale for scale in RAIN_SCALES for _ in range(2)])
         count = len(scales)
         density = draw.log_uniform(self.density)
@@ -71,9 +74,10 @@ class Rain(Degradation):
 
 @dataclass(frozen=True)
 class Snow(Degradation):
-    """Flakes of several sizes, partly transparent and drawn out by their motion, over a thin veil.
+    """Flakes of several sizes over a thin veil.
 
-    y = (1 - m) x' + m c, with flake opacity m, flake brightness c, and x' = (1 - veil) x + veil c.
+    They are partly transparent and drawn out by their motion. y = (1 - m) x' + m c, with flake opacity m, flake brightness c, and
+    x' = (1 - veil) x + veil c.
     """
 
     density: Range = (0.005, 0.016)
@@ -102,7 +106,7 @@ class Snow(Degradation):
         return veiled + flakes * (light - veiled)
 
     def flakes(self, grid: Canvas, draw: Draw) -> Tensor:
-        """Opacity of the flakes in [0, 1], (H, W)."""
+        """Draw the opacity of the flakes in [0, 1], (H, W)."""
         scales = torch.tensor(SNOW_SCALES)
         count = len(scales)
         density = draw.log_uniform(self.density)
@@ -117,7 +121,13 @@ class Snow(Degradation):
 
 @dataclass(frozen=True)
 class Air:
-    """What haze is made of: depth (H, W) in units of the mean depth, beta, and airlight (C, 1, 1) in [0, 1]."""
+    """The air of a hazy picture.
+
+    Attributes:
+        depth: (H, W), in units of the mean depth.
+        beta: scattering coefficient per mean depth.
+        airlight: (C, 1, 1) in [0, 1].
+    """
 
     depth: Tensor
     beta: float
@@ -125,15 +135,16 @@ class Air:
 
     @property
     def transmission(self) -> Tensor:
-        """t = exp(-beta depth), (H, W) in (0, 1]."""
+        """The transmission t = exp(-beta depth), (H, W) in (0, 1]."""
         return torch.exp(-self.beta * self.depth)
 
 
 @dataclass(frozen=True)
 class Haze(Degradation):
-    """Atmospheric scattering over a smooth synthetic depth: y = t x + (1 - t) A with t = exp(-beta depth).
+    """Atmospheric scattering over a smooth synthetic depth.
 
-    The model of Koschmieder, 1924. Depth grows towards the top of the picture and varies smoothly over `spacing` px.
+    y = t x + (1 - t) A with t = exp(-beta depth), the model of Koschmieder, 1924. Depth grows towards the top of the picture and
+    varies smoothly over `spacing` px.
     """
 
     beta: Range = (0.2, 0.7)
@@ -157,7 +168,7 @@ class Haze(Degradation):
         return scatter(image, air)
 
     def air(self, shape: torch.Size, draw: Draw) -> Air:
-        """Draw depth, scattering coefficient and airlight for an image of shape (C, H, W)."""
+        """Draw depth, scattering coefficient and airlight for an image (C, H, W)."""
         channels, height, width = shape
         beta = draw.uniform(self.beta)
         airlight = draw.uniform(self.airlight) + draw.uniform(self.tint) * draw.randn(channels, 1, 1)
@@ -170,5 +181,5 @@ class Haze(Degradation):
 
 
 def scatter(image: Tensor, air: Air) -> Tensor:
-    """The scattering equation y = t x + (1 - t) A for an image (C, H, W)."""
+    """Apply the scattering equation y = t x + (1 - t) A to an image (C, H, W)."""
     return air.airlight + air.transmission * (image - air.airlight)

@@ -1,4 +1,7 @@
-"""From a network's output, or an exact posterior, to the clean estimate that samplers need."""
+"""Denoisers: functions of (x_t, t, y) that estimate the clean image.
+
+They stand on a network's output, an exact posterior, or another denoiser.
+"""
 
 from rebridge.denoisers.analytic import GaussianDenoiser, MixtureDenoiser, ResidualDenoiser
 from rebridge.denoisers.base import Denoiser, Estimate, as_estimate

@@ -1,4 +1,4 @@
-"""Exact posteriors: the truth that bridges and samplers are held against.
+"""Exact posteriors: the reference for bridges and samplers.
 
 Gaussian and mixture: the pair (x0, y), flattened to d + d numbers, is a mixture of Gaussians. Given y, component k of x0 is
 N(m_k(y), S_k), and with x_t - beta y = alpha x0 + gamma eps
@@ -21,11 +21,18 @@ from rebridge.bridges import Bridge
 
 
 class MixtureDenoiser:
-    """E[x0 | x_t, y] for a mixture of Gaussian joints of (x0, y), under modulation "one" or "zero".
+    """E[x0 | x_t, y] for a mixture of Gaussian joints of (x0, y).
 
-    bridge: the process that x_t belongs to. weights: (K,), positive. means: (K, 2 d), x0 first, then y.
-    covariances: (K, 2 d, 2 d), positive semi-definite. All float64; images are flattened to d = C H W values.
-    Raises ValueError for shapes that do not fit and for residual modulation, which is not Gaussian.
+    The modulation must be "one" or "zero". Images are flattened to d = C H W values.
+
+    Args:
+        bridge: the process that x_t belongs to.
+        weights: (K,), positive; all three tensors are float64.
+        means: (K, 2 d), x0 first, then y.
+        covariances: (K, 2 d, 2 d), positive semi-definite.
+
+    Raises:
+        ValueError: shapes that do not fit, or residual modulation, which is not Gaussian.
     """
 
     def __init__(self, bridge: Bridge, weights: Tensor, means: Tensor, covariances: Tensor) -> None:
@@ -50,7 +57,14 @@ class MixtureDenoiser:
         self._values = values.clamp(min=0.0)
 
     def posterior(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """p(x0 | y) for y (B, ...): weights (B, K), means (B, K, d) and covariances (K, d, d)."""
+        """Compute p(x0 | y).
+
+        Args:
+            y: degraded images (B, ...).
+
+        Returns:
+            Weights (B, K), means (B, K, d) and covariances (K, d, d).
+        """
         flat = y.flatten(1).double()
         deviation = flat[:, None] - self._mean_y
         means = self._mean_x + torch.einsum("kij,bkj->bki", self._gain, deviation)
@@ -60,7 +74,7 @@ class MixtureDenoiser:
         return weights, means, covariances
 
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """E[x0 | x_t, y] for x_t, y (B, ...) and t (B,)."""
+        """Compute E[x0 | x_t, y] for x_t, y (B, ...) and t (B,)."""
         c = self.bridge.coefficients(t.double())
         alpha, beta, gamma = (value.reshape(-1, 1, 1) for value in (c.alpha, c.beta, c.gamma))
         weights, means, _ = self.posterior(y)
@@ -76,7 +90,13 @@ class MixtureDenoiser:
 
 
 class GaussianDenoiser(MixtureDenoiser):
-    """E[x0 | x_t, y] for one Gaussian joint of (x0, y): mean (2 d,), covariance (2 d, 2 d)."""
+    """E[x0 | x_t, y] for one Gaussian joint of (x0, y).
+
+    Args:
+        bridge: the process that x_t belongs to.
+        mean: (2 d,), x0 first, then y.
+        covariance: (2 d, 2 d).
+    """
 
     def __init__(self, bridge: Bridge, mean: Tensor, covariance: Tensor) -> None:
         super().__init__(bridge, torch.ones(1, dtype=torch.float64), mean[None], covariance[None])
@@ -84,10 +104,18 @@ class GaussianDenoiser(MixtureDenoiser):
 
 @dataclass
 class ResidualDenoiser:
-    """E[x0 | x_t, y] under residual modulation, for pixels whose residuals x0 - y are independent draws of one mixture.
+    """E[x0 | x_t, y] under residual modulation.
 
-    weights, means, stds: (K,) of the scalar mixture of residuals, in the bridge's units. points: nodes of the quadrature.
-    The integral runs over r for d = r (alpha + gamma e): p(r | d) is proportional to p(r) N(d / r; alpha, gamma^2) / |r|.
+    The residuals x0 - y of pixels are independent draws of one mixture. The integral runs over r for d = r (alpha + gamma e):
+    p(r | d) is proportional to p(r) N(d / r; alpha, gamma^2) / |r|.
+
+    Args:
+        bridge: the process that x_t belongs to.
+        weights: (K,), of the scalar mixture of residuals.
+        means: (K,), in the bridge's units.
+        stds: (K,), standard deviations in the bridge's units.
+        points: nodes of the quadrature.
+        width: standard deviations around each mean that the quadrature spans.
     """
 
     bridge: Bridge
@@ -110,7 +138,7 @@ class ResidualDenoiser:
         self._log_prior = torch.logsumexp(self.weights.double().log()[:, None] + density.log_prob(self._nodes), 0)
 
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """E[x0 | x_t, y] for x_t, y (B, ...) and t (B,)."""
+        """Compute E[x0 | x_t, y] for x_t, y (B, ...) and t (B,)."""
         c = self.bridge.coefficients(t.double())
         alpha, beta, gamma = (value.reshape(-1, *[1] * (y.ndim - 1)) for value in (c.alpha, c.beta, c.gamma))
         d = (x_t - (alpha + beta) * y).double()

@@ -1,4 +1,4 @@
-"""What a denoiser is: anything called as denoiser(x_t, t, y) that returns its estimate of the clean image."""
+"""The interface of denoisers: denoiser(x_t, t, y) -> clean estimate."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from torch import Tensor
 
 
 class Estimate(NamedTuple):
-    """A clean estimate and, where the noise to reuse is not the one it implies, that noise.
+    """A clean estimate, with the noise to reuse where it is not the implied one.
 
-    x0: (B, ...). noise: estimate of modulation * eps, or None to derive it from x0 as (x_t - alpha x0 - beta y) / gamma.
+    Attributes:
+        x0: (B, ...).
+        noise: estimate of modulation * eps, or None to derive it from x0 as (x_t - alpha x0 - beta y) / gamma.
     """
 
     x0: Tensor
@@ -18,13 +20,19 @@ class Estimate(NamedTuple):
 
 
 class Denoiser(Protocol):
-    """A trained network, an exact posterior, a pretrained prior, a guided model: all are denoisers."""
+    """Anything that estimates x0: a network, an exact posterior, a pretrained prior."""
 
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor | Estimate:
-        """Estimate x0 from the state x_t (B, ...) at times t (B,) in [0, 1] and the degraded image y (B, ...)."""
+        """Estimate x0.
+
+        Args:
+            x_t: states (B, ...).
+            t: their times (B,) in [0, 1].
+            y: degraded images (B, ...).
+        """
         ...
 
 
 def as_estimate(result: Tensor | Estimate) -> Estimate:
-    """The result of a denoiser in its general form."""
+    """Convert the result of a denoiser to its general form."""
     return result if isinstance(result, Estimate) else Estimate(result)

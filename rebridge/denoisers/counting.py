@@ -10,7 +10,7 @@ from rebridge.denoisers.base import Denoiser, Estimate
 
 
 class Counted:
-    """Counts the calls of a denoiser and the images they were about.
+    """A denoiser that counts its evaluations and the images in them.
 
     Args:
         denoiser: what is counted.

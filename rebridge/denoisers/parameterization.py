@@ -1,4 +1,4 @@
-"""From a network's output to the clean estimate: what the network is asked to predict.
+"""Parameterizations: from a network's output to the clean estimate.
 
     x0              the clean image
     residual        x0 - y
@@ -45,13 +45,17 @@ SINGULAR_AT_END = ("noise", "velocity")
 class NetworkDenoiser(nn.Module):
     """A network and a bridge as a denoiser: x0_hat = D(x_t, t, y).
 
-    network: called as network(x, t, y) with images (B, C, H, W) in the bridge's range and t (B,); returns (B, C, H, W).
-    prediction: what its output means, see this module's first lines.
-    clamp: whether the estimate is clamped to the bridge's range; in eval mode only, so that training sees gradients.
-    scale: typical size s of x0 - y in the bridge's units, for "preconditioned" under modulation one; by default 1.
-
     Where "noise" or "velocity" is singular (alpha = 0), the estimate is y, as in RDBM's code.
-    Raises ValueError for an unknown prediction, or one that a noiseless bridge cannot have.
+
+    Args:
+        network: called as network(x, t, y) with images (B, C, H, W) in the bridge's range and t (B,); returns (B, C, H, W).
+        bridge: the process.
+        prediction: what its output means, see this module's first lines.
+        clamp: clamp the estimate to the bridge's range; in eval mode only, so that training sees gradients.
+        scale: typical size s of x0 - y in the bridge's units, for "preconditioned" under modulation one; by default 1.
+
+    Raises:
+        ValueError: an unknown prediction, or one that a noiseless bridge cannot have.
     """
 
     def __init__(
@@ -77,21 +81,28 @@ class NetworkDenoiser(nn.Module):
         self.scale = scale
 
     def forward(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """The clean estimate (B, C, H, W) from x_t, y (B, C, H, W) and t (B,)."""
+        """Estimate x0, (B, C, H, W), from x_t, y (B, C, H, W) and t (B,)."""
         c = self.bridge.coefficients(t).like(y)
         x0_hat = self._estimate(self._output(c, x_t, t, y), c, x_t, t, y)
         return x0_hat.clamp(*self.bridge.value_range) if self.clamp and not self.training else x0_hat
 
     def output(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """The network's raw output."""
+        """Compute the network's raw output."""
         return self._output(self.bridge.coefficients(t).like(y), x_t, t, y)
 
     def estimate(self, output: Tensor, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """x0_hat from a raw output, unclamped; the inverse of `target`."""
+        """Compute x0_hat from a raw output, unclamped; the inverse of `target`."""
         return self._estimate(output, self.bridge.coefficients(t).like(y), x_t, t, y)
 
     def target(self, x0: Tensor, y: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """What the raw output should be for a state x_t drawn from (x0, y); all (B, C, H, W), t (B,)."""
+        """Compute the raw output that would be exact, for a state drawn from (x0, y).
+
+        Args:
+            x0: clean images (B, C, H, W).
+            y: degraded images (B, C, H, W).
+            x_t: states (B, C, H, W).
+            t: their times (B,).
+        """
         if self.prediction == "x0":
             return x0
         if self.prediction == "residual":

@@ -1,4 +1,4 @@
-"""Where and how precisely networks run: devices, dtypes, and autocast as a denoiser around a denoiser."""
+"""Devices and dtypes that networks run in, and autocast around a denoiser."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ _SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 class Autocast:
-    """A denoiser with its network in a lower precision; what comes out has the precision of the state."""
+    """A denoiser with its network in a lower precision.
+
+    The estimate has the precision of the state.
+
+    Args:
+        denoiser: what is evaluated.
+        device_type: "cpu", "cuda" or the like.
+        dtype: the lower precision.
+    """
 
     def __init__(self, denoiser: Denoiser, device_type: str, dtype: torch.dtype) -> None:
         self.denoiser = denoiser
@@ -29,7 +37,7 @@ class Autocast:
 
 
 def device_of(device: str | torch.device | None) -> torch.device:
-    """The device of that name; for None or "auto" a GPU where there is one, else the CPU.
+    """Return the device of a name; for None or "auto" a GPU if there is one.
 
     Raises:
         ValueError: a device that does not exist here.
@@ -47,7 +55,11 @@ def device_of(device: str | torch.device | None) -> torch.device:
 
 
 def dtype_of(dtype: str | torch.dtype | None) -> torch.dtype:
-    """The precision of that name, float32 for None; ValueError for one that networks are not run in."""
+    """Return the dtype of a name, float32 for None.
+
+    Raises:
+        ValueError: a dtype that networks are not run in.
+    """
     name = str(dtype or "float32").removeprefix("torch.")
     name = _SHORT.get(name, name)
     if name not in DTYPES:

@@ -1,4 +1,6 @@
-"""Tiling as a denoiser around a denoiser: the image is denoised in overlapping tiles, the sampler never knows.
+"""Tiling: a denoiser that evaluates another one in overlapping tiles.
+
+The sampler never knows.
 
 The sampler's state and noise stay full-size, so tiles share every random number and meet again at each step. The
 estimates are blended with weights w_i that sum to one at every pixel,
@@ -22,14 +24,23 @@ DEFAULT_OVERLAP = 64
 
 
 class TiledDenoiser:
-    """`denoiser` applied in tiles; on memory exhaustion the tiles are halved for good and the call is repeated.
+    """A denoiser applied in tiles.
 
-    tile: largest side of a tile in pixels, rounded up to a multiple of `align`; None takes the image whole until
-    memory runs out. overlap: pixels that neighbours share, at most half a tile; by default 64, or a quarter of smaller
-    tiles. batch: tiles per call. align: tiles begin at multiples of this, so that networks that downsample see the
-    same grid in each of them. of_tile(rows, columns): the denoiser for one tile, for denoisers that were bound to the whole
-    image; tiles are then taken one by one. progress(done, total) is called after every call of `denoiser`; an exception from it
-    ends the run.
+    On memory exhaustion the tiles are halved for good and the evaluation is repeated.
+
+    Args:
+        denoiser: what is evaluated on the tiles.
+        tile: largest side of a tile in pixels, rounded up to a multiple of `align`; None takes the image whole until
+            memory runs out.
+        overlap: pixels that neighbours share, at most half a tile; by default 64, or a quarter of smaller tiles.
+        batch: tiles per evaluation.
+        align: tiles begin at multiples of this, so that networks that downsample see the same grid in each of them.
+        progress: called as progress(done, total) after every evaluation; an exception from it ends the run.
+        of_tile: called as of_tile(rows, columns), gives the denoiser for one tile, for denoisers that were bound to the whole
+            image; tiles are then taken one by one.
+
+    Raises:
+        ValueError: a tile, overlap, batch or align out of range.
     """
 
     def __init__(
@@ -59,7 +70,7 @@ class TiledDenoiser:
         self.of_tile = of_tile
 
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor) -> Estimate:
-        """The blended estimate for x_t, y (B, C, H, W) and t (B,)."""
+        """Blend the estimates of all tiles, for x_t, y (B, C, H, W) and t (B,)."""
         while True:
             try:
                 return self._denoise(x_t, t, y)
@@ -84,7 +95,7 @@ class TiledDenoiser:
         batch = self.batch if self.of_tile is None else 1
         for first in range(0, len(places), batch):
             chosen = places[first : first + batch]
-            denoiser = self.denoiser if self.of_tile is None else self.of_tile(*chosen[0])
+            denoiser = self.denoiser if self.of_tile is None else self.of_tile(chosen[0][0][0], chosen[0][1][0])
             tiles = (torch.cat([image[..., row, column] for (row, _), (column, _) in chosen]) for image in (x_t, y))
             x_tiles, y_tiles = tiles
             estimate = as_estimate(denoiser(x_tiles, t.repeat(len(chosen)), y_tiles))
@@ -116,10 +127,19 @@ class TiledDenoiser:
 def partition(
     length: int, tile: int, overlap: int, align: int = 1, like: Tensor | None = None
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Tiles along one axis of `length` pixels, each with its weights; at every pixel the weights sum to one.
+    """Divide an axis into tiles, with weights that sum to one at every pixel.
 
-    All have one size, at most `tile`, and begin at multiples of `align` when `length` and `tile` are such multiples.
-    Weights are of `like`'s dtype.
+    All tiles have one size, and begin at multiples of `align` when `length` and `tile` are such multiples.
+
+    Args:
+        length: of the axis, in pixels.
+        tile: largest size of a tile.
+        overlap: pixels that neighbours share.
+        align: see above.
+        like: a tensor of the dtype and device that weights shall have.
+
+    Yields:
+        The place of each tile and its weights.
     """
     tile = _evened(length, min(tile, length), overlap, align)
     overlap = min(overlap, tile // 2)
@@ -157,7 +177,7 @@ def _evened(length: int, tile: int, overlap: int, align: int) -> int:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on a GPU or on the CPU."""
+    """Test if an exception says that memory ran out, on a GPU or on the CPU."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error).lower()

@@ -1,4 +1,7 @@
-"""A model of one process as a denoiser of another: states are carried over at equal noise-to-signal ratio (IRBridge)."""
+"""A model of one process as a denoiser of another, by transition (IRBridge).
+
+States are carried over at equal noise-to-signal ratio.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,17 @@ from rebridge.denoisers.base import Denoiser, Estimate, as_estimate
 
 
 class TransitionDenoiser:
-    """The denoiser of one process as that of another: x_t is carried over at the critical time and denoised there.
+    """The denoiser of one process as that of another, by transition.
 
-    Where the bridge holds more noise than the process ever does, its state is scaled down to the process's noisiest time. At a
-    pinned end it holds nothing but y: a prior then sees y under that much noise (the same at each call), the network of a
-    bridge sees y itself, at t = 1. Where the bridge holds less noise than at `lowest`, the prior is evaluated at `lowest`.
+    x_t is carried over at the critical time and denoised there. Where the bridge holds more noise than the process ever does, its
+    state is scaled down to the process's noisiest time. At a pinned end it holds nothing but y: a prior then sees y under that much
+    noise (the same at each evaluation), the network of a bridge sees y itself, at t = 1. Where the bridge holds less noise than at
+    `lowest`, the prior is evaluated at `lowest`.
 
     Args:
         prior: denoiser of `process`, called as prior(z, s, y).
         process: what the prior was trained on, generative or a bridge.
-        bridge: what is walked; its noise must be of the same kind (modulation).
+        bridge: what is sampled; its noise must be of the same kind (modulation).
         lowest: earliest time the prior was trained at, by default the process's first.
 
     Raises:
@@ -35,7 +39,7 @@ class TransitionDenoiser:
         self.lowest = process.earliest_time if lowest is None else lowest
 
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor) -> Estimate:
-        """The clean estimate for states x_t and degraded images y (B, ...) and times t (B,)."""
+        """Estimate x0 for states x_t and degraded images y (B, ...) and times t (B,)."""
         times = t.double().cpu()
         c, level = self.bridge.coefficients(times), self.bridge.noise_level(times)
         ends = torch.tensor([self.lowest, self.process.noisiest_time], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Image files and arrays: reading, writing, metadata, formats, and what users pass as an image."""
+"""Image files and arrays: reading, writing, metadata, and users' images."""
 
 from rebridge.images.arrays import Batch, to_batch
 from rebridge.images.atomic import reason, write_atomic

@@ -1,4 +1,7 @@
-"""What comes in comes out: PIL images, arrays, tensors and image files to a batch in [0, 1] and back."""
+"""Users' images as batches in [0, 1], and back in the type that came in.
+
+PIL images, arrays, tensors and image files.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +20,11 @@ OVERSHOOT = 0.2
 
 @dataclass(frozen=True)
 class Batch:
-    """Images as float32 (B, C, H, W) in [0, 1], C = 1 or 3, and the way back to what the caller passed.
+    """Images as a batch, and the way back to what the caller passed.
 
-    back(images) takes a tensor of the same shape on any device and returns the caller's type, dtype and layout, with
-    alpha.
+    Attributes:
+        images: float32 (B, C, H, W) in [0, 1], C = 1 or 3.
+        back: takes a tensor of the same shape on any device and returns the caller's type, dtype and layout, with alpha.
     """
 
     images: Tensor
@@ -28,12 +32,18 @@ class Batch:
 
 
 def to_batch(image: Any) -> Batch:
-    """Convert what a user passes; TypeError or ValueError, one sentence, for anything that is no image.
+    """Convert an image that a user passes.
 
-    PIL image: L, LA, RGB, RGBA and I;16 keep their mode; 1 comes back as L, palette, CMYK and others as RGB or RGBA.
-    numpy array: (H, W), (H, W, C) or (B, H, W, C) with C = 1, 2, 3, 4, of uint8, uint16 or floats in [0, 1].
-    tensor: (C, H, W) or (B, C, H, W), of uint8 or floats in [0, 1]. The last of 2 or 4 channels is alpha and is kept.
-    rebridge.images.Image: comes back with its metadata.
+    Args:
+        image: one of
+            PIL image: L, LA, RGB, RGBA and I;16 keep their mode; 1 comes back as L, palette, CMYK and others as RGB or RGBA.
+            numpy array: (H, W), (H, W, C) or (B, H, W, C) with C = 1, 2, 3, 4, of uint8, uint16 or floats in [0, 1].
+            tensor: (C, H, W) or (B, C, H, W), of uint8 or floats in [0, 1]. The last of 2 or 4 channels is alpha and is kept.
+            rebridge.images.Image: comes back with its metadata.
+
+    Raises:
+        TypeError: another type.
+        ValueError: values or a shape that are no image.
     """
     if isinstance(image, Image):
         return Batch(_checked(image.pixels), lambda restored: image.with_pixels(restored[0].detach().cpu()))

@@ -7,10 +7,18 @@ from pathlib import Path
 
 
 def write_atomic(path: str | Path, data: bytes, overwrite: bool = False) -> None:
-    """Write `data` to `path` through a temporary file in the same folder; missing folders are created.
+    """Write data through a temporary file in the same folder.
 
     A reader never sees half a file, and a failure (full disk, no permission) leaves what was there untouched.
-    Raises FileExistsError when the file exists and `overwrite` is false, OSError when the disk refuses.
+
+    Args:
+        path: of the file; missing folders are created.
+        data: its bytes.
+        overwrite: replace a file that exists.
+
+    Raises:
+        FileExistsError: the file exists and `overwrite` is false.
+        OSError: the disk refuses.
     """
     path = Path(path)
     if not overwrite and os.path.lexists(path):
@@ -52,6 +60,9 @@ def _publish(partial: Path, path: Path) -> None:
 
 
 def reason(error: BaseException) -> str:
-    """The part of an exception that is worth showing: 'No space left on device' rather than '[Errno 28] ...'."""
+    """Extract the part of an exception that is worth showing.
+
+    'No space left on device' rather than '[Errno 28] ...'.
+    """
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()) or type(error).__name__

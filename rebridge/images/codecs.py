@@ -1,4 +1,4 @@
-"""Pixels to and from the bytes of PNG, JPEG, WebP and TIFF files, where Pillow alone would lose bits or metadata.
+"""Pixels to and from the bytes of PNG, JPEG, WebP and TIFF files.
 
 Pillow reads 16-bit RGB as 8-bit without a word, so 16-bit PNG goes through OpenCV and 16-bit TIFF through tifffile;
 PNG is written here, because no library writes 16 bits, grey with alpha, EXIF and ICC profile together.
@@ -30,7 +30,17 @@ _pillow_limit = threading.Lock()
 
 
 class Raster(NamedTuple):
-    """Samples (H, W, channels) of uint8 or uint16, an even number of channels ending in alpha, and the metadata."""
+    """Samples and metadata of an image file.
+
+    Attributes:
+        samples: (H, W, channels) of uint8 or uint16, an even number of channels ending in alpha.
+        format: "PNG", "JPEG", "WEBP", "TIFF" or another of Pillow's.
+        exif: EXIF block.
+        icc: colour profile.
+        xmp: XMP packet.
+        dpi: resolution (x, y).
+        chunks: PNG chunks that are copied.
+    """
 
     samples: np.ndarray
     format: str
@@ -42,7 +52,11 @@ class Raster(NamedTuple):
 
 
 def decode(path: Path, max_pixels: int) -> Raster:
-    """Read the first picture of a file, not yet turned upright. Raises ValueError or what the decoders raise."""
+    """Read the first picture of a file, not yet turned upright.
+
+    Raises:
+        ValueError: a file that cannot be restored; decoders raise exceptions of other kinds too.
+    """
     with open(path, "rb") as file:
         head = file.read(32)
     if not head:
@@ -60,7 +74,12 @@ def decode(path: Path, max_pixels: int) -> Raster:
 
 
 def encode(raster: Raster, quality: int) -> bytes:
-    """The bytes of a file of `raster.format`; uint16 samples need PNG or TIFF, alpha anything but JPEG."""
+    """Encode the bytes of a file of `raster.format`.
+
+    Args:
+        raster: uint16 samples need PNG or TIFF, alpha anything but JPEG.
+        quality: 1 to 100, for JPEG and WebP.
+    """
     if raster.format == "PNG":
         return _encode_png(raster)
     if raster.format == "TIFF":

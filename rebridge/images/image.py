@@ -1,4 +1,4 @@
-"""Image files in and out: the one place where pixels, bit depth, alpha and metadata are read and written.
+"""Image files in and out: pixels, bit depth, alpha and metadata.
 
 Pixels are float32 in [0, 1]; the file's 8 or 16 bits are remembered, the EXIF orientation is applied while reading,
 and EXIF, XMP, ICC profile and resolution travel with the pixels to the file that is written.
@@ -20,15 +20,26 @@ WRITABLE_SUFFIXES = tuple(codecs.WRITABLE)
 
 
 class ImageError(ValueError):
-    """An image file that cannot be read or written; the message is one sentence that names the file."""
+    """An image file that cannot be read or written.
+
+    The message is one sentence that names the file.
+    """
 
 
 @dataclass(frozen=True)
 class Image:
-    """A still image and what its file said about it.
+    """A still image with the metadata of its file.
 
-    pixels: float32 (C, H, W) in [0, 1], C = 1 (grey) or 3 (RGB), never multiplied by alpha.
-    alpha: float32 (1, H, W) in [0, 1], or None. bits: 8 or 16 per sample. exif: with orientation 1. dpi: (x, y).
+    Args:
+        pixels: float32 (C, H, W) in [0, 1], C = 1 (grey) or 3 (RGB), never multiplied by alpha.
+        bits: 8 or 16 per sample.
+        alpha: float32 (1, H, W) in [0, 1], or None.
+        exif: EXIF block, with orientation 1.
+        icc: colour profile.
+        xmp: XMP packet.
+        dpi: resolution (x, y).
+        format: of the file, as Pillow names it.
+        chunks: PNG chunks that are copied.
     """
 
     pixels: Tensor
@@ -43,16 +54,21 @@ class Image:
 
     @property
     def mode(self) -> str:
-        """'grey' or 'rgb'."""
+        """The kind of pixels: 'grey' or 'rgb'."""
         return "grey" if self.pixels.shape[0] == 1 else "rgb"
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height)."""
+        """The width and the height."""
         return self.pixels.shape[2], self.pixels.shape[1]
 
     def with_pixels(self, pixels: Tensor, alpha: Tensor | None = None) -> "Image":
-        """The same file with other pixels (C, H, W); `alpha` None keeps the alpha channel there is."""
+        """Return the same file with other pixels.
+
+        Args:
+            pixels: (C, H, W).
+            alpha: None keeps the alpha channel there is.
+        """
         return replace(self, pixels=pixels, alpha=self.alpha if alpha is None else alpha)
 
 
@@ -60,8 +76,13 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image:
     """Read an 8- or 16-bit image, upright, as float32 in [0, 1].
 
     Grey stays grey; palettes become RGB; CMYK becomes sRGB through its profile.
-    Raises ImageError, one sentence, for a file that is missing, not an image, damaged, animated, or has more than
-    `max_pixels` pixels.
+
+    Args:
+        path: of the file.
+        max_pixels: larger images are refused.
+
+    Raises:
+        ImageError: a file that is missing, not an image, damaged, animated, or too large; one sentence.
     """
     path = Path(path)
     if path.is_dir():
@@ -95,9 +116,17 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image:
 def write_image(path: str | Path, image: Image, overwrite: bool = False, quality: int = 95) -> None:
     """Write PNG, JPEG, WebP or TIFF as the suffix says, whole or not at all.
 
-    16 bits stay 16 bits in PNG and TIFF and are rounded to 8 in JPEG and WebP. quality: 1..100, JPEG and WebP only;
-    100 makes WebP lossless. Raises ImageError when the file exists and `overwrite` is false, the suffix is
-    unknown, the pixels are not finite, JPEG would lose transparency, or the disk is full.
+    16 bits stay 16 bits in PNG and TIFF and are rounded to 8 in JPEG and WebP.
+
+    Args:
+        path: of the file.
+        image: what to write.
+        overwrite: replace a file that exists.
+        quality: 1 to 100, JPEG and WebP only; 100 makes WebP lossless.
+
+    Raises:
+        ImageError: the file exists and `overwrite` is false, the suffix is unknown, the pixels are not finite, JPEG would lose
+            transparency, or the disk is full.
     """
     path = Path(path)
     name = codecs.WRITABLE.get(path.suffix.lower())
@@ -125,7 +154,12 @@ def write_image(path: str | Path, image: Image, overwrite: bool = False, quality
 
 
 def to_samples(pixels: Tensor, bits: int) -> np.ndarray:
-    """float (C, H, W) in [0, 1] to uint8 or uint16 (H, W, C), clamped and rounded to nearest."""
+    """Convert (C, H, W) in [0, 1] to (H, W, C) integers, rounded to nearest.
+
+    Args:
+        pixels: floats; they are clamped.
+        bits: 8 for uint8, 16 for uint16.
+    """
     top = 2**bits - 1
     scaled = pixels.detach().to("cpu", torch.float32).clamp(0, 1).mul(top).round()
     return np.ascontiguousarray(scaled.permute(1, 2, 0).numpy().astype(np.uint8 if bits == 8 else np.uint16))

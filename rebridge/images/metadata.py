@@ -1,4 +1,4 @@
-"""What an image file carries beside its pixels: EXIF, XMP and PNG chunks, read and rewritten byte by byte.
+"""Metadata of image files: EXIF, XMP and PNG chunks, byte by byte.
 
 EXIF is kept as the bytes that were found, with two corrections: the orientation is 1, because it has been applied to
 the pixels, and the thumbnail is unlinked, because it shows the picture before it was restored.
@@ -19,7 +19,11 @@ _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 
 
 def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
-    """The chunks of a PNG file as (name, content); ValueError when one is damaged or the end is missing."""
+    """List the chunks of a PNG file as (name, content).
+
+    Raises:
+        ValueError: a damaged chunk, or no end.
+    """
     chunks = []
     position = len(PNG_SIGNATURE)
     while position + 12 <= len(data):
@@ -38,12 +42,16 @@ def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def png_chunk(name: bytes, content: bytes) -> bytes:
-    """One PNG chunk: length, name, content, checksum."""
+    """Encode one PNG chunk: length, name, content, checksum."""
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
 def upright_exif(exif: bytes) -> tuple[int, bytes | None]:
-    """(orientation 1..8, the same EXIF with orientation 1 and no thumbnail); (1, None) when it is malformed."""
+    """Read the orientation, and set it to 1; the thumbnail is unlinked.
+
+    Returns:
+        Orientation 1 to 8 and the new EXIF; (1, None) for a malformed one.
+    """
     block = bytearray(exif.removeprefix(EXIF_PREFIX))
     orientation = 1
     try:
@@ -63,17 +71,21 @@ def upright_exif(exif: bytes) -> tuple[int, bytes | None]:
 
 
 def upright_xmp(xmp: bytes) -> bytes:
-    """The same XMP packet with orientation 1."""
+    """Set the orientation of an XMP packet to 1."""
     return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))\d", rb"\g<1>1", xmp)
 
 
 def exif_byte_order(exif: bytes | None) -> str:
-    """'<' or '>', the order a TIFF file must have to hold this EXIF; '<' when there is none."""
+    """Return the byte order that a TIFF file must have to hold this EXIF.
+
+    Returns:
+        '<' or '>'; '<' without EXIF.
+    """
     return _byte_order(bytearray(exif.removeprefix(EXIF_PREFIX))) if exif else "<"
 
 
 def is_sound(exif: bytes) -> bool:
-    """Whether the directories of this EXIF can be followed to their ends."""
+    """Test if the directories of this EXIF can be followed to their ends."""
     try:
         exif_text_tags(exif)
         exif_for_tiff(exif, 0)
@@ -83,7 +95,10 @@ def is_sound(exif: bytes) -> bool:
 
 
 def exif_text_tags(exif: bytes) -> dict[int, bytes]:
-    """The ASCII tags of EXIF's first directory, such as maker (271) and copyright (33432)."""
+    """Read the ASCII tags of EXIF's first directory.
+
+    Such as maker (271) and copyright (33432).
+    """
     block = bytearray(exif.removeprefix(EXIF_PREFIX))
     order = _byte_order(block)
     (start,) = struct.unpack_from(order + "I", block, 4)
@@ -96,9 +111,16 @@ def exif_text_tags(exif: bytes) -> dict[int, bytes]:
 
 
 def exif_for_tiff(exif: bytes, base: int) -> tuple[bytes, dict[int, int]]:
-    """EXIF to be appended to a TIFF file at byte `base`: the block and the offsets of its sub-directories.
+    """Prepare EXIF to be appended to a TIFF file.
 
     A TIFF file is an EXIF block itself, so the directories can be used in place once their offsets are shifted.
+
+    Args:
+        exif: the block.
+        base: byte of the file at which it will begin.
+
+    Returns:
+        The block, and the offsets of its sub-directories by tag.
     """
     block = bytearray(exif.removeprefix(EXIF_PREFIX))
     order = _byte_order(block)

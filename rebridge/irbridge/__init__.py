@@ -1,7 +1,7 @@
-"""IRBridge: pretrained generative models inside restoration bridges (arXiv 2505.24406).
+"""IRBridge: pretrained priors inside restoration bridges (arXiv 2505.24406).
 
 The transition equation lies in `rebridge.bridges.transition`, the denoiser built on it in `rebridge.denoisers.transition`, the
-paper's loop in `rebridge.samplers.irbridge`; here are the settings that belong together, and what keeps an input's details.
+paper's loop in `rebridge.samplers.irbridge`; here are the settings that belong together, and the recovery of an input's details.
 """
 
 from rebridge.bridges.transition import (

@@ -1,4 +1,6 @@
-"""Keep the input's details where the restoration changed nothing: what an autoencoder loses, it loses for no reason there.
+"""Details of the input, kept where the restoration changed nothing.
+
+An autoencoder loses them for no reason there.
 
 A latent prior returns D(x0) for the degraded image y; the autoencoder alone turns y into D(E(y)), which lacks y's finest
 details. Where the two agree up to small differences, the loss y - D(E(y)) is added back:
@@ -22,9 +24,17 @@ RADIUS = 4
 def keep_details(
     restored: Tensor, y: Tensor, through: Tensor, strength: float = 1.0, tolerance: float = TOLERANCE
 ) -> Tensor:
-    """`restored` with y's details where it does not differ from `through` = D(E(y)); all (B, C, H, W) in [0, 1].
+    """Add y's details back where the restoration does not differ from D(E(y)).
 
-    strength: in [0, 1]. tolerance: see this module's first lines. Raises ValueError for values outside their ranges.
+    Args:
+        restored: (B, C, H, W) in [0, 1], as are the other two images.
+        y: degraded images.
+        through: D(E(y)), y through the autoencoder alone.
+        strength: in [0, 1].
+        tolerance: change that counts as restoration, see this module's first lines; positive.
+
+    Raises:
+        ValueError: values outside their ranges.
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"strength must lie in [0, 1], got {strength}")

@@ -1,4 +1,7 @@
-"""Settings that belong together: the paper's, those that theory asks for, and files of one's own (`rebridge tune`)."""
+"""Presets: settings of IRBridge that belong together.
+
+The paper's, those that theory asks for, and files of one's own (`rebridge tune`).
+"""
 
 from __future__ import annotations
 
@@ -34,11 +37,19 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset(name: str | Path, task: str | None = None, **changes: Any) -> dict[str, Any]:
-    """The settings of a preset for a task: "bridge" ({"name": ..., **parameters}) and parameters of `IRBridge`.
+    """Look up the settings of a preset for a task.
 
-    name: "paper", "sound", or a file that `rebridge tune` wrote. task: the degradation whose settings are meant; with `paper` its
-    schedule, by default one that suits most; with a file one of its tasks, by default the first. changes: settings
-    that win over the preset's; None changes nothing. Raises ValueError for an unknown preset, or a task that a file lacks.
+    Args:
+        name: "paper", "sound", or a file that `rebridge tune` wrote.
+        task: the degradation whose settings are meant; with "paper" its schedule, by default one that suits most; with a file
+            one of its tasks, by default the first.
+        changes: settings that win over the preset's; None changes nothing.
+
+    Returns:
+        "bridge" ({"name": ..., **parameters}) and parameters of `IRBridge`.
+
+    Raises:
+        ValueError: an unknown preset, or a task that a file lacks.
     """
     if str(name).endswith(".json"):
         settings = _of_file(Path(name), task)
@@ -58,9 +69,15 @@ def preset(name: str | Path, task: str | None = None, **changes: Any) -> dict[st
 
 
 def chosen_preset(name: str | Path | None, own: Path | None, task: str | None) -> str | Path:
-    """The preset that is meant: None is the settings that a prior brings along for the task (own: its file), or else "sound".
+    """Choose the preset that is meant.
 
-    Raises ValueError for "tuned" where the prior brings none.
+    Args:
+        name: a preset; None for the settings that a prior brings along for the task, or else "sound".
+        own: the file of those settings, if the prior has one.
+        task: the degradation.
+
+    Raises:
+        ValueError: "tuned" where the prior brings none.
     """
     if name == TUNED and own is None:
         raise ValueError(
@@ -72,7 +89,11 @@ def chosen_preset(name: str | Path | None, own: Path | None, task: str | None) -
 
 
 def read_presets(path: str | Path) -> dict[str, dict[str, Any]]:
-    """Settings by task, of a file that `rebridge tune` wrote. Raises ValueError, one sentence, for any other file."""
+    """Read settings by task from a file that `rebridge tune` wrote.
+
+    Raises:
+        ValueError: any other file; one sentence.
+    """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Networks that a denoiser wraps: forward(x, t, y) -> (B, C, H, W) for images of any size."""
+"""Networks that a denoiser wraps: forward(x, t, y) for images of any size."""
 
 from rebridge.networks.catalogue import create, names, parameters, register, summary
 from rebridge.networks.counting import Cost, cost

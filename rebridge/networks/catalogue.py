@@ -31,7 +31,7 @@ register = NETWORKS.register
 
 
 def create(name: str, **params: Any) -> Network:
-    """Build the network of that name; `config` of the result rebuilds it, defaults included.
+    """Build the network of a name; `config` of the result rebuilds it.
 
     Raises:
         ValueError: an unknown name or parameter, or a value out of range.

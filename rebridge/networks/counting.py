@@ -1,4 +1,4 @@
-"""How big a network is and what one call of it costs."""
+"""The size of a network, and the cost of one evaluation."""
 
 import copy
 from dataclasses import dataclass
@@ -12,9 +12,11 @@ from rebridge.networks.layers import Network
 
 @dataclass(frozen=True)
 class Cost:
-    """Parameters of a network and the floating point operations of one call on one image.
+    """Parameters of a network, and operations of one evaluation on one image.
 
-    flops counts a multiplication and an addition as two, macs as one; convolutions and matrix products only.
+    Attributes:
+        parameters: how many there are.
+        flops: floating point operations of convolutions and matrix products; a multiplication and an addition count as two.
     """
 
     parameters: int
@@ -27,7 +29,16 @@ class Cost:
 
 
 def cost(network: nn.Module, height: int = 256, width: int = 256) -> Cost:
-    """Cost of one call of the network on a single image of height x width pixels, found without computing anything."""
+    """Count parameters and operations of a network, without computing anything.
+
+    Args:
+        network: any; it is evaluated on one image.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+
+    Raises:
+        ValueError: a side below 1.
+    """
     if height < 1 or width < 1:
         raise ValueError(f"height and width must be at least 1, got {height} and {width}")
     parameters = sum(parameter.numel() for parameter in network.parameters())

@@ -1,9 +1,9 @@
-"""Undoes a blur as far as a filter can: from local power spectra to the gain that each frequency needs.
+"""An equaliser: local power spectra give the gain that each frequency needs.
 
-A blur multiplies the spectrum of an image, and images have much the same spectrum (power falls as 1/f^2), so the power
-spectrum of a blurred one tells which frequencies were lost in which direction. A small convolutional network takes long to
-find that out, and longer to build from 3x3 filters the wide ones that put them back. Derived;
-benchmarks/time_sampling.py has it among its variants.
+It undoes a blur as far as a filter can. A blur multiplies the spectrum of an image, and images have much the same spectrum
+(power falls as 1/f^2), so the power spectrum of a blurred one shows which frequencies were lost in which direction. A small
+convolutional network takes long to find that out, and longer to build from 3x3 filters the wide ones that put them back.
+Derived; benchmarks/time_sampling.py has it among its variants.
 """
 
 import torch
@@ -25,13 +25,16 @@ RIPPLES = 16
 
 
 class Equaliser(nn.Module):
-    """y (B, C, H, W) in [-1, 1], filtered by what its own power spectrum calls for; the same shape.
+    """A filter of y (B, C, H, W) in [-1, 1], chosen by y's own power spectrum.
 
     The gain of each frequency is real and the same in all colours, so edges stay where they are; phases, which a crooked
-    shake turns, are left as they are. width: features of the three layers that lead from spectra to gains. A pixel depends
-    on a window of less than 160 pixels to each side. Before training all gains are 1.
-    ripples: look at low frequencies more finely too, where a straight shake and a disc leave rings, and allow gains below
-    0: between two rings such a blur turns a wave around. Without it gains are positive.
+    shake turns, are left as they are. A pixel depends on a window of less than 160 pixels to each side. Before training all gains
+    are 1.
+
+    Args:
+        width: features of the three layers that lead from spectra to gains.
+        ripples: look at low frequencies more finely too, where a straight shake and a disc leave rings, and allow gains below
+            0: between two rings such a blur turns a wave around. Without it gains are positive.
     """
 
     def __init__(self, width: int = 128, ripples: bool = False) -> None:
@@ -44,7 +47,7 @@ class Equaliser(nn.Module):
         self.turn = closed(nn.Linear(width, count)) if ripples else None
 
     def forward(self, y: Tensor) -> Tensor:
-        """In float32 whatever autocast computes in."""
+        """Filter y, in float32 whatever autocast computes in; the shape stays."""
         height, width = y.shape[-2:]
         half = WINDOW // 2
         padded = pad_to_multiple(precise(y), half)
@@ -60,9 +63,14 @@ class Equaliser(nn.Module):
         return whole[..., half : half + height, half : half + width]
 
     def gains(self, y: Tensor, extended: Tensor) -> Tensor:
-        """One gain for each frequency of each window, (B, H/32 + 1, W/32 + 1, 32, 17), for sides that are multiples of 32.
+        """Compute one gain for each frequency of each window.
 
-        extended: y with 32 more pixels on each side.
+        Args:
+            y: (B, C, H, W), sides multiples of 32.
+            extended: y with 32 more pixels on each side.
+
+        Returns:
+            (B, H/32 + 1, W/32 + 1, 32, 17).
         """
         levels = _levels(y, FREQUENCIES[0], near=NEAR, stride=2)
         mean = levels.mean(-1, keepdim=True)
@@ -78,9 +86,15 @@ class Equaliser(nn.Module):
 
 
 class EqualiserAlone(Network):
-    """What an `Equaliser` changes of y, whatever x and t: a residual. To train it before the network that it becomes a part of.
+    """The change that an `Equaliser` makes to y, whatever x and t: a residual.
 
-    It learns in minutes alone, and hardly at all beside a network of a hundred times its work that already helps everywhere.
+    Pretrain it alone, then add it to a larger network: it learns in minutes alone, and hardly at all beside a network of a hundred
+    times its work that already helps everywhere.
+
+    Args:
+        channels: of an image.
+        width: as of `Equaliser`.
+        ripples: as of `Equaliser`.
     """
 
     def __init__(self, channels: int = 3, width: int = 128, ripples: bool = False) -> None:
@@ -95,7 +109,15 @@ class EqualiserAlone(Network):
 
 
 def power_spectra(y: Tensor, side: int = FREQUENCIES[0]) -> Tensor:
-    """Of the brightness of y (B, C, H, W) in half overlapping windows: (B, H/(side/2) - 1, W/(side/2) - 1, side, side/2 + 1)."""
+    """Compute power spectra of the brightness of y in half overlapping windows.
+
+    Args:
+        y: (B, C, H, W).
+        side: of a window, in pixels.
+
+    Returns:
+        (B, H/(side/2) - 1, W/(side/2) - 1, side, side/2 + 1).
+    """
     line = torch.hann_window(side, dtype=y.dtype, device=y.device)
     windows = y.mean(1).unfold(1, side, side // 2).unfold(2, side, side // 2)
     windows = (windows - windows.mean((-1, -2), keepdim=True)) * torch.outer(line, line)
@@ -118,7 +140,7 @@ def _levels(y: Tensor, side: int, near: int, stride: int, low: int | None = None
 
 
 def log_fall(spectra: Tensor) -> Tensor:
-    """Logarithm of f^2, (side, side/2 + 1): what flattens the spectrum of a sharp image."""
+    """Compute log(f^2), (side, side/2 + 1), which flattens the spectra of sharp images."""
     side = spectra.shape[-2]
     down = torch.fft.fftfreq(side, dtype=spectra.dtype, device=spectra.device)
     across = torch.fft.rfftfreq(side, dtype=spectra.dtype, device=spectra.device)

@@ -1,8 +1,8 @@
-"""Fills holes smoothly from around them: a far better start, where pixels are missing, than the grey painted there.
+"""Filling of holes: missing pixels, smoothly interpolated from around them.
 
-A convolutional network has to learn diffusion over dozens of pixels from 3x3 filters to do the same. Coarse to fine: means of
-what is known in ever larger cells, then back, where each level repeats the next coarser one and is smoothed within the
-holes. Derived.
+That is a far better start than the grey painted there: a convolutional network has to learn diffusion over dozens of pixels from
+3x3 filters to do the same. Coarse to fine: means of what is known in ever larger cells, then back, where each level repeats the
+next coarser one and is smoothed within the holes. Derived.
 """
 
 import torch
@@ -20,14 +20,28 @@ GREY = 1.01 / 255
 
 
 def holes(y: Tensor) -> Tensor:
-    """Which pixels of y (B, C, H, W) in [-1, 1] are missing: those that are middle grey in all channels; (B, 1, H, W), bool."""
+    """Find the missing pixels: those that are middle grey in all channels.
+
+    Args:
+        y: (B, C, H, W) in [-1, 1].
+
+    Returns:
+        (B, 1, H, W), bool.
+    """
     return (y.abs() <= GREY).all(1, keepdim=True)
 
 
 def fill_holes(y: Tensor, missing: Tensor) -> Tensor:
-    """y (B, C, H, W) with its missing pixels (B, 1, H, W; bool) interpolated; the others as they are. In float32 at least.
+    """Interpolate the missing pixels of y; the others stay as they are.
 
     A filled pixel depends on a window of less than 2 * 64 + 6 * 128 pixels to each side, in practice on what surrounds its hole.
+
+    Args:
+        y: (B, C, H, W).
+        missing: (B, 1, H, W), bool.
+
+    Returns:
+        (B, C, H, W), float32 or float64.
     """
     height, width = y.shape[-2:]
     values = pad_to_multiple(precise(y), 2**LEVELS)

@@ -1,4 +1,7 @@
-"""The U-Net of RDBM: weight-standardised residual blocks, linear attention per level, full attention in the middle."""
+"""The U-Net of RDBM (arXiv 2510.23116).
+
+Weight-standardised residual blocks, linear attention per level, full attention in the middle.
+"""
 
 import itertools
 from collections.abc import Sequence
@@ -15,7 +18,10 @@ GROUPS = 8
 
 
 class StandardConv(nn.Conv2d):
-    """Convolution whose weights are brought to mean 0 and variance 1 per output channel (arXiv 1903.10520)."""
+    """Convolution with weights of mean 0 and variance 1 per output channel.
+
+    Weight standardisation, arXiv 1903.10520.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         variance, mean = torch.var_mean(self.weight.float(), dim=(1, 2, 3), correction=0, keepdim=True)
@@ -37,7 +43,10 @@ class ChannelNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two times convolution, group norm and SiLU, scaled and shifted by the time in between, added to the input."""
+    """Two convolutions with group norm and SiLU, added to the input.
+
+    The first is scaled and shifted by the time embedding.
+    """
 
     def __init__(self, width: int, out_width: int, embedding: int) -> None:
         super().__init__()
@@ -54,9 +63,9 @@ class ResidualBlock(nn.Module):
 
 
 class LinearAttention(nn.Module):
-    """h + attention with softmax(q) over channels and softmax(k) over pixels: its cost grows with H W, not its square.
+    """h + attention with softmax(q) over channels and softmax(k) over pixels.
 
-    Per head: context = k v^T (32 x 32), output = context^T q; arXiv 1812.01243.
+    Its cost grows with H W, not with its square. Per head: context = k v^T (32 x 32), output = context^T q; arXiv 1812.01243.
     """
 
     def __init__(self, width: int) -> None:
@@ -124,14 +133,21 @@ class Level(nn.Module):
 
 
 class UNet(Network):
-    """U-Net over [x, y] whose output is added to y; RDBM, arXiv 2510.23116, written from the description.
+    """U-Net over [x, y] whose output is added to y (RDBM, arXiv 2510.23116).
 
-    7x7 convolution to `width` features, one level per multiplier (two weight-standardised residual blocks, linear
-    attention, half the size), two residual blocks around full attention in the middle, the same levels upwards, a last
-    residual block and a 1x1 convolution, which starts at zero. Group norm and attention see the whole image.
+    Written from the description. 7x7 convolution to `width` features, one level per multiplier (two weight-standardised residual
+    blocks, linear attention, half the size), two residual blocks around full attention in the middle, the same levels upwards, a
+    last residual block and a 1x1 convolution, which starts at zero. Group norm and attention see the whole image.
 
-    channels: of an image; width: a multiple of 8; multipliers: of width, per level; steps: t in [0, 1] is embedded as
-    the index t * steps; add_input: return output + y (True, as in the paper) or the output alone.
+    Args:
+        channels: of an image.
+        width: features, a multiple of 8.
+        multipliers: of width, per level.
+        steps: t in [0, 1] is embedded as the index t * steps.
+        add_input: return output + y (as in the paper), or the output alone.
+
+    Raises:
+        ValueError: a size that is not positive, or a width that is no multiple of 8.
     """
 
     def __init__(
@@ -173,7 +189,7 @@ class UNet(Network):
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """Output for the state x at times t given the degraded y, plus y where `add_input`; see `Network`."""
+        """Compute the output for the state x at times t given y; see `Network`."""
         check_inputs(x, t, y, self.channels)
         height, width = x.shape[-2:]
         embedding = self.time(t)

@@ -1,4 +1,7 @@
-"""Samplers: each walks any bridge with any denoiser from the degraded image to the clean one."""
+"""Samplers: rules that lead from the degraded image to the clean one.
+
+Each of them works with any bridge and any denoiser that it fits.
+"""
 
 from rebridge.catalogue import Spec
 from rebridge.samplers.base import Point, Sampler, Walk

@@ -1,7 +1,22 @@
-"""What a sampler is: a rule for one step, called from t = 1 down to t = 0.
+"""The base of all samplers: a rule for one step, called from t = 1 down to t = 0.
+
+Read me first: a run of `dbim`, order 1 and eta 0, in twelve lines. `Sampler.__call__` below does this and nothing else;
+everything beside it serves a special case (a pinned end, fresh noise, a second evaluation in a step).
+
+    grid = torch.linspace(1, 0, steps + 1, dtype=torch.float64)      # Sampler.times
+    c = bridge.coefficients(grid)                                    # Walk.points: all numbers before the loop
+    x = bridge.prior(y, torch.randn_like(y))                         # Sampler.begin: y, or y and its terminal noise
+    for i in range(steps):                                           # Sampler.step(walk, x, t, s) with t = i, s = i + 1
+        t = torch.full((len(y),), grid[i])
+        x0_hat = denoiser(x, t, y)                                   # Walk.estimate: one network evaluation
+        if c.gamma[i] > 0:
+            n = (x - c.alpha[i] * x0_hat - c.beta[i] * y) / c.gamma[i]
+        else:                                                        # leave_end: no noise to estimate at a pinned end
+            n = bridge.modulate(x0_hat, y, torch.randn_like(y)) if bridge.start == "noise" else 0
+        x = c.alpha[i + 1] * x0_hat + c.beta[i + 1] * y + c.gamma[i + 1] * n   # marginal_step
 
 A step sees the state, the two times as `Point`s (all coefficients there, as plain numbers computed once in float64 before the
-walk begins, so that nothing waits for the device inside the loop) and the `Walk`, which asks the denoiser and draws noise.
+loop begins, so that nothing waits for the device inside it) and the `Walk`, which evaluates the denoiser and draws noise.
 """
 
 from __future__ import annotations
@@ -26,7 +41,20 @@ Start = Literal["mean", "noise"]
 
 @dataclass(frozen=True)
 class Point:
-    """A time of the grid with the process there: coefficients, the clock, and (for ODEs and SDEs) slopes in the clock."""
+    """A time of the grid, with the process there.
+
+    Attributes:
+        t: the time.
+        clock: the bridge's clock.
+        alpha: factor of x0.
+        beta: factor of y.
+        gamma: factor of modulation * eps.
+        alpha_slope: d alpha / d clock; slopes are there for samplers with `needs_slopes` only.
+        beta_slope: d beta / d clock.
+        gamma_slope: d gamma / d clock.
+        diffusion: g^2 per unit of the clock.
+        last: True if sampling ends here.
+    """
 
     t: float
     clock: float
@@ -43,7 +71,14 @@ class Point:
 
 
 class Walk:
-    """One run of a sampler: the bridge, the degraded image, the denoiser, the noise, and what was estimated so far."""
+    """One run of a sampler: its inputs, and the estimates made so far.
+
+    Args:
+        bridge: the process.
+        denoiser: called as denoiser(x_t, t, y).
+        y: degraded images (B, ...) in the bridge's range.
+        noise: called like torch.randn_like, for every random tensor.
+    """
 
     def __init__(self, bridge: Bridge, denoiser: Denoiser, y: Tensor, noise: Noise) -> None:
         self.bridge = bridge
@@ -57,7 +92,13 @@ class Walk:
         """The point inside the interval after each, for samplers with `inner_times`."""
 
     def estimate(self, x: Tensor, t: Point, remember: bool = True) -> Estimate:
-        """Ask the denoiser at a point; `remember` puts its answer into the history (predictor stages do not)."""
+        """Evaluate the denoiser at a point.
+
+        Args:
+            x: states (B, ...).
+            t: the point.
+            remember: put the estimate into the history (predictor stages do not).
+        """
         time = torch.full((len(x),), t.t, dtype=_time_dtype(x), device=x.device)
         estimate = as_estimate(self._denoiser(x, time, self.y))
         self.calls += 1
@@ -66,11 +107,16 @@ class Walk:
         return estimate
 
     def noise(self) -> Tensor:
-        """A fresh standard normal tensor of the image's shape."""
+        """Draw a standard normal tensor of the image's shape."""
         return self._noise(self.y)
 
     def points(self, times: Tensor, slopes: bool = False) -> list[Point]:
-        """The process at float64 times, with slopes and diffusion if asked (infinite or nan at singular ends)."""
+        """Evaluate the process at float64 times.
+
+        Args:
+            times: decreasing, (N,).
+            slopes: also compute slopes and diffusion (infinite or nan at singular ends).
+        """
         c, clock = self.bridge.coefficients(times), self.bridge.clock(times)
         columns = [times, clock, c.alpha, c.beta, c.gamma]
         if slopes:
@@ -82,9 +128,11 @@ class Walk:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
-    """Walks a bridge from the degraded to the clean image; subclasses give `step`.
+    """A way from the degraded to the clean image; subclasses give `step`.
 
-    steps: number of steps of the default grid. grid: "uniform", "quadratic", "cosine", "karras" or "log-snr".
+    Args:
+        steps: number of steps of the default grid, at least 1.
+        grid: "uniform", "quadratic", "cosine", "karras" or "log-snr".
     """
 
     name: ClassVar[str]
@@ -111,11 +159,11 @@ class Sampler:
 
     @property
     def params(self) -> dict[str, Any]:
-        """The parameters as JSON-able values: create(sampler.name, **sampler.params) rebuilds the sampler."""
+        """Parameters as JSON-able values; create(sampler.name, **params) rebuilds it."""
         return asdict(self)
 
     def fits(self, bridge: Bridge) -> bool:
-        """Whether this sampler can walk this bridge."""
+        """Test if this sampler works with a bridge."""
         try:
             self.check(bridge)
         except ValueError:
@@ -123,30 +171,60 @@ class Sampler:
         return True
 
     def check(self, bridge: Bridge) -> None:
-        """Raise ValueError if this sampler cannot walk this bridge."""
+        """Raise ValueError if this sampler does not work with a bridge."""
         if self.needs_noise and bridge.noiseless:
             raise ValueError(
                 f"sampler {self.name!r} needs a bridge with noise, but {bridge.name!r} here has gamma = 0; use dbim or ode"
             )
 
     def for_model(self, process: Bridge, earliest: float) -> Sampler:
-        """The same sampler for a model of that process, trained from the time `earliest` on; itself unless it depends on it."""
+        """Adapt the sampler to a model; itself unless it depends on the model.
+
+        Args:
+            process: what the model was trained on.
+            earliest: the earliest time it was trained at.
+        """
         return self
 
     def times(self, bridge: Bridge) -> Tensor:
-        """The default time grid, float64, decreasing to 0."""
+        """Compute the default time grid: float64, decreasing to 0."""
         return grids.create(self.grid, bridge, self.steps)
 
     def begin(self, walk: Walk, x: Tensor | None, times: Tensor) -> tuple[Tensor, Tensor]:
-        """The state to start from and the times to walk; by default the bridge's own state at t = 1."""
+        """Choose the state to start from and the times to stop at.
+
+        By default the bridge's own state at t = 1, and the times as they are.
+
+        Args:
+            walk: the run.
+            x: the state at times[0], (B, ...), if the caller gave one.
+            times: decreasing, (N,).
+        """
         return (walk.bridge.prior(walk.y, self._prior_noise(walk)) if x is None else x), times
 
     def inner_times(self, times: Tensor) -> Tensor:
-        """One more time inside each interval, (len(times) - 1,), that `step` finds in `walk.inner[t]`; by default none."""
+        """Choose one more time inside each interval, for `step` to find in `walk.inner[t]`.
+
+        Args:
+            times: decreasing, (N,).
+
+        Returns:
+            (N - 1,) times; none by default.
+        """
         return times[:0]
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
-        """One step from the state x at t to the earlier time s."""
+        """Take one step.
+
+        Args:
+            walk: the run.
+            x: the state at t, (B, ...).
+            t: where the step begins.
+            s: where it ends, an earlier time.
+
+        Returns:
+            The state at s, (B, ...).
+        """
         raise NotImplementedError
 
     @torch.no_grad()
@@ -162,14 +240,23 @@ class Sampler:
         generator: torch.Generator | None = None,
         callback: Callback | None = None,
     ) -> Tensor:
-        """Restore y (B, ...), given in the bridge's value range; returns a tensor of its shape and dtype.
+        """Restore images.
 
-        x: state at times[0]; by default what the bridge prescribes (y, or y plus its terminal noise).
-        times: decreasing times in [0, 1] to use instead of the grid.
-        noise: callable like torch.randn_like that supplies every random tensor, in the order drawn.
-        generator: for the default noise; on y's device.
-        callback: called after each step with (step, t, x_t, x0_hat), the state before the step and its clean estimate.
-        Raises ValueError for an impossible pair of sampler and bridge, bad times, or y and x that are not alike or not finite.
+        Args:
+            bridge: the process.
+            denoiser: called as denoiser(x_t, t, y), see `rebridge.denoisers.Denoiser`.
+            y: degraded images (B, ...) in the bridge's value range.
+            x: state at times[0]; by default what the bridge prescribes (y, or y plus its terminal noise).
+            times: decreasing times in [0, 1] to use instead of the grid.
+            noise: callable like torch.randn_like that supplies every random tensor, in the order drawn.
+            generator: for the default noise; on y's device.
+            callback: called after each step with (step, t, x_t, x0_hat), the state before the step and its clean estimate.
+
+        Returns:
+            A tensor of y's shape and dtype.
+
+        Raises:
+            ValueError: an impossible pair of sampler and bridge, bad times, or y and x that are not alike or not finite.
         """
         self.check(bridge)
         _check_images(y, x)
@@ -194,7 +281,10 @@ class Sampler:
 
 
 def markov_std(t: Point, s: Point) -> float:
-    """Noise of the Markov posterior p(x_s | x_t, x0): gamma_s^2 (1 - gamma_s^2 alpha_t^2 / (gamma_t^2 alpha_s^2)), as std."""
+    """Compute the standard deviation of the Markov posterior p(x_s | x_t, x0).
+
+    Its square is gamma_s^2 (1 - gamma_s^2 alpha_t^2 / (gamma_t^2 alpha_s^2)).
+    """
     if t.gamma == 0 or s.alpha == 0:
         return s.gamma
     ratio = s.gamma * t.alpha / (t.gamma * s.alpha)
@@ -204,9 +294,18 @@ def markov_std(t: Point, s: Point) -> float:
 def marginal_step(
     walk: Walk, x: Tensor, estimate: Estimate, t: Point, s: Point, *, kept: float, added: float = 0.0
 ) -> Tensor:
-    """alpha_s x0_hat + beta_s y + kept (x_t - alpha_t x0_hat - beta_t y) + added * modulation_hat z.
+    """Step to s, keeping a share of the state's deviation from its mean.
 
-    kept: the share of the state's deviation that goes on; sqrt(gamma_s^2 - added^2)/gamma_t preserves the marginal.
+    alpha_s x0_hat + beta_s y + kept (x_t - alpha_t x0_hat - beta_t y) + added * modulation_hat z.
+
+    Args:
+        walk: the run.
+        x: the state at t, (B, ...).
+        estimate: the clean estimate at t.
+        t: where the step begins.
+        s: where it ends.
+        kept: the share of the deviation that goes on; sqrt(gamma_s^2 - added^2)/gamma_t preserves the marginal.
+        added: standard deviation of fresh noise.
     """
     x0 = estimate.x0
     if estimate.noise is None:
@@ -222,21 +321,33 @@ def marginal_step(
 
 
 def is_singular(bridge: Bridge, t: Point) -> bool:
-    """Whether t is the pinned end of a noisy bridge, where gamma = 0 and the noise estimate is undefined."""
+    """Test if t is the pinned end of a noisy bridge.
+
+    There gamma = 0, and the noise estimate is undefined.
+    """
     return t.gamma == 0 and t.t > 0 and not bridge.noiseless
 
 
 def leave_end(walk: Walk, x: Tensor, t: Point, s: Point, start: Start | None) -> Tensor:
-    """The first step from a pinned end: alpha_s x0_hat + beta_s y, plus gamma_s modulation_hat z if start is "noise"."""
+    """Take the first step from a pinned end.
+
+    alpha_s x0_hat + beta_s y, plus gamma_s modulation_hat z if start (by default the bridge's) is "noise".
+    """
     estimate = walk.estimate(x, t)
     added = s.gamma if (start or walk.bridge.start) == "noise" and not s.last else 0.0
     return marginal_step(walk, x, Estimate(estimate.x0), t, s, kept=0.0, added=added)
 
 
 def kept_share(bridge: Bridge, t: Point, s: Point, added: float = 0.0) -> float:
-    """What `marginal_step` keeps to preserve the marginal at s, given the noise it adds.
+    """Compute the share that `marginal_step` keeps to preserve the marginal at s.
 
     Without noise the state lies on the line from x0_hat to an end point of its own, and the share is beta_s / beta_t.
+
+    Args:
+        bridge: the process.
+        t: where the step begins.
+        s: where it ends.
+        added: standard deviation of the fresh noise of the step.
     """
     if t.gamma > 0:
         return max(0.0, s.gamma**2 - added**2) ** 0.5 / t.gamma

@@ -1,4 +1,6 @@
-"""Diffusion bridge implicit models (arXiv 2405.15885): any mixture of deterministic and fresh noise, orders 1 to 3.
+"""Diffusion bridge implicit models (arXiv 2405.15885), orders 1 to 3.
+
+Any mixture of deterministic and fresh noise. `rebridge/samplers/base.py` begins with a run of order 1 in twelve lines.
 
 Order 1:  x_s = alpha_s x0_hat + beta_s y + sqrt(gamma_s^2 - eta_s^2) n + eta_s modulation_hat z, with eta_s = eta times the
 noise of the Markov posterior. eta = 0 is the deterministic step (RDBM's, DDIM's), eta = 1 the Markov posterior (DDPM's).
@@ -34,13 +36,19 @@ from rebridge.samplers.base import (
 
 @dataclass(frozen=True, kw_only=True)
 class DBIM(Sampler):
-    """The general sampler of bridges.
+    """The general sampler of bridges, DBIM (arXiv 2405.15885).
 
-    eta: in [0, 1], share of fresh noise. order: 1, 2 or 3; 2 and 3 need eta = 0 and a bridge with noise.
-    start: how to leave a pinned end, "mean" or "noise"; by default the bridge's way ("mean" for rdbm, else "noise").
-    compat: scale the added noise by eta but keep no more of the old one for it, as BBDM's code does; that loses variance
-        for eta < 1 and gives I2SB's OT-ODE (the posterior mean) for eta = 0.
     The last step adds no noise. If the grid begins below t = 1 on a pinned bridge, a first estimate is made at t = 1.
+
+    Args:
+        eta: share of fresh noise, in [0, 1].
+        order: 1, 2 or 3; 2 and 3 need eta = 0 and a bridge with noise. They build up their history from a step of order 1, so a
+            whole run of order 3 converges with an order between 2 and 3. With eta > 0, order 1 is that of the mean.
+        start: how to leave a pinned end, "mean" or "noise"; by default the bridge's way ("mean" for rdbm, else "noise").
+        compat: scale the added noise by eta but keep no more of the old one for it, as BBDM's code does; that loses variance
+            for eta < 1 and gives I2SB's OT-ODE (the posterior mean) for eta = 0.
+        steps: number of steps of the default grid, at least 1.
+        grid: "uniform", "quadratic", "cosine", "karras" or "log-snr".
     """
 
     name: ClassVar[str] = "dbim"
@@ -86,21 +94,24 @@ class DBIM(Sampler):
 
 
 def posterior_step(walk: Walk, x: Tensor, x0: Tensor, own: tuple[float, float, float, float], eta: float) -> Tensor:
-    """A draw from a posterior that a bridge gives itself, its noise times eta."""
+    """Draw from the posterior that a bridge gives itself, its noise times eta."""
     on_x0, on_y, on_x, std = own
     x_s = (on_x0 * x0).add_(walk.y, alpha=on_y).add_(x, alpha=on_x)
     return x_s.add_(walk.bridge.modulate(x0, walk.y, walk.noise()), alpha=eta * std) if eta else x_s
 
 
 def begin_pinned(sampler: Sampler, walk: Walk, x: Tensor | None, times: Tensor) -> tuple[Tensor, Tensor]:
-    """Start at t = 1 even if the grid begins later, where only there the state is known: on a pinned bridge."""
+    """Start a pinned bridge at t = 1 even if the grid begins later.
+
+    Only there its state is known without x0.
+    """
     if x is None and times[0] < 1 and walk.bridge.pinned:
         times = torch.cat([times.new_ones(1), times])
     return Sampler.begin(sampler, walk, x, times)
 
 
 def exponential_step(walk: Walk, x: Tensor, t: Point, s: Point, order: int) -> Tensor:
-    """The deterministic step of the given order, or lower while the history is short."""
+    """Take the deterministic step of an order, or lower while the history is short."""
     known = [(p, x0) for p, x0 in walk.history if p.gamma > 0 and p.alpha > 0][-order:]
     h = _log_snr(s) - _log_snr(t)
     decay = math.exp(-h)

@@ -1,4 +1,6 @@
-"""Exponential integrators of the reverse SDE (UniDB++, arXiv 2505.21528): the linear part is solved exactly.
+"""Exponential integrators of the reverse SDE (UniDB++, arXiv 2505.21528).
+
+The linear part is solved exactly.
 
 With the clean estimate frozen over a step the solution is the Markov posterior,
 
@@ -33,10 +35,14 @@ from rebridge.samplers.dbim import begin_pinned
 
 @dataclass(frozen=True, kw_only=True)
 class Exponential(Sampler):
-    """UniDB++-style data-prediction solver.
+    """The data-prediction solver of UniDB++ (arXiv 2505.21528).
 
-    order: 1 or 2 (one network call a step in both). eta: in [0, 1], scale of the noise; 1 is the SDE, 0 its mean-ODE.
-    start: how to leave a pinned end; by default "noise" for eta > 0 and "mean" for eta = 0.
+    Args:
+        order: 1 or 2 (one network evaluation a step in both).
+        eta: scale of the noise, in [0, 1]; 1 is the SDE, 0 its mean-ODE.
+        start: how to leave a pinned end; by default "noise" for eta > 0 and "mean" for eta = 0.
+        steps: number of steps of the default grid, at least 1.
+        grid: "uniform", "quadratic", "cosine", "karras" or "log-snr".
     """
 
     name: ClassVar[str] = "exponential"

@@ -1,8 +1,8 @@
-"""Samplers that use a generative prior without a bridge: what decides whether a bridge adds anything.
+"""Samplers that use a generative prior without a bridge: DDIM and SDEdit.
 
-IRBridge is stochastic DDIM of the conditional prior with a start of its own (derived). So with the same network and as many
-calls the two to beat are DDIM from pure noise, and DDIM from the degraded image under noise (SDEdit, arXiv 2108.01073).
-Both are called as sampler(process, prior, y) with the prior's own generative process.
+They decide whether a bridge adds anything: IRBridge is stochastic DDIM of the conditional prior with a start of its own
+(derived). So with the same network and as many evaluations the two to beat are DDIM from pure noise, and DDIM from the degraded
+image under noise (SDEdit, arXiv 2108.01073). Both are called as sampler(process, prior, y) with the prior's own process.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from rebridge.samplers.dbim import DBIM
 
 @dataclass(frozen=True, kw_only=True)
 class DDIM(DBIM):
-    """Generation from pure noise, conditioned on y where the prior sees it (arXiv 2010.02502).
+    """Generation from pure noise, given y where the prior sees it (arXiv 2010.02502).
 
-    Parameters as those of `dbim`; eta: share of fresh noise, in [0, 1].
+    Args:
+        eta: share of fresh noise, in [0, 1]; other parameters as those of `dbim`.
     """
 
     name: ClassVar[str] = "ddim"
@@ -32,9 +33,10 @@ class DDIM(DBIM):
 
 @dataclass(frozen=True, kw_only=True)
 class SDEdit(DBIM):
-    """DDIM that begins at an intermediate time with y in the place of x0 (arXiv 2108.01073).
+    """DDIM from an intermediate time, with y in the place of x0 (arXiv 2108.01073).
 
-    strength: time of the process to begin at, in (0, 1]. Other parameters as those of `dbim`.
+    Args:
+        strength: time of the process to begin at, in (0, 1]; other parameters as those of `dbim`.
     """
 
     name: ClassVar[str] = "sdedit"
@@ -49,11 +51,11 @@ class SDEdit(DBIM):
             raise ValueError(f"strength must lie in (0, 1], got {self.strength}")
 
     def times(self, bridge: Bridge) -> Tensor:
-        """The named grid, shortened to end at `strength` instead of 1."""
+        """Compute the named grid, shortened to begin at `strength` instead of 1."""
         return self.strength * super().times(bridge)
 
     def begin(self, walk: Walk, x: Tensor | None, times: Tensor) -> tuple[Tensor, Tensor]:
-        """y under the noise of the first time, unless a state is given."""
+        """Put y under the noise of the first time, unless a state is given."""
         if x is None:
             first = times[:1].expand(len(walk.y))
             x = walk.bridge.forward(walk.y, walk.y, first, walk.noise())

@@ -1,4 +1,6 @@
-"""IRBridge: a pretrained generative prior does the denoising inside a restoration bridge (arXiv 2505.24406).
+"""IRBridge: a pretrained prior inside a restoration bridge (arXiv 2505.24406).
+
+The prior, a generative model, does the denoising.
 
 The paper's own loop, from the bridge time t to the next, s, with the prior evaluated at time j:
 
@@ -38,19 +40,25 @@ IR_GRIDS: tuple[str, ...] = ("uniform", "log-snr")
 
 @dataclass(frozen=True, kw_only=True)
 class IRBridge(Sampler):
-    """The paper's loop: called as sampler(bridge, prior, y) with a denoiser of `process` in the place of the bridge's.
+    """The loop of IRBridge: a prior denoises the states of a bridge (arXiv 2505.24406).
 
-    process: the prior's generative process. lowest: earliest time the prior was trained at, by default its first.
-    schedule: when the prior is asked, see `rebridge.samplers.prior_schedules`. discrete: round those times up to the prior's own.
-    grid: "uniform" in the bridge's time, or "log-snr", even in log n, which needs four times fewer steps.
-    start: the state to begin with: "y" (the paper: y in the place of x0, SDEdit), "noise" (nothing in its place) or
-        "estimate" (the prior's estimate from pure noise, one of the `steps` calls).
-    highest: noise-to-signal ratio to begin at, where bridge and prior reach it. By default the bridge's at t = 1 or, where
-        that is singular, one step before; for "noise" the highest there is; for "estimate" 10. The start biases the result
-        by about the error of what stands in the place of x0 over this ratio; for "estimate" by its square (derived).
-    eta: 0 for the paper's deterministic reverse, 1 for the bridge's own posterior; above 0 refused with an offset schedule.
-    stop: return the estimate where the bridge has less noise than the prior knows, instead of adding noise to ask on.
-    Times with more noise than the prior reaches, and singular ones, are skipped.
+    It is called as sampler(bridge, prior, y), with a denoiser of `process` in the place of the bridge's. Times with more noise than
+    the prior reaches, and singular ones, are skipped.
+
+    Args:
+        process: the prior's generative process.
+        lowest: earliest time the prior was trained at, by default the process's first.
+        steps: number of evaluations of the prior, with the one that `start` "estimate" takes.
+        grid: "uniform" in the bridge's time, or "log-snr", even in log n, which needs four times fewer steps.
+        schedule: when the prior is evaluated, see `rebridge.samplers.prior_schedules`.
+        discrete: round those times up to the prior's own grid.
+        start: the state to begin with: "y" (the paper: y in the place of x0, SDEdit), "noise" (nothing in its place) or
+            "estimate" (the prior's estimate from pure noise, one of the `steps` evaluations).
+        highest: noise-to-signal ratio to begin at, where bridge and prior reach it. By default the bridge's at t = 1 or, where
+            that is singular, one step before; for "noise" the highest there is; for "estimate" 10. The start biases the result
+            by about the error of what stands in the place of x0 over this ratio; for "estimate" by its square (derived).
+        eta: 0 for the paper's deterministic reverse, 1 for the bridge's own posterior; above 0 refused with an offset schedule.
+        stop: return the estimate where the bridge has less noise than the prior was trained on, instead of adding noise to go on.
     """
 
     name: ClassVar[str] = "irbridge"
@@ -91,16 +99,19 @@ class IRBridge(Sampler):
 
     @property
     def params(self) -> dict[str, Any]:
-        """The parameters as JSON-able values, the process as {"name": ..., **parameters}."""
+        """Parameters as JSON-able values, the process as {"name": ..., **parameters}."""
         process = None if self.process is None else {"name": self.process.name, **self.process.params}
         return asdict(self) | {"process": process}
 
     def for_model(self, process: Bridge, earliest: float) -> IRBridge:
-        """The same loop for a model of that process, unless a process was chosen already."""
+        """Choose a model's process and earliest time, unless a process is chosen already."""
         return self if self.process is not None else replace(self, process=process, lowest=self.lowest or earliest)
 
     def check(self, bridge: Bridge) -> None:
-        """Raise ValueError for a bridge without noise, with noise of another kind, or out of the prior's range."""
+        """Raise ValueError for a bridge that the prior cannot follow.
+
+        It has no noise, noise of another kind, or noise out of the prior's range.
+        """
         prior = self.prior_process(bridge)
         check_pair(bridge, prior)
         low, high = self.prior_levels(bridge)
@@ -108,18 +119,18 @@ class IRBridge(Sampler):
             raise ValueError(f"no time of {bridge.name!r} here has a noise level that {prior.name!r} knows")
 
     def prior_process(self, bridge: Bridge) -> Bridge:
-        """The process that the prior was trained on."""
+        """Return the process that the prior was trained on."""
         return bridge if self.process is None else self.process
 
     def prior_levels(self, bridge: Bridge) -> tuple[float, float]:
-        """The lowest and the highest noise-to-signal ratio of the prior."""
+        """Compute the lowest and the highest noise-to-signal ratio of the prior."""
         prior = self.prior_process(bridge)
         lowest = prior.earliest_time if self.lowest is None else self.lowest
         low, high = prior.noise_level(torch.tensor([lowest, prior.noisiest_time], dtype=torch.float64)).tolist()
         return low, high
 
     def first_time(self, bridge: Bridge) -> float:
-        """Where the walk begins, see `highest`."""
+        """Compute the bridge time to begin at, see `highest`."""
         limit = min(self.prior_levels(bridge)[1], bridge.level_range[1])
         if self.highest is None and self.start == "y":
             before = 1 - 1 / (bridge.grid_steps or 100)
@@ -130,7 +141,10 @@ class IRBridge(Sampler):
         return bridge.time_of_level(min(wanted, limit)).item()
 
     def times(self, bridge: Bridge) -> Tensor:
-        """The bridge times of the walk, float64, decreasing to 0; the prior is asked at each but the last."""
+        """Compute the bridge times: float64, decreasing to 0.
+
+        The prior is evaluated at each but the last.
+        """
         self.check(bridge)
         first, lowest = self.first_time(bridge), self.prior_levels(bridge)[0]
         count = self.steps - (self.start == "estimate")
@@ -150,14 +164,14 @@ class IRBridge(Sampler):
         return grid
 
     def prior_time(self, bridge: Bridge, t: float) -> float:
-        """The time at which the prior is evaluated for the bridge's state at t."""
+        """Compute the time at which the prior is evaluated for the bridge's state at t."""
         prior, (low, high) = self.prior_process(bridge), self.prior_levels(bridge)
         level = prior_schedules.schedule(self.schedule).level(t, bridge.noise_level(t).item())
         s = prior.time_of_level(min(max(level, low), high))
         return (prior.grid_time(s) if self.discrete else s).item()
 
     def begin(self, walk: Walk, x: Tensor | None, times: Tensor) -> tuple[Tensor, Tensor]:
-        """The state at the first time, unless one is given."""
+        """Make the state at the first time, unless one is given."""
         if x is not None:
             return x, times
         c = walk.bridge.coefficients(times[:1]).like(walk.y)
@@ -171,7 +185,7 @@ class IRBridge(Sampler):
         return x, times
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
-        """Forward transition, the prior's estimate, reverse transition."""
+        """Transition to the prior, evaluate it, and transition back."""
         prior = self.prior_process(walk.bridge)
         point = _point(prior, self.prior_time(walk.bridge, t.t))
         forward = forward_transition(walk.bridge, t.t, prior, point.t)

@@ -1,4 +1,7 @@
-"""Noise with one generator per image, so that a result depends on the image and the seed, never on the batch."""
+"""Noise with one generator per image.
+
+So a result depends on the image and the seed, never on the batch.
+"""
 
 from collections.abc import Sequence
 
@@ -8,11 +11,14 @@ from torch import Tensor
 
 
 class ImageNoise:
-    """A source of noise for samplers: called with a tensor (B, ...), it returns N(0, 1) of that shape.
+    """A source of noise for samplers: N(0, 1) of the shape of a tensor (B, ...).
 
     Row b is drawn from a generator of its own, seeded with (seeds[b], sample), always on the CPU in float32: the same
     seed gives the same picture in a batch of one or of ten, and on every device.
-    seeds: integers from 0 up, one per image. sample: which of several samples of the same image is drawn.
+
+    Args:
+        seeds: integers from 0 up, one per image.
+        sample: which of several samples of the same image is drawn.
     """
 
     def __init__(self, seeds: Sequence[int], sample: int = 0) -> None:
@@ -26,7 +32,11 @@ class ImageNoise:
 
 
 def mixed(seed: int, sample: int) -> int:
-    """A generator seed from (seed, sample) that differs from that of every neighbour; ValueError for negative seeds."""
+    """Mix (seed, sample) into a generator seed that differs from all neighbours'.
+
+    Raises:
+        ValueError: a negative seed.
+    """
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed must be an integer from 0 up, got {seed!r}")
     return int(np.random.SeedSequence([seed, sample]).generate_state(1, np.uint64)[0] >> np.uint64(1))

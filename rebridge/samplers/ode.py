@@ -1,4 +1,7 @@
-"""Samplers of the probability-flow ODE dx/d(clock) = alpha' x0_hat + beta' y + gamma' n: Euler, Heun, and ODES3's start."""
+"""Samplers of the probability-flow ODE: Euler, Heun, and ODES3's start.
+
+dx/d(clock) = alpha' x0_hat + beta' y + gamma' n.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,13 @@ from rebridge.samplers.dbim import begin_pinned
 
 @dataclass(frozen=True, kw_only=True)
 class ODE(Sampler):
-    """Euler's (order 1) or Heun's (order 2) method in the bridge's clock; the last step of Heun's is an Euler step.
+    """Euler's or Heun's method on the probability-flow ODE, in the bridge's clock.
 
-    start: how to leave a pinned end, where the velocity is singular: "mean" or "noise"; by default the bridge's way.
+    Args:
+        method: "euler" (order 1) or "heun" (order 2; its last step, to t = 0, is an Euler step).
+        start: how to leave a pinned end, where the velocity is singular: "mean" or "noise"; by default the bridge's way.
+        steps: number of steps of the default grid, at least 1.
+        grid: "uniform", "quadratic", "cosine", "karras" or "log-snr".
     """
 
     name: ClassVar[str] = "ode"
@@ -72,7 +79,7 @@ class ODES3(Sampler):
 
 
 def velocity(walk: Walk, x: Tensor, estimate: Estimate, t: Point) -> Tensor:
-    """The probability-flow velocity at a regular point, in the clock; see Bridge.velocity."""
+    """Compute the probability-flow velocity at a regular point, see `Bridge.velocity`."""
     x0 = estimate.x0
     if walk.bridge.noiseless:
         slope = t.beta_slope / t.beta
@@ -85,12 +92,15 @@ def velocity(walk: Walk, x: Tensor, estimate: Estimate, t: Point) -> Tensor:
 
 
 def euler_step(walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
-    """x + v (s - t)."""
+    """Step by x + v (s - t), in the clock."""
     return x + (s.clock - t.clock) * velocity(walk, x, walk.estimate(x, t), t)
 
 
 def heun_step(walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
-    """The trapezoidal rule with an Euler predictor; Euler's step where the velocity at s is singular, at s = 0."""
+    """Step by the trapezoidal rule with an Euler predictor.
+
+    Where the velocity at s is singular, at s = 0, by Euler's rule.
+    """
     v = velocity(walk, x, walk.estimate(x, t), t)
     x_s = x + (s.clock - t.clock) * v
     if s.t == 0:

@@ -1,9 +1,9 @@
-"""When a prior is asked: from the bridge's time to the noise-to-signal ratio at which the prior denoises.
+"""Schedules of IRBridge: the noise level at which a prior is evaluated.
 
-The *critical* ratio is the bridge's own. The paper (arXiv 2505.24406, section 5.1 and appendix D) asks later, at noisier times,
-which it states as indices 0 to 999 of Stable Diffusion 1.5; they are kept as levels of noise, so that they mean the same for
-any prior. Every offset smooths: a Gaussian mode of variance c loses c (N - n')^2 / (c + N^2) of it at each step (derived), so
-the schedule trades diversity and texture for PSNR, and more steps do not bring them back.
+The *critical* ratio of noise to signal is the bridge's own. The paper (arXiv 2505.24406, section 5.1 and appendix D) evaluates
+at noisier times, which it states as indices 0 to 999 of Stable Diffusion 1.5; they are kept as levels of noise, so that they
+mean the same for any prior. Every offset smooths: a Gaussian mode of variance c loses c (N - n')^2 / (c + N^2) of it at each
+step (derived), so the schedule trades diversity and texture for PSNR, and more steps do not bring them back.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ REFERENCE = VP(schedule="scaled-linear")
 
 @dataclass(frozen=True)
 class Schedule:
-    """Generative times over bridge times, linear between `knots`: (bridge time, time or offset), by increasing bridge time.
+    """Times of the prior over times of the bridge, linear between knots.
 
-    relative: whether the second numbers are added to the critical time, or are times themselves. In both cases no
-    time is earlier than the critical one.
+    No time is earlier than the critical one.
+
+    Args:
+        knots: pairs (bridge time, time or offset), all in [0, 1], by increasing bridge time from 0 to 1.
+        relative: the second numbers are added to the critical time; else they are times themselves.
     """
 
     knots: tuple[tuple[float, float], ...] = ((0.0, 0.0), (1.0, 0.0))
@@ -37,11 +40,19 @@ class Schedule:
 
     @property
     def critical(self) -> bool:
-        """Whether the prior is asked at the critical time always, so that nothing is added and no variance lost."""
+        """True if the prior is always evaluated at the critical time.
+
+        Then nothing is added, and no variance is lost.
+        """
         return self.relative and all(s == 0 for _, s in self.knots)
 
     def level(self, t: float, critical: float) -> float:
-        """The noise-to-signal ratio to ask the prior at, for a bridge time and the bridge's own ratio there."""
+        """Compute the noise-to-signal ratio to evaluate the prior at.
+
+        Args:
+            t: time of the bridge.
+            critical: the bridge's own ratio there.
+        """
         if self.critical:
             return critical
         offset = self._value(t)
@@ -90,7 +101,11 @@ PAPERS: tuple[str, ...] = tuple(SCHEDULES)[1:9]
 
 
 def schedule(choice: str | Schedule) -> Schedule:
-    """The schedule of that name, or the one given. Raises ValueError for an unknown name."""
+    """Look up a schedule by name, or return the one given.
+
+    Raises:
+        ValueError: an unknown name.
+    """
     if isinstance(choice, Schedule):
         return choice
     check_name("schedule", choice, SCHEDULES)

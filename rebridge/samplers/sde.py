@@ -1,11 +1,12 @@
-"""Samplers of the reverse-time SDE: Euler-Maruyama, GOUB's mean-ODE (the same without noise), DDBM's Heun with churn.
+"""Samplers of the reverse-time SDE: Euler-Maruyama, mean-ODE, Heun with churn.
 
-With drift f and squared diffusion g^2 per unit of the clock, and modulation^2 * score = -n / gamma:
+GOUB's mean-ODE is the same without noise; Heun with churn is DDBM's. With drift f and squared diffusion g^2 per unit of the
+clock, and modulation^2 * score = -n / gamma:
 
     x_s = x + [f + g^2 n / gamma] (s - t) - g sqrt(t - s) modulation_hat z
 
-Where alpha = 0 with noise left (indi, rddm, rectified flow at t = 1) the drift is singular, but the state says nothing of x0: the
-posterior at s is the forward law around x0_hat, and that is the step.
+Where alpha = 0 with noise left (indi, rddm, rectified flow at t = 1) the drift is singular, but the state holds nothing of x0:
+the posterior at s is the forward law around x0_hat, and that is the step.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from rebridge.samplers.ode import heun_step
 
 @dataclass(frozen=True, kw_only=True)
 class SDE(Sampler):
-    """Euler-Maruyama in the bridge's clock (reverse_sde of the IR-SDE, GOUB and UniDB code).
+    """Euler-Maruyama in the bridge's clock, as in IR-SDE's, GOUB's and UniDB's code.
 
-    At a pinned end the drift is singular; as in that code the step there is the noise alone, and the network is not asked.
+    At a pinned end the drift is singular; as in that code (reverse_sde) the step there is the noise alone, without a network
+    evaluation. Its order 1 is weak: that of the mean over many paths.
     """
 
     name: ClassVar[str] = "sde"
@@ -50,9 +52,9 @@ class SDE(Sampler):
 
 @dataclass(frozen=True, kw_only=True)
 class MeanODE(Sampler):
-    """The reverse SDE without its noise, by Euler steps: GOUB's "mean-ODE" (arXiv 2312.10299).
+    """The reverse SDE without its noise: GOUB's "mean-ODE" (arXiv 2312.10299).
 
-    It follows the mean of the posterior, not the probability flow: it preserves no marginal and favours PSNR.
+    Euler steps follow the mean of the posterior, not the probability flow: the sampler preserves no marginal and favours PSNR.
     At a pinned end the state stays y.
     """
 
@@ -72,10 +74,15 @@ class MeanODE(Sampler):
 
 @dataclass(frozen=True, kw_only=True)
 class HeunChurn(Sampler):
-    """DDBM's hybrid: an SDE step over a share of the interval, then Heun's method on the ODE (arXiv 2309.16948).
+    """DDBM's hybrid of SDE and ODE steps (arXiv 2309.16948).
 
-    churn: share of each interval given to the SDE step, in [0, 1); 0.33 in the paper; 3 network calls a step, last 2.
-    A pinned bridge starts from y just below t = 1.
+    An SDE step over a share of the interval, then Heun's method on the ODE: 3 network evaluations a step, 2 without churn, and one
+    fewer in the last step. The order is 2 without churn, else that of the SDE step, 1. A pinned bridge starts from y just below t = 1.
+
+    Args:
+        churn: share of each interval given to the SDE step, in [0, 1); 0.33 in the paper.
+        steps: number of steps of the default grid, at least 1.
+        grid: "uniform", "quadratic", "cosine", "karras" or "log-snr".
     """
 
     name: ClassVar[str] = "heun-churn"
@@ -114,7 +121,7 @@ class HeunChurn(Sampler):
 
 
 def reverse_drift(walk: Walk, x: Tensor, estimate: Estimate, t: Point) -> Tensor:
-    """f + g^2 n / gamma at a regular point, per unit of the clock."""
+    """Compute f + g^2 n / gamma at a regular point, per unit of the clock."""
     rate = t.alpha_slope / t.alpha
     x0, y = estimate.x0, walk.y
     pull = t.diffusion / t.gamma

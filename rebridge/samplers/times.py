@@ -1,4 +1,4 @@
-"""Time grids: where a sampler stops on its way from t = 1 to t = 0.
+"""Time grids: the times at which a sampler stops between t = 1 and t = 0.
 
 All return `steps` + 1 float64 times, decreasing, with the ends 1 and 0.
 """
@@ -17,28 +17,37 @@ from rebridge.catalogue import check_name
 
 
 def uniform(bridge: Bridge, steps: int) -> Tensor:
-    """Equal steps in t, the authors' index grids."""
+    """Space times equally: the authors' index grids."""
     return torch.linspace(1.0, 0.0, steps + 1, dtype=torch.float64)
 
 
 def quadratic(bridge: Bridge, steps: int) -> Tensor:
-    """Squares of a uniform grid: short steps near the clean image."""
+    """Square a uniform grid: short steps near the clean image."""
     return uniform(bridge, steps).square()
 
 
 def cosine(bridge: Bridge, steps: int) -> Tensor:
-    """(1 + cos(pi i/N)) / 2: short steps near both ends."""
+    """Space times as (1 + cos(pi i/N)) / 2: short steps near both ends."""
     return (1 + torch.cos(torch.linspace(0.0, math.pi, steps + 1, dtype=torch.float64))) / 2
 
 
 def karras(bridge: Bridge, steps: int, rho: float = 7.0, smallest: float = 1e-4) -> Tensor:
-    """EDM's grid in t: t^(1/rho) falls uniformly from 1 to `smallest`, then 0 (arXiv 2206.00364, eq. 5)."""
+    """Space times as EDM does (arXiv 2206.00364, eq. 5).
+
+    t^(1/rho) falls uniformly from 1 to `smallest`; then follows 0.
+    """
     grid = torch.linspace(1.0, smallest ** (1 / rho), steps, dtype=torch.float64) ** rho
     return torch.cat([grid, grid.new_zeros(1)])
 
 
 def log_snr(bridge: Bridge, steps: int, smallest: float = 1e-3, largest: float = 0.999) -> Tensor:
-    """Equal steps in log(gamma/alpha), the clock in which all bridges are one, between t = `largest` and `smallest`."""
+    """Space times equally in log(gamma/alpha), between t = `largest` and `smallest`.
+
+    That is the clock in which all bridges are one.
+
+    Raises:
+        ValueError: a bridge without noise.
+    """
     if bridge.noiseless:
         raise ValueError(f"the log-snr grid needs a bridge with noise, but {bridge.name!r} here has gamma = 0")
     if steps < 3:
@@ -63,7 +72,11 @@ GRIDS: dict[str, Callable[[Bridge, int], Tensor]] = {
 
 
 def create(grid: str, bridge: Bridge, steps: int) -> Tensor:
-    """The named grid of `steps` steps. Raises ValueError for an unknown name or steps below 1."""
+    """Build the named grid of `steps` steps.
+
+    Raises:
+        ValueError: an unknown name, or steps below 1.
+    """
     check_name("time grid", grid, GRIDS)
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
@@ -71,7 +84,11 @@ def create(grid: str, bridge: Bridge, steps: int) -> Tensor:
 
 
 def check(times: Tensor | list[float]) -> Tensor:
-    """User times as float64 on the CPU. Raises ValueError unless they decrease strictly within [0, 1] and are two or more."""
+    """Convert a caller's times to float64 on the CPU.
+
+    Raises:
+        ValueError: times that do not decrease strictly within [0, 1], or fewer than two.
+    """
     times = torch.as_tensor(times, dtype=torch.float64).cpu()
     if times.ndim != 1 or len(times) < 2:
         raise ValueError(f"times must be a list of at least two times, got shape {tuple(times.shape)}")
