@@ -1,0 +1,140 @@
+"""What all zero-shot methods keep: calls, range, the posterior mean, times, start and noise, one sentence for bad settings."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rebridge.inverse import GaussianProblem, Problem, create, names, operators
+from tests.inverse.conftest import SHAPE, VP, CountingPrior, exact, replayed
+
+FEW: dict[str, dict[str, Any]] = {
+    "deqir": {"steps": 7, "sweeps": 4},
+    "scd": {"steps": 9, "iterations": 2, "every": 3, "rank": 2},
+}
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_solver_makes_the_stated_number_of_calls(name: str, problem: GaussianProblem) -> None:
+    _, y = problem.draw(3)
+    for params in ({}, FEW.get(name, {"steps": 5})):
+        solver = create(name, **params)
+        prior = CountingPrior(problem.network)
+        solver(exact(problem, y, prior))
+        assert prior.states == 3 * solver.calls
+
+
+@pytest.mark.parametrize("name", ["red-diff", "deqir", "scd"])
+def test_these_too_stay_within_ten_times_the_priors_range(name: str, problem: GaussianProblem) -> None:
+    """What the guided walks are held to in test_guidance; DeqIR's states while they are still wrong are left out."""
+    _, y = problem.draw(4, torch.Generator().manual_seed(5))
+    largest: list[float] = []
+
+    def look(step: int, t: float, x_t: Tensor, x0: Tensor) -> None:
+        largest.append(x0.abs().max().item())
+        if name != "deqir":
+            largest.append(x_t.abs().max().item())
+
+    solver = create(name, **({"steps": 40, "sweeps": 40} if name == "deqir" else {}))
+    x = solver(exact(problem, y, problem.network), callback=look)
+    prior_range = problem.draw(1000)[0].abs().max().item()
+    ends = largest[-1:] if name == "deqir" else largest
+    assert max(*ends, x.abs().max().item()) < 10 * prior_range
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_solver_approaches_the_posterior_mean(name: str, problem: GaussianProblem) -> None:
+    """Nearer to it than the pseudo-inverse is, from the mean over samples; the table of docs/solvers.md has the figures."""
+    _, y = problem.draw(1, torch.Generator().manual_seed(3))
+    many = y.expand(12 if name == "scd" else 64, -1, -1).contiguous()
+    few: dict[str, dict[str, Any]] = {"red-diff": {}, "scd": {"steps": 20, "iterations": 2, "every": 5}}
+    params = few.get(name, {"steps": 40})
+    found = create(name, **params)(exact(problem, many, problem.network)).mean(0, keepdim=True)
+    mean, _ = problem.posterior(y)
+    crude = problem.operator.A_dagger(y)
+    assert (found - mean).norm() < 0.8 * (crude - mean).norm()
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "message"),
+    [
+        ("red-dif", {}, "unknown solver 'red-dif'; known are red-diff"),
+        ("red-diff", {"mixing": "none"}, "has no parameter 'mixing'; it takes steps"),
+        ("red-diff", {"weighting": "cubic"}, "weighting must be one of linear"),
+        ("red-diff", {"optimiser": "lbfgs"}, "optimiser must be adam or sgd"),
+        ("red-diff", {"lr": -1.0}, "lr must be positive"),
+        ("dds", {"gamma": 0.0}, "gamma must be positive"),
+        ("diffpir", {"lam": 0.0}, "lam must be positive"),
+        ("diffpir", {"zeta": 2.0}, "zeta must lie in"),
+        ("nrlg", {"variance": "other"}, "variance must be unit or flat"),
+        ("ddnm", {"eta": 2.0}, "eta must lie in"),
+        ("ddrm", {"eta_b": 2.0}, "eta and eta_b must lie in"),
+        ("deqir", {"sweeps": 0}, "sweeps must be at least 1"),
+        ("deqir", {"mixing": "some"}, "mixing must be global"),
+        ("deqir", {"batch": 0}, "batch must be at least 1"),
+        ("scd", {"rank": 0}, "rank must be at least 1"),
+        ("scd", {"eta": 2.0}, "eta must lie in"),
+        ("ddnm", {"steps": 0}, "steps must be at least 1"),
+        ("ddrm", {"grid": "odd"}, "unknown time grid"),
+    ],
+)
+def test_bad_settings_get_one_sentence(name: str, params: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        create(name, **params)
+
+
+@pytest.mark.parametrize("name", names())
+def test_times_start_and_noise_of_a_call_are_those_of_the_default_grid_written_out(
+    name: str, problem: GaussianProblem
+) -> None:
+    """The grid from 1 to 0, the state that the process begins with, and the same noise, all given by hand."""
+    _, y = problem.draw(2)
+    solver = create(name, **FEW.get(name, {"steps": 6}))
+    posed = exact(problem, y, problem.network)
+    noises = [torch.randn(2, *SHAPE, dtype=torch.float64) for _ in range(20)]
+    by_default = solver(posed, noise=replayed(noises))
+    times = [1 - i / solver.steps for i in range(solver.steps)] + [0.0]
+    again = solver(posed, times=times, noise=replayed(noises))
+    torch.testing.assert_close(again, by_default, rtol=1e-6, atol=1e-6)
+    if name in ("red-diff", "ddrm"):  # which begin with the measurement
+        return
+    start = VP.prior(posed.blank(), noises[0])
+    torch.testing.assert_close(solver(posed, noise=replayed(noises[1:]), x=start), by_default)
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_shorter_walk_from_a_state_of_the_walk_ends_where_the_walk_does(name: str, problem: GaussianProblem) -> None:
+    """Without fresh noise: the state and the rest of the grid are all that a walk needs."""
+    if name in ("red-diff", "ddrm", "deqir", "diffpir"):  # momentum, noise by construction, no walk state by state
+        pytest.skip("keeps more than its state, or draws noise in every step")
+    _, y = problem.draw(2)
+    quiet = {"eta": 0.0} if name in ("ddnm", "scd") else {}
+    solver = create(name, steps=8, **quiet, **({"adapt": False} if name == "scd" else {}))
+    posed = exact(problem, y)
+    states: list[Tensor] = []
+    start = VP.prior(posed.blank(), torch.randn_like(posed.blank()))
+    whole = solver(posed, x=start, callback=lambda i, t, x_t, x0: states.append(x_t))
+    half = states[4] if name != "scd" else torch.cat([states[4], states[12]])  # which goes image by image
+    torch.testing.assert_close(solver(posed, times=[0.5, 0.375, 0.25, 0.125, 0.0], x=half), whole)
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_start_of_another_shape_and_times_that_rise_are_refused(name: str, problem: GaussianProblem) -> None:
+    _, y = problem.draw(1)
+    with pytest.raises(ValueError, match=r"x must have shape \(1, 1, 6, 8\), got \(1, 1, 6, 7\)"):
+        create(name)(exact(problem, y), x=torch.zeros(1, 1, 6, 7))
+    if name != "red-diff":
+        with pytest.raises(ValueError, match="times must decrease"):
+            create(name)(exact(problem, y), times=[0.2, 0.5, 0.0])
+
+
+def test_what_a_method_cannot_use_is_refused_by_what_it_declares() -> None:
+    radon, jpeg = operators.create("radon", (1, 8, 8)), operators.create("jpeg", (1, 8, 8))
+    assert [name for name in names() if not create(name).fits(radon)] == ["ddrm"]
+    assert [name for name in names() if not create(name).fits(jpeg)] == ["red-diff", "deqir", "scd", "ddrm", "dps"]
+    posed = Problem(VP, lambda x_t, t, y: x_t, radon, radon.A(torch.rand(1, 1, 8, 8)))
+    with pytest.raises(
+        ValueError, match="ddrm needs the singular value decomposition of the operator, and radon has none"
+    ):
+        create("ddrm")(posed)
