@@ -1,4 +1,4 @@
-"""The command line: parses, calls one function of the library, prints.
+"""The command line: parses, calls one function of `rebridge.commands`, shows its result.
 
 Nothing here imports torch at module level, so that `rebridge --help` answers at once.
 """
@@ -9,10 +9,8 @@ import typer
 
 from rebridge import __version__
 from rebridge.cli import catalogues, files, models
-from rebridge.cli.compare import compare
 from rebridge.cli.console import Commands, out
-from rebridge.cli.solve import list_solvers, solve
-from rebridge.cli.tune import tune
+from rebridge.cli.options import Extensions
 
 app = typer.Typer(
     name="rebridge",
@@ -36,22 +34,18 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and leave.", callback=_version, is_eager=True)
     ] = False,
+    extensions: Extensions = None,
 ) -> None:
     """Restore images with diffusion bridges."""
 
 
-app.command()(files.restore)
-app.command()(solve)
-app.command()(files.degrade)
-app.command()(models.train)
-app.command()(models.evaluate)
-app.command()(compare)
-app.command()(tune)
+for show in (files.restore, files.solve, files.degrade, models.train, models.evaluate, models.compare, models.tune):
+    app.command()(show)
 app.command("models")(models.list_models)
 app.command()(models.info)
 app.command("bridges")(catalogues.list_bridges)
 app.command("samplers")(catalogues.list_samplers)
-app.command("solvers")(list_solvers)
+app.command("solvers")(catalogues.list_solvers)
 
 
 def main() -> None:

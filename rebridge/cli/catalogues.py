@@ -1,82 +1,73 @@
-"""Commands that list what can be combined: bridges, samplers."""
+"""Commands that list what can be combined: bridges, samplers, solvers."""
 
-import inspect
-from dataclasses import MISSING, Field, fields
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-import typer
+from rebridge.cli.console import print_json, say, show_table
+from rebridge.cli.options import Json, command
+from rebridge.commands.options import BridgeListOptions
 
-from rebridge.cli.console import out, print_json, say
-from rebridge.cli.files import Json
+if TYPE_CHECKING:
+    from rebridge.commands.catalogues import Part
 
 
-def list_bridges(
-    names: Annotated[list[str] | None, typer.Argument(help="Only these.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Also draw forward paths of one pixel into this PNG.")] = None,
-    as_json: Json = False,
-) -> None:
+@command(BridgeListOptions)
+def list_bridges(options: BridgeListOptions, as_json: Json = False) -> None:
     """List the bridges: processes between a clean and a degraded image, with their parameters."""
-    from rebridge import bridges
-    from rebridge.bridges.catalogue import BRIDGES
-    from rebridge.evaluation.tables import Column, table
+    from rebridge.commands.catalogues import list_bridges
 
-    rows = [
-        {"name": name, "what": first_sentence(BRIDGES[name]), "parameters": parameters_of(BRIDGES[name], as_json)}
-        for name in (bridges.create(name).name for name in names or bridges.names())
-    ]
-    if plot is not None:
-        from rebridge.evaluation.plots import plot_trajectories
-
-        say(f"drew {plot_trajectories([row['name'] for row in rows], plot)}")
+    parts = list_bridges(options)
+    if options.plot is not None:
+        say(f"drew {options.plot}")
     if as_json:
-        print_json(rows)
-        return
-    columns = [Column("name", "bridge"), Column("what", "what it is"), Column("parameters", "parameters")]
-    out().print(table(rows, columns))
+        print_json([_record(part) for part in parts])
+    else:
+        show_table([_row("bridge", part) for part in parts])
 
 
+@command()
 def list_samplers(as_json: Json = False) -> None:
-    """List the samplers: ways to walk a bridge, and which bridges each can walk."""
-    from rebridge import bridges, samplers
-    from rebridge.evaluation.tables import Column, table
-    from rebridge.samplers.catalogue import SAMPLERS
+    """List the samplers, and which bridges each can sample."""
+    from rebridge.commands.catalogues import PRIOR, list_samplers
 
-    names = samplers.names()
-    kinds = {name: bridges.create(name) for name in bridges.names()}
-    works = {name: {key: SAMPLERS[name]().fits(bridge) for key, bridge in kinds.items()} for name in names}
-    rows = [
-        {
-            "name": name,
-            "what": first_sentence(SAMPLERS[name]),
-            "parameters": parameters_of(SAMPLERS[name], as_json),
-            "bridges": [key for key, fits in works[name].items() if fits],
-        }
-        for name in names
-    ]
+    parts = list_samplers()
     if as_json:
-        print_json(rows)
+        print_json([{**_record(part), "bridges": list(part.bridges), "needs": part.needs} for part in parts])
         return
-    columns = [Column("name", "sampler"), Column("what", "what it is"), Column("parameters", "parameters")]
-    out().print(table(rows, columns))
-    grid = [{"bridge": key, **{name: works[name][key] for name in names}} for key in kinds]
-    title = "Which sampler walks which bridge (with the default parameters)"
-    out().print(table(grid, [Column("bridge", "bridge"), *(Column(name, name) for name in names)], title))
+    show_table([_row("sampler", part) for part in parts])
+    known = dict.fromkeys(bridge for part in parts for bridge in part.bridges)
+    rows = [
+        {"bridge": bridge, **{part.name: "yes" if bridge in part.bridges else "no" for part in parts}}
+        for bridge in known
+    ]
+    show_table(rows, "Which sampler walks which bridge (with the default parameters)")
+    special = [part.name for part in parts if part.needs == PRIOR]
+    say(f"{', '.join(special)} work with {PRIOR} (vp, ve, rectified-flow): irbridge along a bridge, the others without one.")
 
 
-def first_sentence(kind: type) -> str:
-    """The first line of a class's documentation."""
-    return (inspect.getdoc(kind) or "").split("\n\n")[0].split("\n")[0]
+@command()
+def list_solvers(as_json: Json = False) -> None:
+    """List the zero-shot solvers and the operators that they can invert, with their parameters."""
+    from rebridge.commands.catalogues import list_solvers
+
+    found = list_solvers()
+    if as_json:
+        solvers = [{**_record(part), "calls": part.calls} for part in found.solvers]
+        print_json({"solvers": solvers, "operators": [_record(part) for part in found.operators]})
+        return
+    show_table([_row("solver", part) | {"calls": str(part.calls)} for part in found.solvers])
+    show_table([_row("operator", part) for part in found.operators])
 
 
-def parameters_of(kind: Any, as_json: bool) -> Any:
-    """The fields of a dataclass with their defaults: a dictionary for JSON, or text."""
-    values = {field.name: _default(field) for field in fields(kind)}
-    return values if as_json else ", ".join(f"{key}={_short(value)}" for key, value in values.items())
+def _record(part: "Part") -> dict[str, Any]:
+    parameters = dict(part.parameters) if isinstance(part.parameters, Mapping) else list(part.parameters)
+    return {"name": part.name, "what": part.what, "parameters": parameters}
 
 
-def _default(field: Field[Any]) -> Any:
-    return None if field.default is MISSING else field.default
+def _row(heading: str, part: "Part") -> dict[str, str]:
+    known = part.parameters
+    shown = [f"{key}={_short(known[key])}" for key in known] if isinstance(known, Mapping) else list(known)
+    return {heading: part.name, "what it is": part.what, "parameters": ", ".join(shown)}
 
 
 def _short(value: Any) -> str:

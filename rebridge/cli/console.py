@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -91,11 +91,18 @@ def progress(verb: str) -> Iterator[Bar]:
         yield update
 
 
-def one_of(chosen: Sequence[tuple[str, bool]]) -> None:
-    """Raise ValueError when more than one of some exclusive options is given."""
-    given = [name for name, is_given in chosen if is_given]
-    if len(given) > 1:
-        raise ValueError(f"give only one of {' and '.join(given)}")
+def note(sentence: str | None) -> None:
+    """Print what a user should know to stderr, where there is something."""
+    if sentence:
+        err().print(f"Note: {sentence}", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_table(rows: Sequence[Mapping[str, Any]], title: str | None = None, console: "Console | None" = None) -> None:
+    """Print rows of text by heading as a table."""
+    from rebridge.evaluation.tables import Column, table
+
+    keys = dict.fromkeys(key for row in rows for key in row)
+    (console or out()).print(table(rows, [Column(key, key) for key in keys], title))
 
 
 def _console(stderr: bool) -> "Console":

@@ -1,91 +1,39 @@
-"""Commands about models: train, evaluate, models, info."""
+"""Commands about models: train, evaluate, compare, tune, models, info."""
 
-import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from rebridge.cli.console import one_of, out, print_json, progress, say
-from rebridge.cli.files import Device, Dtype, Json, SamplerName, Seed, Steps, Tile, check_options
-from rebridge.cli.priors import (
-    DEFAULT_MODELS,
-    AnyModel,
-    BridgeName,
-    ControlNet,
-    Detail,
-    Method,
-    Preset,
-    PriorOptions,
-    ScheduleName,
-    open_restorer,
-)
+from rebridge.cli.console import note, out, print_json, progress, say, show_table
+from rebridge.cli.options import OUTPUT, Json, command, numbers, path, repeated, text
+from rebridge.commands.options import CompareOptions, EvaluateOptions, InfoOptions, TrainOptions, TuneOptions
 
 
-def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What to train, and on what.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings to change: optimisation.lr=1e-3.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the newest checkpoint.")] = False,
-    as_json: Json = False,
-) -> None:
+@command(TrainOptions)
+def train(options: TrainOptions, as_json: Json = False) -> None:
     """Train a model: `rebridge train config.yaml data.clean=photos`. Exit code 1 when it was stopped before its end."""
-    if not config.is_file():
-        raise ValueError(f"{config}: no such file")
-    from rebridge import training
+    from rebridge.commands.train import train
 
-    result = training.train_file(config, overrides or [], resume)
-    # Under torchrun every process comes here, and one voice is enough.
-    if os.environ.get("RANK", "0") == "0":
-        if as_json:
-            print_json(
-                {
-                    "iterations": result.iterations,
-                    "model": None if result.model is None else str(result.model),
-                    "psnr": result.psnr,
-                }
-            )
-        elif result.model is not None:
-            from rebridge.evaluation.tables import Column, table
-
-            rows = [{"name": name, "psnr": value} for name, value in result.psnr.items()]
-            if rows:
-                out().print(table(rows, [Column("name", "validation"), Column("psnr", "PSNR", ".2f")]))
-            say(f"trained for {result.iterations} iterations; the model is in {result.model}")
+    result = train(options)
+    if result.speaks and as_json:
+        model = None if result.model is None else str(result.model)
+        print_json({"iterations": result.iterations, "model": model, "psnr": result.psnr})
+    elif result.speaks and result.model is not None:
+        rows = [{"validation": name, "PSNR": f"{value:.2f}"} for name, value in result.psnr.items()]
+        if rows:
+            show_table(rows)
+        say(f"trained for {result.iterations} iterations; the model is in {result.model}")
     if result.model is None:
         raise typer.Exit(1)
 
 
+@command(
+    EvaluateOptions,
+    tasks=repeated("--task", "-t", text="A degradation, or clean for none at all; repeat it. By default the model's."),
+)
 def evaluate(
-    model: AnyModel = None,
-    method: Method = "bridge",
-    preset: Preset = None,
-    bridge: BridgeName = None,
-    schedule: ScheduleName = None,
-    controlnet: ControlNet = None,
-    detail: Detail = 0.0,
-    prior_option: PriorOptions = None,
-    clean: Annotated[Path | None, typer.Option(help="Folder of clean images, degraded by --task.")] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--task", "-t", help="A degradation, or clean for none at all; repeat it. By default the model's."
-        ),
-    ] = None,
-    pairs: Annotated[Path | None, typer.Option(help="Folder with clean/ and degraded/, or such.")] = None,
-    layout: Annotated[
-        str | None, typer.Option(help="Of --pairs: a standard data set, such as rain100h or gopro.")
-    ] = None,
-    steps: Steps = None,
-    seed: Seed = 0,
-    limit: Annotated[int | None, typer.Option(help="Only so many images per task.")] = None,
-    sampler: SamplerName = None,
-    tile: Tile = None,
-    samples: Annotated[int, typer.Option(help="Restorations with different noise to average.")] = 1,
-    channel: Annotated[Literal["rgb", "y"], typer.Option(help="What to compare: colours, or luma only.")] = "rgb",
-    device: Device = None,
-    dtype: Dtype = None,
+    options: EvaluateOptions,
     per_image: Annotated[bool, typer.Option("--per-image", help="One row per image instead of per task.")] = False,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
@@ -94,135 +42,129 @@ def evaluate(
 
     PSNR and SSIM of 8-bit images, whole, in RGB; means per task, s/image is a median. Equal images count 100 dB.
     """
-    one_of([("--json", as_json), ("--csv", as_csv)])
-    one_of([("--clean", clean is not None), ("--pairs", pairs is not None)])
-    if pairs is not None and task:
-        raise ValueError("--task degrades the images of --clean; --pairs are degraded already")
-    if clean is None and pairs is None:
-        raise ValueError("give --clean DIR to degrade clean images, or --pairs DIR for real pairs")
-    if layout is not None and pairs is None:
-        raise ValueError("--layout says how --pairs lie on disk, and is of no use without")
-    from rebridge import evaluation
-    from rebridge.evaluation import tables
+    if as_json and as_csv:
+        raise ValueError("give only one of --json and --csv")
+    from rebridge.commands.evaluate import evaluate
+    from rebridge.evaluation.evaluate import IMAGE_COLUMNS, TASK_COLUMNS
+    from rebridge.evaluation.tables import record, table, to_csv
 
-    model = model or DEFAULT_MODELS[method]
-    restorer = open_restorer(
-        method,
-        model,
-        device,
-        dtype,
-        preset=preset,
-        bridge=bridge,
-        schedule=schedule,
-        controlnet=controlnet,
-        detail=detail,
-        prior_options=prior_option,
-    )
-    options: dict[str, Any] = {"steps": steps, "seed": seed, "tile": tile, "samples": samples, "sampler": sampler}
-    chosen_steps = check_options(restorer, **options)
-    if pairs is not None:
-        cases = evaluation.paired_cases(pairs, layout, limit=limit)
-    else:
-        assert clean is not None
-        tasks = task or (restorer.model.tasks if restorer.model else [])
-        cases = evaluation.synthetic_cases(clean, tasks, seed, limit)
-    result = evaluation.Evaluation()
     with progress("evaluating") as bar:
-        for name in dict.fromkeys(case.task for case in cases):
-            result.scores.extend(
-                evaluation.evaluate(
-                    restorer.for_task(name),
-                    [case for case in cases if case.task == name],
-                    channel=channel,
-                    progress=lambda done, total, score: bar(
-                        done, total, f"{score.task} {score.name} {score.psnr:.2f} dB"
-                    ),
-                    **options,
-                ).scores
-            )
-    rows: list[Any] = result.scores if per_image else result.summaries
-    columns = tables.SCORES if per_image else tables.SUMMARY
+        result = evaluate(options, bar)
+    note(result.note)
+    found = result.evaluation
+    rows: list[Any] = found.scores if per_image else found.summaries
+    columns = IMAGE_COLUMNS if per_image else TASK_COLUMNS
     if as_json:
-        print_json(
-            {
-                "model": model,
-                "sampler": sampler or restorer.sampler_config["name"],
-                "steps": chosen_steps,
-                "seed": seed,
-                "channel": channel,
-                "tasks": [tables.record(row, tables.SUMMARY) for row in result.summaries],
-                "images": [tables.record(row, tables.SCORES) for row in result.scores],
-            }
-        )
+        about = {key: getattr(result, key) for key in ("model", "sampler", "steps", "seed", "channel")}
+        tasks = [record(row, TASK_COLUMNS) for row in found.summaries]
+        print_json({**about, "tasks": tasks, "images": [record(row, IMAGE_COLUMNS) for row in found.scores]})
     elif as_csv:
-        print(tables.to_csv(rows, columns), end="")
+        print(to_csv(rows, columns), end="")
     else:
-        out().print(tables.table(rows, columns))
+        out().print(table(rows, columns))
 
 
+@command(
+    CompareOptions,
+    output=path(*OUTPUT, help="Folder for compare.csv and compare.png."),
+    prior=Annotated[str, typer.Option("--prior", "-p", help="With --operator: the generative model.")],
+    steps=Annotated[
+        str | None,
+        typer.Option(help="Numbers of steps, separated by commas; by default 1,2,5,10, with --method irbridge 25, with "
+            "--solver its own."),
+        numbers("--steps"),
+    ],
+)  # fmt: skip
+def compare(options: CompareOptions, as_json: Json = False) -> None:
+    """Compare samplers: `rebridge compare --clean photos --task rain`, `rebridge compare --analytic --bridge goub`; solvers:
+    `rebridge compare --clean photos --operator sr4 --operator noise@25 --solver all --model rdbm-tiny`; and a generative model
+    inside a bridge with the same model alone, from pure noise (ddim) and from the degraded image under noise (sdedit):
+    `rebridge compare --method irbridge --clean photos --task rain`.
+
+    Quality is PSNR in dB for models, and with --analytic the distance to the exact posterior (0 is perfect).
+    """
+    from rebridge.commands.compare import compare
+    from rebridge.evaluation.tables import record, table
+
+    with progress("comparing") as bar:
+        result = compare(options, bar)
+    for sentence in result.notes:
+        note(sentence)
+    if result.files:
+        say(f"wrote {' and '.join(map(str, result.files))}")
+    if as_json:
+        print_json([record(row, result.columns) for row in result.rows])
+    else:
+        out().print(table(result.rows, result.columns, result.title))
+
+
+@command(
+    TuneOptions,
+    output=Annotated[Path, typer.Option(*OUTPUT, help="File for the settings, .json; tasks it has already stay.")],
+    model=Annotated[str, typer.Option("--model", "-m", help="The generative model: name, folder or Hugging Face id.")],
+    tasks=repeated("--task", "-t", text="A degradation; repeat it."),
+    layout=text(help="Of --pairs: a standard data set, such as rain100h."),
+    limit=Annotated[int, typer.Option(help="Images per task; the paper took four.")],
+    steps=Annotated[int, typer.Option(help="Calls of the network per image.")],
+)
+def tune(options: TuneOptions, as_json: Json = False) -> None:
+    """Pick settings on a few pairs: `rebridge tune --clean photos --task rain -o rain.json`, to be used as
+    `rebridge restore --method irbridge --preset rain.json --task rain`.
+    """
+    from rebridge.commands.tune import tune
+    from rebridge.evaluation.tables import table
+    from rebridge.evaluation.tuning import TRIAL_COLUMNS
+
+    with progress("tuning") as bar:
+        result = tune(options, bar)
+    note(result.note)
+    if as_json:
+        keys = ("task", "psnr", "before", "settings")
+        print_json([{key: getattr(row, key) for key in keys} for row in result.tasks])
+        return
+    for row in result.tasks:
+        title = f"{row.task}: {row.before:.2f} dB with {result.base}, {row.psnr:.2f} dB tuned"
+        out().print(table(row.trials, TRIAL_COLUMNS, title))
+    say(f"wrote {result.output}; use it as --preset {result.output}")
+
+
+@command()
 def list_models(as_json: Json = False) -> None:
     """List the models that come with rebridge."""
-    from rebridge import hub
-    from rebridge.evaluation.tables import Column, table
-    from rebridge.models.config import WEIGHTS_FILE
+    from rebridge.commands.models import list_models
 
-    rows = []
-    for name in hub.packaged():
-        folder = hub.find_model(name)
-        config = hub.read_config(folder)
-        rows.append(
-            {
-                "name": name,
-                "tasks": config["tasks"],
-                "bridge": config["bridge"]["name"],
-                "network": config["network"]["name"],
-                "steps": config["sampler"].get("steps"),
-                "megabytes": (folder / WEIGHTS_FILE).stat().st_size / 1e6,
-            }
-        )
+    rows = [vars(model) for model in list_models()]
     if as_json:
         print_json(rows)
     elif not rows:
         say("no model is packaged with this installation; train one with `rebridge train CONFIG.yaml`")
     else:
-        columns = [
-            Column("name", "model"),
-            Column("tasks", "removes"),
-            Column("bridge", "bridge"),
-            Column("network", "network"),
-            Column("steps", "steps", "d"),
-            Column("megabytes", "MB", ".1f"),
-        ]
-        out().print(table(rows, columns))
+        shown = {"name": "model", "tasks": "removes", "megabytes": "MB"}
+        rows = [row | {"megabytes": f"{row['megabytes']:.1f}", "tasks": ", ".join(row["tasks"])} for row in rows]
+        show_table([{shown.get(key, key): value for key, value in row.items()} for row in rows])
 
 
-def info(
-    model: Annotated[str, typer.Argument(metavar="NAME", help="Name, folder or Hugging Face id of a model.")],
-    as_json: Json = False,
-) -> None:
+@command(InfoOptions, model=Annotated[str, typer.Argument(metavar="NAME", help="Name, folder or id of a model.")])
+def info(options: InfoOptions, as_json: Json = False) -> None:
     """Tell what a model is: its bridge, network, cost and training."""
-    from rebridge import hub, networks
-    from rebridge.evaluation.tables import Column, table
+    from rebridge.commands.models import info
 
-    loaded = hub.load_model(model)
-    cost = networks.cost(loaded.network)
+    found = info(options)
+    config = found.config
     if as_json:
-        figures = {"parameters": loaded.parameters, "flops_256x256": cost.flops}
-        print_json({"name": loaded.name, "folder": str(hub.find_model(model)), **figures, **loaded.config})
+        figures = {"parameters": found.parameters, "flops_256x256": found.flops}
+        print_json({"name": found.name, "folder": found.folder, **figures, **config})
         return
-    rows = [("model", loaded.name), ("folder", str(hub.find_model(model)))]
-    rows += [("removes", ", ".join(loaded.tasks) or "not stated")]
-    rows += [(part, _described(loaded.config[part])) for part in ("bridge", "network", "sampler")]
-    if "predictor" in loaded.config:
-        rows += [("starts from", _described(loaded.config["predictor"]["network"]))]
-    rows += [
-        ("prediction", loaded.config["prediction"]),
-        ("parameters", f"{loaded.parameters:,}"),
-        ("one call, 256x256", f"{cost.flops / 1e9:.2f} GFLOP ({cost.macs / 1e9:.2f} GMAC)"),
-    ]
-    rows += [(f"training: {key}", str(value)) for key, value in loaded.config.get("training", {}).items()]
-    columns = [Column("what", ""), Column("value", "")]
-    out().print(table([dict(zip(("what", "value"), row, strict=True)) for row in rows], columns))
+    rows = {"model": found.name, "folder": found.folder, "removes": ", ".join(found.model.tasks) or "not stated"}
+    rows |= {part: _described(config[part]) for part in ("bridge", "network", "sampler") if part in config}
+    if "predictor" in config:
+        rows["starts from"] = _described(config["predictor"]["network"])
+    rows |= {key: str(config[key]) for key in ("prediction",) if key in config}
+    rows["parameters"] = f"{found.parameters:,}"
+    if found.flops is not None and found.macs is not None:
+        rows["one call, 256x256"] = f"{found.flops / 1e9:.2f} GFLOP ({found.macs / 1e9:.2f} GMAC)"
+    rows |= {f"training: {key}": str(value) for key, value in config.get("training", {}).items()}
+    show_table([{"": key, " ": value} for key, value in rows.items()])
 
 
 def _described(part: dict[str, Any]) -> str:

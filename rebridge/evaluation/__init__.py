@@ -1,16 +1,17 @@
 """How well images are restored: metrics, scores per image and task, tables."""
 
 from rebridge.evaluation.cases import Case, degrade, paired_cases, synthetic_cases
-from rebridge.evaluation.evaluate import Evaluation, Score, Summary, evaluate
+from rebridge.evaluation.evaluate import Evaluation, Score, TaskScores, evaluate, evaluate_tasks
 from rebridge.evaluation.metrics import psnr, ssim
 
 __all__ = [
     "Case",
     "Evaluation",
     "Score",
-    "Summary",
+    "TaskScores",
     "degrade",
     "evaluate",
+    "evaluate_tasks",
     "paired_cases",
     "psnr",
     "ssim",

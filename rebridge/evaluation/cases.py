@@ -1,4 +1,4 @@
-"""What is evaluated: clean and degraded images, loaded one at a time.
+"""Cases to evaluate: clean and degraded images, loaded one at a time.
 
 The degradation of an image is a function of the seed, the task and the image's name, so it does not change when other
 images join the folder. `rebridge degrade` uses the same rule: evaluating what it wrote gives the same figures.
@@ -16,6 +16,7 @@ from rebridge.catalogue import check_name
 from rebridge.data import CLEAN, LAYOUTS, ImageFolder, PairedFolder, open_layout
 from rebridge.data.seeds import generator_of
 from rebridge.evaluation.metrics import quantise
+from rebridge.restoration.files import seed_name
 
 PAIR_FOLDERS = (
     ("clean", "degraded"),
@@ -39,10 +40,17 @@ class Case:
 
 
 def synthetic_cases(folder: str | Path, tasks: Sequence[str], seed: int = 0, limit: int | None = None) -> list[Case]:
-    """Every image of a folder of clean images, degraded by every task and rounded to 8 bits.
+    """List every image of a folder of clean images, degraded by every task and rounded to 8 bits.
 
-    tasks: names of `rebridge.degradations`, or "clean" for the undegraded image; sr2, sr4 and sr8 are enlarged back to
-    full size. limit: only so many images. Raises ValueError for an empty folder or an unknown task.
+    Args:
+        folder: of clean images.
+        tasks: names of `rebridge.degradations`, or "clean" for the undegraded image; sr2, sr4 and sr8 are enlarged back to
+            full size.
+        seed: of the degradations.
+        limit: only so many images.
+
+    Raises:
+        ValueError: an empty folder or an unknown task.
     """
     images = _limited(ImageFolder(folder), limit)
     known = [*degradations.names(), CLEAN]
@@ -60,10 +68,16 @@ def synthetic_cases(folder: str | Path, tasks: Sequence[str], seed: int = 0, lim
 def paired_cases(
     folder: str | Path, layout: str | None = None, task: str = "pairs", limit: int | None = None
 ) -> list[Case]:
-    """Real pairs: a folder with subfolders such as clean/ and degraded/, or a standard data set by its layout.
+    """List real pairs.
 
-    layout: a name of `rebridge.data.LAYOUTS`. task: the name of the pairs in tables; a layout has its own.
-    limit: only so many pairs. Raises ValueError where no pairs are found or two images of a pair differ in size.
+    Args:
+        folder: with subfolders such as clean/ and degraded/, or a standard data set.
+        layout: of a standard data set, a name of `rebridge.data.LAYOUTS`.
+        task: the name of the pairs in tables; a layout has its own.
+        limit: only so many pairs.
+
+    Raises:
+        ValueError: no pairs are found, or two images of a pair differ in size.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -83,9 +97,14 @@ def paired_cases(
 
 
 def degrade(images: Tensor, task: str, seed: int, name: str, upsample: bool = False) -> Tensor:
-    """Degrade an image (C, H, W) in [0, 1] as `synthetic_cases` does, without rounding.
+    """Degrade an image as `synthetic_cases` does, without rounding.
 
-    name: of the image, as `name_of` gives it. upsample: enlarge what sr2, sr4 and sr8 return back to full size.
+    Args:
+        images: one image (C, H, W) in [0, 1].
+        task: a name of `rebridge.degradations`.
+        seed: of the degradation.
+        name: of the image, as `name_of` gives it.
+        upsample: enlarge what sr2, sr4 and sr8 return back to full size.
     """
     degradation = degradations.create(task)
     if upsample and degradation.resizes:
@@ -94,8 +113,8 @@ def degrade(images: Tensor, task: str, seed: int, name: str, upsample: bool = Fa
 
 
 def name_of(path: Path, folder: Path) -> str:
-    """The name that seeds an image's degradation: its path below the folder, without suffix."""
-    return path.relative_to(folder).with_suffix("").as_posix()
+    """Name an image by its path below a folder, without suffix; the name seeds its degradation."""
+    return seed_name(path.relative_to(folder))
 
 
 def _degraded(images: ImageFolder, index: int, task: str, seed: int, name: str) -> tuple[Tensor, Tensor]:

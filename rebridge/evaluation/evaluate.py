@@ -1,5 +1,7 @@
 """Restore images whose clean version is known, and score the results."""
 
+from __future__ import annotations
+
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +12,11 @@ from torch import Tensor
 
 from rebridge.evaluation.cases import Case
 from rebridge.evaluation.metrics import Channel, psnr, ssim
+from rebridge.evaluation.tables import Column
+from rebridge.restoration import Restorer
+
+Scored = Callable[[int, int, "Score"], None]
+"""Called as (done, total, score) after each image."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +33,13 @@ class Score:
 
     @property
     def gain(self) -> float:
-        """What restoring changed, in dB."""
+        """Change by restoring, in dB."""
         return self.psnr - self.input_psnr
 
 
 @dataclass(frozen=True)
-class Summary:
-    """The images of one task: means, except `median_` and `seconds` (the median image; the first one warms up)."""
+class TaskScores:
+    """Scores of the images of one task: means, except `median_` and `seconds` (the median image; the first one warms up)."""
 
     task: str
     images: int
@@ -53,10 +60,10 @@ class Evaluation:
     scores: list[Score] = field(default_factory=list)
 
     @property
-    def summaries(self) -> list[Summary]:
+    def summaries(self) -> list[TaskScores]:
         """One row per task, in the order in which the tasks came."""
         tasks = dict.fromkeys(score.task for score in self.scores)
-        return [_summary(task, [score for score in self.scores if score.task == task]) for task in tasks]
+        return [_task_scores(task, [score for score in self.scores if score.task == task]) for task in tasks]
 
 
 def evaluate(
@@ -64,14 +71,17 @@ def evaluate(
     cases: Sequence[Case],
     *,
     channel: Channel = "rgb",
-    progress: Callable[[int, int, Score], None] | None = None,
+    progress: Scored | None = None,
     **options: Any,
 ) -> Evaluation:
-    """Restore every case and compare it with its clean image.
+    """Restore every case and compare it with its clean image; each image counts the same.
 
-    restore: a `Restorer`, or anything that turns degraded images (1, 3, H, W) in [0, 1] into restored ones; called
-    with `options`, such as steps and seed. channel: "rgb", or "y" for luma. progress(done, total, score) is called
-    after each image. Nothing is averaged over pixels of several images: each counts the same.
+    Args:
+        restore: a `Restorer`, or anything that turns degraded images (1, 3, H, W) in [0, 1] into restored ones.
+        cases: the images.
+        channel: "rgb", or "y" for luma.
+        progress: called after each image.
+        options: of `restore`, such as steps and seed.
     """
     scores: list[Score] = []
     for case in cases:
@@ -95,11 +105,32 @@ def evaluate(
     return Evaluation(scores)
 
 
-def _summary(task: str, scores: list[Score]) -> Summary:
+def evaluate_tasks(
+    restorer: Restorer,
+    cases: Sequence[Case],
+    *,
+    channel: Channel = "rgb",
+    progress: Scored | None = None,
+    **options: Any,
+) -> Evaluation:
+    """Restore every case with the restorer's settings for its task; arguments as in `evaluate`."""
+    scores: list[Score] = []
+
+    def report(done: int, total: int, score: Score) -> None:
+        if progress is not None:
+            progress(len(scores) + done, len(cases), score)
+
+    for task in dict.fromkeys(case.task for case in cases):
+        group = [case for case in cases if case.task == task]
+        scores.extend(evaluate(restorer.for_task(task), group, channel=channel, progress=report, **options).scores)
+    return Evaluation(scores)
+
+
+def _task_scores(task: str, scores: list[Score]) -> TaskScores:
     def mean(name: str) -> float:
         return statistics.fmean(getattr(score, name) for score in scores)
 
-    return Summary(
+    return TaskScores(
         task=task,
         images=len(scores),
         input_psnr=mean("input_psnr"),
@@ -111,3 +142,25 @@ def _summary(task: str, scores: list[Score]) -> Summary:
         ssim=mean("ssim"),
         seconds=statistics.median(score.seconds for score in scores),
     )
+
+
+TASK_COLUMNS = (
+    Column("task", "task"),
+    Column("images", "images", "d"),
+    Column("input_psnr", "input PSNR", ".2f"),
+    Column("psnr", "PSNR", ".2f"),
+    Column("median_psnr", "median PSNR", ".2f"),
+    Column("gain", "gain", "+.2f"),
+    Column("median_gain", "median gain", "+.2f"),
+    Column("input_ssim", "input SSIM", ".4f"),
+    Column("ssim", "SSIM", ".4f"),
+    Column("seconds", "s/image", ".2f"),
+)
+"""Columns of a table of `Evaluation.summaries`."""
+
+IMAGE_COLUMNS = (
+    Column("task", "task"),
+    Column("name", "image"),
+    *(column for column in TASK_COLUMNS if column.key not in ("task", "images", "median_psnr", "median_gain")),
+)
+"""Columns of a table of `Evaluation.scores`."""

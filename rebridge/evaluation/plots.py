@@ -11,7 +11,7 @@ import torch
 
 from rebridge import bridges
 from rebridge.bridges import Bridge
-from rebridge.evaluation.compare import Summary
+from rebridge.evaluation.compare import SamplerScores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,7 +32,7 @@ def new_figure(columns: int = 1, width: float = 6.0, height: float = 4.5) -> tup
     return figure, list(axes)
 
 
-def plot_comparison(rows: Sequence[Summary], path: Path, quality: str, logarithmic: bool = False) -> Path:
+def plot_comparison(rows: Sequence[SamplerScores], path: Path, quality: str, logarithmic: bool = False) -> Path:
     """Quality against network calls and against seconds, one line per subject and sampler, with confidence bands.
 
     With several of both, a colour is a subject, and a kind of line and marker a sampler.
@@ -99,5 +99,5 @@ def _markov_path(bridge: Bridge, t: torch.Tensor, generator: torch.Generator) ->
     level = torch.where(c.alpha > 0, (c.gamma / c.alpha.clamp(min=1e-300)).square(), torch.zeros_like(c.alpha))
     level = torch.cummax(level, 0).values
     steps = level.diff(prepend=level[:1]).clamp(min=0).sqrt()
-    walk = (steps * torch.randn(len(t), generator=generator, dtype=torch.float64)).cumsum(0)
-    return c.alpha * walk
+    path = (steps * torch.randn(len(t), generator=generator, dtype=torch.float64)).cumsum(0)
+    return c.alpha * path

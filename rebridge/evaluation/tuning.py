@@ -5,7 +5,7 @@ the other, each over all its choices with the best of the others so far, `ROUNDS
 
     {"format": 1, "tasks": {"rain": {"schedule": "critical+300", "highest": 2.0, ...}}}
 
-which `preset` takes by its path. The measure is PSNR, so what wins tends to smooth; see `rebridge.samplers.prior_schedules`.
+which `rebridge.irbridge.preset` takes by its path. The measure is PSNR, so what wins tends to smooth; see `rebridge.samplers.prior_schedules`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from rebridge.evaluation.cases import Case
 from rebridge.evaluation.metrics import psnr
 from rebridge.evaluation.tables import Column
 from rebridge.images.atomic import write_atomic
-from rebridge.irbridge import IRBridgeRestorer, Prior
 from rebridge.irbridge.presets import PRESET_FORMAT, chosen_preset, preset, read_presets
+from rebridge.models import Model
+from rebridge.restoration import Restorer
 from rebridge.samplers.prior_schedules import PAPERS
 
 ROUNDS = 2
@@ -36,12 +37,18 @@ SEARCH: dict[str, tuple[Any, ...]] = {
     "eta": (0.0, 0.5, 1.0),
     "grid": ("log-snr", "uniform"),
 }
-"""What is tried, in this order: `lam` is the bridge's, the others are parameters of `IRBridge`; eta is the reverse's sigma."""
+"""Settings that are tried, in this order: `lam` is the bridge's, the others are parameters of `IRBridge`; eta is the reverse's sigma."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """Settings that were tried, as changes to the preset, the mean PSNR in dB, and why they cannot be, where they cannot."""
+    """One setting that was tried.
+
+    Attributes:
+        setting, value: the change to the preset.
+        psnr: mean in dB, or None where the setting is impossible.
+        problem: the reason why it is impossible.
+    """
 
     setting: str
     value: Any
@@ -51,7 +58,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The best settings for a task, as changes to the preset `base`, their mean PSNR and that of the preset as it was, in dB."""
+    """The best settings for a task.
+
+    Attributes:
+        task: the degradation.
+        base: the preset that the search began from.
+        settings: changes to it.
+        psnr, before: mean PSNR in dB with the changes and without.
+        trials: all that was tried.
+    """
 
     task: str
     base: str
@@ -61,7 +76,7 @@ class Tuned:
     trials: list[Trial]
 
 
-TRIALS = (
+TRIAL_COLUMNS = (
     Column("setting", "setting"),
     Column("value", "value"),
     Column("psnr", "PSNR", ".2f"),
@@ -69,11 +84,9 @@ TRIALS = (
 )
 """Columns of a table of trials."""
 
-Progress = Callable[[int, int, str], None]
-
 
 def tune(
-    prior: Prior,
+    model: Model,
     task: str,
     cases: Sequence[Case],
     *,
@@ -82,18 +95,30 @@ def tune(
     seed: int = 0,
     search: Mapping[str, Sequence[Any]] = SEARCH,
     rounds: int = ROUNDS,
-    progress: Progress | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> Tuned:
-    """Search settings of `base`, a preset, that restore these cases (of one task) best, with `steps` calls per image.
+    """Search the settings that restore a few cases best.
 
-    search: choices by setting, as `SEARCH`. Raises ValueError for an unknown setting, and where there are no cases.
+    Args:
+        model: a generative model.
+        task: the degradation of the cases.
+        cases: images of that task.
+        base: a preset to begin from.
+        steps: calls of the network per image.
+        seed: of the restorations.
+        search: choices by setting, as `SEARCH`.
+        rounds: passes through all settings.
+        progress: called as (done, total, note) after each trial.
+
+    Raises:
+        ValueError: an unknown setting, or no cases.
     """
     if not cases:
         raise ValueError("tuning needs at least one pair of images")
     for key in search:
         if key not in SEARCH:
             raise ValueError(f"unknown setting {key!r} to search; known are {', '.join(SEARCH)}")
-    base = str(chosen_preset(base, prior.presets, task))
+    base = str(chosen_preset(base, model.info.presets, task))
     pairs = [(clean[None], degraded[None]) for clean, degraded in (case.load() for case in cases)]
     total = 1 + rounds * sum(len(choices) for choices in search.values())
     known: dict[str, float] = {}
@@ -101,7 +126,7 @@ def tune(
     def measured(changes: Mapping[str, Any]) -> float:
         key = json.dumps(changes, sort_keys=True)
         if key not in known:
-            restore = IRBridgeRestorer(prior, base, task, **_nested(changes))
+            restore = Restorer.from_preset(model, base, task, **_nested(changes))
             known[key] = statistics.fmean(_score(restore, *pair, steps, seed) for pair in pairs)
         return known[key]
 
@@ -128,9 +153,14 @@ def tune(
 
 
 def write_presets(path: Path, tuned: Sequence[Tuned]) -> Path:
-    """Write (or add to) a file that `preset` takes in the place of a name: complete settings per task.
+    """Write (or add to) a file that `rebridge.irbridge.preset` takes in the place of a name.
 
-    Raises ValueError for a file that is there and is no file of presets.
+    Args:
+        path: of the file; tasks that it has already stay.
+        tuned: results, written as complete settings per task.
+
+    Raises:
+        ValueError: the file is there and is no file of presets.
     """
     tasks = read_presets(path) if path.exists() else {}
     for result in tuned:
@@ -140,12 +170,12 @@ def write_presets(path: Path, tuned: Sequence[Tuned]) -> Path:
     return path
 
 
-def _score(restore: IRBridgeRestorer, clean: Tensor, degraded: Tensor, steps: int, seed: int) -> float:
+def _score(restore: Restorer, clean: Tensor, degraded: Tensor, steps: int, seed: int) -> float:
     return float(psnr(restore(degraded, steps=steps, seed=seed), clean))
 
 
 def _nested(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Changes as `preset` takes them: lam belongs to the bridge."""
+    """Write changes as `rebridge.irbridge.preset` takes them: lam belongs to the bridge."""
     settings = {key: value for key, value in changes.items() if key != "lam"}
     return settings | ({"bridge": {"lam": changes["lam"]}} if "lam" in changes else {})
 

@@ -2,8 +2,8 @@
 
 import glob
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,40 @@ _MAGIC = "*?["
 
 @dataclass(frozen=True)
 class Job:
-    """One file to restore and the file to write. problem: why it cannot be done, known before it is tried."""
+    """One file to restore and the file to write.
+
+    Attributes:
+        path: the file that is read.
+        output: the file that is written.
+        problem: why it cannot be done, known before it is tried.
+        name: place of the file below its input, without suffix, as `seed_name` gives it.
+    """
 
     path: Path
     output: Path
     problem: str | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class FileResult:
-    """What became of one file: `error` is None for success, else one sentence; seconds of work."""
+    """The outcome for one file.
+
+    Attributes:
+        path: the file that was read.
+        output: the file that was written.
+        seconds: of work.
+        error: None for success, else one sentence.
+        skipped: True where the result was there already.
+        details: figures about this file, such as calls of the network and further files.
+    """
 
     path: Path
     output: Path
     seconds: float = 0.0
     error: str | None = None
     skipped: bool = False
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,13 +88,20 @@ def restore_files(
     progress: Callable[[int, int, FileResult], None] | None = None,
     **options: Any,
 ) -> Report:
-    """Restore files, folders and globs into `output`; a file that fails is reported and the rest goes on.
+    """Restore files, folders and globs; a file that fails is reported and the rest goes on.
 
-    inputs, output, recursive, suffix, format: see `plan`. restorer: a `Restorer`, called with (Image, **options).
-    overwrite: replace results that exist; else such a file fails, or with skip_existing counts as skipped.
-    quality: of JPEG and WebP. progress(done, total, result) is called after each file; an exception from it ends the
-    batch.
-    Raises ValueError, before any work, when there is nothing to restore or the output is impossible.
+    Args:
+        inputs, output, recursive, suffix, format: see `plan`.
+        restorer: a `Restorer`, called with (Image, **options).
+        overwrite: replace results that exist; else such a file fails, or with skip_existing counts as skipped.
+        skip_existing: leave out files whose result exists.
+        quality: of JPEG and WebP.
+        max_pixels: larger images are refused.
+        progress: called with (done, total, result) after each file; an exception from it ends the batch.
+        options: of the restorer.
+
+    Raises:
+        ValueError: before any work, when there is nothing to restore or the output is impossible.
     """
     jobs = plan(inputs, output, recursive=recursive, suffix=suffix, format=format)
     results = []
@@ -106,9 +131,35 @@ def run(
     max_pixels: int = MAX_PIXELS,
     **options: Any,
 ) -> FileResult:
-    """Restore one file; what goes wrong is in the result, never raised. Options as in `restore_files`."""
+    """Restore one image file; what goes wrong is in the result, never raised. Options as in `restore_files`."""
+
+    def work(job: Job) -> None:
+        write_image(job.output, restorer(read_image(job.path, max_pixels), **options), overwrite, quality)
+
+    return attempt(job, work, overwrite=overwrite, skip_existing=skip_existing)
+
+
+def attempt(
+    job: Job,
+    work: Callable[[Job], Mapping[str, Any] | None],
+    *,
+    overwrite: bool = False,
+    skip_existing: bool = False,
+) -> FileResult:
+    """Do the work of one file, unless its result exists already.
+
+    Args:
+        job: the file.
+        work: reads, restores and writes it; what it returns are the result's details.
+        overwrite: replace a result that exists; else the file fails, or with skip_existing counts as skipped.
+        skip_existing: leave out a file whose result exists.
+
+    Returns:
+        The outcome; what goes wrong is in it, never raised.
+    """
     began = time.perf_counter()
     error = job.problem
+    details: Mapping[str, Any] = {}
     if error is None and job.output.exists():
         if skip_existing:
             return FileResult(job.path, job.output, skipped=True)
@@ -116,13 +167,12 @@ def run(
             error = f"{job.output}: exists already and is not overwritten without --overwrite"
     if error is None:
         try:
-            restored = restorer(read_image(job.path, max_pixels), **options)
-            write_image(job.output, restored, overwrite, quality)
+            details = work(job) or {}
         except Exception as problem:  # one bad file must not end the batch, whatever is wrong with it
             error = reason(problem)
             if str(job.path) not in error and str(job.output) not in error:
                 error = f"{job.path}: {error}"
-    return FileResult(job.path, job.output, time.perf_counter() - began, error)
+    return FileResult(job.path, job.output, time.perf_counter() - began, error, details=details)
 
 
 def plan(
@@ -132,14 +182,25 @@ def plan(
     recursive: bool = False,
     suffix: str = "",
     format: str | None = None,
+    default_format: str | None = None,
+    readable: Collection[str] = READABLE_SUFFIXES,
 ) -> list[Job]:
-    """The files to restore, sorted within each input, and where each result goes.
+    """List the files to restore, sorted within each input, and where each result goes.
 
-    inputs: files, folders (with `recursive`, and what lies below, the tree being kept) and globs; in folders and globs
-    only files with an image suffix count. output: a folder, or, for a single file, a file name with an image suffix.
-    suffix: put behind the stem. format: suffix of the results such as "png"; by default that of the input, or png where
-    it cannot be written. Two files that would get one result, and results that would replace an input, are problems.
-    Raises ValueError when nothing is found or the output is impossible.
+    Two files that would get one result, and results that would replace an input, are problems.
+
+    Args:
+        inputs: files, folders and globs; in folders and globs only files with a readable suffix count.
+        output: a folder, or, for a single file, a file name with an image suffix.
+        recursive: search what lies below folders too, and keep the tree.
+        suffix: put behind the stem.
+        format: suffix of the results such as "png".
+        default_format: the same, where the name of a single result does not say otherwise; by default that of the input,
+            or png where it cannot be written.
+        readable: suffixes of files that can be read.
+
+    Raises:
+        ValueError: nothing is found, or the output is impossible.
     """
     entries = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     target = Path(output)
@@ -150,7 +211,7 @@ def plan(
         raise ValueError(f"suffix must not contain a path, got '{suffix}'")
     found: dict[Path, Path] = {}
     for entry in entries:
-        for path, relative in _expand(entry, recursive, target):
+        for path, relative in _expand(entry, recursive, target, readable):
             found.setdefault(path, relative)
     if not found:
         names = ", ".join(str(entry) for entry in entries) or "no input"
@@ -158,15 +219,23 @@ def plan(
             f"no images found: {names}" + ("" if recursive else " (folders below are searched with recursive)")
         )
     if _is_file_name(target, entries, extension):
-        (path,) = found
-        return _checked([Job(path, target)])
+        ((path, relative),) = found.items()
+        return _checked([Job(path, target, name=seed_name(relative))])
     if target.exists() and not target.is_dir():
         raise ValueError(f"{target} is a file; give a folder for {len(found)} results")
+    if extension is None and default_format is not None:
+        extension = f".{default_format}"
     jobs = []
     for path, relative in found.items():
         kept = relative.suffix if relative.suffix.lower() in WRITABLE_SUFFIXES else ".png"
-        jobs.append(Job(path, target / relative.parent / f"{relative.stem}{suffix}{extension or kept}"))
+        place = target / relative.parent / f"{relative.stem}{suffix}{extension or kept}"
+        jobs.append(Job(path, place, name=seed_name(relative)))
     return _checked(jobs)
+
+
+def seed_name(relative: Path) -> str:
+    """The name that seeds an image's degradation: its path below the input, without suffix."""
+    return relative.with_suffix("").as_posix()
 
 
 def _is_file_name(target: Path, entries: list[str | Path], extension: str | None) -> bool:
@@ -179,19 +248,21 @@ def _is_file_name(target: Path, entries: list[str | Path], extension: str | None
     return True
 
 
-def _expand(entry: str | Path, recursive: bool, target: Path) -> list[tuple[Path, Path]]:
-    """(file, its place in the output folder) for one input; a file that is missing is kept, and fails when read."""
+def _expand(
+    entry: str | Path, recursive: bool, target: Path, readable: Collection[str]
+) -> list[tuple[Path, Path]]:
+    """List (file, its place in the output folder) for one input; a file that is missing is kept, and fails when read."""
     path = Path(entry)
     if path.is_dir():
         candidates = path.rglob("*") if recursive else path.iterdir()
         inside = target.resolve()
-        files = [file for file in candidates if _is_image(file) and not _below(file, inside, path)]
+        files = [file for file in candidates if _is_readable(file, readable) and not _below(file, inside, path)]
         return [(file, file.relative_to(path)) for file in sorted(files)]
     if path.exists() or not any(sign in str(entry) for sign in _MAGIC):
         return [(path, Path(path.name))]
     base = Path(*_fixed_part(path))
     files = [Path(name) for name in glob.glob(str(entry), recursive=True)]
-    return [(file, file.relative_to(base)) for file in sorted(files) if _is_image(file)]
+    return [(file, file.relative_to(base)) for file in sorted(files) if _is_readable(file, readable)]
 
 
 def _fixed_part(pattern: Path) -> list[str]:
@@ -203,12 +274,12 @@ def _fixed_part(pattern: Path) -> list[str]:
     return parts
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in READABLE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+def _is_readable(path: Path, readable: Collection[str]) -> bool:
+    return path.suffix.lower() in readable and not path.name.startswith(".") and path.is_file()
 
 
 def _below(file: Path, folder: Path, root: Path) -> bool:
-    """Whether a file lies in the output folder, which may lie inside the input: yesterday's results are no input."""
+    """True for a file in the output folder, which may lie inside the input: results of earlier runs are no input."""
     return folder != root.resolve() and folder in file.resolve().parents
 
 
@@ -224,5 +295,5 @@ def _checked(jobs: list[Job]) -> list[Job]:
         elif place in taken:
             problem = f"{job.path}: its result would have the same name as that of {taken[place]}"
         taken.setdefault(place, job.path)
-        checked.append(Job(job.path, job.output, problem))
+        checked.append(replace(job, problem=problem))
     return checked

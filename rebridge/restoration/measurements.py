@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rebridge.images import Image, ImageError, read_image, write_image
+from rebridge.images import Image, read_image, write_image
 from rebridge.images.atomic import reason, write_atomic
 from rebridge.inverse import operators
 from rebridge.inverse.measurement import OperatorSpec
@@ -116,20 +116,19 @@ def _operator_of(
 
 
 def write_solution(
-    measured: Measured, solution: Samples, output: str | Path, stem: str, overwrite: bool = False
+    measured: Measured, solution: Samples, output: Path, overwrite: bool = False, quality: int = 95
 ) -> list[Path]:
-    """Write the mean, and with several samples the uncertainty.
+    """Write the mean and, with several samples, the uncertainty.
 
-    Beside the mean come the simulated measurement as a picture, _measured.png; the standard deviation over the samples,
-    _std.png, white where it is largest; and _samples.npz with the arrays mean, std (C, H, W) and samples (K, C, H, W) in
-    [0, 1].
+    Beside the mean: the simulated measurement as a picture, _measured.png; the standard deviation over the samples, _std.png,
+    white where it is largest; and _samples.npz with the arrays mean, std (C, H, W) and samples (K, C, H, W) in [0, 1].
 
     Args:
         measured: what was solved.
         solution: the restored images.
-        output: a file for the mean, or a folder, where it is called `stem`.png.
-        stem: name without suffix.
+        output: the file of the mean.
         overwrite: replace files that exist.
+        quality: of JPEG and WebP.
 
     Returns:
         The files written, the mean first.
@@ -137,14 +136,12 @@ def write_solution(
     Raises:
         ImageError: a file exists already or cannot be written.
     """
-    output = Path(output)
-    place = output if output.suffix else output / f"{stem}.png"
     bare = replace(measured.image, alpha=None)
-    written = [place]
-    write_image(place, bare.with_pixels(_coloured(solution.mean[0], measured.grey)), overwrite)
+    written = [output]
+    write_image(output, bare.with_pixels(_coloured(solution.mean[0], measured.grey)), overwrite, quality)
 
     def beside(ending: str) -> Path:
-        written.append(place.with_name(place.stem + ending))
+        written.append(output.with_name(output.stem + ending))
         return written[-1]
 
     shown = measured.operator.to_picture(measured.y) if measured.clean is not None else None
@@ -163,13 +160,6 @@ def write_solution(
         )
         write_atomic(beside("_samples.npz"), arrays.getvalue(), overwrite)
     return written
-
-
-def check_output(output: str | Path, stem: str, overwrite: bool) -> None:
-    """Raise ImageError if the result exists already: better said before the work than after."""
-    place = Path(output) if Path(output).suffix else Path(output) / f"{stem}.png"
-    if place.exists() and not overwrite:
-        raise ImageError(f"{place}: exists already and is not overwritten without --overwrite")
 
 
 def _from_array(

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from rebridge.evaluation import Case, evaluate, paired_cases, synthetic_cases
-from rebridge.evaluation.tables import SUMMARY, Column, record, table, to_csv
+from rebridge.evaluation.evaluate import TASK_COLUMNS
+from rebridge.evaluation.tables import Column, record, table, to_csv
 from rebridge.images import Image, write_image
 
 
@@ -121,7 +122,7 @@ def test_impossible_cases_are_refused_in_a_sentence(tmp_path: Path) -> None:
 
 def test_csv_reads_back_the_figures() -> None:
     rows = evaluate(lambda images: images, [offset_case("fog, thick", "a", 10)]).summaries
-    (read,) = csv.DictReader(io.StringIO(to_csv(rows, SUMMARY)))
+    (read,) = csv.DictReader(io.StringIO(to_csv(rows, TASK_COLUMNS)))
     assert read["task"] == "fog, thick"
     assert float(read["psnr"]) == rows[0].psnr
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from rebridge import bridges, hub, networks
+from rebridge import bridges, models
 from rebridge.cli import app
+from tests.cli.conftest import saved
 
 COMMANDS = (
     "restore",
@@ -35,43 +35,8 @@ def rebridge(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-def picture(path: Path, seed: int = 0, size: tuple[int, int] = (40, 32)) -> Path:
-    """A smooth picture of (width, height) pixels, different for each seed."""
-    phase = np.random.default_rng(seed).uniform(0, 6, (3, 1, 1))
-    rows, columns = np.mgrid[0 : size[1], 0 : size[0]] / 8
-    pixels = 127 + 100 * np.sin(rows + phase) * np.cos(columns + phase)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels.transpose(1, 2, 0).astype(np.uint8)).save(path)
-    return path
-
-
 def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny untrained model that does change images."""
-    torch.manual_seed(0)
-    network = networks.create("fast", widths=[8, 16], blocks=[1], middle=1, embedding=16)
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight.add_(0.02 * torch.randn_like(weight))
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    sampler = {"name": "dbim", "steps": 3, "eta": 1.0, "start": "mean"}
-    bridge = bridges.create("goub", lam=0.4)
-    return hub.save_model(folder, network, bridge, "residual", sampler, ["rain", "noise"])
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    """A folder with two pictures, one below it, and a file that is no image."""
-    folder = tmp_path / "photos"
-    picture(folder / "a.png", 1)
-    picture(folder / "b.jpg", 2, (33, 47))
-    picture(folder / "deep" / "c.png", 3)
-    (folder / "notes.txt").write_text("not an image")
-    return folder
 
 
 def assert_bad_input(result: Result, *words: str) -> None:
@@ -221,7 +186,7 @@ def test_an_error_in_the_library_keeps_its_traceback(monkeypatch: pytest.MonkeyP
     def broken() -> list[str]:
         raise KeyError("a mistake of ours")
 
-    monkeypatch.setattr(hub, "packaged", broken)
+    monkeypatch.setattr("rebridge.commands.models.packaged", broken)
     assert isinstance(rebridge("models").exception, KeyError)
 
 
@@ -247,7 +212,7 @@ def test_degrade_to_a_lower_resolution_and_back_to_size(photos: Path, tmp_path: 
 def test_evaluating_degraded_files_equals_evaluating_on_the_fly(photos: Path, tmp_path: Path, model: Path) -> None:
     pairs = tmp_path / "pairs"
     for name in ("a.png", "deep/c.png"):
-        picture(pairs / "clean" / name, len(name))
+        saved(pairs / "clean" / name, len(name))
     result = rebridge("degrade", pairs / "clean", "-o", pairs / "degraded", "-r", "-t", "noise", "--seed", 5)
     assert result.exit_code == 0, result.output
     common = ["evaluate", "--model", model, "--json"]
@@ -282,7 +247,7 @@ def test_evaluate_takes_the_tasks_of_the_model_by_default(photos: Path, model: P
 
 def test_info_tells_parameters_and_configuration(model: Path) -> None:
     figures = json.loads(rebridge("info", model, "--json").stdout)
-    loaded = hub.load_model(model)
+    loaded = models.load_model(model)
     assert figures["parameters"] == loaded.parameters
     assert figures["bridge"]["name"] == "goub"
     assert f"{loaded.parameters:,}" in rebridge("info", model).stdout
@@ -298,7 +263,7 @@ def test_lists_name_everything_in_the_catalogues() -> None:
         for name in bridges.names():
             if name in row["bridges"]:
                 samplers.create(row["name"]).check(bridges.create(name))
-    assert [row["name"] for row in json.loads(rebridge("models", "--json").stdout)] == hub.packaged()
+    assert [row["name"] for row in json.loads(rebridge("models", "--json").stdout)] == models.packaged()
     for command in ("bridges", "samplers", "models"):
         assert rebridge(command).exit_code == 0
 

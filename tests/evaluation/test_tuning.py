@@ -13,9 +13,9 @@ from rebridge.cli import app
 from rebridge.evaluation import synthetic_cases
 from rebridge.evaluation.metrics import psnr
 from rebridge.evaluation.tuning import SEARCH, Tuned, tune, write_presets
-from rebridge.irbridge import PixelPrior
 from rebridge.irbridge.presets import preset, read_presets
-from rebridge.restoration.irbridge import IRBridgeRestorer
+from rebridge.models import load_prior
+from rebridge.restoration import Restorer
 from rebridge.samplers.prior_schedules import PAPERS, SCHEDULES
 
 FEW = {"schedule": ("critical", "critical+300"), "eta": (0.0, 1.0), "lam": (0.008, 0.04)}
@@ -37,19 +37,19 @@ def test_the_papers_eight_schedules_are_among_the_choices() -> None:
 def test_the_winner_is_the_best_that_was_tried_and_restores_as_was_said(
     photos: Path, pixel_folder: Path, tmp_path: Path
 ) -> None:
-    prior = PixelPrior.from_pretrained(pixel_folder)
+    prior = load_prior(pixel_folder)
     cases = synthetic_cases(photos, ["rain"])
     tuned = tune(prior, "rain", cases, steps=3, search=FEW)
     assert tuned.psnr == max(trial.psnr for trial in tuned.trials if trial.psnr is not None)
     assert tuned.psnr >= tuned.before
     path = write_presets(tmp_path / "mine.json", [tuned])
     clean, degraded = (image[None] for image in cases[0].load())
-    restored = IRBridgeRestorer(prior, path, "rain")(degraded, steps=3, seed=0)
+    restored = Restorer.from_preset(prior, path, "rain")(degraded, steps=3, seed=0)
     assert float(psnr(restored, clean)) == pytest.approx(tuned.psnr, abs=1e-6)
 
 
 def test_what_cannot_be_is_tried_and_said_so(photos: Path, pixel_folder: Path) -> None:
-    prior = PixelPrior.from_pretrained(pixel_folder)
+    prior = load_prior(pixel_folder)
     search = {"eta": (1.0,), "start": ("y", "noise")}
     tuned = tune(prior, "rain", synthetic_cases(photos, ["rain"]), base="paper", steps=3, search=search, rounds=1)
     problems = [trial.problem for trial in tuned.trials if trial.psnr is None]
@@ -63,7 +63,7 @@ def test_what_cannot_be_is_tried_and_said_so(photos: Path, pixel_folder: Path) -
 
 
 def test_files_of_presets_grow_task_by_task(photos: Path, pixel_folder: Path, tmp_path: Path) -> None:
-    prior, path = PixelPrior.from_pretrained(pixel_folder), tmp_path / "mine.json"
+    prior, path = load_prior(pixel_folder), tmp_path / "mine.json"
     for task in ("rain", "lowlight"):
         options = {"base": "paper", "steps": 2, "search": {"grid": ("uniform",)}, "rounds": 1}
         write_presets(path, [tune(prior, task, synthetic_cases(photos, [task]), **options)])
@@ -77,15 +77,15 @@ def test_files_of_presets_grow_task_by_task(photos: Path, pixel_folder: Path, tm
 def test_a_prior_brings_its_own_settings_along(photos: Path, pixel_folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(pixel_folder, tmp_path / "prior")
     with pytest.raises(ValueError, match="brings no settings of its own; use the preset paper or sound"):
-        IRBridgeRestorer.from_pretrained(folder, "cpu", preset="tuned", task="rain")
+        Restorer.from_preset(folder, preset="tuned", task="rain")
     tuned = Tuned("rain", "paper", {"schedule": "linear-550", "bridge": {"lam": 0.02}}, 30.0, 29.0, [])
     write_presets(folder / "presets.json", [tuned])
-    restore = IRBridgeRestorer.from_pretrained(folder, "cpu", preset="tuned", task="rain")
+    restore = Restorer.from_preset(folder, preset="tuned", task="rain")
     assert restore.sampler().params["schedule"] == "linear-550"
     assert restore.bridge.params["lam"] == 0.02
-    by_default = IRBridgeRestorer.from_pretrained(folder, "cpu", task="rain")
+    by_default = Restorer.from_preset(folder, task="rain")
     assert by_default.sampler().params == restore.sampler().params
-    for other in (by_default.for_task("haze"), IRBridgeRestorer.from_pretrained(folder, "cpu")):
+    for other in (by_default.for_task("haze"), Restorer.from_preset(folder)):
         assert other.sampler().params["schedule"] == "critical"
 
 

@@ -16,14 +16,6 @@ def rebridge(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-@pytest.fixture
-def photo(picture: Tensor, tmp_path: Path) -> Path:
-    path = tmp_path / "photos" / "rainy.png"
-    path.parent.mkdir()
-    Image.fromarray((255 * picture[0]).permute(1, 2, 0).byte().numpy()).save(path)
-    return path
-
-
 @pytest.mark.parametrize(
     "options",
     [

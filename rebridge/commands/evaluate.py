@@ -1,0 +1,77 @@
+"""The command `evaluate`: a model measured on images whose clean version is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rebridge.commands.opening import check_sampling, open_restorer
+from rebridge.commands.options import CaseOptions, EvaluateOptions
+from rebridge.commands.progress import Report, cancellable
+from rebridge.evaluation import Case, Evaluation, Score, evaluate_tasks, paired_cases, synthetic_cases
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Scores of a model, and how they were made.
+
+    Attributes:
+        evaluation: scores by image, and means by task.
+        model, sampler, steps, seed, channel: what was measured.
+        note: a sentence that the user should know, or None.
+    """
+
+    evaluation: Evaluation
+    model: str
+    sampler: str
+    steps: int
+    seed: int
+    channel: str
+    note: str | None = None
+
+
+def evaluate(options: EvaluateOptions, progress: Report | None = None) -> EvaluationResult:
+    """Restore images whose clean version is known, and score the results.
+
+    Args:
+        options: of this command.
+        progress: called after each image; raise from it to cancel.
+
+    Raises:
+        ValueError: options that contradict each other, an unknown task, or no images.
+    """
+    check_cases(options)
+    if options.pairs is not None and options.tasks:
+        raise ValueError("--task degrades the images of --clean; --pairs are degraded already")
+    if options.clean is None and options.pairs is None:
+        raise ValueError("give --clean DIR to degrade clean images, or --pairs DIR for real pairs")
+    opened = open_restorer(options)
+    restorer = opened.restorer
+    sampler = check_sampling(restorer, options, options.sampler)
+    cases = cases_of(options, options.tasks or restorer.model.tasks, options.seed, options.limit)
+    settings: dict[str, Any] = {"steps": options.steps, "seed": options.seed, "sampler": options.sampler}
+    settings |= {"tile": options.tile, "overlap": options.overlap, "samples": options.samples}
+    with cancellable(progress) as report:
+
+        def scored(done: int, total: int, score: Score) -> None:
+            report(done, total, f"{score.task} {score.name} {score.psnr:.2f} dB")
+
+        found = evaluate_tasks(restorer, cases, channel=options.channel, progress=scored, **settings)
+    name = options.sampler or sampler.name
+    return EvaluationResult(found, opened.name, name, sampler.steps, options.seed, options.channel, opened.note)
+
+
+def check_cases(options: CaseOptions) -> None:
+    """Raise ValueError where clean images, pairs and a layout contradict each other."""
+    if options.clean is not None and options.pairs is not None:
+        raise ValueError("give only one of --clean and --pairs")
+    if options.layout is not None and options.pairs is None:
+        raise ValueError("--layout says how --pairs lie on disk, and is of no use without")
+
+
+def cases_of(options: CaseOptions, tasks: list[str] | Any, seed: int, limit: int | None) -> list[Case]:
+    """List the cases that the options mean; ValueError where there are none."""
+    if options.pairs is not None:
+        return paired_cases(options.pairs, options.layout, task=next(iter(options.tasks), "pairs"), limit=limit)
+    assert options.clean is not None
+    return synthetic_cases(options.clean, list(tasks), seed, limit)

@@ -1,0 +1,93 @@
+"""Which method, model, bridge and preset are meant: the one place that turns options into a `Restorer` or a `Model`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rebridge.catalogue import Spec
+from rebridge.commands.options import DEFAULT_MODELS, ModelOptions, PriorOptions, SamplingOptions
+from rebridge.models import Model, load_model, load_prior
+from rebridge.restoration import Restorer
+from rebridge.restoration.engine import Tiles
+from rebridge.samplers import ImageNoise, Sampler
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A restorer, the name it was opened by, and what its user should know.
+
+    Attributes:
+        restorer: ready to be called.
+        name: of the model, as given.
+        note: a sentence, where the model does not see the degraded image.
+    """
+
+    restorer: Restorer
+    name: str
+    note: str | None = None
+
+
+def open_restorer(options: ModelOptions, task: str | None = None) -> Opened:
+    """Open the restorer that the options describe.
+
+    Args:
+        options: method, model, bridge, preset and device.
+        task: of irbridge, the degradation whose settings are used.
+
+    Raises:
+        ModelError: a model that cannot be loaded.
+        ValueError: options of the other method, or parts that do not fit together.
+    """
+    name = options.model or DEFAULT_MODELS[options.method]
+    if options.method == "bridge":
+        _check_bridge_options(options, task)
+        model = load_model(name, options.device, dtype=options.dtype, compile=options.compile or None)
+        return Opened(Restorer(model, options.bridge), name)
+    settings: dict[str, Any] = {"schedule": options.schedule}
+    if options.bridge is not None:
+        spec = Spec.parse(options.bridge)
+        settings["bridge"] = {"name": spec.name, **spec.params}
+    restorer = Restorer.from_preset(open_prior(name, options), options.preset, task, options.detail, **settings)
+    if restorer.model.info.conditional:
+        return Opened(restorer, name)
+    note = (
+        f"{name} does not see the degraded image, so the result drifts to what is likely without it; train a condition "
+        "(docs/irbridge.md), or use `rebridge solve` for a known degradation"
+    )
+    return Opened(restorer, name, note)
+
+
+def open_prior(name: str, options: PriorOptions) -> Model:
+    """Load a generative model; ModelError for any other model, and for options that its format does not have."""
+    given = {**(options.prior_options or {}), "controlnet": options.controlnet}
+    return load_prior(name, device=options.device, dtype=options.dtype, compile=options.compile or None, **given)
+
+
+def check_sampling(restorer: Restorer, options: SamplingOptions, sampler: str | None = None) -> Sampler:
+    """Return the sampler that the options mean.
+
+    Raises:
+        ValueError: options that would fail for every image; better told before the work than after.
+    """
+    check_images(options)
+    chosen = restorer.sampler(sampler, options.steps)
+    restorer.check(chosen)
+    return chosen
+
+
+def check_images(options: SamplingOptions) -> None:
+    """Raise ValueError for a number of samples, a seed or a tile that no image can be restored with."""
+    if options.samples < 1:
+        raise ValueError(f"samples must be at least 1, got {options.samples}")
+    ImageNoise([options.seed])
+    Tiles(options.tile, options.overlap)
+
+
+def _check_bridge_options(options: ModelOptions, task: str | None) -> None:
+    given: dict[str, Any] = {"--preset": options.preset, "--task": task, "--schedule": options.schedule}
+    given |= {"--controlnet": options.controlnet, "--detail": options.detail or None}
+    given |= {"--prior-option": options.prior_options or None}
+    for option, value in given.items():
+        if value is not None:
+            raise ValueError(f"{option} goes with --method irbridge")

@@ -1,0 +1,83 @@
+"""The command `solve`: zero-shot restoration of measurements whose operator is known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rebridge import inverse
+from rebridge.catalogue import Spec
+from rebridge.commands.files import FilesResult, planned, process
+from rebridge.commands.opening import check_images, open_prior
+from rebridge.commands.options import SolveOptions
+from rebridge.commands.progress import Report, cancellable
+from rebridge.evaluation.metrics import psnr
+from rebridge.images import READABLE_SUFFIXES
+from rebridge.inverse import Measurement, OperatorSpec
+from rebridge.restoration import Restorer
+from rebridge.restoration.files import Job
+from rebridge.restoration.measurements import ARRAYS, read_measured, write_solution
+
+DEFAULT_FORMAT = "png"
+
+
+def solve(options: SolveOptions, progress: Report | None = None) -> FilesResult:
+    """Solve y = A x + noise for every input, by a zero-shot method around a generative model.
+
+    Args:
+        options: of this command.
+        progress: called with the files that are done, in fractions of a file; raise from it to cancel.
+
+    Returns:
+        One result per file; its details hold the `files` that were written, the `calls` of the network, `psnr` where the
+        measurement was simulated, and `largest_std` over the samples.
+
+    Raises:
+        ValueError: before any work: impossible options, inputs or output; and where the only file fails.
+    """
+    check_images(options)
+    spec, chosen = OperatorSpec.parse(options.operator), Spec.parse(options.solver)
+    params = {"steps": options.steps} if options.steps is not None else {}
+    method = inverse.create(chosen.name, **{**params, **chosen.params})
+    jobs = planned(options, DEFAULT_FORMAT, (*READABLE_SUFFIXES, *ARRAYS))
+    _check_only(jobs, options)
+    model = open_prior(options.prior, options)
+    restorer = Restorer(model)
+    reading: dict[str, Any] = {"simulate": options.simulate, "seed": options.seed, "size": options.size}
+    reading |= {"mask": options.mask, "kernel": options.kernel}
+    sampling: dict[str, Any] = {"samples": options.samples, "seed": options.seed, "method": method}
+    sampling |= {"tile": options.tile, "overlap": options.overlap}
+
+    def work(job: Job, report: Report) -> Mapping[str, Any]:
+        measured = read_measured(job.path, spec, model.info.channels, **reading)
+        began = time.perf_counter()
+        found = restorer.sample(
+            Measurement(measured.y, measured.operator, spec.sigma_y),
+            progress=lambda call, calls: report(call, calls, chosen.name),
+            **sampling,
+        )
+        seconds = time.perf_counter() - began
+        files = write_solution(measured, found, job.output, options.overwrite, options.quality)
+        quality = None if measured.clean is None else float(psnr(found.mean.to(measured.clean), measured.clean))
+        largest = found.std[0].mean(0).max().item()
+        return {"files": files, "calls": found.calls, "seconds": seconds, "psnr": quality, "largest_std": largest}
+
+    done = {"prior": options.prior, "operator": options.operator, "solver": options.solver, "seed": options.seed}
+    with cancellable(progress) as report:
+        results = process(jobs, work, options, report)
+    if _is_one(options) and results[0].error is not None:
+        raise ValueError(results[0].error)
+    return FilesResult(results, done)
+
+
+def _is_one(options: SolveOptions) -> bool:
+    """True for a single file, whose failure is bad input and not one of several."""
+    return len(options.inputs) == 1 and Path(options.inputs[0]).is_file()
+
+
+def _check_only(jobs: list[Job], options: SolveOptions) -> None:
+    """Raise ValueError where the only result exists already: better told before the work than after."""
+    if _is_one(options) and jobs[0].output.exists() and not (options.overwrite or options.skip_existing):
+        raise ValueError(f"{jobs[0].output}: exists already and is not overwritten without --overwrite")
