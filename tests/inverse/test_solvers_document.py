@@ -1,34 +1,39 @@
-"""docs/solvers.md: its example runs, and its table of solvers is that of the catalogue."""
+"""docs/solvers.md: its examples run, and its table of methods is that of the catalogue."""
 
 import re
 from pathlib import Path
+from typing import Any
 
-from rebridge import bridges, hub, networks
-from rebridge.models import places
+import pytest
+
+from rebridge import bridges, networks
 from rebridge.inverse import create, names
+from rebridge.models import TrainedModel, places
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = (ROOT / "docs" / "solvers.md").read_text(encoding="utf-8")
 
 
-def test_the_example_runs(tmp_path, monkeypatch):
+def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = networks.create("fast", optional_condition=True, widths=[4, 8], blocks=[1], middle=1, embedding=8)
     sampler = {"name": "dbim", "steps": 4}
-    hub.save_model(tmp_path / "pixel-prior-tiny", network, bridges.create("vp"), "preconditioned", sampler, ["rain"])
+    model = TrainedModel.of(network, bridges.create("vp"), "preconditioned", sampler=sampler, tasks=["rain"])
+    model.save_pretrained(tmp_path / "pixel-prior-tiny")
     monkeypatch.setattr(places, "PACKAGED", tmp_path)
     code = "\n".join(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL))
-    shown = {}
+    shown: dict[str, Any] = {}
     exec(compile(code, "docs/solvers.md", "exec"), shown)
     assert shown["found"].calls == 50
+    assert shown["x0"].shape == (1, 3, 64, 64)
 
 
-def test_the_table_of_solvers_is_the_catalogue():
+def test_the_table_of_methods_is_the_catalogue() -> None:
     rows = re.findall(r"^\| `([\w-]+)` \|.*\| (\d+)[^|]*\|$", TEXT, re.MULTILINE)
     assert [name for name, _ in rows] == names()
     assert all(create(name).calls == int(calls) for name, calls in rows)
 
 
-def test_pictures_and_commands_of_the_document_are_there():
+def test_pictures_and_commands_of_the_document_are_there() -> None:
     for place in re.findall(r"\]\((images/[\w.-]+)\)", TEXT):
         assert (ROOT / "docs" / place).is_file()
     for script in re.findall(r"python (benchmarks/[\w.]+)", TEXT):
