@@ -1,17 +1,19 @@
-"""HI-Diff: a transformer that restores from y, told by a compact latent prior at every scale what to aim for.
+"""HI-Diff: a transformer that restores from y, conditioned at every scale on a compact latent prior.
 
-The transformer is Restormer's U-Net (arXiv 2111.09881). At the start of each level the features h ask the prior's tokens z,
+The transformer is Restormer's U-Net (arXiv 2111.09881). At the start of each level the features h attend to the prior's tokens z,
 
     h + proj(softmax(q(h) k(z)^T / sqrt(d)) v(z)),
 
 16 tokens at the finest level, 4 below; at the coarsest one token scales and shifts what every block takes in. The prior comes
-from `rebridge.networks.latent_prior`. Chen et al., arXiv 2305.12966; stages and losses in `rebridge.training.recipes`.
+from `rebridge.networks.latent_prior`. Chen et al., arXiv 2305.12966; stages and losses in `rebridge.training.methods.hidiff`.
 """
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from inspect import Parameter, Signature
+from typing import Any, Literal, get_type_hints
 
 import torch
 import torch.nn.functional as F
@@ -108,8 +110,8 @@ class Integration(nn.Module):
         q, k, v = (value.unflatten(-1, (self.heads, -1)).transpose(1, 2) for value in (q, k, v))
         # A handful of keys: written out, this is quicker than scaled_dot_product_attention.
         weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1).to(v.dtype)
-        told = self.leave((weights @ v).transpose(1, 2).flatten(2))
-        return h + told.unflatten(1, (height, breadth)).permute(0, 3, 1, 2)
+        attended = self.leave((weights @ v).transpose(1, 2).flatten(2))
+        return h + attended.unflatten(1, (height, breadth)).permute(0, 3, 1, 2)
 
 
 class Level(nn.Module):
@@ -150,24 +152,95 @@ class Fewer(nn.Module):
         return self.features(self.tokens(z.mT).mT)
 
 
+@dataclass(frozen=True)
+class HiDiffConfig:
+    """The settings of a `HiDiff`; the defaults are the size of the paper, by the options of its released code.
+
+    Attributes:
+        channels: of an image.
+        widths, blocks, heads: of the levels, from fine to coarse.
+        refinement: further blocks at the finest level.
+        expansion: of the feed-forward parts.
+        unshuffle: side of the squares of pixels that become channels before the first level.
+        dense: so many of the finest levels have dense convolutions in place of attention.
+        wide_top: no reduction of channels before the last level.
+        side, features: the prior has side^2 tokens of so many numbers.
+        encoder_width, encoder_blocks, spectra: of the prior's encoders.
+        denoiser_width, denoiser_blocks, steps: of its diffusion.
+        prior: "diffusion", or "none" for learned tokens that are the same for every image, the comparison without a prior.
+        window: largest side of an image that is restored in one piece; `Restorer` takes larger ones in overlapping tiles of that
+            size, because the tokens and the attention over channels are statistics of the whole image (as TLC, arXiv 2112.04491,
+            found necessary). Not below the patch size of training.
+    """
+
+    channels: int = 3
+    widths: Sequence[int] = (48, 96, 192, 384)
+    blocks: Sequence[int] = (3, 5, 6, 6)
+    heads: Sequence[int] = (1, 2, 4, 8)
+    refinement: int = 4
+    expansion: float = 2.66
+    unshuffle: int = 1
+    dense: int = 0
+    wide_top: bool = True
+    side: int = 4
+    features: int = 256
+    encoder_width: int = 64
+    encoder_blocks: int = 6
+    spectra: int = 0
+    denoiser_width: int = 512
+    denoiser_blocks: int = 2
+    steps: int = 8
+    prior: Prior = "diffusion"
+    window: int = 384
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens of the prior."""
+        return self.side * self.side
+
+    def check(self) -> None:
+        """Raise ValueError for sizes that are impossible or do not fit one another."""
+        check_sizes(channels=self.channels, widths=self.widths, blocks=self.blocks, heads=self.heads)
+        check_sizes(unshuffle=self.unshuffle, side=self.side, features=self.features, window=self.window)
+        check_sizes(encoder_width=self.encoder_width, denoiser_width=self.denoiser_width)
+        counts = len(self.widths), len(self.blocks), len(self.heads)
+        if not counts[0] == counts[1] == counts[2] >= 3:
+            raise ValueError(
+                f"widths, blocks and heads must be alike and at least 3, got {counts[0]}, {counts[1]} and {counts[2]}"
+            )
+        if self.spectra < 0:
+            raise ValueError(f"spectra must be at least 0, got {self.spectra}")
+        if self.prior not in ("diffusion", "none"):
+            raise ValueError(f"prior must be diffusion or none, got {self.prior!r}")
+
+
+PAPER = HiDiffConfig()
+TINY = HiDiffConfig(
+    widths=(32, 48, 64, 96),
+    blocks=(1, 2, 3, 3),
+    heads=(1, 2, 4, 4),
+    refinement=0,
+    expansion=2.0,
+    unshuffle=2,
+    dense=2,
+    wide_top=False,
+    features=64,
+    encoder_width=32,
+    encoder_blocks=2,
+    spectra=128,
+    denoiser_width=128,
+    window=256,
+)
+"""A size for one CPU core: dense convolutions at the two finest levels, attention at 1/8 and 1/16 of the size."""
+
+
 class Transformer(nn.Module):
     """The raw output x0_hat - y, (B, C, H, W), from y and the tokens z; H and W multiples of `multiple`."""
 
-    def __init__(
-        self,
-        channels: int,
-        widths: Sequence[int],
-        blocks: Sequence[int],
-        heads: Sequence[int],
-        refinement: int,
-        expansion: float,
-        unshuffle: int,
-        dense: int,
-        wide_top: bool,
-        tokens: int,
-        features: int,
-    ) -> None:
+    def __init__(self, config: HiDiffConfig) -> None:
         super().__init__()
+        channels, widths, blocks, heads = config.channels, config.widths, config.blocks, config.heads
+        unshuffle, dense, tokens, features = config.unshuffle, config.dense, config.tokens, config.features
         levels = len(widths)
         self.unshuffle = unshuffle
         self.multiple = unshuffle * 2 ** (levels - 1)
@@ -176,9 +249,9 @@ class Transformer(nn.Module):
         self.sources = [0, *[1] * (levels - 2), 2]
 
         def level(place: int, width: int, count: int) -> Level:
-            return Level(width, count, heads[place], counts[place], features, expansion, place < dense)
+            return Level(width, count, heads[place], counts[place], features, config.expansion, place < dense)
 
-        top = 2 * widths[0] if wide_top else widths[0]
+        top = 2 * widths[0] if config.wide_top else widths[0]
         above = [top, *widths[1:-1]]
         self.head = nn.Conv2d(channels * unshuffle**2, widths[0], 3, padding=1)
         self.before = nn.ModuleList(level(i, widths[i], blocks[i]) for i in range(levels))
@@ -195,7 +268,7 @@ class Transformer(nn.Module):
             for width, wide in zip(widths[:-1], above, strict=True)
         )
         self.after = nn.ModuleList(level(i, above[i], blocks[i]) for i in range(levels - 1))
-        self.refine = level(0, top, refinement) if refinement else None
+        self.refine = level(0, top, config.refinement) if config.refinement else None
         self.tail = nn.Conv2d(top, channels * unshuffle**2, 3, padding=1)
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
@@ -221,85 +294,43 @@ class Transformer(nn.Module):
 
 
 class HiDiff(Network):
-    """The transformer with its latent prior as a network of the library: the raw output is x0_hat - y; x and t are not used.
-
-    widths, blocks, heads: of the levels, from fine to coarse. refinement: further blocks at the finest level. expansion: of the
-    feed-forward parts. unshuffle: side of the squares of pixels that become channels before the first level. dense: so many of
-    the finest levels have dense convolutions in place of attention. wide_top: no reduction of channels before the last level.
-    side, features: the prior has side^2 tokens of so many numbers. encoder_width, encoder_blocks, spectra, denoiser_width,
-    denoiser_blocks, steps: of its encoders and its diffusion. prior: "diffusion", or "none" for learned tokens that are the
-    same for every image, the comparison without a prior. window: largest side of an image that is restored in one piece;
-    `Restorer` takes larger ones in overlapping tiles of that size, because the tokens and the attention over channels are
-    statistics of the whole image (as TLC, arXiv 2112.04491, found necessary). Not below the patch size of training.
-    """
+    """The transformer with its latent prior: the raw output is x0_hat - y, and x and t are not used."""
 
     start: Tensor
 
-    def __init__(
-        self,
-        channels: int,
-        widths: Sequence[int],
-        blocks: Sequence[int],
-        heads: Sequence[int],
-        refinement: int,
-        expansion: float,
-        unshuffle: int,
-        dense: int,
-        wide_top: bool,
-        side: int,
-        features: int,
-        encoder_width: int,
-        encoder_blocks: int,
-        spectra: int,
-        denoiser_width: int,
-        denoiser_blocks: int,
-        steps: int,
-        prior: Prior,
-        window: int,
-    ) -> None:
+    def __init__(self, sizes: HiDiffConfig) -> None:
         super().__init__()
-        check_sizes(channels=channels, widths=widths, blocks=blocks, heads=heads, unshuffle=unshuffle, side=side)
-        check_sizes(features=features, encoder_width=encoder_width, denoiser_width=denoiser_width, window=window)
-        if not len(widths) == len(blocks) == len(heads) >= 3:
-            raise ValueError(
-                f"widths, blocks and heads must be alike and at least 3, got {len(widths)}, {len(blocks)} and {len(heads)}"
-            )
-        if spectra < 0:
-            raise ValueError(f"spectra must be at least 0, got {spectra}")
-        if prior not in ("diffusion", "none"):
-            raise ValueError(f"prior must be diffusion or none, got {prior!r}")
-        self.channels = channels
-        self.window = window
-        tokens = side * side
+        sizes.check()
+        self.channels = sizes.channels
+        self.window = sizes.window
+        tokens, features = sizes.tokens, sizes.features
         self.latent_shape = (tokens, features)
-        self.transformer = Transformer(
-            channels, widths, blocks, heads, refinement, expansion, unshuffle, dense, wide_top, tokens, features
-        )
+        self.transformer = Transformer(sizes)
         self.multiple = math.lcm(4, self.transformer.multiple)
-        self.tokens = nn.Parameter(0.5 * torch.randn(1, tokens, features)) if prior == "none" else None
-        if prior == "diffusion":
-            self.teacher = LatentEncoder(2, channels, encoder_width, encoder_blocks, side, features, spectra)
-            self.encoder = LatentEncoder(1, channels, encoder_width, encoder_blocks, side, features, spectra)
-            denoiser = LatentDenoiser(tokens, features, denoiser_width, denoiser_blocks)
-            self.diffusion = LatentDiffusion(denoiser, steps)
+        self.tokens = nn.Parameter(0.5 * torch.randn(1, tokens, features)) if sizes.prior == "none" else None
+        if sizes.prior == "diffusion":
+            encoder = (sizes.encoder_width, sizes.encoder_blocks, sizes.side, features, sizes.spectra)
+            self.teacher = LatentEncoder(2, sizes.channels, *encoder)
+            self.encoder = LatentEncoder(1, sizes.channels, *encoder)
+            denoiser = LatentDenoiser(tokens, features, sizes.denoiser_width, sizes.denoiser_blocks)
+            self.diffusion = LatentDiffusion(denoiser, sizes.steps)
             start = torch.randn(1, tokens, features, generator=torch.Generator().manual_seed(0))
             self.register_buffer("start", start)
 
     def forward(
-        self,
-        x: Tensor,
-        t: Tensor,
-        y: Tensor,
-        clean: Tensor | None = None,
-        noise: Tensor | None = None,
-        with_prior: bool = False,
-    ) -> Any:
-        """x0_hat - y, (B, C, H, W), or a pair with z (B, N, F); clean and noise as in `prior`."""
+        self, x: Tensor, t: Tensor, y: Tensor, clean: Tensor | None = None, noise: Tensor | None = None
+    ) -> Tensor:
+        """x0_hat - y, (B, C, H, W); clean and noise as in `prior`."""
         check_inputs(x, t, y, self.channels)
+        return self.restore_with_prior(y, clean, noise)[0]
+
+    def restore_with_prior(
+        self, y: Tensor, clean: Tensor | None = None, noise: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """x0_hat - y, (B, C, H, W), and the tokens z (B, N, F) it was made with; clean and noise as in `prior`."""
         z = self.prior(y, clean, noise)
         height, width = y.shape[-2:]
-        output = self.transformer(pad_to_multiple(y, self.multiple), z)[..., :height, :width]
-        return (output, z) if with_prior else output
+        return self.transformer(pad_to_multiple(y, self.multiple), z)[..., :height, :width], z
 
     def prior(self, y: Tensor, clean: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """The tokens z (B, N, F) for degraded images y (B, C, H, W).
@@ -328,51 +359,20 @@ class HiDiff(Network):
             part.requires_grad_(trained)
 
 
-def hi_diff(
-    channels: int = 3,
-    widths: Sequence[int] = (48, 96, 192, 384),
-    blocks: Sequence[int] = (3, 5, 6, 6),
-    heads: Sequence[int] = (1, 2, 4, 8),
-    refinement: int = 4,
-    expansion: float = 2.66,
-    unshuffle: int = 1,
-    dense: int = 0,
-    wide_top: bool = True,
-    side: int = 4,
-    features: int = 256,
-    encoder_width: int = 64,
-    encoder_blocks: int = 6,
-    spectra: int = 0,
-    denoiser_width: int = 512,
-    denoiser_blocks: int = 2,
-    steps: int = 8,
-    prior: Prior = "diffusion",
-    window: int = 384,
-) -> HiDiff:
-    """The size of the paper, by the options of its released code."""
-    return HiDiff(**locals())
+def _of_size(base: HiDiffConfig, summary: str) -> Callable[..., HiDiff]:
+    """Make the function that builds a network of some size, any of whose settings can be changed by name."""
+
+    def build(**sizes: Any) -> HiDiff:
+        return HiDiff(replace(base, **sizes))
+
+    hints = get_type_hints(HiDiffConfig)
+    names = [field.name for field in fields(HiDiffConfig)]
+    build.__doc__ = summary
+    build.__annotations__ = {name: hints[name] for name in names}
+    settings = [Parameter(n, Parameter.KEYWORD_ONLY, default=getattr(base, n), annotation=hints[n]) for n in names]
+    build.__signature__ = Signature(settings)  # type: ignore[attr-defined]
+    return build
 
 
-def hi_diff_tiny(
-    channels: int = 3,
-    widths: Sequence[int] = (32, 48, 64, 96),
-    blocks: Sequence[int] = (1, 2, 3, 3),
-    heads: Sequence[int] = (1, 2, 4, 4),
-    refinement: int = 0,
-    expansion: float = 2.0,
-    unshuffle: int = 2,
-    dense: int = 2,
-    wide_top: bool = False,
-    side: int = 4,
-    features: int = 64,
-    encoder_width: int = 32,
-    encoder_blocks: int = 2,
-    spectra: int = 128,
-    denoiser_width: int = 128,
-    denoiser_blocks: int = 2,
-    steps: int = 8,
-    prior: Prior = "diffusion",
-    window: int = 256,
-) -> HiDiff:
-    """A size for one CPU core: dense convolutions at the two finest levels, attention at 1/8 and 1/16 of the size."""
-    return HiDiff(**locals())
+hi_diff = _of_size(PAPER, "HI-Diff in the size of the paper, by the options of its released code.")
+hi_diff_tiny = _of_size(TINY, "HI-Diff in a size for one CPU core.")

@@ -32,7 +32,7 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was saved after `iteration` iterations. tensors: by file ("model", ...) and name. state: from the JSON."""
+    """A checkpoint after `iteration` iterations. tensors: by file ("model", ...) and name. state: from the JSON."""
 
     folder: Path
     iteration: int
@@ -48,7 +48,7 @@ def save_checkpoint(
     A process killed at any moment leaves either no new checkpoint or a complete one. Raises CheckpointError where
     the disk refuses.
     """
-    final = output / f"checkpoint-{iteration:08d}"
+    final = checkpoint_folder(output, iteration)
     partial = output / f".{final.name}.part"
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -69,6 +69,11 @@ def save_checkpoint(
     for folder in checkpoint_folders(output)[keep:]:
         shutil.rmtree(folder, ignore_errors=True)
     return final
+
+
+def checkpoint_folder(output: Path, iteration: int) -> Path:
+    """The folder of the checkpoint after `iteration` iterations."""
+    return output / f"checkpoint-{iteration:08d}"
 
 
 def checkpoint_folders(output: Path) -> list[Path]:
@@ -116,6 +121,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, network: nn.Module) -> d
         f"{name}|{quantity}": torch.as_tensor(value)
         for name, parameter in network.named_parameters()
         for quantity, value in optimizer.state.get(parameter, {}).items()
+        if value is not None
     }
 
 

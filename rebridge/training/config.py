@@ -1,14 +1,16 @@
-"""The configuration of a training run: YAML, checked by pydantic, every error naming its key."""
+"""Sections of the configuration that training methods share, checked by pydantic.
 
-from collections.abc import Sequence
+`FitConfig` is what the loop needs, `RunConfig` adds the data; each method of `rebridge.training.methods` adds its own.
+"""
+
+import math
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from rebridge.training.reading import ConfigError, override, parse_as, read_tree
-
-__all__ = ["ConfigError", "load_config", "override", "parse_config"]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -103,33 +105,65 @@ class DataConfig(Section):
 
 
 class StatesConfig(Section):
-    """Which times and states the network is trained at; see `rebridge.training.states`.
+    """Which times and states the network is trained at; see `rebridge.training.timesteps`.
 
-    own_again: share of the pairs that are trained once more in the same iteration, at an own state; so the end loses nothing.
-    times: "uniform" in t; "grid", the times i/grid; "trust", uniform in what the state leaves to the network, see
-    `rebridge.training.states.times_of_trust`. condition_dropout: share of the samples that are trained without y (y = 0),
-    so that one network is a prior with and without condition; for generative processes (vp, ve, rectified-flow) only.
+    Attributes:
+        end_fraction: share of the samples at t = 1, where restoring begins.
+        rollout_fraction: share of the others at self-generated states, which a sampler reaches from the network's own estimates.
+        rollout_noise: how a rollout leaves a pinned end, "mean" or "noise".
+        rollout_steps: most steps of a rollout.
+        rollout_again: share of the pairs trained once more in the same iteration, at a self-generated state.
+        times: "uniform" in t; "grid", the times i/grid; "uniform-in-weight", uniform in what the state leaves to the network.
+        grid: steps of the grid.
+        condition_dropout: share of the samples trained without y (y = 0), so that one network is a prior with and without
+            condition; for generative processes (vp, ve, rectified-flow) only.
     """
 
     end_fraction: Fraction = 0.5
-    own_fraction: Fraction = 0.0
-    own_noise: Literal["mean", "noise"] = "mean"
-    own_steps: Positive = 1
-    own_again: Fraction = 0.0
-    times: Literal["uniform", "grid", "trust"] = "uniform"
+    rollout_fraction: Fraction = 0.0
+    rollout_noise: Literal["mean", "noise"] = "mean"
+    rollout_steps: Positive = 1
+    rollout_again: Fraction = 0.0
+    times: Literal["uniform", "grid", "uniform-in-weight"] = "uniform"
     grid: Annotated[int, Field(ge=2)] = 10
     condition_dropout: Fraction = 0.0
 
+    OLD_KEYS: ClassVar[dict[str, str]] = {
+        "own_fraction": "rollout_fraction",
+        "own_noise": "rollout_noise",
+        "own_steps": "rollout_steps",
+        "own_again": "rollout_again",
+    }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_names(cls, tree: Any) -> Any:
+        """Read the keys and values of earlier releases, with one warning."""
+        if not isinstance(tree, dict):
+            return tree
+        renamed = {old: new for old, new in cls.OLD_KEYS.items() if old in tree}
+        changed = {renamed.get(key, key): value for key, value in tree.items()}
+        if changed.get("times") == "trust":
+            changed["times"], renamed["times: trust"] = "uniform-in-weight", "times: uniform-in-weight"
+        if renamed:
+            pairs = ", ".join(f"{old} is now {new}" for old, new in renamed.items())
+            warnings.warn(f"states: {pairs}", DeprecationWarning, stacklevel=2)
+        return changed
+
 
 class LossConfig(Section):
-    """weight * kind + frequency * (mean size of the error's Fourier coefficients) + guide * (cross-entropy of the guide).
+    """weight * kind + frequency * (mean size of the error's Fourier coefficients) + guide * (cross-entropy of the classifier).
 
-    kind is the distance between what the network says and what it should say: as a clean image (x0), as its raw output, or as
-    the next reverse step (step: the objective of IR-SDE and GOUB, for bridges with noise). psnr is the logarithm of each image's
-    mean squared error (NAFNet's loss, arXiv 2204.04676): degradations that leave large errors do not outweigh the others.
-    frequency: unlike a distance between pixels, this one counts a wrong brightness of the whole image as one coefficient among
-    many, so an uncertain brightness (low light, haze) does not drown what is learned of detail (arXiv 2108.05054, who add it
-    to L1). guide: for networks with `kinds`, which then tell the tasks of the data apart.
+    Attributes:
+        kind: distance between prediction and target. "psnr" is the logarithm of each image's mean squared error (NAFNet's loss,
+            arXiv 2204.04676): degradations that leave large errors do not outweigh the others.
+        on: what is compared: the clean image (x0), the network's raw output, or the next reverse step (step: the objective of
+            IR-SDE and GOUB, for bridges with noise).
+        weight: of that distance.
+        frequency: weight of the frequency distance. Unlike a distance between pixels, it counts a wrong brightness of the whole
+            image as one coefficient among many, so an uncertain brightness (low light, haze) does not drown what is learned of
+            detail (arXiv 2108.05054, who add it to L1).
+        guide: weight of the degradation classifier's cross-entropy, for networks with `kinds`, whose classes are the data's tasks.
     """
 
     kind: Literal["l1", "l2", "charbonnier", "psnr"] = "l1"
@@ -145,39 +179,8 @@ class LossConfig(Section):
         return self
 
 
-class PredictorConfig(Section):
-    """Stochastic refinement: the bridge starts from the prediction g(y) of a second network instead of y.
-
-    network: from the catalogue, used once at t = 1: g(y) = y + network(y, 1, y). joint: whether the bridge's own loss
-    trains the predictor too, end to end (arXiv 2112.02475). weight: of the L1 distance between g(y) and x0 beside it; 0
-    is the paper's training. start_from: a model folder or .safetensors file with the predictor's first weights.
-    """
-
-    network: Named = Named(name="fast")
-    joint: bool = True
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    start_from: Path | None = None
-
-    @model_validator(mode="after")
-    def _something_trains_it(self) -> "PredictorConfig":
-        if not self.joint and self.weight == 0 and self.start_from is None:
-            raise ValueError("nothing trains the predictor: set joint, a weight above 0, or start_from")
-        return self
-
-
-class LatentConfig(Section):
-    """HI-Diff: stage 1 trains the transformer with the latent prior z of (clean, degraded), stage 2 its prediction from y.
-
-    weight: of the L1 distance between the two z in stage 2, beside the L1 distance of the images. Stage 2 begins with
-    stage 1's weights: start_from.
-    """
-
-    stage: Literal[1, 2]
-    weight: Annotated[float, Field(ge=0)] = 1.0
-
-
 class AdamConfig(Section):
-    """AdamW with linear warm-up; one iteration is one step of the optimiser.
+    """AdamW with linear warm-up, then a constant learning rate; one iteration is one step of the optimiser.
 
     batch: pairs per process and pass; an iteration sees batch * accumulate * processes pairs.
     """
@@ -192,18 +195,32 @@ class AdamConfig(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     clip: Annotated[float, Field(gt=0)] | None = 1.0
 
+    def optimizer(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """Make the optimiser of some parameters."""
+        return torch.optim.AdamW(parameters, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
+
+    def learning_rate(self, iteration: int) -> float:
+        """The learning rate of iteration number `iteration`, from 0."""
+        return self.lr * min(1.0, (iteration + 1) / max(self.warmup, 1))
+
 
 class OptimisationConfig(AdamConfig):
-    """After the warm-up a cosine from `lr` to `lr_min`; the weights that are kept are an average over iterations."""
+    """AdamW whose learning rate falls, after the warm-up, in a cosine from `lr` to `lr_min`, and an average of the weights."""
 
     lr_min: Annotated[float, Field(ge=0)] = 1e-6
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
 
+    def learning_rate(self, iteration: int) -> float:
+        """The learning rate of iteration number `iteration`, from 0."""
+        if iteration < self.warmup:
+            return self.lr * (iteration + 1) / self.warmup
+        progress = (iteration - self.warmup) / max(self.iterations - self.warmup, 1)
+        return self.lr_min + (self.lr - self.lr_min) * (1 + math.cos(math.pi * progress)) / 2
 
-class RunConfig(Section):
-    """What every training run has. Folders are relative to the working directory."""
 
-    data: DataConfig
+class FitConfig(Section):
+    """The settings of the training loop. Folders are relative to the working directory."""
+
     optimisation: AdamConfig = AdamConfig()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu"] = "auto"
@@ -216,62 +233,12 @@ class RunConfig(Section):
     keep_checkpoints: Positive = 3
 
 
-class TrainConfig(RunConfig):
-    """A denoiser of a bridge, or a pixel prior; `load_config` reads it from YAML.
+class RunConfig(FitConfig):
+    """The settings of a run that a configuration file describes: those of the loop, and the data."""
 
-    objective: "bridge" trains at the times of `states`, "regression" at t = 1 only (plain one-step regression).
-    start_from: a model folder or a .safetensors file whose weights training begins with, or several for parts of the network;
-    what they lack begins untrained, and blocks that were added change nothing at first.
-    residual_scale: typical size of x0 - y in the bridge's units, for prediction "preconditioned" under modulation one.
-    predictor: start from a prediction instead of y. latent: train a network with a latent prior, such as hi-diff.
-    """
-
-    bridge: Named = Named(name="rdbm")
-    network: Named = Named(name="fast")
-    sampler: Named = Named.model_validate({"name": "dbim", "steps": 10})
-    prediction: Literal["x0", "residual", "noise", "velocity", "preconditioned", "blend"] = "x0"
-    objective: Literal["bridge", "regression"] = "bridge"
-    residual_scale: Annotated[float, Field(gt=0)] = 1.0
-    predictor: PredictorConfig | None = None
-    latent: LatentConfig | None = None
-    states: StatesConfig = StatesConfig()
-    loss: LossConfig = LossConfig()
-    optimisation: OptimisationConfig = OptimisationConfig()
-    precision: Literal["fp32", "bf16"] = "fp32"
-    compile: bool = False
-    channels_last: bool = False
-    start_from: Path | tuple[Path, ...] | None = None
-
-    @model_validator(mode="after")
-    def _one_recipe(self) -> "TrainConfig":
-        if self.predictor is not None and self.latent is not None:
-            raise ValueError("give predictor or latent, not both")
-        if self.latent is not None and self.prediction != "residual":
-            raise ValueError(f"latent needs prediction residual, got {self.prediction}")
-        if self.states.condition_dropout and (self.predictor or self.latent):
-            raise ValueError("states.condition_dropout cannot be had with predictor or latent")
-        return self
-
-    @model_validator(mode="before")
-    @classmethod
-    def _default_names(cls, tree: Any) -> Any:
-        """`bridge: {lam: 0.1}` is short for `bridge: {name: rdbm, lam: 0.1}`; likewise network and sampler."""
-        if not isinstance(tree, dict):
-            return tree
-        defaults = {key: cls.model_fields[key].default.name for key in ("bridge", "network", "sampler")}
-        named = {key: {"name": name} | tree[key] for key, name in defaults.items() if isinstance(tree.get(key), dict)}
-        return tree | named
+    data: DataConfig
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read a YAML file, apply overrides such as `optimisation.lr=1e-3`, and check the result.
-
-    Raises ConfigError, one sentence naming the file and the key, for a file that cannot be read or is no YAML
-    mapping, an override without "=", an unknown key or a value that does not fit.
-    """
-    return parse_config(read_tree(path, overrides), str(path))
-
-
-def parse_config(tree: dict[str, Any], source: str = "configuration") -> TrainConfig:
-    """Check a tree of settings; raises ConfigError, one sentence naming `source` and the first key in error."""
-    return parse_as(TrainConfig, tree, source)
+def learning_rate(iteration: int, config: OptimisationConfig) -> float:
+    """The learning rate of iteration number `iteration` (from 0): linear warm-up, then a cosine to `lr_min`."""
+    return config.learning_rate(iteration)

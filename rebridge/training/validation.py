@@ -1,4 +1,4 @@
-"""How well the averaged weights restore held-out images: PSNR per task at one step and at several, and pictures."""
+"""Validation of a denoiser on held-out pairs: PSNR per task at one step and at several, and pictures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +13,14 @@ from rebridge.data.seeds import generator_of
 from rebridge.denoisers import Denoiser
 from rebridge.evaluation.metrics import psnr
 from rebridge.samplers import Sampler
+from rebridge.training.task import Validation
 
 Given = Callable[[Tensor, Tensor], tuple[Denoiser, Tensor]]
+"""From (x0, y) to the denoiser and the image that the bridge starts from."""
 
 
 @dataclass(frozen=True)
-class Validation:
+class Scores:
     """Mean PSNR in dB by number of steps and task ("mean" over all but intact images), and one picture per task.
 
     A picture is (3, H, 4W): degraded, restored in one step, restored in several, clean (5W with a prediction as 0 steps).
@@ -27,27 +29,24 @@ class Validation:
     psnr: dict[int, dict[str, float]]
     pictures: dict[str, Tensor]
 
-    @property
-    def figures(self) -> dict[str, float]:
-        """The PSNRs by name: "psnr/1 step/rain"."""
-        return {
+    def validation(self) -> Validation:
+        """Name the PSNRs, "psnr/1 step/rain", and put them in one line."""
+        metrics = {
             f"psnr/{steps} step{'' if steps == 1 else 's'}/{task}": value
             for steps, values in self.psnr.items()
             for task, value in values.items()
         }
-
-    def __str__(self) -> str:
-        """The PSNRs in one line."""
         tasks = [
             f"{task} {' / '.join(f'{values[task]:.2f}' for values in self.psnr.values())}" for task in self.psnr[1]
         ]
-        return f"PSNR in dB at {' / '.join(map(str, self.psnr))} steps: {', '.join(tasks)}"
+        text = f"PSNR in dB at {' / '.join(map(str, self.psnr))} steps: {', '.join(tasks)}"
+        return Validation(metrics, text, self.pictures)
 
 
 @torch.no_grad()
 def validate(
     bridge: Bridge, given: Given, pairs: Sequence[Pair], sampler: Sampler, device: torch.device, seed: int
-) -> Validation:
+) -> Scores:
     """Restore every pair with one step and with the sampler's own number; noise depends on the seed only.
 
     given(x0, y): the denoiser, in eval mode, and what the bridge starts from; where that is not y itself but a prediction,
@@ -76,7 +75,7 @@ def validate(
             strip.append(restored[0])
         pictures.setdefault(task, torch.cat([*strip, clean[0]], dim=-1))
     means = {steps: {task: sum(v) / len(v) for task, v in by_task.items()} for steps, by_task in scores.items()}
-    return Validation(means, pictures)
+    return Scores(means, pictures)
 
 
 def _noise(generator: torch.Generator) -> Callable[[Tensor], Tensor]:

@@ -1,4 +1,4 @@
-"""What a run tells: a JSON line per report, TensorBoard, and a progress bar with rate and remaining time."""
+"""The log of a run: a JSON line per report, TensorBoard, and a progress bar with rate and remaining time."""
 
 import json
 import time
@@ -12,8 +12,8 @@ from torch import Tensor
 from rebridge.images.atomic import write_atomic
 
 
-class Journal:
-    """Reports of one run; on processes other than the first (`active` false) it says nothing and writes nothing.
+class RunLog:
+    """Reports of one run; on processes other than the first (`active` false) it prints and writes nothing.
 
     `log.jsonl` holds one line per report with its iteration. When a run resumes at `start`, lines after that iteration
     are cut off, so that the file reads as if the run had never stopped.
@@ -40,7 +40,7 @@ class Journal:
 
             self.board = SummaryWriter(str(output / "tensorboard"), purge_step=start + 1 if start else None)
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> "RunLog":
         self.bar.start()
         return self
 
@@ -57,16 +57,16 @@ class Journal:
         """Move the progress bar: so many iterations are done."""
         self.bar.update(self.task, completed=iteration)
 
-    def report(self, iteration: int, figures: dict[str, float], text: str | None = None) -> None:
-        """Record figures by name after so many iterations. Shown is `text`, or else the figures beside the bar."""
+    def report(self, iteration: int, metrics: dict[str, float], text: str | None = None) -> None:
+        """Record metrics by name after so many iterations. Shown is `text`, or else the metrics beside the bar."""
         if not self.active:
             return
         with open(self.output / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps({"iteration": iteration, **figures}) + "\n")
-        for name, value in figures.items():
+            file.write(json.dumps({"iteration": iteration, **metrics}) + "\n")
+        for name, value in metrics.items():
             self.board.add_scalar(name, value, iteration)
         rate = (iteration - self.start) / max(time.monotonic() - self.began, 1e-9)
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         if text is not None:
             self.say(f"{iteration}/{self.iterations}  {text}")
         elif self.console.is_terminal:

@@ -1,9 +1,11 @@
 """Settings from YAML files: read, overridden on the command line, checked by pydantic, every error naming its key.
 
-A file may name another one to begin from, `base: other.yaml` (relative to itself); its own keys win, group by group.
+A file may name another one to begin from, `base: other.yaml` (relative to itself); its own keys win, group by group. Paths may
+hold environment variables, `${REBRIDGE_DATA}/train`, which are looked up when the path is used.
 """
 
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +53,7 @@ def read_tree(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
         if "base" not in tree:
             return override(tree, overrides)
         path = path.parent / str(tree.pop("base"))
-        tree = _merged(_read(path), tree)
+        tree = merged(_read(path), tree)
     raise ConfigError(f"{path}: base: these files build on one another in a circle")
 
 
@@ -67,12 +69,36 @@ def _read(path: Path) -> dict[str, Any]:
     return tree
 
 
-def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Both trees in one; where both have a value, that of `above`."""
+def expand(path: Path, key: str) -> Path:
+    """Put the values of environment variables into a path such as ${REBRIDGE_DATA}/train.
+
+    Raises:
+        ConfigError: one of them is not set; names `key`, the setting that the path comes from.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1]
+        if name not in os.environ:
+            raise ConfigError(
+                f"{key}: {path} needs the environment variable {name}: set it to the folder of your data, "
+                f"or give {key}=FOLDER"
+            )
+        return os.environ[name]
+
+    return Path(re.sub(r"\$\{(\w+)\}", value, str(path)))
+
+
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Combine two trees; where both have a value, that of `above` wins.
+
+    Groups are combined key by key, but a group that names another part (`name`) takes the place of the one below.
+    """
     both = dict(below)
     for key, value in above.items():
         old = both.get(key)
-        both[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        groups = isinstance(old, dict) and isinstance(value, dict)
+        other = groups and "name" in old and "name" in value and old["name"] != value["name"]
+        both[key] = merged(old, value) if groups and not other else value
     return both
 
 

@@ -1,8 +1,8 @@
-"""Where along the bridge the network is trained: the times and states of a batch.
+"""Times and states that a network is trained at.
 
 Three kinds of sample make up a batch: *end* (t = 1, the state that restoring begins with), *bridge* (t < 1,
-x_t drawn by the forward formula from the true x0) and *own* (t < 1, x_t as a sampler would reach it from the
-network's own estimates, which closes the gap between training and sampling that the forward formula leaves).
+x_t drawn by the forward formula from the true x0) and *rollout* (t < 1, x_t self-generated: as a sampler would reach it from
+the network's own estimates, which closes the gap between training and sampling that the forward formula leaves).
 
 Everything drawn for sample `i` of the run is a pure function of `(seed, i)`, so it does not depend on how the samples
 are spread over batches, accumulation steps and processes.
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
-from rebridge.data.seeds import generator_of, seed_of
 from rebridge.bridges.tabulated import inverse
+from rebridge.data.seeds import generator_of, seed_of
 from rebridge.training.config import StatesConfig
 
 Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -24,7 +24,7 @@ Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class States:
-    """Times t (N,), float64, and states x_t (N, C, H, W) in the bridge's value range; rows (N,): of which pair each is."""
+    """Times t (N,), float64, and states x_t (N, C, H, W) in the bridge's value range; rows (N,): the pair of each."""
 
     t: Tensor
     x_t: Tensor
@@ -40,9 +40,9 @@ def draw_states(
 ) -> States:
     """Times and states for the samples number `first` ... `first + B - 1` of a run.
 
-    x0, y: (B, C, H, W) in the bridge's value range. denoiser: called, without gradients, on the samples of kind "own"
+    x0, y: (B, C, H, W) in the bridge's value range. denoiser: called, without gradients, on the samples of kind "rollout"
     only; how many there are differs by at most one between batches, and not at all where the fractions of the
-    batch are whole. N is B, and more where `plan.own_again` uses pairs twice.
+    batch are whole. N is B, and more where `plan.rollout_again` uses pairs twice.
     """
     indices = range(first, first + len(x0))
     kinds = [kind_of(index, plan) for index in indices]
@@ -51,15 +51,17 @@ def draw_states(
     noise = torch.stack([_noise(index, seed, x0[0]) for index in indices])
     end = torch.tensor([kind == "end" for kind in kinds], device=x0.device).view(-1, 1, 1, 1)
     x_t = torch.where(end, bridge.prior(y, noise), bridge.forward(x0, y, t, noise))
-    own = [place for place, kind in enumerate(kinds) if kind == "own"]
-    again = [place for place, index in enumerate(indices) if _counts(index, plan.own_again)]
+    rollout = [place for place, kind in enumerate(kinds) if kind == "rollout"]
+    again = [place for place, index in enumerate(indices) if _counts(index, plan.rollout_again)]
     rows = torch.tensor([*range(len(x0)), *again], device=x0.device)
     t = torch.cat([t, _inner_times(bridge, [indices[place] for place in again], seed, plan).to(t)])
     x_t = torch.cat([x_t, x_t[again]])
-    own += range(len(x0), len(rows))
-    if own:
-        steps = 1 + seed_of(seed, "own steps", first) % plan.own_steps
-        x_t[own] = own_states(bridge, denoiser, y[rows[own]], t[own], noise[rows[own]], plan.own_noise, steps)
+    rollout += range(len(x0), len(rows))
+    if rollout:
+        steps = 1 + seed_of(seed, "own steps", first) % plan.rollout_steps
+        x_t[rollout] = rollout_states(
+            bridge, denoiser, y[rows[rollout]], t[rollout], noise[rows[rollout]], plan.rollout_noise, steps
+        )
     return States(t, x_t, rows)
 
 
@@ -73,22 +75,22 @@ def drop_conditions(y: Tensor, first: int, seed: int, fraction: float) -> Tensor
 
 
 def kind_of(index: int, plan: StatesConfig) -> str:
-    """The kind of sample number `index`: "end", "bridge" or "own", spread as evenly as the fractions allow."""
+    """The kind of sample number `index`: "end", "bridge" or "rollout", spread as evenly as the fractions allow."""
     ends = int((index + 1) * plan.end_fraction)
     if ends > int(index * plan.end_fraction):
         return "end"
     inner = index - ends
-    return "own" if int((inner + 1) * plan.own_fraction) > int(inner * plan.own_fraction) else "bridge"
+    return "rollout" if int((inner + 1) * plan.rollout_fraction) > int(inner * plan.rollout_fraction) else "bridge"
 
 
 @torch.no_grad()
-def own_states(
-    bridge: Bridge, denoiser: Denoise, y: Tensor, t: Tensor, noise: Tensor, own_noise: str, steps: int = 1
+def rollout_states(
+    bridge: Bridge, denoiser: Denoise, y: Tensor, t: Tensor, noise: Tensor, leave: str, steps: int = 1
 ) -> Tensor:
     """The states at times t (B,) that `steps` equal deterministic steps from t = 1 lead to.
 
     y, noise: (B, C, H, W). Where the bridge starts in y itself there is no noise to carry on after the first step:
-    own_noise "mean" then continues without, "noise" with `gamma modulate(x0_hat, y, noise)`.
+    leave "mean" then continues without, "noise" with `gamma modulate(x0_hat, y, noise)`.
     """
     now = torch.ones_like(t)
     x = bridge.prior(y, noise)
@@ -97,7 +99,7 @@ def own_states(
         after = 1 - (1 - t) * (step + 1) / steps
         c = bridge.coefficients(after).like(x)
         if step == 0 and bridge.pinned:
-            product = bridge.modulate(x0_hat, y, noise) if own_noise == "noise" else torch.zeros_like(x)
+            product = bridge.modulate(x0_hat, y, noise) if leave == "noise" else torch.zeros_like(x)
         else:
             product = bridge.noise_estimate(x, x0_hat, y, now)
         x = c.alpha * x0_hat + c.beta * y + c.gamma * product
@@ -105,11 +107,11 @@ def own_states(
     return x
 
 
-def times_of_trust(bridge: Bridge, share: Tensor) -> Tensor:
+def times_of_weight(bridge: Bridge, share: Tensor) -> Tensor:
     """The times t at which gamma / sqrt(alpha^2 + gamma^2) is `share`, in [0, 1), of its value at t = 1; any shape.
 
     That is what "blend" and "preconditioned" leave to the network. Along a bridge with little noise it is near 0 nearly always,
-    and what the network says there hardly matters; times uniform in it are spent where it does.
+    and the network's output there hardly matters; times uniform in it are spent where it does.
     """
     grid = torch.linspace(0, 1, 1001, dtype=torch.float64, device=share.device)
     c = bridge.coefficients(grid)
@@ -125,7 +127,7 @@ def _counts(index: int, share: float) -> bool:
 
 def _inner_times(bridge: Bridge, indices: Sequence[int], seed: int, plan: StatesConfig) -> Tensor:
     times = torch.tensor([_time(index, seed, plan) for index in indices], dtype=torch.float64)
-    return times_of_trust(bridge, times) if plan.times == "trust" else times
+    return times_of_weight(bridge, times) if plan.times == "uniform-in-weight" else times
 
 
 def _time(index: int, seed: int, plan: StatesConfig) -> float:

@@ -1,15 +1,15 @@
-"""What is minimised: the distance between what the network says and what it should have said."""
+"""Losses: distances between the network's prediction and its target."""
 
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import NetworkDenoiser
 from rebridge.training.config import LossConfig
-from rebridge.training.states import States
+from rebridge.training.timesteps import States
 
 
 def loss_of(denoiser: NetworkDenoiser, x0: Tensor, y: Tensor, states: States, config: LossConfig) -> Tensor:
@@ -20,17 +20,17 @@ def loss_of(denoiser: NetworkDenoiser, x0: Tensor, y: Tensor, states: States, co
     """
     if config.on == "step":
         x0_hat = denoiser(states.x_t, states.t, y)
-        said, truth = step_means(denoiser.bridge, states, x0_hat, x0, y)
+        prediction, target = step_means(denoiser.bridge, states, x0_hat, x0, y)
     elif config.on == "x0":
-        said, truth = denoiser(states.x_t, states.t, y), x0
+        prediction, target = denoiser(states.x_t, states.t, y), x0
     else:
-        said, truth = denoiser.output(states.x_t, states.t, y), denoiser.target(x0, y, states.x_t, states.t)
-    loss = config.weight * distance(said, truth, config.kind)
-    return loss + config.frequency * frequency_distance(said, truth) if config.frequency else loss
+        prediction, target = denoiser.output(states.x_t, states.t, y), denoiser.target(x0, y, states.x_t, states.t)
+    loss = config.weight * distance(prediction, target, config.kind)
+    return loss + config.frequency * frequency_distance(prediction, target) if config.frequency else loss
 
 
 def step_means(bridge: Bridge, states: States, x0_hat: Tensor, x0: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a reverse step of 1/steps leads with x0_hat, and the mean of the posterior given the true x0; all (B, C, H, W).
+    """The mean of a reverse step of 1/steps with x0_hat, and that of the posterior given x0; all (B, C, H, W).
 
     The first is the Euler step of the reverse SDE without its noise, x + (f + g^2 n / gamma)(s - t) in the bridge's clock. IR-SDE
     and GOUB train their noise networks on the L1 distance of the two (arXiv 2301.11699, 2312.10299; reverse_sde_step_mean and
@@ -38,7 +38,7 @@ def step_means(bridge: Bridge, states: States, x0_hat: Tensor, x0: Tensor, y: Te
     of the marginal at s, as in their samplers' first step.
     """
     t = states.t
-    s = (t - 1 / getattr(bridge, "steps", 100)).clamp(min=0)
+    s = (t - 1 / (bridge.grid_steps or 100)).clamp(min=0)
     at_t = bridge.coefficients(t)
     regular = (at_t.alpha > 0) & (at_t.gamma > 0)
     inside = torch.where(regular, t, 0.5)
@@ -47,8 +47,8 @@ def step_means(bridge: Bridge, states: States, x0_hat: Tensor, x0: Tensor, y: Te
     length, pull = (value.to(y).view(-1, 1, 1, 1) for value in (length, pull))
     drift = bridge.drift(states.x_t, y, inside)
     step = states.x_t + length * (drift + pull * bridge.noise_estimate(states.x_t, x0_hat, y, inside))
-    said = torch.where(regular.view(-1, 1, 1, 1), step, bridge.posterior_mean(states.x_t, x0_hat, y, t, s))
-    return said, bridge.posterior_mean(states.x_t, x0, y, t, s)
+    prediction = torch.where(regular.view(-1, 1, 1, 1), step, bridge.posterior_mean(states.x_t, x0_hat, y, t, s))
+    return prediction, bridge.posterior_mean(states.x_t, x0, y, t, s)
 
 
 def distance(a: Tensor, b: Tensor, kind: str) -> Tensor:
@@ -69,8 +69,7 @@ def frequency_distance(a: Tensor, b: Tensor) -> Tensor:
     return torch.view_as_real(torch.fft.rfft2((a - b).float(), norm="ortho")).abs().mean()
 
 
-def guide_loss(model: nn.Module, y: Tensor, tasks: Sequence[str], kinds: Sequence[str]) -> Tensor:
-    """Mean cross-entropy over all places of what the model's guide says of y (B, C, H, W), whose kinds are `tasks`."""
-    logits: Tensor = model(y, y.new_ones(len(y)), y, tell=True)
-    truth = torch.tensor([kinds.index(task) for task in tasks], device=y.device)
-    return F.cross_entropy(logits, truth.view(-1, 1, 1).expand(-1, *logits.shape[2:]))
+def classifier_loss(logits: Tensor, tasks: Sequence[str], classes: Sequence[str]) -> Tensor:
+    """Mean cross-entropy over all places of a classification (B, classes, H, W) of images that show `tasks`."""
+    target = torch.tensor([classes.index(task) for task in tasks], device=logits.device)
+    return F.cross_entropy(logits, target.view(-1, 1, 1).expand(-1, *logits.shape[2:]))

@@ -1,15 +1,18 @@
-"""From the configuration to batches: the sources of pairs, the endless loader, the fixed validation pairs."""
+"""Data of a run: sources of pairs as a configuration names them, batches in a fixed order, fixed validation pairs."""
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
+from typing import Any
 
-from torch.utils.data import DataLoader, Sampler
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rebridge.data import ImageFolder, MixedPairs, Pair, PairedFolder, PairedSource, PairSource, SyntheticSource
 from rebridge.data.layouts import open_layout
 from rebridge.data.seeds import generator_of
-from rebridge.training.config import ConfigError, DataConfig, PairedData
+from rebridge.training.config import DataConfig, PairedData
+from rebridge.training.config_files import ConfigError, expand
 
 
 class BatchIndices(Sampler[list[int]]):
@@ -73,10 +76,33 @@ def validation_pairs(config: DataConfig, seed: int) -> list[Pair]:
     ]
 
 
-def batches(pairs: MixedPairs, indices: BatchIndices, workers: int) -> Iterator[Pair]:
-    """Batches of pairs: clean and degraded (B, 3, H, W) in [0, 1], task a list of B names."""
-    loader = DataLoader(
-        pairs,
+class Repeated(Dataset[Any]):
+    """A finite data set as an endless stream: sample i is that of place i mod n, in an order drawn anew for each pass."""
+
+    def __init__(self, data: Dataset[Any], count: int, seed: int) -> None:
+        if count < 1:
+            raise ValueError("the data set is empty")
+        self.data, self.count, self.seed = data, count, seed
+        self._pass, self._order = -1, torch.empty(0)
+
+    def __getitem__(self, index: int) -> Any:
+        """Sample number `index` of the run: a pure function of the seed and the index."""
+        number, place = divmod(index, self.count)
+        if number != self._pass:
+            self._order = torch.randperm(self.count, generator=generator_of(self.seed, "order", number))
+            self._pass = number
+        return self.data[int(self._order[place])]
+
+
+def endless(data: Dataset[Any], seed: int) -> Dataset[Any]:
+    """The data as an endless stream; a data set without a length is taken for one already."""
+    return Repeated(data, len(data), seed) if isinstance(data, Sized) else data
+
+
+def batches(data: Dataset[Any], indices: BatchIndices, workers: int) -> Iterator[Any]:
+    """Batches of samples; of pairs: clean and degraded (B, 3, H, W) in [0, 1], task a list of B names."""
+    loader: DataLoader[Any] = DataLoader(
+        data,
         batch_sampler=indices,
         num_workers=workers,
         # Forked workers share the decoded images with this process.
@@ -108,8 +134,9 @@ def _clean_images(config: DataConfig) -> tuple[ImageFolder, ImageFolder | None]:
 
 
 def _image_folder(path: Path, key: str) -> ImageFolder:
+    folder = expand(path, key)
     try:
-        return ImageFolder(path)
+        return ImageFolder(folder)
     except ValueError as error:
         raise ConfigError(f"{key}: {error}") from None
 
@@ -117,10 +144,12 @@ def _image_folder(path: Path, key: str) -> ImageFolder:
 def _paired_folder(part: PairedData, key: str) -> PairedFolder:
     try:
         if part.layout is not None and part.root is not None:
-            return open_layout(part.layout, part.root)
+            return open_layout(part.layout, expand(part.root, f"{key}.root"))
         assert part.clean is not None  # checked by PairedData
         assert part.degraded is not None
-        return PairedFolder(part.clean, part.degraded)
+        return PairedFolder(expand(part.clean, f"{key}.clean"), expand(part.degraded, f"{key}.degraded"))
+    except ConfigError:
+        raise
     except ValueError as error:
         raise ConfigError(f"{key}: {error}") from None
 

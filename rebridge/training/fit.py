@@ -1,0 +1,328 @@
+"""The training loop: batches, optimiser, checkpoints, validation, signals, for any task.
+
+    fit(task, config, data)                           # to the end
+    for step in steps(task, config, data): ...        # the same, one iteration at a time
+
+The loop knows a task by `rebridge.training.task.Trainable` only. Everything random is a pure function of (seed, number of the
+sample), so a run that is stopped and resumed ends, on the CPU, with the same bits as one that is not.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.data import Dataset
+
+from rebridge.data.seeds import seed_of
+from rebridge.images.atomic import reason
+from rebridge.training import checkpoints
+from rebridge.training.checkpoints import Checkpoint, CheckpointError
+from rebridge.training.config import FitConfig
+from rebridge.training.data import BatchIndices, batches, endless
+from rebridge.training.logging import RunLog
+from rebridge.training.runtime import Runtime, TaskLoss
+from rebridge.training.task import Trainable
+
+OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], Optimizer]
+Schedule = Callable[[int], float]
+
+
+class TrainingError(ValueError):
+    """A run that cannot go on; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The end of a run.
+
+    Attributes:
+        iterations: iterations done, those of earlier runs included.
+        model: what was exported, such as a model folder; None where the run was stopped.
+        psnr: the last metrics of validation, for images PSNRs in dB by name.
+    """
+
+    iterations: int
+    model: Path | None
+    psnr: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One iteration that is done.
+
+    Attributes:
+        iteration: how many iterations are done, those of earlier runs included.
+        loss: of its last batch on this process, a scalar without gradients.
+        lr: the learning rate of the first parameter group.
+        validation: metrics, where this iteration ended with a validation.
+        checkpoint: the folder, where this iteration ended with a checkpoint.
+    """
+
+    iteration: int
+    loss: Tensor
+    lr: float
+    validation: dict[str, float] | None = None
+    checkpoint: Path | None = None
+
+
+Callback = Callable[[Step], object]
+
+
+def fit(
+    task: Trainable,
+    config: FitConfig,
+    data: Dataset[Any],
+    *,
+    optimizer: OptimizerFactory | None = None,
+    schedule: Schedule | None = None,
+    callbacks: Sequence[Callback] = (),
+    workers: int = 0,
+    resume: bool = False,
+) -> TrainResult:
+    """Train until the last iteration, or until SIGTERM or Ctrl-C, which leave a checkpoint behind.
+
+    Args:
+        task: what is trained, on which loss.
+        config: iterations, batch, intervals, precision, output folder.
+        data: samples by number, batched by torch's default rule. A data set with a length is repeated, in a new order each time;
+            one without must answer any number.
+        optimizer: makes the optimiser of the module's parameters; by default AdamW as `config.optimisation` says.
+        schedule: the learning rate of iteration number i, from 0; by default that of `config.optimisation`, or, with an
+            optimiser of your own, whatever that has.
+        callbacks: called with each `Step`.
+        workers: processes that prepare samples.
+        resume: continue from the newest usable checkpoint in `config.output`, from the beginning where there is none.
+
+    Raises:
+        CheckpointError: checkpoints that do not fit, or that are in the way of a new run.
+        TrainingError: the loss is no longer finite.
+    """
+    run = Fit(task, config, data, optimizer, schedule, callbacks, workers, resume)
+    for _ in run.steps():
+        pass
+    return run.result
+
+
+def steps(task: Trainable, config: FitConfig, data: Dataset[Any], **options: Any) -> Iterator[Step]:
+    """Train, and hand out each iteration once it is done; the caller's loop body runs between two iterations.
+
+    Leaving the loop early ends the run where it is; checkpoints are written by the intervals of the configuration.
+
+    Args:
+        task, config, data, options: of `fit`.
+    """
+    named = {"optimizer": None, "schedule": None, "callbacks": (), "workers": 0, "resume": False} | options
+    return Fit(task, config, data, **named).steps()
+
+
+class Fit:
+    """One run: a task with its optimiser, batches and log; see `fit` for the arguments."""
+
+    def __init__(
+        self,
+        task: Trainable,
+        config: FitConfig,
+        data: Dataset[Any],
+        optimizer: OptimizerFactory | None,
+        schedule: Schedule | None,
+        callbacks: Sequence[Callback],
+        workers: int,
+        resume: bool,
+    ) -> None:
+        self.task, self.config, self.callbacks = task, config, list(callbacks)
+        self.runtime = Runtime(config)
+        checkpoint = self._checkpoint(resume)
+        self.start = checkpoint.iteration if checkpoint else 0
+        self.validation: dict[str, float] = {}
+        task.to(self.runtime.device)
+        self.optimizer = (optimizer or config.optimisation.optimizer)(task.module.parameters())
+        self.schedule = schedule or (config.optimisation.learning_rate if optimizer is None else None)
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.runtime.device)
+        self.loss_count = 0
+        if checkpoint:
+            self._restore(checkpoint)
+        sizes = config.optimisation
+        self.indices = BatchIndices(
+            sizes.batch, sizes.accumulate, self.runtime.processes, self.runtime.rank, self.start, sizes.iterations
+        )
+        self.batches = batches(endless(data, config.seed), self.indices, workers)
+        self.model, self.stepper = self.runtime.accelerator.prepare(TaskLoss(task), self.optimizer)
+        self.result = TrainResult(self.start, None, self.validation)
+
+    def steps(self) -> Iterator[Step]:
+        """Every iteration from where the run starts to its last, or to the signal that stops it after a checkpoint."""
+        config, iterations = self.config, self.config.optimisation.iterations
+        config.output.mkdir(parents=True, exist_ok=True)
+        self.log = RunLog(config.output, self.start, iterations, self.runtime.main)
+        with self.log, stop_signals() as stop:
+            self.log.say(self._first_line())
+            for iteration in range(self.start, iterations):
+                loss = self._step(iteration)
+                done, last = iteration + 1, iteration + 1 == iterations
+                self.log.advance(done)
+                if done % config.log_every == 0 or last:
+                    self._report(done)
+                measured = self._validate(done) if done % config.validate_every == 0 or last else None
+                stopped = not last and self.runtime.any(stop.is_set())
+                saved = self._save(done) if done % config.checkpoint_every == 0 or last or stopped else None
+                self.result = TrainResult(done, None, self.validation)
+                step = Step(done, loss, self._learning_rate, measured, saved)
+                for callback in self.callbacks:
+                    callback(step)
+                yield step
+                if stopped:
+                    self.log.say(f"stopped after iteration {done}; --resume continues from there")
+                    return
+            self._export()
+
+    def _step(self, iteration: int) -> Tensor:
+        """One step of the optimiser; returns the loss of the last batch."""
+        try:
+            loss = self._optimise(iteration)
+        except Exception as error:
+            explained = self.task.explain(error) if iteration == self.start else error
+            if explained is error:
+                raise
+            raise explained from error
+        self.task.after_step(iteration)
+        return loss
+
+    def _optimise(self, iteration: int) -> Tensor:
+        accelerator, scaler = self.runtime.accelerator, self.runtime.scaler
+        if self.schedule is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.schedule(iteration)
+        loss = self.loss_sum
+        for part in range(self.config.optimisation.accumulate):
+            batch, first = self.runtime.place(next(self.batches)), self.indices.first(iteration, part)
+            # a loss that draws from torch's own generator draws the same in a run that was resumed
+            torch.manual_seed(seed_of(self.config.seed, "iteration", first))
+            with accelerator.accumulate(self.model):
+                loss = self.model(batch, first)
+                accelerator.backward(loss if scaler is None else scaler.scale(loss))
+                if accelerator.sync_gradients:
+                    self._clip()
+                if scaler is None:
+                    self.stepper.step()
+                elif accelerator.sync_gradients:
+                    scaler.step(self.optimizer)
+                    scaler.update()
+                self.stepper.zero_grad()
+            loss = loss.detach()
+            self.loss_sum += loss.double()
+            self.loss_count += 1
+        return loss
+
+    def _clip(self) -> None:
+        if self.runtime.scaler is not None:
+            self.runtime.scaler.unscale_(self.optimizer)
+        if self.config.optimisation.clip is not None:
+            self.runtime.accelerator.clip_grad_norm_(self.task.module.parameters(), self.config.optimisation.clip)
+
+    @property
+    def _learning_rate(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def _report(self, done: int) -> None:
+        """Log the mean loss since the last report."""
+        mean = float(self.runtime.mean(self.loss_sum / self.loss_count))
+        self.log.report(done, {"loss": mean, "lr": self._learning_rate, **self.task.metrics()})
+        if not math.isfinite(mean):
+            half = ", or use bf16 or fp32" if self.config.precision == "fp16" else ""
+            raise TrainingError(f"the loss is {mean} at iteration {done}; lower optimisation.lr{half}")
+        self.loss_sum.zero_()
+        self.loss_count = 0
+
+    def _validate(self, done: int) -> dict[str, float] | None:
+        """Validate on the first process while the others wait."""
+        found = self.task.validate() if self.runtime.main else None
+        if found is not None:
+            self.validation = found.metrics
+            self.log.report(done, found.metrics, found.text)
+            self.log.pictures(done, found.pictures)
+        self.runtime.accelerator.wait_for_everyone()
+        return None if found is None else found.metrics
+
+    def _save(self, done: int) -> Path:
+        """Write a checkpoint of this moment."""
+        loss_sum = self.runtime.mean(self.loss_sum)
+        if self.runtime.main:
+            optimizer = checkpoints.optimizer_tensors(self.optimizer, self.task.module)
+            state: dict[str, Any] = {
+                "loss": {"sum": float(loss_sum), "count": self.loss_count},
+                "psnr": self.validation,
+                "config": self.config.model_dump(mode="json"),
+            }
+            if self.runtime.scaler is not None:
+                state["scaler"] = self.runtime.scaler.state_dict()
+            tensors = {**self.task.state_dict(), "optimizer": optimizer}
+            checkpoints.save_checkpoint(self.config.output, done, tensors, state, self.config.keep_checkpoints)
+        self.runtime.accelerator.wait_for_everyone()
+        return checkpoints.checkpoint_folder(self.config.output, done)
+
+    def _export(self) -> None:
+        model = self.task.export(self.config.output, self.validation) if self.runtime.main else None
+        self.runtime.accelerator.wait_for_everyone()
+        # every process names a result: the command's exit code says whether the run came to its end
+        self.result = TrainResult(self.config.optimisation.iterations, model or self.config.output, self.validation)
+
+    def _first_line(self) -> str:
+        """What is about to happen, in one line."""
+        config, processes = self.config, self.runtime.processes
+        samples = config.optimisation.batch * config.optimisation.accumulate * processes
+        begin = f"resuming after iteration {self.start}" if self.start else "starting"
+        return (
+            f"{begin}: {self.task.describe()}, {samples} samples per iteration, {config.optimisation.iterations} iterations, "
+            f"{processes} x {self.runtime.device.type}, {config.precision}; output in {config.output}"
+        )
+
+    def _checkpoint(self, resume: bool) -> Checkpoint | None:
+        output = self.config.output
+        if resume:
+            return checkpoints.latest_checkpoint(output)
+        if checkpoints.checkpoint_folders(output):
+            raise CheckpointError(f"{output} holds checkpoints of an earlier run: resume it, or choose another output")
+        return None
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        try:
+            self.task.load_state_dict(checkpoint.tensors)
+        except (KeyError, RuntimeError) as error:
+            raise CheckpointError(f"{checkpoint.folder} is of another network: {reason(error)}") from None
+        checkpoints.load_optimizer(self.optimizer, self.task.module, checkpoint.tensors["optimizer"])
+        self.loss_sum.fill_(checkpoint.state["loss"]["sum"])
+        self.loss_count = checkpoint.state["loss"]["count"]
+        self.validation = checkpoint.state["psnr"]
+        if self.runtime.scaler is not None and "scaler" in checkpoint.state:
+            self.runtime.scaler.load_state_dict(checkpoint.state["scaler"])
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set, so that the loop can finish its iteration; a second Ctrl-C interrupts."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

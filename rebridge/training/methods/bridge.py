@@ -1,0 +1,316 @@
+"""A denoiser of a bridge, or a pixel prior: one network D(x_t, t, y) trained against x0.
+
+    loss(D(x_t, t, y), x0),    x_t between y and x0 at the times and states of `rebridge.training.timesteps`
+
+`DenoiserTraining` is the task that the other methods with a denoiser share; what differs between them is their `Objective`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+import torch
+from pydantic import Field, model_validator
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from rebridge import bridges, networks, samplers
+from rebridge.bridges import Bridge
+from rebridge.bridges.diffusion import Generative
+from rebridge.data import Pair
+from rebridge.denoisers import Denoiser, NetworkDenoiser
+from rebridge.images.atomic import reason
+from rebridge.models import TrainedModel
+from rebridge.networks.catalogue import NETWORKS
+from rebridge.samplers import Sampler
+from rebridge.training.config import LossConfig, Named, OptimisationConfig, RunConfig, StatesConfig
+from rebridge.training.config_files import ConfigError, expand
+from rebridge.training.data import tasks_of
+from rebridge.training.ema import Ema
+from rebridge.training.losses import classifier_loss, loss_of
+from rebridge.training.runtime import InPrecision
+from rebridge.training.task import Validation, count_parameters
+from rebridge.training.timesteps import END_ONLY, draw_states, drop_conditions
+from rebridge.training.validation import validate
+
+
+class TrainConfig(RunConfig):
+    """The settings of a denoiser of a bridge, or of a pixel prior.
+
+    Attributes:
+        bridge, network, sampler: names and parameters; the sampler is that of validation and of the exported model.
+        prediction: what the network's output means, see `rebridge.denoisers.parameterization`.
+        objective: "bridge" trains at the times of `states`, "regression" at t = 1 only (plain one-step regression).
+        residual_scale: typical size of x0 - y in the bridge's units, for prediction "preconditioned" under modulation one.
+        start_from: a model folder or a .safetensors file whose weights training begins with, or several for parts of the
+            network; what they lack begins untrained, and blocks that were added change nothing at first. In a file with stages
+            also the name of an earlier stage.
+    """
+
+    bridge: Named = Named(name="rdbm")
+    network: Named = Named(name="fast")
+    sampler: Named = Named.model_validate({"name": "dbim", "steps": 10})
+    prediction: Literal["x0", "residual", "noise", "velocity", "preconditioned", "blend"] = "x0"
+    objective: Literal["bridge", "regression"] = "bridge"
+    residual_scale: Annotated[float, Field(gt=0)] = 1.0
+    states: StatesConfig = StatesConfig()
+    loss: LossConfig = LossConfig()
+    optimisation: OptimisationConfig = OptimisationConfig()
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    channels_last: bool = False
+    start_from: Path | tuple[Path, ...] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_names(cls, tree: Any) -> Any:
+        """`bridge: {lam: 0.1}` is short for `bridge: {name: rdbm, lam: 0.1}`; likewise network and sampler."""
+        if not isinstance(tree, dict):
+            return tree
+        defaults = {key: cls.model_fields[key].default.name for key in ("bridge", "network", "sampler")}
+        named = {key: {"name": name} | tree[key] for key, name in defaults.items() if isinstance(tree.get(key), dict)}
+        return tree | named
+
+
+class Objective(Protocol):
+    """What one batch teaches a denoiser, and how the averaged weights are used."""
+
+    def loss(self, x0: Tensor, y: Tensor, first: int) -> Tensor:
+        """The loss, a scalar with gradients, of samples number `first` on; x0, y (B, C, H, W) in the bridge's range."""
+        ...
+
+    def condition(self, x0: Tensor, y: Tensor) -> tuple[Denoiser, Tensor]:
+        """For validation: the denoiser of averaged weights, and the image that the bridge starts from."""
+        ...
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers of the last batch by name."""
+        ...
+
+    def averages(self) -> tuple[nn.Module, nn.Module | None]:
+        """The averaged network, and the averaged predictor if there is one."""
+        ...
+
+
+class BridgeObjective:
+    """D(x_t, t, y) against x0; with `objective: regression` at t = 1 only.
+
+    Args:
+        config: of the run.
+        bridge: the process.
+        network: the network in training, in its precision.
+        average: the module of averaged weights.
+    """
+
+    def __init__(self, config: TrainConfig, bridge: Bridge, network: nn.Module, average: nn.Module) -> None:
+        role: dict[str, Any] = {"prediction": config.prediction, "scale": config.residual_scale}
+        self.config = config
+        self.bridge = bridge
+        self.denoiser = NetworkDenoiser(network, bridge, **role).train()
+        self.restorer = NetworkDenoiser(average, bridge, **role).eval()
+        self.plan = END_ONLY if config.objective == "regression" else config.states
+
+    def loss(self, x0: Tensor, y: Tensor, first: int) -> Tensor:
+        """The loss of a batch; a share of the samples may go without a condition."""
+        y = drop_conditions(y, first, self.config.seed, self.config.states.condition_dropout)
+        states = draw_states(self.bridge, self.denoiser, x0, y, first, self.config.seed, self.plan)
+        return loss_of(self.denoiser, x0[states.rows], y[states.rows], states, self.config.loss)
+
+    def condition(self, x0: Tensor, y: Tensor) -> tuple[Denoiser, Tensor]:
+        """The averaged denoiser, and y itself."""
+        return self.restorer, y
+
+    def metrics(self) -> dict[str, float]:
+        """Nothing beside the loss."""
+        return {}
+
+    def averages(self) -> tuple[nn.Module, nn.Module | None]:
+        """The averaged network."""
+        return self.restorer.network, None
+
+
+class DenoiserTraining:
+    """The task of training a denoiser: a network, the average of its weights, validation by restoring, a model folder.
+
+    Subclasses, one a method, choose the network and the objective.
+
+    Args:
+        config: of the run.
+        device: where the networks are trained.
+        validation: pairs to restore.
+
+    Raises:
+        ConfigError: a setting that does not fit the others, or weights to start from that cannot be read.
+    """
+
+    Config: ClassVar[type[RunConfig]] = TrainConfig
+    section: ClassVar[str | None] = None
+    result: ClassVar[str] = "model"
+    """Folder of the exported model in the output of a run."""
+
+    def __init__(self, config: TrainConfig, device: torch.device, validation: Sequence[Pair] = ()) -> None:
+        self.config, self.device, self.pairs = config, device, validation
+        self.bridge, self.sampler = settings_of(config)
+        self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        self.tasks = list(tasks_of(config.data))
+        torch.manual_seed(config.seed)
+        self.module = self.build()
+        self.module.to(device, memory_format=self.layout)  # type: ignore[call-overload]
+        self.ema = Ema(self.module, config.optimisation.ema_decay)
+        self.objective = self.objective_of()
+
+    @classmethod
+    def check(cls, config: Any) -> None:
+        """Raise ConfigError for settings that do not fit one another, before anything large is built."""
+        settings_of(config)
+
+    def build(self) -> nn.Module:
+        """The network, with the weights that training begins with."""
+        network = create("network", networks.create, self.config.network.name, self.config.network.params)
+        load_weights(network, self.config.start_from, "start_from")
+        return network
+
+    def objective_of(self) -> Objective:
+        """What a batch teaches."""
+        return BridgeObjective(self.config, self.bridge, self.in_precision(self.module), self.ema.module)
+
+    def in_precision(self, function: Callable[..., Any]) -> InPrecision:
+        """A network, or a method of one, as it is called in training: compiled if asked for, in the run's precision."""
+        compiled: Any = torch.compile(function, dynamic=False) if self.config.compile else function
+        return InPrecision(compiled, self.device, self.config.precision)
+
+    def to(self, device: torch.device) -> DenoiserTraining:
+        """Nothing: the networks lie on the device of the run from the beginning."""
+        return self
+
+    def loss(self, batch: Pair, first: int) -> Tensor:
+        """The loss of the objective, and of the network's classifier where it has one."""
+        x0, y = self._in_range(batch.clean), self._in_range(batch.degraded)
+        loss = self.objective.loss(x0, y, first)
+        if self.config.loss.guide:
+            network: Any = self.module
+            logits = InPrecision(network.classify, self.device, self.config.precision)(y)
+            loss = loss + self.config.loss.guide * classifier_loss(logits, batch.task, self.tasks)
+        return loss
+
+    def after_step(self, iteration: int) -> None:
+        """Update the average."""
+        self.ema.update(self.module, iteration)
+
+    def state_dict(self) -> Mapping[str, Mapping[str, Tensor]]:
+        """The weights and their average."""
+        return {"model": self.module.state_dict(), "ema": self.ema.module.state_dict()}
+
+    def load_state_dict(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Take back the weights and their average."""
+        self.module.load_state_dict(tensors["model"])
+        self.ema.module.load_state_dict(tensors["ema"])
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers of the objective."""
+        return self.objective.metrics()
+
+    def describe(self) -> str:
+        """Network, bridge and patches."""
+        config, patch = self.config, self.config.data.patch
+        size = f"{config.network.name} ({count_parameters(self.module):,} parameters)"
+        return f"{size}, {config.bridge.name}, patches of {patch}x{patch}"
+
+    def validate(self) -> Validation | None:
+        """Restore the validation pairs with the averaged weights."""
+        if not self.pairs:
+            return None
+        condition, seed = self.objective.condition, self.config.seed
+        return validate(self.bridge, condition, self.pairs, self.sampler, self.device, seed).validation()
+
+    def export(self, folder: Path, validation: Mapping[str, float]) -> Path:
+        """Write the averaged weights as a model folder that `Restorer.from_pretrained` loads."""
+        config = self.config
+        training = config.model_dump(mode="json", exclude={"bridge", "network", "sampler", "output"})
+        network, predictor = self.objective.averages()
+        model = TrainedModel.of(
+            network,
+            self.bridge,
+            config.prediction,
+            scale=config.residual_scale,
+            sampler={"name": config.sampler.name, **config.sampler.params},
+            tasks=self.tasks,
+            training=training | {"psnr": dict(validation)},
+            predictor=None if predictor is None else NetworkDenoiser(predictor, self.bridge, "residual").eval(),
+        )
+        return model.save_pretrained(folder / self.result)
+
+    def explain(self, error: Exception) -> Exception:
+        """One sentence for what compilers raise, with pages of generated code, in the first iteration."""
+        if not self.config.compile or isinstance(error, ValueError):
+            return error
+        return ConfigError(
+            f"compile: torch.compile cannot train the network {self.config.network.name!r} on this machine "
+            f"({type(error).__name__}); set compile=false"
+        )
+
+    def _in_range(self, images: Tensor) -> Tensor:
+        """Images in [0, 1] in the bridge's value range."""
+        low, high = self.bridge.value_range
+        return (images.to(self.device) * (high - low) + low).contiguous(memory_format=self.layout)
+
+
+class BridgeTraining(DenoiserTraining):
+    """Train a denoiser of a bridge, or a pixel prior."""
+
+
+def settings_of(config: TrainConfig) -> tuple[Bridge, Sampler]:
+    """Check that the parts of a configuration fit one another; returns its bridge and its sampler.
+
+    Raises:
+        ConfigError: an unknown name or parameter, or settings that cannot be combined; names the key.
+    """
+    bridge: Bridge = create("bridge", bridges.create, config.bridge.name, config.bridge.params)
+    sampler: Sampler = create("sampler", samplers.create, config.sampler.name, config.sampler.params)
+    create("sampler", sampler.check, bridge)
+    create("network", NETWORKS.check, config.network.name, {"params": config.network.params})
+    role = {"prediction": config.prediction, "scale": config.residual_scale}
+    create("prediction", NetworkDenoiser, nn.Identity(), {"bridge": bridge, **role})
+    classes = (NETWORKS.parameters(config.network.name) | config.network.params).get("kinds", 0)
+    tasks = tasks_of(config.data)
+    if config.loss.guide and classes != len(tasks):
+        raise ConfigError(
+            f"loss.guide: the data has {len(tasks)} kinds ({', '.join(tasks)}), network.kinds is {classes}"
+        )
+    if config.loss.on == "step" and bridge.noiseless:
+        raise ConfigError(f"loss.on: step needs a bridge with noise, and {bridge.name} here has none")
+    if config.states.condition_dropout and not isinstance(bridge, Generative):
+        raise ConfigError(
+            f"states.condition_dropout: {bridge.name} has y in its states; only vp, ve and rectified-flow do without"
+        )
+    return bridge, sampler
+
+
+def create(key: str, build: Callable[..., Any], what: Any, params: Mapping[str, Any] | None = None) -> Any:
+    """Call `build(what, **params)`, with errors that name the key of the configuration."""
+    try:
+        return build(what, **(params or {}))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{key}: {error}") from None
+
+
+def load_weights(network: nn.Module, source: Path | tuple[Path, ...] | None, key: str) -> None:
+    """Load the weights that files have; those that the files lack, such as those of added blocks, stay as they are.
+
+    Raises:
+        ConfigError: a file that cannot be read, or whose weights do not fit; names `key`.
+    """
+    for path in source if isinstance(source, tuple) else (source,):
+        if path is None:
+            continue
+        path = expand(path, key)
+        path = path / "model.safetensors" if path.is_dir() else path
+        try:
+            weights = {name: value.float() for name, value in load_file(path).items()}
+            if not weights:
+                raise ValueError("it is empty")
+            network.load_state_dict(network.state_dict() | weights)
+        except Exception as error:  # safetensors has exceptions of its own for damaged files
+            raise ConfigError(f"{key}: {path} does not hold the weights of this network: {reason(error)}") from None
