@@ -1,4 +1,4 @@
-"""Prints what is known about the zero-shot solvers: against an exact posterior, DeqIR's convergence, and wall times as ratios.
+"""Prints what is known about the zero-shot methods: against an exact posterior, DeqIR's convergence, wall times as ratios.
 
     python benchmarks/solvers.py posterior
     python benchmarks/solvers.py convergence --plot docs/images/solvers-deqir.png
@@ -14,22 +14,19 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from rebridge import bridges, hub, networks
-from rebridge.denoisers import NetworkDenoiser
-from rebridge.evaluation.compare import Spec
-from rebridge.inverse import GaussianProblem, Guided, Problem, operators, unconditional
-from rebridge.inverse.deqir import DeqIR
-from rebridge.inverse.fixed_point import Mixing, solve_chain
-from rebridge.inverse.problem import Solver
-from rebridge.restoration.solve import solver_of
-from rebridge.inverse.walks import DDNM
-from rebridge.irbridge import DEFAULT_PRIOR, load_prior
-from rebridge.samplers.dbim import DBIM
+from rebridge import bridges, inverse, networks
+from rebridge.denoisers import Denoiser, NetworkDenoiser
+from rebridge.inverse import GaussianProblem, Guided, Method, Problem, operators
+from rebridge.inverse.methods import DDNM, DeqIR
+from rebridge.inverse.methods.fixed_point import Mixing, solve_chain
+from rebridge.models import DEFAULT_PRIOR, load_prior, packaged
+from rebridge.samplers import create as create_sampler
 
 Clock = Callable[[], float]
 
@@ -43,7 +40,7 @@ ROWS = (
 
 
 def exact_problem() -> GaussianProblem:
-    """The problem of this module's first lines."""
+    """Make the problem of this module's first lines."""
     generator = torch.Generator().manual_seed(0)
     d = SHAPE[1] * SHAPE[2]
     rotation = torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64)).Q
@@ -52,70 +49,82 @@ def exact_problem() -> GaussianProblem:
     return GaussianProblem(VP, operators.create("cs", SHAPE, ratio=0.4), mean, covariance, 0.05)
 
 
-def posterior(count: int, adapted: int) -> None:
-    """The table of all solvers against the exact posterior."""
-    problem = exact_problem()
-    _, y = problem.draw(1, torch.Generator().manual_seed(3))
-    mean, covariance = problem.posterior(y)
-    spread = covariance.diagonal().sqrt()
-    scale = spread.square().mean().sqrt().item()
-    print(
-        f"posterior standard deviation {scale:.4f} (root mean square over the pixels), {count} samples, {adapted} of scd"
-    )
-    print("| solver | calls | error of the mean | standard deviation | error of the covariance | residual / noise |")
-    print("|---|---|---|---|---|---|")
+@dataclass(frozen=True)
+class ExactPosterior:
+    """The posterior that samples are compared with.
 
-    def row(name: str, calls: int, x: Tensor) -> None:
-        flat = x.flatten(1)
+    Args:
+        problem: with a Gaussian prior.
+        y: one measurement (1, ...).
+    """
+
+    problem: GaussianProblem
+    y: Tensor
+
+    def figures(self, x: Tensor) -> str:
+        """Compare samples x (n, C, H, W) with the posterior: the cells of a row."""
+        mean, covariance = self.problem.posterior(self.y)
+        scale, flat = self.scale, x.flatten(1)
         error = (flat.mean(0) - mean.flatten()).square().mean().sqrt().item() / scale
         deviation = flat.std(0).square().mean().sqrt().item() / scale
         distance = ((flat.T.cov() - covariance).norm() / covariance.norm()).item()
-        residual = (problem.operator.A(x) - y).square().mean().sqrt().item() / problem.sigma_y
-        print(f"| {name} | {calls} | {error:.3f} | {deviation:.3f} | {distance:.3f} | {residual:.2f} |", flush=True)
+        residual = (self.problem.operator.A(x) - self.y).square().mean().sqrt().item() / self.problem.sigma_y
+        return f"{error:.3f} | {deviation:.3f} | {distance:.3f} | {residual:.2f}"
 
-    generator = torch.Generator().manual_seed(4)
-    drawn = torch.randn(count, len(spread), generator=generator, dtype=torch.float64)
-    row(
-        "draws from the posterior",
-        0,
-        (mean.flatten() + drawn @ torch.linalg.cholesky(covariance).T).reshape(-1, *SHAPE),
+    @property
+    def scale(self) -> float:
+        """Standard deviation of the posterior, root mean square over the pixels."""
+        return self.problem.posterior(self.y)[1].diagonal().mean().sqrt().item()
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw samples (count, C, H, W) from the posterior itself."""
+        mean, covariance = self.problem.posterior(self.y)
+        drawn = torch.randn(count, len(covariance), generator=generator, dtype=torch.float64)
+        return (mean.flatten() + drawn @ torch.linalg.cholesky(covariance).T).reshape(-1, *SHAPE)
+
+
+def posterior(count: int, adapted: int) -> None:
+    """Print the table of all methods against the exact posterior."""
+    problem = exact_problem()
+    _, y = problem.draw(1, torch.Generator().manual_seed(3))
+    truth = ExactPosterior(problem, y)
+    print(
+        f"posterior standard deviation {truth.scale:.4f} (root mean square over the pixels), "
+        f"{count} samples, {adapted} of scd"
     )
+    print("| solver | calls | error of the mean | standard deviation | error of the covariance | residual / noise |")
+    print("|---|---|---|---|---|---|")
+    generator = torch.Generator().manual_seed(4)
+    print(f"| draws from the posterior | 0 | {truth.figures(truth.draw(count, generator))} |", flush=True)
     many = y.expand(count, -1, -1)
-    walk = DBIM(steps=100, grid="log-snr")
-    guided = Guided(problem.prior, problem.guidance(many), VP)
-    row("exact covariance", 100, walk(VP, guided, torch.zeros(count, *SHAPE).double(), generator=generator))
+    walk = create_sampler("dbim", steps=100, grid="log-snr")
+    guided = Guided(problem.denoiser, problem.guidance(many), VP)
+    exact = walk(VP, guided, torch.zeros(count, *SHAPE).double(), generator=generator)
+    print(f"| exact covariance | 100 | {truth.figures(exact)} |", flush=True)
     for text in ROWS:
-        spec = Spec.parse(text)
-        solver = solver_of(spec.name, None, spec.params)
-        rows = adapted if spec.name == "scd" else count
+        method = inverse.parse(text)
+        rows = adapted if method.name == "scd" else count
         posed = Problem(VP, problem.network, problem.operator, many[:rows], problem.sigma_y, problem.network)
-        row(
-            text,
-            solver.calls,
-            solver(posed, lambda like: torch.randn(like.shape, generator=generator, dtype=like.dtype)),
-        )
+        found = method(posed, noise=lambda like: torch.randn(like.shape, generator=generator, dtype=like.dtype))
+        print(f"| {text} | {method.calls} | {truth.figures(found)} |", flush=True)
 
 
 def convergence(steps: int, plot: Path | None) -> None:
-    """DeqIR's residual and its distance from the sequential chain, sweep by sweep, for three kinds of mixing."""
+    """Print DeqIR's distance from the sequential chain, sweep by sweep, for three kinds of mixing; plot: a PNG to draw."""
     problem = exact_problem()
     _, y = problem.draw(4, torch.Generator().manual_seed(3))
     start = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    chain = DeqIR(steps=steps).chain(Problem(VP, problem.prior, problem.operator, y, problem.sigma_y))
+    chain = DeqIR(steps=steps).chain(Problem(VP, problem.denoiser, problem.operator, y, problem.sigma_y))
     whole = solve_chain(chain, start, steps, "none").end
     kinds: dict[str, Mixing] = {"none (Picard)": "none", "per-step (the authors')": "per-step", "global": "global"}
     errors: dict[str, list[float]] = {name: [] for name in kinds}
     residuals: dict[str, list[float]] = {}
     for name, mixing in kinds.items():
-        seen = errors[name]
-        found = solve_chain(
-            chain,
-            start,
-            steps,
-            mixing,
-            callback=lambda i, r, x, end, seen=seen: seen.append(((end - whole).norm() / whole.norm()).item()),
-        )
-        residuals[name] = found.residuals
+
+        def look(sweep: int, residual: float, x: Tensor, end: Tensor, seen: list[float] = errors[name]) -> None:
+            seen.append(((end - whole).norm() / whole.norm()).item())
+
+        residuals[name] = solve_chain(chain, start, steps, mixing, callback=look).residuals
     print(f"chain of {steps} steps, relative distance from the sequential result")
     print("| sweeps | network calls | " + " | ".join(kinds) + " |")
     print("|---|---|" + "---|" * len(kinds))
@@ -128,16 +137,15 @@ def convergence(steps: int, plot: Path | None) -> None:
 
 
 def draw(path: Path, residuals: dict[str, list[float]], errors: dict[str, list[float]]) -> None:
-    """Residual and error against sweeps."""
+    """Draw residual and error against sweeps."""
     from rebridge.evaluation.plots import new_figure
 
     figure, axes = new_figure(columns=2, width=5.0, height=3.6)
     pairs = ((residuals, "residual |X - F(X)| / |F(X)|"), (errors, "distance from the sequential result"))
     for axis, (lines, label) in zip(axes, pairs, strict=True):
         for name, values in lines.items():
-            axis.semilogy(
-                range(1, len(values) + 1), [max(value, 1e-16) for value in values], marker="o", markersize=3, label=name
-            )
+            heights = [max(value, 1e-16) for value in values]
+            axis.semilogy(range(1, len(values) + 1), heights, marker="o", markersize=3, label=name)
         axis.set_xlabel("sweeps")
         axis.set_ylabel(label)
         axis.grid(alpha=0.3)
@@ -146,20 +154,23 @@ def draw(path: Path, residuals: dict[str, list[float]], errors: dict[str, list[f
     figure.savefig(path, dpi=110)
 
 
+def denoiser_of(name: str) -> Denoiser:
+    """Load the prior of that name; an untrained network of its kind takes the place of one that is not packaged here."""
+    if name != DEFAULT_PRIOR or name in packaged():
+        return load_prior(name, device="cpu").given(None)
+    network = networks.create("fast", optional_condition=True)
+    tail = network.tail
+    assert isinstance(tail, torch.nn.Conv2d)
+    torch.nn.init.normal_(tail.weight, std=0.02)
+    print("the prior is not packaged here: an untrained network of its kind takes its place")
+    return NetworkDenoiser(network.requires_grad_(False), VP, "preconditioned").eval()
+
+
 def speed(size: int, steps: int, runs: int, name: str, clock: Clock) -> None:
-    """Time of DeqIR against the sequential chain, and of noise-refined guidance against DPS, in one run."""
-    if name == DEFAULT_PRIOR and name not in hub.packaged():
-        network = networks.create("fast", optional_condition=True)
-        torch.nn.init.normal_(network.tail.weight, std=0.02)
-        prior: NetworkDenoiser | Callable[[Tensor, Tensor, Tensor], Tensor] = NetworkDenoiser(
-            network.requires_grad_(False), VP, "preconditioned"
-        ).eval()
-        print("the prior is not packaged here: an untrained network of its kind takes its place")
-    else:
-        prior = unconditional(load_prior(name, device="cpu")).denoiser
+    """Print the time of DeqIR against the sequential chain, and of noise-refined guidance against DPS, in one run."""
     operator = operators.create("sr4", (3, size, size))
     y = operator.A(2 * torch.rand(1, 3, size, size) - 1)
-    posed = Problem(VP, prior, operator, y, 0.02)
+    posed = Problem(VP, denoiser_of(name), operator, y, 0.02)
     start = torch.randn(1, 3, size, size)
     whole, sequential = timed(DDNM(steps=steps, eta=0.0), posed, start, runs, clock)
     kind = "processor time" if clock is time.process_time else "wall time"
@@ -168,21 +179,21 @@ def speed(size: int, steps: int, runs: int, name: str, clock: Clock) -> None:
     print("|---|---|---|---|---|")
     print(f"| ddnm, {steps} steps | {steps} | {sequential:.2f} | 1.00 | 0 |")
     for sweeps in (5, 10, 15):
-        solver = DeqIR(steps=steps, sweeps=sweeps)
-        found, seconds = timed(solver, posed, start, runs, clock)
+        method = DeqIR(steps=steps, sweeps=sweeps)
+        found, seconds = timed(method, posed, start, runs, clock)
         distance = ((found - whole).norm() / whole.norm()).item()
         ratio = seconds / sequential
-        print(f"| deqir, {sweeps} sweeps | {solver.calls} | {seconds:.2f} | {ratio:.2f} | {distance:.1e} |", flush=True)
-    pair = [timed(solver_of(way, steps), posed, start, runs, clock)[1] for way in ("nrlg", "dps")]
+        print(f"| deqir, {sweeps} sweeps | {method.calls} | {seconds:.2f} | {ratio:.2f} | {distance:.1e} |", flush=True)
+    pair = [timed(inverse.create(way, steps=steps), posed, start, runs, clock)[1] for way in ("nrlg", "dps")]
     print(f"nrlg {pair[0]:.2f} s, dps {pair[1]:.2f} s at {steps} steps: {pair[1] / pair[0]:.2f} times faster")
 
 
-def timed(solver: Solver, problem: Problem, start: Tensor, runs: int, clock: Clock) -> tuple[Tensor, float]:
-    """The result and the median time; the first run warms up and does not count."""
+def timed(method: Method, problem: Problem, start: Tensor, runs: int, clock: Clock) -> tuple[Tensor, float]:
+    """Give the result and the median time; the first run warms up and does not count."""
     seconds = []
     for _ in range(runs + 1):
         began = clock()
-        found = solver(problem, lambda like: start)
+        found = method(problem, noise=lambda like: start)
         seconds.append(clock() - began)
     return found, statistics.median(seconds[1:])
 
@@ -204,13 +215,8 @@ def main() -> None:
     elif options.what == "convergence":
         convergence(options.steps, options.plot)
     else:
-        speed(
-            options.size,
-            options.steps,
-            options.runs,
-            options.prior,
-            time.process_time if options.shared else time.perf_counter,
-        )
+        clock = time.process_time if options.shared else time.perf_counter
+        speed(options.size, options.steps, options.runs, options.prior, clock)
 
 
 if __name__ == "__main__":
