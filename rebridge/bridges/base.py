@@ -36,8 +36,7 @@ class Coefficients:
 
     def like(self, x: Tensor) -> Coefficients:
         """Shape factors of shape (B,) as (B, 1, 1, ...), in x's dtype and on its device."""
-        shape = (-1,) + (1,) * (x.ndim - 1)
-        return Coefficients(*(c.to(x.device, x.dtype).reshape(shape) for c in (self.alpha, self.beta, self.gamma)))
+        return Coefficients(*(per_image(c.to(x.device, x.dtype), x.ndim) for c in (self.alpha, self.beta, self.gamma)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +101,8 @@ class Bridge:
             raise ValueError(f"times must lie in [0, 1], got {t.min().item():g} to {t.max().item():g}")
         c = self.marginal(t)
         # where an end is pinned, rounding may leave 1e-17 of noise: samplers need to see an exact 0
-        gone = (c.gamma < 1e-12) if self.modulation != "zero" else torch.ones_like(c.gamma, dtype=torch.bool)
-        return Coefficients(c.alpha, c.beta, torch.where(gone, 0.0, c.gamma))
+        noiseless = (c.gamma < 1e-12) if self.modulation != "zero" else torch.ones_like(c.gamma, dtype=torch.bool)
+        return Coefficients(c.alpha, c.beta, torch.where(noiseless, 0.0, c.gamma))
 
     def derivatives(self, t: Tensor | float) -> Coefficients:
         """Compute d/d(clock) of alpha, beta and gamma by automatic differentiation.
@@ -150,7 +149,7 @@ class Bridge:
         return c.alpha * x0 + c.beta * y + c.gamma * self.modulate(x0, y, noise)
 
     def noise_estimate(self, x_t: Tensor, x0_hat: Tensor, y: Tensor, t: Tensor) -> Tensor:
-        """Estimate modulation * eps as one product, (x_t - alpha x0_hat - beta y) / gamma.
+        """Estimate modulation * eps as (x_t - alpha x0_hat - beta y) / gamma.
 
         Args:
             x_t: states (B, ...).
@@ -166,7 +165,9 @@ class Bridge:
         return torch.where(c.gamma > 0, deviation / c.gamma.clamp(min=torch.finfo(c.gamma.dtype).tiny), 0.0)
 
     def velocity(self, x_t: Tensor, x0_hat: Tensor, y: Tensor, t: Tensor) -> Tensor:
-        """Compute dx/d(clock) of the probability-flow ODE, alpha' x0_hat + beta' y + gamma' n.
+        """Compute the velocity of the probability-flow ODE, per unit of the clock.
+
+        alpha' x0_hat + beta' y + gamma' n.
 
         Args:
             x_t: states (B, ...).
@@ -233,9 +234,9 @@ class Bridge:
             s: earlier times, (B,).
         """
         c, n = self.coefficients(t), self.coefficients(s)
-        tells = (c.alpha > 0) & (c.gamma > 0)
+        informative = (c.alpha > 0) & (c.gamma > 0)
         kept = n.gamma.square() * c.alpha / (c.gamma.square() * n.alpha).clamp(min=1e-300)
-        kept = torch.where(tells, kept, 0.0).to(y).reshape((-1,) + (1,) * (y.ndim - 1))
+        kept = per_image(torch.where(informative, kept, 0.0).to(y), y.ndim)
         c, n = c.like(y), n.like(y)
         return n.alpha * x0 + n.beta * y + kept * (x_t - c.alpha * x0 - c.beta * y)
 
@@ -351,6 +352,11 @@ class Bridge:
         The last instant of such a process is singular.
         """
         return not self.noiseless and self.coefficients(1.0).gamma.item() == 0.0
+
+
+def per_image(values: Tensor, dimensions: int) -> Tensor:
+    """Shape one value per image, (B,), as (B, 1, 1, ...) with that many dimensions."""
+    return values.reshape(-1, *[1] * (dimensions - 1))
 
 
 def shown(value: Tensor) -> str:

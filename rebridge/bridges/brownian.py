@@ -67,7 +67,7 @@ class Brownian(Bridge):
 
 @dataclass(frozen=True, kw_only=True)
 class I2SB(Bridge):
-    """Image-to-image Schroedinger bridge with a symmetric schedule (arXiv 2302.05872).
+    """Image-to-image Schroedinger bridge, symmetric schedule (arXiv 2302.05872).
 
     With sf^2 and sb^2 the sums of the betas up to and from a time (both include the beta of that time):
     alpha = sb^2/(sf^2 + sb^2), beta = sf^2/(sf^2 + sb^2), gamma^2 = sf^2 sb^2/(sf^2 + sb^2). The grid point i/(T-1) holds

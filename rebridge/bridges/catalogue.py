@@ -33,7 +33,7 @@ BRIDGES: Catalogue[Bridge] = Catalogue(
     },
 )
 
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+BRIDGE_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "rdbm": {
         "paper": {"modulation": "residual", "lam": 10 / 255},
         "release": {"modulation": "one", "lam": 1e-4},
@@ -55,7 +55,7 @@ def create(name: str, preset: str | None = None, **params: Any) -> Bridge:
     """
     if preset is not None:
         check_name("bridge", name, BRIDGES.names())
-        presets = PRESETS.get(name, {})
+        presets = BRIDGE_PRESETS.get(name, {})
         check_name(f"preset of {name}", preset, presets)
         params = presets[preset] | params
     return BRIDGES.create(name, **params)

@@ -48,8 +48,8 @@ class ResShift(Bridge):
     """Residual shifting with a geometric schedule (arXiv 2307.12348).
 
     As in the authors' gaussian_diffusion.py: alpha = 1 - eta, beta = eta, gamma = kappa sqrt(eta), and
-    sqrt(eta_i) = s (0.99/s)^((i/(n-1))^p) at t = (i+1)/n, eta(0) = 0, with s = min(min_noise/kappa, min_noise). The published runs
-    are in the latent space of a VQ-GAN.
+    sqrt(eta_i) = s (0.99/s)^((i/(n-1))^p) at t = (i+1)/n, eta(0) = 0, with s = min(min_noise/kappa, min_noise).
+    The published runs are in the latent space of a VQ-GAN.
 
     Args:
         steps: n, at least 2.
@@ -88,7 +88,9 @@ class ResShift(Bridge):
 
 @dataclass(frozen=True, kw_only=True)
 class DiffUIR(Bridge):
-    """Selective hourglass mapping: y fades out, tasks share an end (arXiv 2403.11157).
+    """Selective hourglass mapping: y fades out towards t = 1 (arXiv 2403.11157).
+
+    So all tasks share one end.
 
     abar = 1 - sqrt(acp), gamma = sqrt(1 - acp) with acp = prod(1 - b), b linear from 1e-4 to 2e-2, and
     dbar = sum of a linear sequence from 1e-6 to delta_end; alpha = 1 - abar, beta = abar - dbar.

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rebridge.bridges.base import Bridge, Coefficients, shown
+from rebridge.bridges.base import Bridge, Coefficients, per_image, shown
 
 ROUNDING = 1e-12
 """Relative difference of two squared noise levels that counts as none: rounding of float64 times leaves about 1e-15."""
@@ -54,7 +54,7 @@ class Transition:
         Raises:
             ValueError: the transition needs x0 or noise that is not given.
         """
-        a, b, c, sigma = (value.to(x.device, x.dtype).reshape(-1, *[1] * (x.ndim - 1)) for value in self._parts)
+        a, b, c, sigma = (per_image(value.to(x.device, x.dtype), x.ndim) for value in self._parts)
         z = a * x + c * y
         for name, part, factor in (("x0", x0, b), ("noise", noise, sigma)):
             if part is not None:

@@ -3,18 +3,23 @@
 import torch
 from torch import Tensor
 
+from rebridge.degradations.borders import mirror
+
 
 def reflect_to(image: Tensor, height: int, width: int) -> Tensor:
-    """Grow an image (..., H, W) to at least `height` x `width` by reflection at the right and bottom edge.
+    """Grow an image by reflection at the right and bottom edge.
 
-    Unlike `torch.nn.functional.pad` the result may be many times larger than the image.
+    Unlike with `torch.nn.functional.pad` the result may be many times larger than the image.
+
+    Args:
+        image: (..., H, W).
+        height: least height of the result.
+        width: least width of the result.
     """
     for dim, size in ((-2, height), (-1, width)):
         present = image.shape[dim]
         if present < size:
-            period = max(2 * (present - 1), 1)
-            place = torch.arange(size) % period
-            image = image.index_select(dim, torch.minimum(place, (period - place).clamp(min=0)).clamp(max=present - 1))
+            image = image.index_select(dim, mirror(present, 0, size - present))
     return image
 
 
@@ -44,8 +49,13 @@ def centre_crop(image: Tensor, size: int) -> Tensor:
     return image[..., top : top + height, left : left + width]
 
 
-def turn(image: Tensor, symmetry: int) -> Tensor:
-    """One of the eight symmetries of the square (0 to 7) of an image (..., N, N): rotations, then mirrored ones."""
+def dihedral(image: Tensor, symmetry: int) -> Tensor:
+    """Apply one of the eight symmetries of the square.
+
+    Args:
+        image: (..., N, N).
+        symmetry: 0 to 3 for rotations, 4 to 7 for mirrored ones.
+    """
     if symmetry >= 4:
         image = image.flip(-1)
     return image.rot90(symmetry % 4, (-2, -1))

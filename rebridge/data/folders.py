@@ -7,7 +7,7 @@ import torch
 from PIL import Image as PillowImage
 from torch import Tensor
 
-from rebridge.images import READABLE_SUFFIXES, read_image
+from rebridge.images import READABLE_SUFFIXES, read_image, to_bytes
 
 IMAGE_SUFFIXES = READABLE_SUFFIXES
 
@@ -104,14 +104,14 @@ def read_stored(path: Path) -> Tensor:
     """
     image = read_image(path)
     pixels = image.pixels.expand(3, -1, -1) if image.pixels.shape[0] == 1 else image.pixels
-    return (pixels * 255).round().to(torch.uint8) if image.bits == 8 else pixels.contiguous()
+    return to_bytes(pixels) if image.bits == 8 else pixels.contiguous()
 
 
 class PairedFolder:
     """Clean and degraded images of the same scenes, matched by name.
 
-    A sequence of (clean, degraded) paths. Names are paths relative to the folder, without suffix. Data sets that name their images
-    otherwise are in `rebridge.data.layouts`.
+    A sequence of (clean, degraded) paths. Names are paths relative to the folder, without suffix. Data sets that name their
+    images otherwise are in `rebridge.data.layouts`.
 
     Args:
         clean: folder of the clean images.

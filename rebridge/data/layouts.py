@@ -19,8 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from rebridge.data.folders import IMAGE_SUFFIXES, ImageFolder, PairedFolder
 from rebridge.catalogue import check_name
+from rebridge.data.folders import IMAGE_SUFFIXES, ImageFolder, PairedFolder
 
 Name = PurePosixPath
 

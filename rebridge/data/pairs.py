@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from rebridge.data.crops import centre_crop, crop, random_corner, reflect_to, turn
+from rebridge.data.crops import centre_crop, crop, dihedral, random_corner, reflect_to
 from rebridge.data.folders import ImageFolder, PairedFolder, as_float
 from rebridge.data.seeds import generator_of
 
@@ -73,7 +73,7 @@ class PairedSource:
         sides = [reflect_to(side, patch, patch) for side in fitted]
         corner = random_corner(sides[0], patch, generator)
         symmetry = int(torch.randint(8, (), generator=generator))
-        clean, degraded = (turn(as_float(crop(side, *corner, patch)), symmetry).contiguous() for side in sides)
+        clean, degraded = (dihedral(as_float(crop(side, *corner, patch)), symmetry).contiguous() for side in sides)
         return Pair(clean, degraded, self.task)
 
     def centre(self, index: int, size: int, generator: torch.Generator) -> Pair:

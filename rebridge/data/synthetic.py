@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from rebridge import degradations
-from rebridge.data.crops import centre_crop, crop, random_corner, reflect_to, turn
+from rebridge.data.crops import centre_crop, crop, dihedral, random_corner, reflect_to
 from rebridge.data.folders import ImageFolder, as_float
 from rebridge.data.pairs import MixedPairs, Pair
+from rebridge.images import quantise
 
 CLEAN = "clean"
 """The task of leaving an intact image alone."""
@@ -55,7 +56,7 @@ class SyntheticSource:
         image = reflect_to(self.images.stored(index), around, around)
         corner = random_corner(image, around, generator)
         symmetry = int(torch.randint(8, (), generator=generator))
-        clean = turn(as_float(crop(image, *corner, around)), symmetry)
+        clean = dihedral(as_float(crop(image, *corner, around)), symmetry)
         degraded = self._degraded(clean, generator)
         inner = (self.margin, self.margin, patch)
         return Pair(crop(clean, *inner).contiguous(), crop(degraded, *inner).contiguous(), self.task)
@@ -69,7 +70,7 @@ class SyntheticSource:
         if self.degrade is None:
             return clean
         degraded = self.degrade(clean[None].contiguous(), generator=generator)[0]
-        return (degraded * 255).round() / 255 if self.quantise else degraded
+        return quantise(degraded) if self.quantise else degraded
 
 
 def _degradation(task: str, params: dict[str, Any]) -> Any:

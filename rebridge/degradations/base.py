@@ -85,7 +85,7 @@ class Degradation:
             TypeError: x is no floating-point tensor.
             ValueError: x has another shape or range, or the generator is not on the CPU.
         """
-        check_images(x)
+        check_batch(x)
         seeds = draw_seeds(len(x), generator)
         images = x.detach().to("cpu", torch.float32)
         degraded = [self.degrade(image, Draw(seed)).clamp(0, 1) for image, seed in zip(images, seeds, strict=True)]
@@ -101,7 +101,7 @@ class Degradation:
         raise NotImplementedError
 
     def limit(self, **limits: tuple[float, float]) -> None:
-        """Check that fields lie within their limits, and store each as a (low, high) pair.
+        """Check that fields lie within their limits, and store (low, high) pairs.
 
         Args:
             limits: lowest and highest value, by name of the field.
@@ -138,7 +138,7 @@ def check_number(name: str, value: object, low: float, high: float) -> None:
         raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value:g}")
 
 
-def check_images(x: Tensor) -> None:
+def check_batch(x: Tensor) -> None:
     """Raise one clear sentence unless x is a batch of images.
 
     That is a finite floating-point tensor (B, 1 or 3, H, W) with values in [0, 1].

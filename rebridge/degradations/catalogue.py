@@ -10,7 +10,7 @@ from rebridge.degradations.masks import Inpaint
 from rebridge.degradations.optics import Blur
 from rebridge.degradations.raindrop import Raindrop
 from rebridge.degradations.resampling import Downsampling
-from rebridge.degradations.sensor import Noise
+from rebridge.degradations.sensor import GaussianNoise
 from rebridge.degradations.weather import Haze, Rain, Snow
 
 DEGRADATIONS: Catalogue[Degradation] = Catalogue(
@@ -22,7 +22,7 @@ DEGRADATIONS: Catalogue[Degradation] = Catalogue(
         "raindrop": Raindrop,
         "lowlight": LowLight,
         "blur": Blur,
-        "noise": Noise,
+        "noise": GaussianNoise,
         "jpeg": Jpeg,
         "sr2": partial(Downsampling, 2),
         "sr4": partial(Downsampling, 4),

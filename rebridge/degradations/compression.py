@@ -9,16 +9,17 @@ from PIL import Image
 from torch import Tensor
 
 from rebridge.degradations.base import Degradation, Draw, Range
+from rebridge.images import to_bytes
 
 
-def encode(image: Tensor, quality: int) -> Tensor:
+def through_jpeg(image: Tensor, quality: int) -> Tensor:
     """Write an image as JPEG and read it back.
 
     Args:
         image: (C, H, W) in [0, 1]; it is rounded to 8 bits.
         quality: of Pillow's encoder, with 4:2:0 colour.
     """
-    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    pixels = to_bytes(image).permute(1, 2, 0).contiguous().numpy()
     picture = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
     with io.BytesIO() as file:
         picture.save(file, format="JPEG", quality=quality, subsampling="4:2:0")
@@ -38,4 +39,4 @@ class Jpeg(Degradation):
         self.limit(quality=(1, 100))
 
     def degrade(self, image: Tensor, draw: Draw) -> Tensor:
-        return encode(image, round(draw.uniform(self.quality)))
+        return through_jpeg(image, round(draw.uniform(self.quality)))

@@ -6,23 +6,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rebridge.degradations.base import Degradation, Draw, Range, as_range, check_images, check_number, draw_seeds
+from rebridge.degradations.base import Degradation, Draw, Range, as_range, check_batch, check_number, draw_seeds
 from rebridge.degradations.fields import along_and_across, canvas
 
 STROKE_LENGTH = 96
 """Length of a brush stroke in px."""
 
 
-def pixel_mask(height: int, width: int, fraction: float, draw: Draw) -> Tensor:
+def draw_pixels(height: int, width: int, fraction: float, draw: Draw) -> Tensor:
     """Draw single pixels, (H, W) bool; their number is the fraction, rounded."""
     return largest(draw.rand(height, width), fraction)
 
 
-def stroke_mask(height: int, width: int, fraction: float, brush: float, draw: Draw) -> Tensor:
+def draw_strokes(height: int, width: int, fraction: float, brush: float, draw: Draw) -> Tensor:
     """Draw curved brush strokes about 2 * brush px wide, (H, W) bool.
 
-    As many strokes are drawn as cover the fraction with the brush asked for; the width then settles it exactly: the pixels covered
-    are the fraction, rounded.
+    As many strokes are drawn as cover the fraction with the brush asked for; the width then settles it exactly: the pixels
+    covered are the fraction, rounded.
     """
     grid = canvas(height, width)
     count = max(1, round(fraction * height * width / (2 * brush * STROKE_LENGTH)))
@@ -38,7 +38,7 @@ def stroke_mask(height: int, width: int, fraction: float, brush: float, draw: Dr
     return largest(field[:height, :width], fraction)
 
 
-def box_mask(height: int, width: int, fraction: float, sides: tuple[float, float], draw: Draw) -> Tensor:
+def draw_boxes(height: int, width: int, fraction: float, sides: tuple[float, float], draw: Draw) -> Tensor:
     """Draw boxes with sides between two bounds in px, (H, W) bool.
 
     Boxes are added until the fraction is reached; the last is cut at the row where that happens.
@@ -96,10 +96,10 @@ class Inpaint(Degradation):
         kind = ("strokes", "boxes", "pixels")[draw.integer(0, 2)] if self.kind == "mixed" else self.kind
         fraction = draw.uniform(self.fraction)
         if kind == "strokes":
-            return stroke_mask(height, width, fraction, draw.uniform(self.brush), draw)
+            return draw_strokes(height, width, fraction, draw.uniform(self.brush), draw)
         if kind == "boxes":
-            return box_mask(height, width, fraction, as_range("side", self.side), draw)
-        return pixel_mask(height, width, fraction, draw)
+            return draw_boxes(height, width, fraction, as_range("side", self.side), draw)
+        return draw_pixels(height, width, fraction, draw)
 
     def masks(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw the masks that a call on x with such a generator uses.
@@ -111,7 +111,7 @@ class Inpaint(Degradation):
         Returns:
             (B, 1, H, W), bool, true where pixels are missing.
         """
-        check_images(x)
+        check_batch(x)
         height, width = x.shape[-2:]
         masks = [self.mask(height, width, Draw(seed)) for seed in draw_seeds(len(x), generator)]
         return torch.stack(masks)[:, None].to(x.device)

@@ -20,8 +20,8 @@ PATH_STEPS = 128
 def trajectory_kernel(length: float, wander: float, draw: Draw) -> Tensor:
     """Draw the kernel of a camera shake, (K, K) with K odd.
 
-    It is non-negative with sum 1, and centred on its centre of gravity. The speed varies smoothly along the path by about a factor
-    of two, and the path is drawn with bilinear weights.
+    It is non-negative with sum 1, and centred on its centre of gravity. The speed varies smoothly along the path by about a
+    factor of two, and the path is drawn with bilinear weights.
 
     Args:
         length: of the path in px, at least 0.

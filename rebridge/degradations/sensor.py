@@ -8,7 +8,7 @@ from rebridge.degradations.base import Degradation, Draw, Range
 
 
 @dataclass(frozen=True)
-class Noise(Degradation):
+class GaussianNoise(Degradation):
     """y = x + sigma n with n standard normal, independent for each pixel and channel."""
 
     sigma: Range = 25 / 255

@@ -4,7 +4,7 @@ They stand on a network's output, an exact posterior, or another denoiser.
 """
 
 from rebridge.denoisers.analytic import GaussianDenoiser, MixtureDenoiser, ResidualDenoiser
-from rebridge.denoisers.base import Denoiser, Estimate, as_estimate
+from rebridge.denoisers.base import Denoiser, Estimate, Progress, as_estimate
 from rebridge.denoisers.counting import Counted
 from rebridge.denoisers.guidance import ClassifierFree
 from rebridge.denoisers.parameterization import PREDICTIONS, NetworkDenoiser
@@ -22,6 +22,7 @@ __all__ = [
     "GaussianDenoiser",
     "MixtureDenoiser",
     "NetworkDenoiser",
+    "Progress",
     "ResidualDenoiser",
     "TiledDenoiser",
     "TransitionDenoiser",

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
+from rebridge.bridges.base import per_image
 
 
 class MixtureDenoiser:
@@ -78,7 +79,7 @@ class MixtureDenoiser:
         c = self.bridge.coefficients(t.double())
         alpha, beta, gamma = (value.reshape(-1, 1, 1) for value in (c.alpha, c.beta, c.gamma))
         weights, means, _ = self.posterior(y)
-        deviation = (x_t - beta.reshape(-1, *[1] * (y.ndim - 1)) * y).flatten(1).double()[:, None] - alpha * means
+        deviation = (x_t - per_image(beta, y.ndim) * y).flatten(1).double()[:, None] - alpha * means
         rotated = torch.einsum("kji,bkj->bki", self._vectors, deviation)
         variance = alpha.square() * self._values + gamma.square()
         variance = torch.where(variance > 0, variance, torch.ones_like(variance))
@@ -140,7 +141,7 @@ class ResidualDenoiser:
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Compute E[x0 | x_t, y] for x_t, y (B, ...) and t (B,)."""
         c = self.bridge.coefficients(t.double())
-        alpha, beta, gamma = (value.reshape(-1, *[1] * (y.ndim - 1)) for value in (c.alpha, c.beta, c.gamma))
+        alpha, beta, gamma = (per_image(value, y.ndim) for value in (c.alpha, c.beta, c.gamma))
         d = (x_t - (alpha + beta) * y).double()
         if (gamma == 0).all():
             prior_mean = (self._log_prior.softmax(0) * self._nodes).sum()

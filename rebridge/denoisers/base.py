@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
+
+Progress = Callable[[int, int], None]
+"""Called as progress(done, total) after evaluations; an exception from it ends the run."""
 
 
 class Estimate(NamedTuple):

@@ -1,4 +1,4 @@
-"""Guidance between denoisers: a conditional and an unconditional estimate combined."""
+"""Guidance: a conditional and an unconditional estimate combined."""
 
 from __future__ import annotations
 

@@ -28,14 +28,10 @@ carries along without noise comes back as it is where the network agrees with it
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from rebridge.bridges.base import Bridge, Coefficients
-
-Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 PREDICTIONS: tuple[str, ...] = ("x0", "residual", "noise", "velocity", "preconditioned", "blend")
 SCALED = ("preconditioned", "blend")

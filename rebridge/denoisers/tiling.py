@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from rebridge.denoisers.base import Denoiser, Estimate, as_estimate
+from rebridge.denoisers.base import Denoiser, Estimate, Progress, as_estimate
 from rebridge.networks.layers import pad_to_multiple
 
 SMALLEST_TILE = 64
@@ -50,7 +50,7 @@ class TiledDenoiser:
         overlap: int | None = None,
         batch: int = 1,
         align: int = 16,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
         of_tile: Callable[[slice, slice], Denoiser] | None = None,
     ) -> None:
         if tile is not None and tile < 1:

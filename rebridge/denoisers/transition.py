@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
+from rebridge.bridges.base import per_image
 from rebridge.bridges.transition import check_pair
 from rebridge.denoisers.base import Denoiser, Estimate, as_estimate
 
@@ -17,9 +18,9 @@ class TransitionDenoiser:
     """The denoiser of one process as that of another, by transition.
 
     x_t is carried over at the critical time and denoised there. Where the bridge holds more noise than the process ever does, its
-    state is scaled down to the process's noisiest time. At a pinned end it holds nothing but y: a prior then sees y under that much
-    noise (the same at each evaluation), the network of a bridge sees y itself, at t = 1. Where the bridge holds less noise than at
-    `lowest`, the prior is evaluated at `lowest`.
+    state is scaled down to the process's noisiest time. At a pinned end it holds nothing but y: a prior then sees y under that
+    much noise (the same at each evaluation), the network of a bridge sees y itself, at t = 1. Where the bridge holds less noise
+    than at `lowest`, the prior is evaluated at `lowest`.
 
     Args:
         prior: denoiser of `process`, called as prior(z, s, y).
@@ -49,13 +50,13 @@ class TransitionDenoiser:
         s = torch.where(finite, s, ends[1])
         p = self.process.coefficients(s)
         factor = torch.where((level > most) | (c.alpha == 0), p.gamma / c.gamma, p.alpha / c.alpha)
-        factor = torch.where(singular, torch.zeros_like(factor), factor).to(x_t).reshape(-1, *[1] * (y.ndim - 1))
+        factor = per_image(torch.where(singular, torch.zeros_like(factor), factor).to(x_t), y.ndim)
         z = factor * (x_t - c.like(y).beta * y)
         if bool(singular.any()):
             generator = torch.Generator().manual_seed(0)
             noise = torch.randn(y.shape[1:], generator=generator).to(y)
             start = p.like(y).alpha * y + p.like(y).gamma * noise
-            z = torch.where(singular.to(y.device).reshape(-1, *[1] * (y.ndim - 1)), start, z)
+            z = torch.where(per_image(singular.to(y.device), y.ndim), start, z)
         if bool((p.beta != 0).any()):
             z = z + p.like(y).beta * y
         return Estimate(as_estimate(self.prior(z, s.to(t), y)).x0)

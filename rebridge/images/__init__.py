@@ -1,6 +1,6 @@
 """Image files and arrays: reading, writing, metadata, and users' images."""
 
-from rebridge.images.arrays import Batch, to_batch
+from rebridge.images.arrays import Batch, quantise, to_batch, to_bytes
 from rebridge.images.atomic import reason, write_atomic
 from rebridge.images.image import (
     MAX_PIXELS,
@@ -20,9 +20,11 @@ __all__ = [
     "Batch",
     "Image",
     "ImageError",
+    "quantise",
     "read_image",
     "reason",
     "to_batch",
+    "to_bytes",
     "to_samples",
     "write_atomic",
     "write_image",

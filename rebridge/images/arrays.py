@@ -59,6 +59,16 @@ def to_batch(image: Any) -> Batch:
     )
 
 
+def quantise(images: Tensor) -> Tensor:
+    """Round images of any shape in [0, 1] to the 256 values of 8-bit files."""
+    return images.clamp(0, 1).mul(255).round().div(255)
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Convert images of any shape in [0, 1] to uint8, rounded to nearest."""
+    return images.clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
 def _from_pil(image: PILImage.Image) -> Batch:
     if image.mode.startswith("I;16"):
         batch = _from_array(np.asarray(image).astype(np.uint16))

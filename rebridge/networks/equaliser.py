@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.layers import Network, check_inputs, closed, pad_to_multiple, precise
+from rebridge.networks.layers import Network, at_least_float32, check_inputs, pad_to_multiple, zero_init
 
 FREQUENCIES = (32, 17)
 """Of the statistics and of the gains: those of windows of 32x32 pixels, of a real signal."""
-WINDOW = 64
+FILTER_WINDOW = 64
 """Side in pixels of the windows that are filtered, half overlapping."""
 NEAR = 10
 """So many windows of statistics to each side are averaged, 16 pixels apart."""
@@ -42,24 +42,24 @@ class Equaliser(nn.Module):
         count = FREQUENCIES[0] * FREQUENCIES[1]
         self.enter = nn.Linear(count + 1, width)
         self.inner = nn.Linear(width, width)
-        self.leave = closed(nn.Linear(width, count))
-        self.fine = closed(nn.Linear((2 * RIPPLES - 1) * RIPPLES, width)) if ripples else None
-        self.turn = closed(nn.Linear(width, count)) if ripples else None
+        self.leave = zero_init(nn.Linear(width, count))
+        self.fine = zero_init(nn.Linear((2 * RIPPLES - 1) * RIPPLES, width)) if ripples else None
+        self.turn = zero_init(nn.Linear(width, count)) if ripples else None
 
     def forward(self, y: Tensor) -> Tensor:
         """Filter y, in float32 whatever autocast computes in; the shape stays."""
         height, width = y.shape[-2:]
-        half = WINDOW // 2
-        padded = pad_to_multiple(precise(y), half)
+        half = FILTER_WINDOW // 2
+        padded = pad_to_multiple(at_least_float32(y), half)
         mode = "reflect" if min(padded.shape[-2:]) > half else "replicate"
         extended = F.pad(padded, (half,) * 4, mode=mode)
         filters = _filters(self.gains(padded, extended))[:, None]
-        line = torch.hann_window(WINDOW, dtype=padded.dtype, device=y.device).sqrt()
+        line = torch.hann_window(FILTER_WINDOW, dtype=padded.dtype, device=y.device).sqrt()
         weight = torch.outer(line, line)
-        windows = extended.unfold(2, WINDOW, half).unfold(3, WINDOW, half) * weight
-        filtered = torch.fft.irfft2(torch.fft.rfft2(windows) * filters, s=(WINDOW, WINDOW)) * weight
+        windows = extended.unfold(2, FILTER_WINDOW, half).unfold(3, FILTER_WINDOW, half) * weight
+        filtered = torch.fft.irfft2(torch.fft.rfft2(windows) * filters, s=(FILTER_WINDOW, FILTER_WINDOW)) * weight
         columns = filtered.permute(0, 1, 4, 5, 2, 3).flatten(1, 3).flatten(2)
-        whole = F.fold(columns, extended.shape[-2:], WINDOW, stride=half)
+        whole = F.fold(columns, extended.shape[-2:], FILTER_WINDOW, stride=half)
         return whole[..., half : half + height, half : half + width]
 
     def gains(self, y: Tensor, extended: Tensor) -> Tensor:
@@ -76,20 +76,20 @@ class Equaliser(nn.Module):
         mean = levels.mean(-1, keepdim=True)
         h = self.enter(torch.cat([levels - mean, mean], dim=-1))
         if self.fine is not None:
-            rings = _levels(extended, WINDOW, near=NEAR // 2, stride=1, low=RIPPLES)
+            rings = _levels(extended, FILTER_WINDOW, near=NEAR // 2, stride=1, low=RIPPLES)
             h = h + self.fine(rings - rings.mean(-1, keepdim=True))
         h = F.gelu(self.inner(F.gelu(h)))
-        gains = precise(self.leave(h)).clamp(-LIMIT, LIMIT).exp()
+        gains = at_least_float32(self.leave(h)).clamp(-LIMIT, LIMIT).exp()
         if self.turn is not None:
-            gains = gains * (1 + precise(self.turn(h)))
+            gains = gains * (1 + at_least_float32(self.turn(h)))
         return gains.unflatten(-1, FREQUENCIES)
 
 
 class EqualiserAlone(Network):
     """The change that an `Equaliser` makes to y, whatever x and t: a residual.
 
-    Pretrain it alone, then add it to a larger network: it learns in minutes alone, and hardly at all beside a network of a hundred
-    times its work that already helps everywhere.
+    Pretrain it alone, then add it to a larger network: it learns in minutes alone, and hardly at all beside a network of a
+    hundred times its work that already helps everywhere.
 
     Args:
         channels: of an image.
@@ -140,7 +140,7 @@ def _levels(y: Tensor, side: int, near: int, stride: int, low: int | None = None
 
 
 def log_fall(spectra: Tensor) -> Tensor:
-    """Compute log(f^2), (side, side/2 + 1), which flattens the spectra of sharp images."""
+    """Compute log(f^2), (side, side/2 + 1), which flattens sharp images' spectra."""
     side = spectra.shape[-2]
     down = torch.fft.fftfreq(side, dtype=spectra.dtype, device=spectra.device)
     across = torch.fft.rfftfreq(side, dtype=spectra.dtype, device=spectra.device)
@@ -152,5 +152,5 @@ def _filters(gains: Tensor) -> Tensor:
     side = FREQUENCIES[0]
     reach = side // 2 - 1
     kernels = torch.fft.fftshift(torch.fft.irfft2(gains, s=(side, side)), dim=(-2, -1))[..., 1:, 1:]
-    kernels = F.pad(kernels, (0, WINDOW - side + 1) * 2)
+    kernels = F.pad(kernels, (0, FILTER_WINDOW - side + 1) * 2)
     return torch.fft.rfft2(kernels.roll((-reach, -reach), dims=(-2, -1)))

@@ -1,4 +1,7 @@
-"""A small U-Net made for the CPU: dense 3x3 convolutions at the fine levels, 7x7 depthwise ones at the coarsest."""
+"""A small U-Net made for the CPU.
+
+Dense 3x3 convolutions at the fine levels, 7x7 depthwise ones at the coarsest.
+"""
 
 import itertools
 from collections.abc import Sequence
@@ -7,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rebridge.networks.classifier import BLOCK, DegradationClassifier
 from rebridge.networks.equaliser import Equaliser
-from rebridge.networks.guide import BLOCK, Guide
 from rebridge.networks.holes import fill_holes, holes
 from rebridge.networks.layers import (
     ChannelNorm,
@@ -16,20 +19,23 @@ from rebridge.networks.layers import (
     TimeEmbedding,
     check_inputs,
     check_sizes,
-    closed,
     pad_to_multiple,
     replicate_border,
+    zero_init,
 )
 
 
 class GatedBlock(nn.Module):
-    """h + 1x1(u * v), with (u, v) = conv(norm(h)) and conv dense 3x3: NAFNet's gate (arXiv 2204.04676)."""
+    """h + 1x1(u * v), with (u, v) a dense 3x3 convolution of norm(h).
+
+    NAFNet's gate (arXiv 2204.04676).
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = ChannelNorm(width)
         self.enter = nn.Conv2d(width, 2 * width, 3, padding=1)
-        self.leave = closed(nn.Conv2d(width, width, 1))
+        self.leave = zero_init(nn.Conv2d(width, width, 1))
 
     def forward(self, h: Tensor) -> Tensor:
         u, v = self.enter(self.norm(h)).chunk(2, dim=1)
@@ -37,9 +43,9 @@ class GatedBlock(nn.Module):
 
 
 class WideBlock(nn.Module):
-    """h + mlp(depthwise(norm(h))): a 7x7 depthwise convolution that sees far, then two 1x1 ones.
+    """h + mlp(depthwise(norm(h))): a 7x7 depthwise convolution, then two 1x1 ones.
 
-    Borders are replicated: zeros there would tell the network how far the border is, and a training patch has
+    Borders are replicated: zeros there would show the network how far the border is, and a training patch has
     borders everywhere while a full image has hardly any.
     """
 
@@ -48,18 +54,24 @@ class WideBlock(nn.Module):
         self.norm = ChannelNorm(width)
         self.look = nn.Conv2d(width, width, 7, groups=width)
         self.enter = nn.Conv2d(width, 2 * width, 1)
-        self.leave = closed(nn.Conv2d(2 * width, width, 1))
+        self.leave = zero_init(nn.Conv2d(2 * width, width, 1))
 
     def forward(self, h: Tensor) -> Tensor:
         seen = self.look(replicate_border(self.norm(h), 3))
         return h + self.leave(F.silu(self.enter(seen)))
 
 
-class Level(nn.Module):
-    """Blocks that begin with h * (1 + scale) + shift, both affine in the time embedding and in `likely`.
+class ConditionedLevel(nn.Module):
+    """Blocks that begin with h * (1 + scale) + shift.
 
-    likely: (B, kinds, H/16, W/16), how likely each kind of degradation is at each place; None without a guide. Once per level
-    and not once per block: on a CPU such a product is slow beside a convolution.
+    Scale and shift are affine in the time embedding and in `likely`, the probability of each class of degradation at each place,
+    (B, kinds, H/16, W/16). Once per level and not once per block: on a CPU such a product is slow beside a convolution.
+
+    Args:
+        blocks: what follows.
+        width: features.
+        embedding: features of time.
+        kinds: classes of degradations; 0 without a classifier.
     """
 
     def __init__(self, blocks: list[nn.Module], width: int, embedding: int, kinds: int) -> None:
@@ -80,24 +92,28 @@ class Level(nn.Module):
 
 
 class Fast(Network):
-    """Raw output (B, C, H, W) of a U-Net over 2x2-unshuffled pixels, without attention and without global statistics.
+    """A U-Net over 2x2-unshuffled pixels, without attention or global statistics.
 
     The output at a pixel depends on a window of the image only, never on the image's size: with the default sizes less than 276
-    pixels to each side, 160 more with an equaliser. With `fill` a
-    pixel near a hole depends on what surrounds the hole, up to 900 pixels away. Derived.
+    pixels to each side, 160 more with an equaliser. With `fill` a pixel near a hole depends on what surrounds the hole, up to 900
+    pixels away. Before training, neither x nor t matters: what is learned from y at t = 1, where most of the training is, holds
+    at all times until states of other times teach otherwise. Derived.
 
-    channels: of an image; widths: of the levels, at 1/2, 1/4, 1/8, ... of the size; blocks: residual blocks before and
-    again after the middle at each level but the last; middle: blocks at the last level; embedding: features of time.
-    Before training, neither x nor t matters: what is learned from y at t = 1, where most of the training is, holds at all
-    times until states of other times teach otherwise.
-    kinds: how many kinds of degradation a `Guide` tells apart; where it finds each of them scales and shifts the features of
-    all levels. The guide is taught by the kinds themselves, not by what becomes of its answer (`loss.guide` in training). 0: no
-    guide.
-    equalise: y as an `Equaliser` filters it is one more input, and what it changed is added to the output. ripples: of its.
-    fill: pixels of y that are missing, as `holes` finds them, are filled from around them before anything but the guide sees y;
-    what that changed is one more input and added to the output.
-    optional_condition: one more input channel tells whether there is a degraded image at all; there is none where y is 0
-    everywhere, the middle grey that 8-bit images do not have. For priors that also work without y.
+    Args:
+        channels: of an image.
+        widths: features of the levels, at 1/2, 1/4, 1/8, ... of the size.
+        blocks: residual blocks before and again after the middle at each level but the last.
+        middle: blocks at the last level.
+        embedding: features of time.
+        kinds: classes of the degradation classifier; its probabilities scale and shift the features of all levels. The classifier
+            is trained with cross-entropy only (`loss.guide` in training); no gradient reaches it from the restoration loss. 0: no
+            classifier.
+        equalise: y as an `Equaliser` filters it is one more input, and what it changed is added to the output.
+        ripples: as of `Equaliser`.
+        fill: pixels of y that are missing, as `holes` finds them, are filled from around them before anything but the classifier
+            sees y; what that changed is one more input and added to the output.
+        optional_condition: one more input channel says if there is a degraded image at all; there is none where y is 0
+            everywhere, the middle grey that 8-bit images do not have. For priors that also work without y.
     """
 
     def __init__(
@@ -127,40 +143,39 @@ class Fast(Network):
         self.multiple = max(2 ** len(widths), BLOCK if kinds else 1)
         steps = list(itertools.pairwise(widths))
 
-        def gated(width: int, count: int) -> Level:
-            return Level([GatedBlock(width) for _ in range(count)], width, embedding, kinds)
+        def gated(width: int, count: int) -> ConditionedLevel:
+            return ConditionedLevel([GatedBlock(width) for _ in range(count)], width, embedding, kinds)
 
         self.time = TimeEmbedding(embedding)
-        self.guide = Guide(kinds) if kinds else None
+        self.guide = DegradationClassifier(kinds) if kinds else None
         self.equaliser = Equaliser(ripples=ripples) if equalise else None
-        self.equalised = closed(nn.Conv2d(4 * channels, widths[0], 3, padding=1)) if equalise else None
-        self.filled = closed(nn.Conv2d(4 * channels, widths[0], 3, padding=1)) if fill else None
+        self.equalised = zero_init(nn.Conv2d(4 * channels, widths[0], 3, padding=1)) if equalise else None
+        self.filled = zero_init(nn.Conv2d(4 * channels, widths[0], 3, padding=1)) if fill else None
         self.head = nn.Conv2d(8 * channels + 4 * optional_condition, widths[0], 3, padding=1)
         self.before = nn.ModuleList(gated(width, n) for width, n in zip(widths, blocks, strict=False))
         self.down = nn.ModuleList(nn.Conv2d(width, deeper, 2, stride=2) for width, deeper in steps)
-        self.middle = Level([WideBlock(widths[-1]) for _ in range(middle)], widths[-1], embedding, kinds)
+        self.middle = ConditionedLevel([WideBlock(widths[-1]) for _ in range(middle)], widths[-1], embedding, kinds)
         self.up = nn.ModuleList(nn.Conv2d(deeper, 4 * width, 1) for width, deeper in steps)
         self.after = nn.ModuleList(gated(width, n) for width, n in zip(widths, blocks, strict=False))
         self.tail = nn.Conv2d(widths[0], 4 * channels, 3, padding=1)
-        closed(self.tail)
+        zero_init(self.tail)
         with torch.no_grad():
             self.head.weight[:, : 4 * channels] = 0.0
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor, tell: bool = False) -> Tensor:
-        """Raw output for the state x at times t given the degraded y; see `Network`.
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Compute the raw output for the state x at times t given y; see `Network`.
 
-        tell: return instead what the guide says of y, logits (B, kinds, ceil(H/16), ceil(W/16)) in float32.
+        Args:
+            x: states (B, C, H, W).
+            t: times (B,).
+            y: degraded images (B, C, H, W).
+
+        Raises:
+            ValueError: tensors that do not fit.
         """
         check_inputs(x, t, y, self.channels)
         height, width = x.shape[-2:]
-        likely = None
-        if self.guide is not None:
-            logits: Tensor = self.guide(pad_to_multiple(y, self.multiple))
-            if tell:
-                return logits
-            likely = logits.detach().softmax(1)
-        elif tell:
-            raise ValueError("this network has no guide; create it with kinds")
+        likely = None if self.guide is None else self.classify(y).detach().softmax(1)
         given = (y != 0).flatten(1).any(1) if self.optional_condition else None
         embedding = self.time(t)
         known = y if self.filled is None else fill_holes(y, holes(y))
@@ -183,6 +198,20 @@ class Fast(Network):
             h = level(F.pixel_shuffle(up(h), 2) + skips.pop(), embedding, likely)
         output = F.pixel_shuffle(self.tail(h), 2)[..., :height, :width]
         return output if changed is None else output + changed
+
+    def classify(self, y: Tensor) -> Tensor:
+        """Compute the degradation classifier's logits for y (B, 3, H, W).
+
+        Returns:
+            (B, kinds, ceil(H/16), ceil(W/16)) in float32.
+
+        Raises:
+            ValueError: a network without a classifier.
+        """
+        if self.guide is None:
+            raise ValueError("this network has no degradation classifier; create it with kinds")
+        logits: Tensor = self.guide(pad_to_multiple(y, self.multiple))
+        return logits
 
     def _pixels(self, x: Tensor, y: Tensor, given: Tensor | None) -> Tensor:
         inputs = [x, y]

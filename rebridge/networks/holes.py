@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rebridge.networks.layers import pad_to_multiple, precise, replicate_border
+from rebridge.networks.layers import at_least_float32, pad_to_multiple, replicate_border
 
-LEVELS = 6
+PYRAMID_LEVELS = 6
 """Cells of up to 64 pixels: in holes wider than two of them a middle stays as it is."""
 SWEEPS = 6
 """Of smoothing, at each level."""
-GREY = 1.01 / 255
+MIDDLE_GREY = 1.01 / 255
 """How far a missing pixel may lie from 0, the middle grey: 8 bits have none nearer than half of this."""
 
 
@@ -28,7 +28,7 @@ def holes(y: Tensor) -> Tensor:
     Returns:
         (B, 1, H, W), bool.
     """
-    return (y.abs() <= GREY).all(1, keepdim=True)
+    return (y.abs() <= MIDDLE_GREY).all(1, keepdim=True)
 
 
 def fill_holes(y: Tensor, missing: Tensor) -> Tensor:
@@ -44,10 +44,10 @@ def fill_holes(y: Tensor, missing: Tensor) -> Tensor:
         (B, C, H, W), float32 or float64.
     """
     height, width = y.shape[-2:]
-    values = pad_to_multiple(precise(y), 2**LEVELS)
-    weight = 1 - pad_to_multiple(missing.to(values.dtype), 2**LEVELS)
+    values = pad_to_multiple(at_least_float32(y), 2**PYRAMID_LEVELS)
+    weight = 1 - pad_to_multiple(missing.to(values.dtype), 2**PYRAMID_LEVELS)
     pyramid = [(values * weight, weight)]
-    for _ in range(LEVELS):
+    for _ in range(PYRAMID_LEVELS):
         pyramid.append((F.avg_pool2d(pyramid[-1][0], 2), F.avg_pool2d(pyramid[-1][1], 2)))
     filled = torch.zeros_like(pyramid[-1][0])
     for total, weight in reversed(pyramid):
@@ -58,7 +58,7 @@ def fill_holes(y: Tensor, missing: Tensor) -> Tensor:
         filled = torch.where(known, means, filled)
         for _ in range(SWEEPS):
             filled = torch.where(known, filled, _neighbours(filled))
-    return torch.where(missing, filled[..., :height, :width], precise(y))
+    return torch.where(missing, filled[..., :height, :width], at_least_float32(y))
 
 
 def _neighbours(h: Tensor) -> Tensor:

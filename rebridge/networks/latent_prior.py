@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rebridge.networks.equaliser import log_fall, power_spectra
-from rebridge.networks.layers import closed, pad_to_multiple, precise
+from rebridge.networks.layers import at_least_float32, pad_to_multiple, zero_init
 
 WINDOW = 64
 """Side in pixels of the half overlapping windows whose power spectra the encoders look at."""
@@ -90,7 +90,7 @@ class LatentEncoder(nn.Module):
         self.leave = nn.Linear(width, features)
         self.spectra = SpectralTokens(spectra, side * side, features) if spectra else None
         if spectra:
-            closed(self.leave)
+            zero_init(self.leave)
 
     def forward(self, *images: Tensor) -> Tensor:
         """Tokens (B, side^2, features) of images (B, C, H, W), H and W multiples of 4."""
@@ -162,7 +162,7 @@ def log_spectrum(y: Tensor) -> Tensor:
     In float32 whatever autocast computes in. Images smaller than a window are extended.
     """
     multiple = WINDOW if min(y.shape[-2:]) <= WINDOW // 2 else WINDOW // 2
-    return torch.log(_pool(power_spectra(pad_to_multiple(precise(y), multiple), WINDOW).mean((1, 2))) + 1e-3)
+    return torch.log(_pool(power_spectra(pad_to_multiple(at_least_float32(y), multiple), WINDOW).mean((1, 2))) + 1e-3)
 
 
 def _pool(spectra: Tensor) -> Tensor:

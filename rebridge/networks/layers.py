@@ -1,7 +1,8 @@
-"""Parts that the networks share: the base class, the time embedding, scale-and-shift, a norm, padding to a multiple."""
+"""Parts that the networks share: base class, embedding, norms, padding."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -13,10 +14,10 @@ class Network(nn.Module):
     """Base of all networks: forward(x, t, y) -> (B, C, H, W) for any H, W >= 1.
 
     x is the state and y the degraded image, both (B, C, H, W) in the value range of the bridge; t is (B,) in [0, 1].
-    What the rest of the library needs to know of a network is declared here and nowhere else.
+    All that the rest of the library needs to know of a network is declared here and nowhere else.
     """
 
-    config: dict[str, Any] = {}
+    config: Mapping[str, Any] = MappingProxyType({})
     """Name and parameters with which `create` builds the same network again; empty for one that is not in the catalogue."""
     channels: int = 3
     """Channels of the images."""
@@ -25,19 +26,22 @@ class Network(nn.Module):
     window: int | None = None
     """Largest side of an image that is restored in one piece; larger ones are taken in tiles of that size."""
     kinds: int = 0
-    """How many kinds of degradation the network tells apart; 0 for none."""
+    """Classes of the network's degradation classifier; 0 for none."""
     optional_condition: bool = False
-    """Whether the network also works without a degraded image, where y is 0."""
+    """True if the network also works without a degraded image, where y is 0."""
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """Raw output, (B, C, H, W)."""
+        """Compute the raw output, (B, C, H, W)."""
         raise NotImplementedError("a network defines forward(x, t, y)")
 
 
 class TimeEmbedding(nn.Module):
-    """Sinusoids of `scale` * t, then a two-layer perceptron: (B,) -> (B, features).
+    """Sinusoids of scale * t, then a two-layer perceptron: (B,) -> (B, features).
 
-    `scale` turns t in [0, 1] into the index of a training time, so that frequencies 1 ... 1e-4 per index suit it.
+    Args:
+        features: of the result.
+        sinusoids: how many sines and cosines there are.
+        scale: turns t in [0, 1] into the index of a training time, so that frequencies 1 ... 1e-4 per index suit it.
     """
 
     def __init__(self, features: int, sinusoids: int = 32, scale: float = 100.0) -> None:
@@ -56,7 +60,12 @@ class TimeEmbedding(nn.Module):
 
 
 class ScaleShift(nn.Module):
-    """Features h (B, C, H, W) become h * (1 + scale) + shift, both affine in the time embedding (FiLM)."""
+    """h * (1 + scale) + shift, both affine in the time embedding (FiLM).
+
+    Args:
+        embedding: features of time.
+        width: features of h (B, C, H, W).
+    """
 
     def __init__(self, embedding: int, width: int) -> None:
         super().__init__()
@@ -83,8 +92,11 @@ class ChannelNorm(nn.Module):
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
-def closed(layer: Layer) -> Layer:
-    """With zero weights: a block that it ends is the identity before training, so blocks can be added to a trained network."""
+def zero_init(layer: Layer) -> Layer:
+    """Set a layer's weights to zero.
+
+    A block that it ends is then the identity before training, so blocks can be added to a trained network.
+    """
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -92,7 +104,7 @@ def closed(layer: Layer) -> Layer:
 
 
 def check_inputs(x: Tensor, t: Tensor, y: Tensor, channels: int) -> None:
-    """Raises ValueError unless x and y are (B, channels, H, W) alike and t is (B,)."""
+    """Raise ValueError unless x, y are alike (B, channels, H, W) and t is (B,)."""
     if x.ndim != 4 or x.shape[1] != channels or 0 in x.shape:
         raise ValueError(f"x must be (B, {channels}, H, W) with at least one pixel, got {tuple(x.shape)}")
     if y.shape != x.shape:
@@ -102,7 +114,10 @@ def check_inputs(x: Tensor, t: Tensor, y: Tensor, channels: int) -> None:
 
 
 def check_sizes(**sizes: int | Sequence[int]) -> None:
-    """Raises ValueError naming the first of the given sizes that is not a positive integer or a sequence of them."""
+    """Raise ValueError naming the first size that is no positive integer.
+
+    A size may also be a sequence of positive integers.
+    """
     for name, size in sizes.items():
         several = isinstance(size, (list, tuple))
         values = list(size) if isinstance(size, (list, tuple)) else [size]
@@ -111,8 +126,10 @@ def check_sizes(**sizes: int | Sequence[int]) -> None:
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """Extends (B, C, H, W) at the right and at the bottom to the next multiple, by reflection where the side is long
-    enough for it and else by repeating the last pixel."""
+    """Extend (B, C, H, W) at the right and at the bottom to the next multiple.
+
+    By reflection where the side is long enough for it, and else by repeating the last pixel.
+    """
     for axis in (3, 2):
         side = image.shape[axis]
         missing = -side % multiple
@@ -123,7 +140,7 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
 
 
 def replicate_border(h: Tensor, size: int) -> Tensor:
-    """h (B, C, H, W) with its outermost pixels repeated `size` times on each side.
+    """Repeat the outermost pixels of h (B, C, H, W) `size` times on each side.
 
     As F.pad in mode "replicate", whose compiled gradient fails for channels-last tensors (torch 2.13).
     """
@@ -133,6 +150,6 @@ def replicate_border(h: Tensor, size: int) -> Tensor:
     return h
 
 
-def precise(values: Tensor) -> Tensor:
-    """In float32 at least, where autocast may have left less."""
+def at_least_float32(values: Tensor) -> Tensor:
+    """Convert values to float32 where autocast may have left less."""
     return values if values.dtype == torch.float64 else values.float()

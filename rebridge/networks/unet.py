@@ -29,8 +29,11 @@ class StandardConv(nn.Conv2d):
         return self._conv_forward(input, weight.to(self.weight.dtype), self.bias)
 
 
-class ChannelNorm(nn.Module):
-    """Layer norm over the channels of each pixel of (B, C, H, W), with a gain per channel."""
+class ChannelGain(nn.Module):
+    """Layer norm over the channels of each pixel, with a gain and no bias.
+
+    (B, C, H, W) to the same shape.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -70,10 +73,10 @@ class LinearAttention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = ChannelNorm(width)
+        self.norm = ChannelGain(width)
         self.project = nn.Conv2d(width, 3 * HEADS * HEAD_WIDTH, 1, bias=False)
         self.leave = nn.Conv2d(HEADS * HEAD_WIDTH, width, 1)
-        self.leave_norm = ChannelNorm(width)
+        self.leave_norm = ChannelGain(width)
 
     def forward(self, h: Tensor) -> Tensor:
         q, k, v = _heads(self.project(self.norm(h)))
@@ -88,7 +91,7 @@ class FullAttention(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = ChannelNorm(width)
+        self.norm = ChannelGain(width)
         self.project = nn.Conv2d(width, 3 * HEADS * HEAD_WIDTH, 1, bias=False)
         self.leave = nn.Conv2d(HEADS * HEAD_WIDTH, width, 1)
 
@@ -98,10 +101,17 @@ class FullAttention(nn.Module):
         return h + self.leave(seen.mT.reshape(len(h), -1, *h.shape[-2:]))
 
 
-class Level(nn.Module):
-    """Two residual blocks, linear attention, and a convolution to the next level (half, twice or the same size).
+class AttentionLevel(nn.Module):
+    """Two residual blocks, linear attention, and a convolution to the next level.
 
-    skip: channels of the stored features that are concatenated before each residual block on the way up.
+    The next level has half, twice or the same size.
+
+    Args:
+        width: features.
+        skip: channels of the stored features that are concatenated before each residual block on the way up.
+        out_width: features of the next level.
+        embedding: features of time.
+        resize: "down", "up" or "same".
     """
 
     def __init__(self, width: int, skip: int, out_width: int, embedding: int, resize: str) -> None:
@@ -118,7 +128,7 @@ class Level(nn.Module):
             self.leave = nn.Conv2d(width, out_width, 3, padding=1)
 
     def forward(self, h: Tensor, embedding: Tensor, skips: list[Tensor]) -> Tensor:
-        """Way down: appends two features to skips."""
+        """Go down: append two features to skips."""
         h = self.first(h, embedding)
         skips.append(h)
         h = self.attend(self.second(h, embedding))
@@ -126,7 +136,7 @@ class Level(nn.Module):
         return self.leave(h)
 
     def ascend(self, h: Tensor, embedding: Tensor, skips: list[Tensor]) -> Tensor:
-        """Way up: takes two features from skips."""
+        """Go up: take two features from skips."""
         h = self.first(torch.cat([h, skips.pop()], dim=1), embedding)
         h = self.second(torch.cat([h, skips.pop()], dim=1), embedding)
         return self.leave(self.attend(h))
@@ -173,14 +183,14 @@ class UNet(Network):
         self.time = TimeEmbedding(embedding, sinusoids=width, scale=float(steps))
         self.head = nn.Conv2d(2 * channels, width, 7, padding=3)
         self.descent = nn.ModuleList(
-            Level(above, 0, below, embedding, resize)
+            AttentionLevel(above, 0, below, embedding, resize)
             for (above, below), resize in zip(steps_down, resize_down, strict=True)
         )
         self.middle_first = ResidualBlock(widths[-1], widths[-1], embedding)
         self.middle_attend = FullAttention(widths[-1])
         self.middle_second = ResidualBlock(widths[-1], widths[-1], embedding)
         self.ascent = nn.ModuleList(
-            Level(below, above, above, embedding, resize)
+            AttentionLevel(below, above, above, embedding, resize)
             for (above, below), resize in zip(reversed(steps_down), resize_up, strict=True)
         )
         self.last = ResidualBlock(2 * width, width, embedding)

@@ -137,17 +137,13 @@ class Sampler:
 
     name: ClassVar[str]
     needs_slopes: ClassVar[bool] = False
-    """Whether `step` uses slopes and diffusion."""
+    """True if `step` uses slopes and diffusion."""
     needs_noise: ClassVar[bool] = False
-    """Whether the sampler makes no sense on a noiseless bridge."""
+    """True if the sampler makes no sense on a noiseless bridge."""
     evaluates_prior: ClassVar[bool] = False
-    """Whether `denoiser` is that of another process, a pretrained prior's, and the sampler carries states over itself."""
+    """True if `denoiser` is that of another process, a pretrained prior's, and the sampler carries states over itself."""
     walks_prior: ClassVar[bool] = False
-    """Whether the sampler walks a pretrained prior's own process, and no restoration bridge."""
-    order = 1
-    """Order of convergence of the deterministic sampler on a smooth problem."""
-    calls_per_step = 1
-    """Network evaluations in a step inside the grid; the first and the last may take fewer."""
+    """True if the sampler follows a pretrained prior's own process, and no restoration bridge."""
 
     steps: int = 10
     grid: str = "uniform"
@@ -161,6 +157,22 @@ class Sampler:
     def params(self) -> dict[str, Any]:
         """Parameters as JSON-able values; create(sampler.name, **params) rebuilds it."""
         return asdict(self)
+
+    @property
+    def order(self) -> int:
+        """Order of convergence on a smooth problem, in a run whose fresh noise is 0.
+
+        For some samplers it is a parameter.
+        """
+        return 1
+
+    @property
+    def calls_per_step(self) -> int:
+        """Network evaluations in a step between times inside (0, 1).
+
+        The step from a pinned end and the step to t = 0 may take fewer.
+        """
+        return 1
 
     def fits(self, bridge: Bridge) -> bool:
         """Test if this sampler works with a bridge."""
@@ -203,7 +215,7 @@ class Sampler:
         return (walk.bridge.prior(walk.y, self._prior_noise(walk)) if x is None else x), times
 
     def inner_times(self, times: Tensor) -> Tensor:
-        """Choose one more time inside each interval, for `step` to find in `walk.inner[t]`.
+        """Choose one more time inside each interval, found in `walk.inner[t]` by `step`.
 
         Args:
             times: decreasing, (N,).

@@ -43,7 +43,7 @@ class DBIM(Sampler):
     Args:
         eta: share of fresh noise, in [0, 1].
         order: 1, 2 or 3; 2 and 3 need eta = 0 and a bridge with noise. They build up their history from a step of order 1, so a
-            whole run of order 3 converges with an order between 2 and 3. With eta > 0, order 1 is that of the mean.
+            whole run of order 3 converges with an order between 2 and 3.
         start: how to leave a pinned end, "mean" or "noise"; by default the bridge's way ("mean" for rdbm, else "noise").
         compat: scale the added noise by eta but keep no more of the old one for it, as BBDM's code does; that loses variance
             for eta < 1 and gives I2SB's OT-ODE (the posterior mean) for eta = 0.

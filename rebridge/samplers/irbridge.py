@@ -40,10 +40,10 @@ IR_GRIDS: tuple[str, ...] = ("uniform", "log-snr")
 
 @dataclass(frozen=True, kw_only=True)
 class IRBridge(Sampler):
-    """The loop of IRBridge: a prior denoises the states of a bridge (arXiv 2505.24406).
+    """IRBridge's loop: a prior denoises the states of a bridge (arXiv 2505.24406).
 
-    It is called as sampler(bridge, prior, y), with a denoiser of `process` in the place of the bridge's. Times with more noise than
-    the prior reaches, and singular ones, are skipped.
+    It is called as sampler(bridge, prior, y), with a denoiser of `process` in the place of the bridge's. Times with more noise
+    than the prior reaches, and singular ones, are skipped.
 
     Args:
         process: the prior's generative process.
@@ -93,7 +93,7 @@ class IRBridge(Sampler):
         chosen = prior_schedules.schedule(self.schedule)
         if self.eta > 0 and not chosen.critical:
             raise ValueError(
-                f"the posterior reverse (eta {self.eta:g}) together with a prior asked beyond the critical time "
+                f"the posterior reverse (eta {self.eta:g}) together with a prior evaluated beyond the critical time "
                 "(schedule) loses its variance at every step; use eta 0, or schedule 'critical'"
             )
 

@@ -39,6 +39,16 @@ class ODE(Sampler):
         if self.method not in ("euler", "heun"):
             raise ValueError(f"method must be euler or heun, got {self.method!r}")
 
+    @property
+    def order(self) -> int:
+        """1 for Euler's method, 2 for Heun's."""
+        return 2 if self.method == "heun" else 1
+
+    @property
+    def calls_per_step(self) -> int:
+        """1 for Euler's method, 2 for Heun's."""
+        return 2 if self.method == "heun" else 1
+
     def begin(self, walk: Walk, x: Tensor | None, times: Tensor) -> tuple[Tensor, Tensor]:
         return begin_pinned(self, walk, x, times)
 
@@ -58,10 +68,18 @@ class ODES3(Sampler):
     """
 
     name: ClassVar[str] = "odes3"
-    order = 2
-    calls_per_step = 2
     needs_slopes: ClassVar[bool] = True
     needs_noise: ClassVar[bool] = True
+
+    @property
+    def order(self) -> int:
+        """Heun's, 2."""
+        return 2
+
+    @property
+    def calls_per_step(self) -> int:
+        """Heun's, 2."""
+        return 2
 
     def check(self, bridge: Bridge) -> None:
         super().check(bridge)
@@ -79,7 +97,10 @@ class ODES3(Sampler):
 
 
 def velocity(walk: Walk, x: Tensor, estimate: Estimate, t: Point) -> Tensor:
-    """Compute the probability-flow velocity at a regular point, see `Bridge.velocity`."""
+    """Compute the probability-flow velocity at a regular point.
+
+    In the clock; see `Bridge.velocity`.
+    """
     x0 = estimate.x0
     if walk.bridge.noiseless:
         slope = t.beta_slope / t.beta

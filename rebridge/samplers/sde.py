@@ -76,8 +76,9 @@ class MeanODE(Sampler):
 class HeunChurn(Sampler):
     """DDBM's hybrid of SDE and ODE steps (arXiv 2309.16948).
 
-    An SDE step over a share of the interval, then Heun's method on the ODE: 3 network evaluations a step, 2 without churn, and one
-    fewer in the last step. The order is 2 without churn, else that of the SDE step, 1. A pinned bridge starts from y just below t = 1.
+    An SDE step over a share of the interval, then Heun's method on the ODE: 3 network evaluations a step, 2 without churn, and
+    one fewer in the last step. The order is 2 without churn, else that of the SDE step, 1. A pinned bridge starts from y just
+    below t = 1.
 
     Args:
         churn: share of each interval given to the SDE step, in [0, 1); 0.33 in the paper.
@@ -86,7 +87,6 @@ class HeunChurn(Sampler):
     """
 
     name: ClassVar[str] = "heun-churn"
-    calls_per_step = 3
     needs_slopes: ClassVar[bool] = True
     needs_noise: ClassVar[bool] = True
 
@@ -96,6 +96,16 @@ class HeunChurn(Sampler):
         super().__post_init__()
         if not 0 <= self.churn < 1:
             raise ValueError(f"churn must lie in [0, 1), got {self.churn}")
+
+    @property
+    def order(self) -> int:
+        """2 without churn, else that of the SDE step, 1."""
+        return 1 if self.churn > 0 else 2
+
+    @property
+    def calls_per_step(self) -> int:
+        """3, or 2 without churn."""
+        return 3 if self.churn > 0 else 2
 
     def begin(self, walk: Walk, x: Tensor | None, times: Tensor) -> tuple[Tensor, Tensor]:
         x, times = super().begin(walk, x, times)

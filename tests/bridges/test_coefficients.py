@@ -1,13 +1,16 @@
 """Coefficients of all bridges: against the official code's numbers, against each other, against Monte Carlo."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from rebridge import bridges
+from rebridge.bridges import Bridge, Coefficients
 from tests.reference import double, load
 
 GRID = torch.arange(1, 101, dtype=torch.float64) / 100
@@ -16,20 +19,27 @@ GENERATIVE = ["vp", "ve", "rectified-flow"]
 WITH_ENDPOINT = [name for name in bridges.names() if name not in GENERATIVE]
 
 
-def assert_coefficients(c, alpha=None, beta=None, gamma=None, rtol=1e-5, atol=1e-6):
+def assert_coefficients(
+    c: Coefficients,
+    alpha: Tensor = None,
+    beta: Tensor = None,
+    gamma: Tensor = None,
+    rtol: float = 1e-5,
+    atol: float = 1e-6,
+) -> None:
     for value, expected in ((c.alpha, alpha), (c.beta, beta), (c.gamma, gamma)):
         if expected is not None:
             torch.testing.assert_close(value, double(expected), rtol=rtol, atol=atol)
 
 
-def test_rdbm_matches_the_official_arrays():
+def test_rdbm_matches_the_official_arrays() -> None:
     official = load("rdbm")
     c = bridges.create("rdbm", preset="release").coefficients(GRID)
     assert_coefficients(c, alpha=official["alpha (Theta)"], gamma=official["gamma (Sigma)"])
 
 
 @pytest.mark.parametrize("name", ["goub", "unidb"])
-def test_goub_and_unidb_match_the_official_arrays(name):
+def test_goub_and_unidb_match_the_official_arrays(name: str) -> None:
     official = load(name)
     c = bridges.create(name, lam=official["lambda"]).coefficients(GRID)
     assert_coefficients(
@@ -37,20 +47,20 @@ def test_goub_and_unidb_match_the_official_arrays(name):
     )
 
 
-def test_irsde_matches_the_official_arrays():
+def test_irsde_matches_the_official_arrays() -> None:
     official = load("irsde")
     c = bridges.create("ir-sde", lam=official["max_sigma"]).coefficients(GRID)
     assert_coefficients(c, alpha=official["alpha, t=1..100"], gamma=official["gamma, t=1..100"])
 
 
-def test_brownian_matches_the_official_arrays():
+def test_brownian_matches_the_official_arrays() -> None:
     official = load("bbdm")
     c = bridges.create("brownian").coefficients((torch.arange(0, 1000, 37, dtype=torch.float64) + 1) / 1000)
     assert_coefficients(c, beta=official["beta (m_t)[::37]"])
     torch.testing.assert_close(c.gamma.square(), double(official["gamma^2 (variance_t)[::37]"]), rtol=1e-5, atol=1e-6)
 
 
-def test_i2sb_matches_the_official_arrays():
+def test_i2sb_matches_the_official_arrays() -> None:
     official = load("i2sb")
     c = bridges.create("i2sb").coefficients(torch.arange(0, 1000, 37, dtype=torch.float64) / 999)
     assert_coefficients(
@@ -58,7 +68,7 @@ def test_i2sb_matches_the_official_arrays():
     )
 
 
-def test_ddbm_vp_matches_the_official_arrays_in_double_precision():
+def test_ddbm_vp_matches_the_official_arrays_in_double_precision() -> None:
     official = load("ddbm_vp")
     c = bridges.create("ddbm-vp").coefficients(double(official["t"]))
     assert_coefficients(
@@ -66,7 +76,7 @@ def test_ddbm_vp_matches_the_official_arrays_in_double_precision():
     )
 
 
-def test_ddbm_ve_is_the_brownian_bridge_of_sigma_squared():
+def test_ddbm_ve_is_the_brownian_bridge_of_sigma_squared() -> None:
     sigma = 80 * INNER
     c = bridges.create("ddbm-ve", sigma_max=80.0).coefficients(INNER)
     assert_coefficients(
@@ -74,7 +84,7 @@ def test_ddbm_ve_is_the_brownian_bridge_of_sigma_squared():
     )
 
 
-def test_rddm_and_resshift_and_indi_follow_their_definitions():
+def test_rddm_and_resshift_and_indi_follow_their_definitions() -> None:
     T, n = 1000, torch.arange(1, 1001, dtype=torch.float64)
     increments = 2 * (T - n + 1) / (T * (T + 1))  # "decreased": proportional to T, T - 1, ..., 1, sum 1
     c = bridges.create("rddm").coefficients(n / T)
@@ -90,7 +100,7 @@ def test_rddm_and_resshift_and_indi_follow_their_definitions():
     assert_coefficients(c, 1 - INNER, INNER, 0.05 * INNER, rtol=1e-12, atol=1e-12)
 
 
-def test_diffuir_follows_its_definition():
+def test_diffuir_follows_its_definition() -> None:
     betas = torch.linspace(1e-4, 2e-2, 1000, dtype=torch.float64)
     products = torch.cumprod(1 - betas, 0)
     fading = torch.linspace(1e-6, 1.8e-3, 1000, dtype=torch.float64).cumsum(0)
@@ -99,7 +109,7 @@ def test_diffuir_follows_its_definition():
     assert fading[-1] == pytest.approx(0.9005, abs=1e-4)
 
 
-def test_stable_diffusion_schedule_starts_at_its_known_noise_levels():
+def test_stable_diffusion_schedule_starts_at_its_known_noise_levels() -> None:
     c = bridges.create("vp", schedule="scaled-linear").coefficients(torch.tensor([1 / 1000, 1.0]))
     ratio = c.gamma / c.alpha
     assert ratio[0].item() == pytest.approx(0.0292, abs=1e-4)
@@ -111,7 +121,7 @@ def test_stable_diffusion_schedule_starts_at_its_known_noise_levels():
 
 @settings(max_examples=25, deadline=None)
 @given(std=st.floats(0.01, 2.0), steps=st.integers(2, 300), eps=st.floats(1e-4, 0.9))
-def test_rdbm_with_modulation_one_is_goub_with_its_lam_squared(std, steps, eps):
+def test_rdbm_with_modulation_one_is_goub_with_its_lam_squared(std: float, steps: int, eps: float) -> None:
     shared = {"steps": steps, "schedule": "linear", "eps": eps}
     goub = bridges.create("goub", lam=std, **shared).coefficients(INNER)
     rdbm = bridges.create("rdbm", lam=std**2, modulation="one", **shared).coefficients(INNER)
@@ -120,7 +130,7 @@ def test_rdbm_with_modulation_one_is_goub_with_its_lam_squared(std, steps, eps):
 
 @settings(max_examples=25, deadline=None)
 @given(variance=st.floats(0.01, 4.0))
-def test_rdbm_tends_to_the_brownian_bridge_as_theta_vanishes(variance):
+def test_rdbm_tends_to_the_brownian_bridge_as_theta_vanishes(variance: float) -> None:
     """tb1 -> 0 with lam tb1 -> G/2: alpha = 1 - tau, gamma^2 = G tau (1 - tau) with tau = tb/tb1 (BBDM with G = 2 s)."""
     tb1 = 1e-5
     rdbm = bridges.create("rdbm", modulation="one", schedule="constant", eps=math.exp(-tb1), lam=variance / (2 * tb1))
@@ -129,13 +139,13 @@ def test_rdbm_tends_to_the_brownian_bridge_as_theta_vanishes(variance):
     assert_coefficients(got, expected.alpha, expected.beta, expected.gamma, rtol=1e-6, atol=1e-6)
 
 
-def _limit_bridge(beta, variance):
+def _limit_bridge(beta: Tensor, variance: float) -> Bridge:
     """The theta -> 0 limit of RDBM under another clock: beta = tau, gamma^2 = G tau (1 - tau)."""
     return 1 - beta, beta, (variance * beta * (1 - beta)).sqrt()
 
 
 @pytest.mark.parametrize(("name", "variance"), [("ddbm-ve", 6400.0), ("i2sb", None), ("brownian", 2.0)])
-def test_brownian_family_is_the_theta_to_zero_limit_under_its_own_clock(name, variance):
+def test_brownian_family_is_the_theta_to_zero_limit_under_its_own_clock(name: str, variance: float) -> None:
     bridge = bridges.create(name)
     times = torch.arange(37, 999, 37, dtype=torch.float64) / 999 if name == "i2sb" else INNER
     c = bridge.coefficients(times)
@@ -147,7 +157,7 @@ def test_brownian_family_is_the_theta_to_zero_limit_under_its_own_clock(name, va
 
 @settings(max_examples=25, deadline=None)
 @given(std=st.floats(0.01, 2.0))
-def test_rdbm_tends_to_irsde_far_from_the_end(std):
+def test_rdbm_tends_to_irsde_far_from_the_end(std: float) -> None:
     """tb1 -> infinity at finite tb: exp(-tb) and V (1 - exp(-2 tb))."""
     rdbm = bridges.create("rdbm", modulation="one", lam=std**2, schedule="constant", eps=1e-30)
     t = torch.linspace(0.001, 0.2, 20, dtype=torch.float64)
@@ -159,13 +169,13 @@ def test_rdbm_tends_to_irsde_far_from_the_end(std):
 
 @settings(max_examples=25, deadline=None)
 @given(std=st.floats(0.01, 2.0), form=st.sampled_from(["code", "exact"]))
-def test_unidb_without_slack_is_goub(std, form):
+def test_unidb_without_slack_is_goub(std: float, form: str) -> None:
     unidb = bridges.create("unidb", lam=std, gamma_inv=0.0, variance_form=form).coefficients(GRID)
     goub = bridges.create("goub", lam=std).coefficients(GRID)
     assert_coefficients(unidb, goub.alpha, goub.beta, goub.gamma, rtol=1e-6, atol=1e-7)
 
 
-def test_unidb_exact_variance_is_that_of_its_own_sde():
+def test_unidb_exact_variance_is_that_of_its_own_sde() -> None:
     """d(var)/du = -2 k var + 2 V with the drift rate k = -alpha'/alpha: integrate it and compare."""
     bridge = bridges.create("unidb", gamma_inv=1e-2, variance_form="exact", schedule="constant")
     t = torch.linspace(0, 1, 20_001, dtype=torch.float64)
@@ -176,13 +186,13 @@ def test_unidb_exact_variance_is_that_of_its_own_sde():
     assert c.gamma[-1] > 0
 
 
-def test_ddbm_vp_is_no_instance_of_rdbm():
+def test_ddbm_vp_is_no_instance_of_rdbm() -> None:
     c = bridges.create("ddbm-vp").coefficients(torch.tensor([0.5]))
     assert (c.alpha + c.beta).item() == pytest.approx(0.971, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", WITH_ENDPOINT)
-def test_modulation_zero_is_flow_matching_along_the_same_means(name):
+def test_modulation_zero_is_flow_matching_along_the_same_means(name: str) -> None:
     noisy = bridges.create(name)
     still = bridges.create(name, modulation="zero")
     c, reference = still.coefficients(INNER), noisy.coefficients(INNER)
@@ -191,7 +201,7 @@ def test_modulation_zero_is_flow_matching_along_the_same_means(name):
     assert torch.equal(c.beta, reference.beta)
 
 
-def test_rdbm_with_modulation_zero_is_flow_matching_under_the_clock_beta():
+def test_rdbm_with_modulation_zero_is_flow_matching_under_the_clock_beta() -> None:
     still = bridges.create("rdbm", modulation="zero").coefficients(INNER)
     flow = bridges.create("flow").coefficients(still.beta)
     assert_coefficients(still, flow.alpha, flow.beta, flow.gamma, rtol=1e-12, atol=1e-12)
@@ -201,7 +211,7 @@ def test_rdbm_with_modulation_zero_is_flow_matching_under_the_clock_beta():
 
 
 @pytest.mark.parametrize("name", bridges.names())
-def test_every_bridge_begins_clean(name):
+def test_every_bridge_begins_clean(name: str) -> None:
     c = bridges.create(name).coefficients(0.0)
     tolerance = 1e-2 if name == "i2sb" else 1e-12  # the official I2SB arrays start with beta_0 > 0
     assert abs(c.alpha.item() - 1) < tolerance
@@ -210,14 +220,14 @@ def test_every_bridge_begins_clean(name):
 
 
 @pytest.mark.parametrize("name", bridges.names())
-def test_params_rebuild_the_bridge(name):
+def test_params_rebuild_the_bridge(name: str) -> None:
     bridge = bridges.create(name)
     assert bridges.create(bridge.name, **bridge.params) == bridge
 
 
 @pytest.mark.parametrize("name", bridges.names())
 @pytest.mark.parametrize("modulation", ["one", "residual", "zero"])
-def test_moments_of_forward_samples_match_monte_carlo(name, modulation):
+def test_moments_of_forward_samples_match_monte_carlo(name: str, modulation: str) -> None:
     if name in GENERATIVE and modulation == "zero":
         with pytest.raises(ValueError, match="nothing is left"):
             bridges.create(name, modulation=modulation)
@@ -237,7 +247,7 @@ def test_moments_of_forward_samples_match_monte_carlo(name, modulation):
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), t=st.floats(0, 1))
-def test_intact_pixels_stay_exactly_equal_under_residual_modulation(seed, t):
+def test_intact_pixels_stay_exactly_equal_under_residual_modulation(seed: int, t: Tensor) -> None:
     generator = torch.Generator().manual_seed(seed)
     y = torch.rand(1, 3, 5, 7, generator=generator) * 2 - 1
     x0 = y.clone()
@@ -250,7 +260,7 @@ def test_intact_pixels_stay_exactly_equal_under_residual_modulation(seed, t):
 @pytest.mark.parametrize(
     "name", ["rdbm", "goub", "unidb", "ir-sde", "brownian", "i2sb", "ddbm-ve", "ddbm-vp", "vp", "diffuir"]
 )
-def test_derivatives_match_finite_differences(name):
+def test_derivatives_match_finite_differences(name: str) -> None:
     bridge = bridges.create(name)
     t, h = torch.tensor([0.30171, 0.51234, 0.80567], dtype=torch.float64), 1e-7
     before, after = bridge.coefficients(t - h), bridge.coefficients(t + h)
@@ -263,7 +273,7 @@ def test_derivatives_match_finite_differences(name):
 
 
 @pytest.mark.parametrize("name", ["goub", "rdbm", "ir-sde"])
-def test_diffusion_of_the_ou_family_is_twice_the_stationary_variance(name):
+def test_diffusion_of_the_ou_family_is_twice_the_stationary_variance(name: str) -> None:
     """The closed form against the general formula (gamma^2)' - 2 (alpha'/alpha) gamma^2."""
     bridge = bridges.create(name)
     general = bridges.Bridge.squared_diffusion(bridge, INNER + 0.001)
@@ -271,7 +281,7 @@ def test_diffusion_of_the_ou_family_is_twice_the_stationary_variance(name):
 
 
 @pytest.mark.parametrize("name", ["goub", "brownian", "ddbm-vp", "ir-sde", "rddm"])
-def test_velocity_is_the_drift_minus_half_the_diffusion_times_the_score(name):
+def test_velocity_is_the_drift_minus_half_the_diffusion_times_the_score(name: str) -> None:
     bridge = bridges.create(name)
     generator = torch.Generator().manual_seed(0)
     x0, y, noise = (torch.randn(4, 3, 2, 2, generator=generator, dtype=torch.float64) for _ in range(3))
@@ -303,6 +313,6 @@ def test_velocity_is_the_drift_minus_half_the_diffusion_times_the_score(name):
         (lambda: bridges.create("rdbm").coefficients(torch.tensor([0.1, math.nan])), "times must lie in"),
     ],
 )
-def test_mistakes_give_one_sentence(call, sentence):
+def test_mistakes_give_one_sentence(call: Callable[[], object], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         call()

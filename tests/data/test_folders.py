@@ -1,16 +1,19 @@
 """Folders of images and of pairs: what is found, what is in it, and errors that name the files."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from rebridge.data import ImageFolder, PairedFolder, PairedSource
-from rebridge.data.crops import centre_crop, reflect_to, turn
+from rebridge.data.crops import centre_crop, dihedral, reflect_to
 from rebridge.data.seeds import generator_of
 
 
-def test_folder_finds_images_in_order_and_leaves_other_files_out(draw, tmp_path):
+def test_folder_finds_images_in_order_and_leaves_other_files_out(draw: Callable[..., Path], tmp_path: Path) -> None:
     for name in ("b.png", "a.JPG", "sub/c.webp", ".hidden.png"):
         draw(name)
     (tmp_path / "notes.txt").write_text("no image")
@@ -18,7 +21,7 @@ def test_folder_finds_images_in_order_and_leaves_other_files_out(draw, tmp_path)
     assert len(ImageFolder(tmp_path, recursive=False)) == 2
 
 
-def test_images_are_the_pixels_of_the_files_whether_loaded_or_not(draw, tmp_path):
+def test_images_are_the_pixels_of_the_files_whether_loaded_or_not(draw: Callable[..., Path], tmp_path: Path) -> None:
     path = draw("a.png")
     expected = torch.from_numpy(np.asarray(Image.open(path)).copy()).permute(2, 0, 1) / 255
     folder = ImageFolder(tmp_path)
@@ -27,19 +30,19 @@ def test_images_are_the_pixels_of_the_files_whether_loaded_or_not(draw, tmp_path
     assert folder.held_bytes == 3 * 20 * 24
 
 
-def test_grey_images_get_three_channels(draw, tmp_path):
+def test_grey_images_get_three_channels(draw: Callable[..., Path], tmp_path: Path) -> None:
     draw("a.png", mode="L")
     image = ImageFolder(tmp_path)[0]
     assert image.shape == (3, 20, 24)
     assert torch.equal(image[0], image[2])
 
 
-def test_sixteen_bit_images_keep_their_depth(tmp_path):
+def test_sixteen_bit_images_keep_their_depth(tmp_path: Path) -> None:
     Image.fromarray(np.full((8, 8), 12345, dtype=np.uint16)).save(tmp_path / "deep.png")
     assert float(ImageFolder(tmp_path).load()[0][0, 0, 0]) == pytest.approx(12345 / 65535, abs=1e-7)
 
 
-def test_memory_limit_is_kept(draw, tmp_path):
+def test_memory_limit_is_kept(draw: Callable[..., Path], tmp_path: Path) -> None:
     for number in range(5):
         draw(f"{number}.png")
     size = 3 * 20 * 24
@@ -47,13 +50,13 @@ def test_memory_limit_is_kept(draw, tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["empty", "missing"])
-def test_folder_without_images_is_an_error_that_names_it(tmp_path, folder):
+def test_folder_without_images_is_an_error_that_names_it(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=folder):
         ImageFolder(tmp_path / folder)
 
 
-def test_pairs_match_by_name_whatever_the_suffix(draw, tmp_path):
+def test_pairs_match_by_name_whatever_the_suffix(draw: Callable[..., Path], tmp_path: Path) -> None:
     for name in ("clean/a.png", "clean/s/b.png", "rainy/s/b.jpg", "rainy/a.jpg"):
         draw(name)
     pairs = PairedFolder(tmp_path / "clean", tmp_path / "rainy")
@@ -61,14 +64,14 @@ def test_pairs_match_by_name_whatever_the_suffix(draw, tmp_path):
     assert pairs.read(0)[0].shape == pairs.read(0)[1].shape == (3, 20, 24)
 
 
-def test_size_mismatch_names_both_files_and_sizes(draw, tmp_path):
+def test_size_mismatch_names_both_files_and_sizes(draw: Callable[..., Path], tmp_path: Path) -> None:
     clean, degraded = draw("clean/a.png"), draw("rainy/a.png", 25, 20)
     with pytest.raises(ValueError, match="differ in size") as caught:
         PairedFolder(tmp_path / "clean", tmp_path / "rainy")
     assert f"{clean} (24x20) and {degraded} (25x20)" in str(caught.value)
 
 
-def test_sizes_are_compared_as_displayed(draw, tmp_path):
+def test_sizes_are_compared_as_displayed(draw: Callable[..., Path], tmp_path: Path) -> None:
     draw("clean/a.png", 24, 20)
     rotated = draw("rainy/a.jpg", 20, 24)
     exif = Image.Exif()
@@ -80,7 +83,7 @@ def test_sizes_are_compared_as_displayed(draw, tmp_path):
 @pytest.mark.parametrize(
     ("extra", "sentence"), [("clean/b.png", "no degraded image"), ("rainy/b.png", "no clean image")]
 )
-def test_image_without_partner_is_named(draw, tmp_path, extra, sentence):
+def test_image_without_partner_is_named(draw: Callable[..., Path], tmp_path: Path, extra: str, sentence: str) -> None:
     for name in ("clean/a.png", "rainy/a.png"):
         draw(name)
     lonely = draw(extra)
@@ -89,14 +92,14 @@ def test_image_without_partner_is_named(draw, tmp_path, extra, sentence):
     assert str(lonely) in str(caught.value)
 
 
-def test_two_files_of_one_name_are_an_error_that_names_both(draw, tmp_path):
+def test_two_files_of_one_name_are_an_error_that_names_both(draw: Callable[..., Path], tmp_path: Path) -> None:
     for name in ("clean/a.png", "clean/a.jpg", "rainy/a.png"):
         draw(name)
     with pytest.raises(ValueError, match=r"a\.jpg and .*a\.png have the same name"):
         PairedFolder(tmp_path / "clean", tmp_path / "rainy")
 
 
-def test_paired_crops_come_from_the_same_place(draw, tmp_path):
+def test_paired_crops_come_from_the_same_place(draw: Callable[..., Path], tmp_path: Path) -> None:
     for number in range(3):
         path = draw(f"clean/{number}.png")
         (tmp_path / "rainy").mkdir(exist_ok=True)
@@ -108,21 +111,21 @@ def test_paired_crops_come_from_the_same_place(draw, tmp_path):
         assert torch.equal(pair.clean, pair.degraded)
 
 
-def test_reflection_continues_an_image_without_a_jump():
+def test_reflection_continues_an_image_without_a_jump() -> None:
     row = torch.tensor([[0.0, 1.0, 2.0, 3.0]])
     assert reflect_to(row, 1, 11).tolist() == [[0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 2]]
     assert reflect_to(torch.ones(3, 1, 1), 4, 5).shape == (3, 4, 5)
     assert reflect_to(row, 1, 2) is row
 
 
-def test_the_eight_orientations_differ_and_keep_every_pixel():
+def test_the_eight_orientations_differ_and_keep_every_pixel() -> None:
     image = torch.arange(9.0).reshape(1, 3, 3)
-    turned = {tuple(turn(image, symmetry).flatten().tolist()) for symmetry in range(8)}
+    turned = {tuple(dihedral(image, symmetry).flatten().tolist()) for symmetry in range(8)}
     assert len(turned) == 8
     assert {tuple(sorted(pixels)) for pixels in turned} == {tuple(range(9))}
 
 
-def test_centre_crop_is_the_middle():
+def test_centre_crop_is_the_middle() -> None:
     image = torch.zeros(1, 30, 20)
     image[0, 11:19, 6:14] = 1
     assert centre_crop(image, 8).min() == 1

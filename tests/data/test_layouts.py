@@ -1,5 +1,8 @@
 """Standard data sets are found as their authors publish them."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from rebridge.data import LAYOUTS, open_layout
@@ -24,26 +27,26 @@ PUBLISHED = [
 
 
 @pytest.mark.parametrize(("name", "clean", "degraded"), PUBLISHED, ids=[case[0] + "/" + case[2] for case in PUBLISHED])
-def test_layout_finds_the_pair(draw, tmp_path, name, clean, degraded):
+def test_layout_finds_the_pair(draw: Callable[..., Path], tmp_path: Path, name: str, clean: str, degraded: str) -> None:
     expected = [(draw(clean), draw(degraded))]
     assert open_layout(name, tmp_path).pairs == expected
 
 
-def test_every_layout_is_tested_and_names_a_known_task():
+def test_every_layout_is_tested_and_names_a_known_task() -> None:
     assert {case[0] for case in PUBLISHED} == set(LAYOUTS)
     from rebridge import degradations
 
     assert {layout.task for layout in LAYOUTS.values()} <= set(degradations.names())
 
 
-def test_many_hazy_images_share_one_clean_image(draw, tmp_path):
+def test_many_hazy_images_share_one_clean_image(draw: Callable[..., Path], tmp_path: Path) -> None:
     clean = draw("gt/1400.png")
     for number in range(3):
         draw(f"hazy/1400_{number}.png")
     assert [pair[0] for pair in open_layout("reside-sots", tmp_path).pairs] == [clean] * 3
 
 
-def test_border_that_hazy_images_lack_is_cut_off_the_clean_one(draw, tmp_path):
+def test_border_that_hazy_images_lack_is_cut_off_the_clean_one(draw: Callable[..., Path], tmp_path: Path) -> None:
     draw("gt/1.png", 24, 20)
     draw("hazy/1_1.png", 20, 16)
     pairs = open_layout("reside-sots", tmp_path)
@@ -51,14 +54,14 @@ def test_border_that_hazy_images_lack_is_cut_off_the_clean_one(draw, tmp_path):
     assert clean.shape == degraded.shape == (3, 16, 20)
 
 
-def test_size_mismatch_in_a_layout_names_both_files(draw, tmp_path):
+def test_size_mismatch_in_a_layout_names_both_files(draw: Callable[..., Path], tmp_path: Path) -> None:
     draw("high/1.png", 24, 20)
     draw("low/1.png", 20, 16)
     with pytest.raises(ValueError, match=r"high.1\.png \(24x20\) and .*low.1\.png \(20x16\)"):
         open_layout("lol", tmp_path)
 
 
-def test_missing_clean_image_is_named(draw, tmp_path):
+def test_missing_clean_image_is_named(draw: Callable[..., Path], tmp_path: Path) -> None:
     draw("high/1.png")
     draw("low/1.png")
     draw("low/2.png")
@@ -66,17 +69,17 @@ def test_missing_clean_image_is_named(draw, tmp_path):
         open_layout("lol", tmp_path)
 
 
-def test_folder_that_is_another_data_set_says_what_was_looked_for(draw, tmp_path):
+def test_folder_that_is_another_data_set_says_what_was_looked_for(draw: Callable[..., Path], tmp_path: Path) -> None:
     draw("pictures/1.png")
     with pytest.raises(ValueError, match=r"does not look like lol: it has no images at low/\*\*/\* or Low/\*\*/\*"):
         open_layout("lol", tmp_path)
 
 
-def test_unknown_layout_lists_the_known_ones(tmp_path):
+def test_unknown_layout_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown data set layout 'imagenet'; known are rain13k, "):
         open_layout("imagenet", tmp_path)
 
 
 @pytest.mark.parametrize("path", ["CelebA-HQ-img/0.jpg", "data256x256/00001.jpg", "00001.jpg"])
-def test_celeba_hq_images_are_found(draw, tmp_path, path):
+def test_celeba_hq_images_are_found(draw: Callable[..., Path], tmp_path: Path, path: str) -> None:
     assert open_images("celeba-hq", tmp_path if draw(path) else "").files == [tmp_path / path]

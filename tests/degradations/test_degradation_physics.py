@@ -238,7 +238,7 @@ def test_fast_sizes_have_small_prime_factors(n: int) -> None:
     assert 30 ** math.ceil(math.log2(size) + 1) % size == 0
 
 
-def test_blur_with_noise_is_the_same_blur_with_noise_of_the_size_asked_for():
+def test_blur_with_noise_is_the_same_blur_with_noise_of_the_size_asked_for() -> None:
     image = torch.full((2, 3, 64, 64), 0.5)
     image[..., 20:40, 20:40] = 0.7
     plain, noisy = (create("blur", noisy=share, noise=(0.01, 0.01))(image, generator=seeded(3)) for share in (0.0, 1.0))

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from rebridge import bridges, samplers
 from rebridge.denoisers import Estimate
-from rebridge.samplers.noise import ImageNoise
 from rebridge.denoisers.tiling import TiledDenoiser, out_of_memory, partition
+from rebridge.samplers.noise import ImageNoise
 
 
 @settings(deadline=None)

@@ -22,26 +22,26 @@ def textured(side: int, seed: int) -> Tensor:
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "ripples"])
-def equaliser(request) -> Equaliser:
+def equaliser(request: pytest.FixtureRequest) -> Equaliser:
     torch.manual_seed(0)
     return Equaliser(width=16, ripples=request.param).double()
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_untrained_it_changes_nothing(equaliser, size):
+def test_untrained_it_changes_nothing(equaliser: Equaliser, size: int) -> None:
     y = torch.rand(2, 3, *size, dtype=torch.float64) * 2 - 1
     torch.testing.assert_close(equaliser(y), y, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_equal_gains_for_all_frequencies_are_a_factor(equaliser, size):
+def test_equal_gains_for_all_frequencies_are_a_factor(equaliser: Equaliser, size: int) -> None:
     y = torch.rand(2, 3, *size, dtype=torch.float64) * 2 - 1
     with torch.no_grad():
         equaliser.leave.bias.fill_(math.log(2))
     torch.testing.assert_close(equaliser(y), 2 * y, rtol=0, atol=1e-12)
 
 
-def test_a_pixel_depends_on_less_than_160_pixels_to_each_side(equaliser):
+def test_a_pixel_depends_on_less_than_160_pixels_to_each_side(equaliser: Equaliser) -> None:
     with torch.no_grad():
         for layer in (equaliser.leave, equaliser.fine, equaliser.turn):
             if layer is not None:
@@ -54,7 +54,7 @@ def test_a_pixel_depends_on_less_than_160_pixels_to_each_side(equaliser):
     assert (part - whole).abs().max() > 1e-3
 
 
-def test_ripples_allow_gains_of_either_sign():
+def test_ripples_allow_gains_of_either_sign() -> None:
     y = torch.rand(1, 3, 64, 64, dtype=torch.float64) * 2 - 1
     equaliser = Equaliser(width=16, ripples=True).double()
     assert equaliser.turn is not None
@@ -63,13 +63,13 @@ def test_ripples_allow_gains_of_either_sign():
     torch.testing.assert_close(equaliser(y), -2 * y, rtol=0, atol=1e-12)
 
 
-def test_spectra_do_not_depend_on_brightness_and_grow_with_contrast():
+def test_spectra_do_not_depend_on_brightness_and_grow_with_contrast() -> None:
     y = textured(64, 0)
     torch.testing.assert_close(power_spectra(y + 0.3), power_spectra(y))
     torch.testing.assert_close(power_spectra(2 * y), 4 * power_spectra(y))
 
 
-def test_it_learns_to_undo_blurs_of_several_widths():
+def test_it_learns_to_undo_blurs_of_several_widths() -> None:
     torch.manual_seed(0)
     equaliser = Equaliser(width=32)
     optimiser = torch.optim.Adam(equaliser.parameters(), lr=3e-3)

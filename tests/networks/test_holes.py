@@ -16,7 +16,7 @@ def waves(height: int, width: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", ["strokes", "boxes", "pixels"])
-def test_holes_of_eight_bits_are_found_and_nothing_else(kind):
+def test_holes_of_eight_bits_are_found_and_nothing_else(kind: str) -> None:
     image = (waves(48, 64).float() + 1) / 2
     inpaint = degradations.create("inpaint", kind=kind)
     degraded = inpaint(image, generator=torch.Generator().manual_seed(0))
@@ -26,7 +26,7 @@ def test_holes_of_eight_bits_are_found_and_nothing_else(kind):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 37), (40, 30), (97, 130)])
-def test_what_is_known_stays_as_it_is(size):
+def test_what_is_known_stays_as_it_is(size: int) -> None:
     y = torch.rand(2, 3, *size, dtype=torch.float64)
     missing = torch.rand(2, 1, *size) < 0.3
     filled = fill_holes(y, missing)
@@ -38,7 +38,7 @@ def test_what_is_known_stays_as_it_is(size):
 
 
 @pytest.mark.parametrize("kind", ["strokes", "boxes", "pixels"])
-def test_holes_in_a_smooth_image_are_filled_smoothly(kind):
+def test_holes_in_a_smooth_image_are_filled_smoothly(kind: str) -> None:
     clean = waves(96, 128)
     missing = degradations.create("inpaint", kind=kind).masks(clean.float(), torch.Generator().manual_seed(0))
     error = (fill_holes(clean.masked_fill(missing, 0.0), missing) - clean).abs()
@@ -46,7 +46,7 @@ def test_holes_in_a_smooth_image_are_filled_smoothly(kind):
     assert error.square().mean().sqrt() < 0.03
 
 
-def test_a_constant_is_continued_exactly_and_nothing_but_holes_is_left_alone():
+def test_a_constant_is_continued_exactly_and_nothing_but_holes_is_left_alone() -> None:
     y = torch.full((1, 3, 40, 40), 0.4, dtype=torch.float64)
     missing = torch.zeros(1, 1, 40, 40, dtype=torch.bool)
     missing[..., 5:35, 5:35] = True
@@ -55,7 +55,7 @@ def test_a_constant_is_continued_exactly_and_nothing_but_holes_is_left_alone():
     assert torch.equal(fill_holes(nothing, holes(nothing)), nothing)
 
 
-def test_a_filled_pixel_depends_on_less_than_900_pixels_to_each_side():
+def test_a_filled_pixel_depends_on_less_than_900_pixels_to_each_side() -> None:
     y = torch.rand(1, 1, 2048, 64, dtype=torch.float64)
     missing = torch.ones(1, 1, 2048, 64, dtype=torch.bool)
     missing[..., 1024, 32] = False
@@ -66,7 +66,7 @@ def test_a_filled_pixel_depends_on_less_than_900_pixels_to_each_side():
     assert (changed.abs().amax(-1).flatten().nonzero() - 1024).abs().max() < 900
 
 
-def test_an_untrained_network_that_fills_returns_the_filled_image():
+def test_an_untrained_network_that_fills_returns_the_filled_image() -> None:
     torch.manual_seed(0)
     network = create("fast", widths=[8, 12], blocks=[1], middle=1, kinds=2, fill=True).eval()
     clean = waves(32, 48).float()

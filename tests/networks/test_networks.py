@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from rebridge import networks
-from rebridge.networks.guide import Guide
+from rebridge.networks.classifier import DegradationClassifier
 from rebridge.networks.layers import Network, TimeEmbedding, pad_to_multiple, replicate_border
 
 SMALL = ["rdbm-t", "fast"]
@@ -145,7 +145,7 @@ def test_the_guide_is_taught_by_what_it_tells_and_not_by_the_restoration() -> No
     nn.init.normal_(network.tail.weight)  # type: ignore[union-attr, arg-type]
     network(x, t, y).square().mean().backward()
     assert all(parameter.grad is None for parameter in network.guide.parameters())  # type: ignore[union-attr]
-    said = network(x, t, y, tell=True)
+    said = network.classify(y)
     assert said.shape == (2, 4, 3, 3)
     said.logsumexp(1).mean().backward()
     assert all(parameter.grad is not None for parameter in network.guide.parameters())  # type: ignore[union-attr]
@@ -162,7 +162,7 @@ def test_what_the_guide_says_changes_the_restoration() -> None:
 
 
 def test_the_guide_tells_noise_from_blur_within_a_hundred_steps() -> None:
-    guide = Guide(2)
+    guide = DegradationClassifier(2)
     optimizer = torch.optim.Adam(guide.parameters(), lr=3e-3)
     clean = F.avg_pool2d(torch.rand(9, 3, 192, 192) * 2 - 1, 3, stride=1, padding=1)
     kinds = [clean + 0.2 * torch.randn_like(clean), F.avg_pool2d(clean, 5, stride=1, padding=2)]
@@ -177,10 +177,10 @@ def test_the_guide_tells_noise_from_blur_within_a_hundred_steps() -> None:
             assert (guide(image[8:]).argmax(1) == kind).double().mean() > 0.95
 
 
-def test_a_network_without_a_guide_cannot_be_asked() -> None:
-    x, t, y = images(1, 16, 16)
-    with pytest.raises(ValueError, match="this network has no guide; create it with kinds"):
-        AWAKE["fast"](x, t, y, tell=True)
+def test_a_network_without_a_classifier_cannot_classify() -> None:
+    _, _, y = images(1, 16, 16)
+    with pytest.raises(ValueError, match="this network has no degradation classifier; create it with kinds"):
+        AWAKE["fast"].classify(y)
 
 
 @pytest.mark.parametrize(

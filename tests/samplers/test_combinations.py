@@ -1,9 +1,11 @@
 """Every sampler with every bridge: it walks, or one sentence says why it cannot; and what users get wrong."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from rebridge import bridges, samplers
 from rebridge.denoisers import Estimate
@@ -20,7 +22,7 @@ OWN_TIMES = {"irbridge", "sdedit"}
 
 @pytest.mark.parametrize("sampler", samplers.names())
 @pytest.mark.parametrize("name", bridges.names())
-def test_pair_walks_to_a_constant_estimate_or_is_refused(name, sampler):
+def test_pair_walks_to_a_constant_estimate_or_is_refused(name: str, sampler: str) -> None:
     bridge, walk = bridges.create(name), samplers.create(sampler, steps=12)
     impossible = (name in NOISELESS and sampler in NEED_NOISE) or (sampler == "odes3" and name not in PINNED)
     if impossible:
@@ -37,7 +39,7 @@ def test_pair_walks_to_a_constant_estimate_or_is_refused(name, sampler):
 @pytest.mark.parametrize("grid", list(times.GRIDS))
 @pytest.mark.parametrize("name", ["rdbm", "brownian", "ir-sde", "vp"])
 @pytest.mark.parametrize("steps", [1, 2, 3, 10])
-def test_time_grids_fall_strictly_from_one_to_zero(grid, name, steps):
+def test_time_grids_fall_strictly_from_one_to_zero(grid: str, name: str, steps: int) -> None:
     result = times.create(grid, bridges.create(name), steps)
     assert result[0] == 1
     assert result[-1] == 0
@@ -46,7 +48,7 @@ def test_time_grids_fall_strictly_from_one_to_zero(grid, name, steps):
     assert len(result) == steps + 1
 
 
-def test_log_snr_grid_is_even_in_log_snr():
+def test_log_snr_grid_is_even_in_log_snr() -> None:
     bridge = bridges.create("ddbm-vp")
     inner = times.create("log-snr", bridge, 20)[1:-1]
     c = bridge.coefficients(inner)
@@ -55,7 +57,7 @@ def test_log_snr_grid_is_even_in_log_snr():
 
 
 @pytest.mark.parametrize("sampler", [name for name in samplers.names() if name not in OWN_TIMES])
-def test_callback_sees_every_step_and_its_estimate(sampler):
+def test_callback_sees_every_step_and_its_estimate(sampler: str) -> None:
     seen = []
     walk = samplers.create(sampler, steps=5)
     walk(bridges.create("goub"), lambda x, t, y: X0, Y, callback=lambda *args: seen.append(args))
@@ -66,7 +68,7 @@ def test_callback_sees_every_step_and_its_estimate(sampler):
     assert torch.equal(seen[-1][3], X0)
 
 
-def test_callback_receives_the_state_before_the_step():
+def test_callback_receives_the_state_before_the_step() -> None:
     states = []
     samplers.create("dbim", steps=3)(
         bridges.create("rdbm"), lambda x, t, y: X0, Y, callback=lambda step, t, x_t, x0: states.append(x_t)
@@ -75,10 +77,10 @@ def test_callback_receives_the_state_before_the_step():
 
 
 @pytest.mark.parametrize(("sampler", "calls"), [("dbim", 10), ("odes3", 18), ("exponential", 10), ("ode", 10)])
-def test_number_of_network_calls_is_the_stated_one(sampler, calls):
+def test_number_of_network_calls_is_the_stated_one(sampler: str, calls: int) -> None:
     count = 0
 
-    def denoiser(x, t, y):
+    def denoiser(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         nonlocal count
         count += 1
         return X0
@@ -87,11 +89,11 @@ def test_number_of_network_calls_is_the_stated_one(sampler, calls):
     assert count == calls
 
 
-def test_generator_makes_results_repeatable_and_the_noise_callable_replays_them():
+def test_generator_makes_results_repeatable_and_the_noise_callable_replays_them() -> None:
     walk, bridge = samplers.create("dbim", eta=1.0), bridges.create("goub")
     drawn = []
 
-    def recording(like):
+    def recording(like: Tensor) -> Tensor:
         drawn.append(torch.randn(like.shape, generator=generator))
         return drawn[-1]
 
@@ -103,7 +105,7 @@ def test_generator_makes_results_repeatable_and_the_noise_callable_replays_them(
     assert torch.equal(walk(bridge, lambda x, t, y: 0.5 * x, Y, noise=lambda like: next(replay)), first)
 
 
-def test_noise_of_an_estimate_is_reused_instead_of_the_implied_one():
+def test_noise_of_an_estimate_is_reused_instead_of_the_implied_one() -> None:
     bridge = bridges.create("goub")
     c = bridge.coefficients(torch.tensor([0.6, 0.3])).like(Y.double())
     noise = torch.randn(Y.shape, dtype=torch.float64)
@@ -114,7 +116,7 @@ def test_noise_of_an_estimate_is_reused_instead_of_the_implied_one():
     torch.testing.assert_close(out, expected)
 
 
-def test_residual_modulation_leaves_intact_pixels_alone_whatever_the_noise():
+def test_residual_modulation_leaves_intact_pixels_alone_whatever_the_noise() -> None:
     x0 = Y.clone()
     x0[..., :2] += 0.4
     out = samplers.create("dbim", eta=1.0, start="noise")(bridges.create("rdbm"), lambda x, t, y: x0, Y)
@@ -142,6 +144,6 @@ def test_residual_modulation_leaves_intact_pixels_alone_whatever_the_noise():
         (lambda: samplers.create("dbim", grid="log-snr")(bridges.create("flow"), None, Y), "log-snr grid needs"),
     ],
 )
-def test_mistakes_give_one_sentence(call, sentence):
+def test_mistakes_give_one_sentence(call: Callable[[], object], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         call()

@@ -2,12 +2,15 @@
 
 import functools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from rebridge import bridges, samplers
 from rebridge.denoisers import GaussianDenoiser, ResidualDenoiser
+from rebridge.samplers import Sampler
 
 D = 3
 GENERATOR = torch.Generator().manual_seed(0)
@@ -29,7 +32,7 @@ SMOOTH = {
 
 
 @functools.lru_cache
-def flow_problem(name, high=0.9, low=0.2):
+def flow_problem(name: str, high: float = 0.9, low: float = 0.2) -> tuple[Callable[[Sampler, int], Tensor], Tensor]:
     """A solver of the probability-flow ODE from `high` to `low`, and what a fine one gives."""
     torch.manual_seed(0)
     bridge = bridges.create(name, **SMOOTH[name])
@@ -38,19 +41,19 @@ def flow_problem(name, high=0.9, low=0.2):
     y = pair[:, D:]
     start = bridge.forward(pair[:, :D], y, torch.full((16,), high), torch.randn_like(y))
 
-    def solve(sampler, steps):
+    def solve(sampler: Sampler, steps: int) -> Tensor:
         return sampler(bridge, denoise, y, x=start, times=torch.linspace(high, low, steps + 1, dtype=torch.float64))
 
     return solve, solve(samplers.create("ode", method="heun"), 512)
 
 
-def ode_errors(name, sampler, counts):
+def ode_errors(name: str, sampler: Sampler, counts: list[int]) -> list[float]:
     """Distance to the fine solution for several numbers of steps."""
     solve, fine = flow_problem(name)
     return [(solve(sampler, count) - fine).norm().item() for count in counts]
 
 
-def slope(errors, counts):
+def slope(errors: list[float], counts: list[int]) -> float:
     """Least-squares slope of log error against log steps, as an order of convergence."""
     x, y = torch.tensor(counts).double().log(), torch.tensor(errors).double().log()
     return -((x - x.mean()) * (y - y.mean())).sum().item() / (x - x.mean()).square().sum().item()
@@ -67,12 +70,12 @@ def slope(errors, counts):
     ],
     ids=["euler", "heun", "dbim-1", "dbim-2"],
 )
-def test_ode_samplers_converge_with_their_nominal_order(name, sampler, order):
+def test_ode_samplers_converge_with_their_nominal_order(name: str, sampler: Sampler, order: float) -> None:
     counts = [16, 32, 64, 128]
     assert slope(ode_errors(name, sampler, counts), counts) == pytest.approx(order, abs=0.3)
 
 
-def test_dbim_of_order_three_beats_order_two_and_converges_at_least_as_fast():
+def test_dbim_of_order_three_beats_order_two_and_converges_at_least_as_fast() -> None:
     """Its start is of order 1 and 2 (no history yet), so the whole chain shows an order between 2 and 3."""
     counts = [8, 16, 32, 64]
     second = ode_errors("brownian", samplers.create("dbim", order=2), counts)
@@ -81,12 +84,12 @@ def test_dbim_of_order_three_beats_order_two_and_converges_at_least_as_fast():
     assert third[0] < 1.5 * second[0]
 
 
-def endpoint_y(count):
+def endpoint_y(count: int) -> tuple[Tensor, Tensor]:
     y = JOINT.sample()[D:]
     return y, y.expand(count, D).contiguous()
 
 
-def posterior_of(y):
+def posterior_of(y: Tensor) -> tuple[Tensor, Tensor]:
     gain = torch.linalg.solve(COVARIANCE[D:, D:], COVARIANCE[D:, :D]).T
     return MEAN[:D] + gain @ (y - MEAN[D:]), COVARIANCE[:D, :D] - gain @ COVARIANCE[D:, :D]
 
@@ -99,7 +102,7 @@ PINNED = {
 }
 
 
-def assert_samples_posterior(samples, y, mean_slack, covariance_slack):
+def assert_samples_posterior(samples: Tensor, y: Tensor, mean_slack: float, covariance_slack: float) -> None:
     """Moments within 5 standard errors of the Monte Carlo estimate, plus a stated discretisation error."""
     mean, covariance = posterior_of(y)
     n = len(samples)
@@ -126,14 +129,14 @@ def assert_samples_posterior(samples, y, mean_slack, covariance_slack):
     ],
     ids=["dbim-1", "dbim-0.5", "dbim-0", "dbim-order-2", "odes3", "exponential", "heun-churn", "sde"],
 )
-def test_stochastic_samplers_draw_from_the_posterior(name, sampler, slack):
+def test_stochastic_samplers_draw_from_the_posterior(name: str, sampler: Sampler, slack: float) -> None:
     bridge = bridges.create(name, **PINNED[name])
     y, batch = endpoint_y(4000)
     samples = sampler(bridge, GaussianDenoiser(bridge, MEAN, COVARIANCE), batch)
     assert_samples_posterior(samples, y, slack, slack)
 
 
-def test_euler_maruyama_has_weak_order_one():
+def test_euler_maruyama_has_weak_order_one() -> None:
     """The error of the mean over many paths with common noise halves as the steps double."""
     bridge = bridges.create("goub", schedule="constant", lam=0.5)
     denoise = GaussianDenoiser(bridge, MEAN, COVARIANCE)
@@ -142,7 +145,7 @@ def test_euler_maruyama_has_weak_order_one():
     start = batch + 0.1
     zero = torch.zeros_like
 
-    def mean_at_end(steps):
+    def mean_at_end(steps: int) -> Tensor:
         """All coefficients are linear in x, so the mean of the chain is the chain without its noise."""
         grid = torch.linspace(high, low, steps + 1, dtype=torch.float64)
         return samplers.create("sde")(bridge, denoise, batch, x=start, times=grid, noise=zero)
@@ -152,7 +155,7 @@ def test_euler_maruyama_has_weak_order_one():
     assert slope(errors, counts) == pytest.approx(1.0, abs=0.25)
 
 
-def test_mean_ode_is_the_sde_without_noise():
+def test_mean_ode_is_the_sde_without_noise() -> None:
     bridge = bridges.create("goub")
     denoise = GaussianDenoiser(bridge, MEAN, COVARIANCE)
     y = JOINT.sample((4,))[:, D:]
@@ -160,7 +163,7 @@ def test_mean_ode_is_the_sde_without_noise():
     torch.testing.assert_close(samplers.create("mean-ode", steps=30)(bridge, denoise, y), quiet)
 
 
-def test_residual_modulation_samples_the_residual_posterior():
+def test_residual_modulation_samples_the_residual_posterior() -> None:
     """Given y the residual of every pixel is a draw of the mixture; the chain must give that law back."""
     bridge = bridges.create("rdbm", lam=0.2, schedule="constant")
     weights, means, stds = torch.tensor([0.3, 0.7]), torch.tensor([-0.6, 0.5]), torch.tensor([0.1, 0.15])
@@ -175,7 +178,7 @@ def test_residual_modulation_samples_the_residual_posterior():
     assert torch.isfinite(residual).all()
 
 
-def test_residual_posterior_mean_agrees_with_monte_carlo():
+def test_residual_posterior_mean_agrees_with_monte_carlo() -> None:
     bridge = bridges.create("rdbm", lam=0.2, schedule="constant")
     weights, means, stds = torch.tensor([0.3, 0.7]), torch.tensor([-0.6, 0.5]), torch.tensor([0.1, 0.15])
     denoise = ResidualDenoiser(bridge, weights, means, stds)
@@ -193,7 +196,7 @@ def test_residual_posterior_mean_agrees_with_monte_carlo():
 
 
 @pytest.mark.parametrize("name", ["rdbm", "goub", "ddbm-vp", "brownian", "ir-sde", "rddm", "flow", "indi", "vp"])
-def test_deterministic_steps_compose_for_a_constant_estimate(name):
+def test_deterministic_steps_compose_for_a_constant_estimate(name: str) -> None:
     """t -> s -> r equals t -> r."""
     bridge = bridges.create(name)
     target = torch.rand(2, 3, 4, 4, dtype=torch.float64)
@@ -201,13 +204,13 @@ def test_deterministic_steps_compose_for_a_constant_estimate(name):
     start = torch.rand(2, 3, 4, 4, dtype=torch.float64)
     sampler = samplers.create("dbim")
 
-    def walk(times):
+    def walk(times: list[float]) -> Tensor:
         return sampler(bridge, lambda x, t, y: target, y, x=start, times=times)
 
     torch.testing.assert_close(walk([0.8, 0.5, 0.2]), walk([0.8, 0.2]), rtol=1e-10, atol=1e-10)
 
 
-def test_flow_walks_straight_lines():
+def test_flow_walks_straight_lines() -> None:
     """With the exact velocity of a single pair, one step and ten give the clean image."""
     x0, y = torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4)
     for name in ("dbim", "ode"):

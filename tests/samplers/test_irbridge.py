@@ -164,7 +164,9 @@ def test_the_start_of_the_paper_is_sdedit() -> None:
     strength = tr.critical_time(bridge, 1.0, STABLE_DIFFUSION).item()
     noise = torch.randn(y.shape, dtype=torch.float64, generator=generator())
     one_call = IRBridge(process=STABLE_DIFFUSION, steps=1, start="y")
-    expected = samplers.create("sdedit", strength=strength, steps=1)(STABLE_DIFFUSION, prior, y, noise=lambda like: noise)
+    expected = samplers.create("sdedit", strength=strength, steps=1)(
+        STABLE_DIFFUSION, prior, y, noise=lambda like: noise
+    )
     assert (one_call(bridge, prior, y, noise=lambda like: noise) - expected).abs().max() < 1e-10
 
 

@@ -1,4 +1,4 @@
-"""Operators that act on each pixel alone: the identity, masks, colour lost to grey."""
+"""Operators on each pixel alone: the identity, masks, colour lost to grey."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rebridge.degradations.base import Draw
-from rebridge.degradations.masks import pixel_mask
+from rebridge.degradations.masks import draw_pixels
 from rebridge.inverse.operators.base import Spectral, check_shape
 
 GREY = 0.5
@@ -16,7 +16,7 @@ GREY = 0.5
 
 
 class Identity(Spectral):
-    """Identity, y = x, for denoising: all that is between image and measurement is noise."""
+    """Identity, y = x, for denoising."""
 
     name = "noise"
 
@@ -37,7 +37,9 @@ class Identity(Spectral):
 
 
 class Mask(Identity):
-    """Mask, y = mask * x, for inpainting; unknown pixels are 0 in y, and what y holds there is ignored.
+    """Mask, y = mask * x, for inpainting.
+
+    Unknown pixels are 0 in y, and what y holds there is ignored.
 
     Args:
         shape: (C, H, W) of the images.
@@ -72,7 +74,7 @@ class Mask(Identity):
 
 
 class Colour(Spectral):
-    """Weighted mean of the channels, (B, 1, H, W): to be found is the colour of a grey image.
+    """Weighted mean of the channels, (B, 1, H, W), for finding colours.
 
     Args:
         shape: (C, H, W) of the images.
@@ -129,7 +131,7 @@ def random_mask(shape: Sequence[int], missing: float = 0.5, seed: int = 0) -> Ma
     _, height, width = check_shape(shape)
     if not 0 <= missing < 1:
         raise ValueError(f"missing must lie in [0, 1), got {missing}")
-    return Mask(shape, ~pixel_mask(height, width, missing, Draw(seed)))
+    return Mask(shape, ~draw_pixels(height, width, missing, Draw(seed)))
 
 
 def box_mask(shape: Sequence[int], side: float = 0.5, top: int | None = None, left: int | None = None) -> Mask:

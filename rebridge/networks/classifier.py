@@ -1,15 +1,16 @@
-"""Tells from local statistics which kind of degradation an image shows, so that one network can treat each as it needs.
+"""A degradation classifier: local statistics, then a few convolutions over them.
 
-Rain, haze, darkness, noise: what must be done to a pixel depends on which of them it is, and a small convolutional network
-that has to find out by itself, from the restoration loss alone, learns that slowly: it brightens what is merely
-dark and clears what was never hazy. Derived; the gain is measured by benchmarks/time_sampling.py.
+One network can then treat each degradation as it needs. Rain, haze, darkness, noise: the right change of a pixel depends on which
+of them it is, and a small convolutional network that has to find out by itself, from the restoration loss alone, learns that
+slowly: it brightens what is merely dark and clears what was never hazy. Derived; the gain is measured by
+benchmarks/time_sampling.py.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.layers import ChannelNorm, precise
+from rebridge.networks.layers import ChannelNorm, at_least_float32
 
 BLOCK = 16
 """Side in pixels of the blocks that statistics are taken over."""
@@ -17,11 +18,15 @@ SCALES = 4
 STATISTICS = 7 + 10 * SCALES + 2
 
 
-class Guide(nn.Module):
-    """Logits (B, kinds, H/16, W/16) of the kind of degradation at each place of y (B, 3, H, W), sides multiples of 16.
+class DegradationClassifier(nn.Module):
+    """Logits of the class of degradation at each place of y (B, 3, H, W).
 
-    kinds: how many there are; width: features. Statistics of blocks, three 3x3 convolutions over blocks, and a mean over
-    9x9 blocks: an answer depends on a window of 17x17 blocks, never on the size of the image.
+    Statistics of blocks, three 3x3 convolutions over blocks, and a mean over 9x9 blocks: an answer depends on a window of 17x17
+    blocks, never on the size of the image.
+
+    Args:
+        kinds: number of classes.
+        width: features.
     """
 
     def __init__(self, kinds: int, width: int = 48) -> None:
@@ -32,21 +37,30 @@ class Guide(nn.Module):
         self.leave = nn.Conv2d(width, kinds, 1)
 
     def forward(self, y: Tensor) -> Tensor:
-        """Logits, in float32 whatever autocast computes in."""
-        h = F.gelu(self.enter(statistics(y)))
+        """Compute logits (B, kinds, H/16, W/16) of y.
+
+        Its sides are multiples of 16. The logits are in float32 whatever autocast computes in.
+        """
+        h = F.gelu(self.enter(block_statistics(y)))
         for norm, inner in zip(self.norms, self.inner, strict=True):
             h = F.gelu(inner(norm(h)))
-        return F.avg_pool2d(precise(self.leave(h)), 9, stride=1, padding=4, count_include_pad=False)
+        return F.avg_pool2d(at_least_float32(self.leave(h)), 9, stride=1, padding=4, count_include_pad=False)
 
 
-def statistics(y: Tensor) -> Tensor:
-    """Local statistics (B, STATISTICS, H/16, W/16) of images (B, 3, H, W) in [-1, 1], all in a logarithmic scale.
+def block_statistics(y: Tensor) -> Tensor:
+    """Compute local statistics of images, all in a logarithmic scale.
 
     Mean, deviation and dark channel of each block; then at four scales, each half of the one before: mean size and mean
     brightness above the surroundings (root mean square) of what the next scale does not show, and mean size of differences
     in four directions; and how much the finest detail differs between colours.
+
+    Args:
+        y: (B, 3, H, W) in [-1, 1].
+
+    Returns:
+        (B, STATISTICS, H/16, W/16).
     """
-    y = (precise(y) + 1) / 2
+    y = (at_least_float32(y) + 1) / 2
     mean = F.avg_pool2d(y, BLOCK)
     deviation = (F.avg_pool2d(y.square(), BLOCK) - mean.square()).clamp_min(0).sqrt()
     found = [mean, deviation, F.avg_pool2d(y.amin(1, keepdim=True), BLOCK)]

@@ -1,0 +1,111 @@
+"""What every sampler states of itself, held against what is measured: order of convergence and evaluations a step."""
+
+import textwrap
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rebridge import bridges, samplers
+from rebridge.denoisers import Counted, Denoiser
+from rebridge.samplers import Sampler, base
+
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("dbim", {}),
+    ("dbim", {"eta": 1.0}),
+    ("dbim", {"order": 2}),
+    ("dbim", {"order": 3}),
+    ("ode", {}),
+    ("ode", {"method": "heun"}),
+    ("heun-churn", {}),
+    ("heun-churn", {"churn": 0.0}),
+    ("sde", {}),
+    ("mean-ode", {}),
+    ("odes3", {}),
+    ("exponential", {}),
+    ("exponential", {"order": 2}),
+    ("exponential", {"eta": 1.0}),
+    ("irbridge", {"process": bridges.create("vp")}),
+    ("ddim", {}),
+    ("ddim", {"order": 2}),
+    ("sdedit", {}),
+]
+BRIDGE = bridges.create("goub", schedule="constant", lam=0.5)
+PRIOR = bridges.create("vp")
+COUNTS = [16, 32, 64, 128]
+Y = torch.tensor([[0.2, -0.1]], dtype=torch.float64)
+
+
+def smooth(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """A denoiser that is linear in nothing: the mean of the Markov posterior is exact at any step for a linear one."""
+    return torch.tanh(0.9 * x + 0.4 * y - 0.3 * t.view(-1, 1))
+
+
+def end(sampler: Sampler, steps: int, denoiser: Denoiser = smooth) -> Tensor:
+    """The state at 0.3 from a fixed one at 0.8, with all noise 0."""
+    bridge = PRIOR if sampler.walks_prior else BRIDGE
+    times = torch.linspace(0.8, 0.3, steps + 1, dtype=torch.float64)
+    return sampler(bridge, denoiser, Y, x=Y + 0.5, times=times, noise=torch.zeros_like)
+
+
+def measured_order(sampler: Sampler) -> float:
+    """Least-squares slope of the logarithm of the error over that of the number of steps."""
+    fine = end(sampler, 2048)
+    errors = torch.stack([(end(sampler, count) - fine).norm() for count in COUNTS]).log()
+    steps = torch.tensor(COUNTS, dtype=torch.float64).log()
+    steps = steps - steps.mean()
+    return -((steps * errors).sum() / steps.square().sum()).item()
+
+
+@pytest.mark.parametrize(("name", "params"), VARIANTS)
+def test_a_sampler_converges_with_the_order_that_it_states(name: str, params: dict[str, Any]) -> None:
+    sampler = samplers.create(name, **params)
+    lowest = min(sampler.order, 2)  # order 3 begins with steps of order 1 and 2, see DBIM
+    assert lowest - 0.2 < measured_order(sampler) < sampler.order + 0.3
+
+
+@pytest.mark.parametrize(("name", "params"), VARIANTS)
+def test_a_step_evaluates_the_network_as_often_as_stated(name: str, params: dict[str, Any]) -> None:
+    sampler = samplers.create(name, **params)
+    counted = Counted(smooth)
+    end(sampler, 5, counted)
+    assert counted.calls == 5 * sampler.calls_per_step
+
+
+def test_every_sampler_is_held_to_its_statements() -> None:
+    assert {name for name, _ in VARIANTS} == set(samplers.names())
+
+
+@pytest.mark.parametrize("name", ["rdbm", "goub", "brownian", "ir-sde", "ddbm-vp"])
+def test_the_run_that_the_base_module_begins_with_is_dbim(name: str) -> None:
+    lines = (base.__doc__ or "").split("\n")
+    code = textwrap.dedent("\n".join(line for line in lines if line.startswith("    ")))
+    bridge = bridges.create(name)
+    y = torch.rand(2, 3, 5, 4, dtype=torch.float64)
+
+    def denoiser(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        return torch.tanh(0.9 * x + 0.4 * y - 0.3 * t.view(-1, 1, 1, 1))
+
+    scope: dict[str, Any] = {"torch": torch, "bridge": bridge, "denoiser": denoiser, "y": y, "steps": 6}
+    torch.manual_seed(1)
+    if not bridge.starts_noisy:  # the run draws a tensor that the sampler spares
+        torch.randn_like(y)
+        torch.manual_seed(1)
+    draws: list[Tensor] = []
+
+    def recorded(like: Tensor) -> Tensor:
+        draws.append(torch.randn(like.shape, dtype=like.dtype))
+        return draws[-1]
+
+    expected = samplers.create("dbim", steps=6)(bridge, denoiser, y, noise=recorded)
+    queue = [*([] if bridge.starts_noisy else [y]), *draws, y]
+    randn_like = torch.randn_like
+    try:
+        torch.randn_like = lambda like: queue.pop(0)  # type: ignore[assignment]
+        exec(code, scope)
+    finally:
+        torch.randn_like = randn_like
+    torch.testing.assert_close(scope["x"], expected, rtol=1e-6, atol=1e-6)
+    assert all(later < earlier for earlier, later in pairwise(scope["grid"].tolist()))

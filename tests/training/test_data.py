@@ -1,0 +1,42 @@
+"""The stream of training data: the same for any number of workers, shared out by processes, resumed anywhere."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rebridge.data import ImageFolder, SyntheticPairs
+from rebridge.training.data import BatchIndices, batches, holdout_split
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_stream_is_the_same_for_any_number_of_workers(tmp_path: Path, workers: int) -> None:
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    pairs = SyntheticPairs(ImageFolder(tmp_path).load(), {"rain": 1.0, "noise": 2.0, "clean": 0.5}, patch=16)
+    indices = BatchIndices(3, 1, 1, 0, start=2, iterations=5)
+    alone, shared = list(batches(pairs, indices, 0)), list(batches(pairs, indices, workers))
+    assert len(alone) == 3
+    for a, b in zip(alone, shared, strict=True):
+        assert torch.equal(a.clean, b.clean)
+        assert torch.equal(a.degraded, b.degraded)
+        assert a.task == b.task
+
+
+def test_stream_began_later_is_the_rest_of_the_stream() -> None:
+    whole = list(BatchIndices(2, 3, 2, 1, start=0, iterations=6))
+    assert list(BatchIndices(2, 3, 2, 1, start=4, iterations=6)) == whole[4 * 3 :]
+
+
+def test_processes_and_accumulation_share_out_every_pair_once() -> None:
+    parts = [list(BatchIndices(2, 3, 2, rank, 0, 4)) for rank in (0, 1)]
+    assert sorted(index for part in parts for batch in part for index in batch) == list(range(2 * 3 * 2 * 4))
+
+
+def test_held_out_images_are_spread_over_the_folder_and_not_trained_on() -> None:
+    train, held_out = holdout_split(432, 12)
+    assert held_out == [18 + 36 * place for place in range(12)]
+    assert sorted(train + held_out) == list(range(432))
