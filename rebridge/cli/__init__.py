@@ -1,4 +1,4 @@
-"""The command line: parses, calls one function of `rebridge.commands`, shows its result.
+"""The command line: parse, call one function of `rebridge.commands`, show.
 
 Nothing here imports torch at module level, so that `rebridge --help` answers at once.
 """
@@ -49,5 +49,5 @@ app.command("solvers")(catalogues.list_solvers)
 
 
 def main() -> None:
-    """The program `rebridge`: exit code 0 for success, 1 when some files failed, 2 for bad input."""
+    """Run the program; exit code 0 success, 1 some files failed, 2 bad input."""
     app()

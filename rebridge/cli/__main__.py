@@ -1,4 +1,4 @@
-"""`python -m rebridge.cli`, the form that torchrun and `accelerate launch -m` need."""
+"""Module form of the program, which torchrun and `accelerate launch -m` need."""
 
 from rebridge.cli import main
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @command(BridgeListOptions)
 def list_bridges(options: BridgeListOptions, as_json: Json = False) -> None:
-    """List the bridges: processes between a clean and a degraded image, with their parameters."""
+    """List the bridges: processes between a clean and a degraded image."""
     from rebridge.commands.catalogues import list_bridges
 
     parts = list_bridges(options)
@@ -42,12 +42,14 @@ def list_samplers(as_json: Json = False) -> None:
     ]
     show_table(rows, "Which sampler walks which bridge (with the default parameters)")
     special = [part.name for part in parts if part.needs == PRIOR]
-    say(f"{', '.join(special)} work with {PRIOR} (vp, ve, rectified-flow): irbridge along a bridge, the others without one.")
+    say(
+        f"{', '.join(special)} work with {PRIOR} (vp, ve, rectified-flow): irbridge along a bridge, the others without one."
+    )
 
 
 @command()
 def list_solvers(as_json: Json = False) -> None:
-    """List the zero-shot solvers and the operators that they can invert, with their parameters."""
+    """List the zero-shot solvers, and the operators that they can invert."""
     from rebridge.commands.catalogues import list_solvers
 
     found = list_solvers()

@@ -1,11 +1,11 @@
-"""What all commands share: where they print, how errors end, progress bars."""
+"""Consoles, ends of errors and progress bars that all commands share."""
 
 import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperGroup
@@ -13,14 +13,17 @@ from typer.core import TyperGroup
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rebridge.commands.progress import Reporter
+
 PIPE_WIDTH = 240
 """Columns of tables that go to a file or another program, where cutting words off would lose data."""
 
 
 class Commands(TyperGroup):
-    """Commands that answer bad input, a ValueError or OSError of the library, with one sentence and exit code 2."""
+    """Commands that answer bad input with one sentence and exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:
+        """Run a command; a ValueError or OSError of the library is bad input."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
@@ -59,15 +62,9 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, allow_nan=False))
 
 
-class Bar(Protocol):
-    """A progress bar that is told how much is done, in any unit, and what was done last."""
-
-    def __call__(self, done: float, total: float, note: str = "") -> None: ...
-
-
 @contextmanager
-def progress(verb: str) -> Iterator[Bar]:
-    """A progress bar with remaining time on stderr; nothing where stderr is not a terminal."""
+def progress(verb: str) -> "Iterator[Reporter]":
+    """Show a progress bar on stderr, where that is a terminal."""
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

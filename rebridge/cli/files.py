@@ -1,11 +1,11 @@
 """Commands that read and write image files: restore, solve, degrade."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from rebridge.cli.console import err, note, print_json, progress, say, show_table
-from rebridge.cli.options import TASK, Json, command, number
+from rebridge.cli.options import NUMBER, TASK, Json, command, option
 from rebridge.commands.options import DegradeOptions, RestoreOptions, SolveOptions
 
 if TYPE_CHECKING:
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 @command(RestoreOptions)
 def restore(options: RestoreOptions, as_json: Json = False) -> None:
-    """Restore degraded images: `rebridge restore photos -o restored`, or with --method irbridge by a generative model."""
+    """Restore degraded images: `rebridge restore photos -o restored`.
+
+    With --method irbridge a generative model restores, inside a bridge.
+    """
     from rebridge.commands.restore import restore
 
     with progress("restoring") as bar:
@@ -24,10 +27,12 @@ def restore(options: RestoreOptions, as_json: Json = False) -> None:
     _finish("restored", result, as_json)
 
 
-@command(DegradeOptions, task=Annotated[str, typer.Option(*TASK, help="rain, haze, snow, raindrop, lowlight, blur, noise, "
-    "jpeg, sr2, sr4, sr8 or inpaint.")])  # fmt: skip
+@command(
+    DegradeOptions,
+    task=option(str, "rain, haze, snow, raindrop, lowlight, blur, noise, jpeg, sr2, sr4, sr8 or inpaint.", *TASK),
+)
 def degrade(options: DegradeOptions, as_json: Json = False) -> None:
-    """Degrade clean images, reproducibly: `rebridge degrade photos -o rainy --task rain --seed 1`.
+    """Degrade clean images: `rebridge degrade photos -o rainy --task rain --seed 1`.
 
     --format png keeps the degradation exactly; JPEG and WebP add losses of their own.
     """
@@ -38,13 +43,13 @@ def degrade(options: DegradeOptions, as_json: Json = False) -> None:
     _finish("degraded", result, as_json)
 
 
-@command(SolveOptions, steps=number("Steps of the solver; by default its own."))
+@command(SolveOptions, steps=option(NUMBER, "Steps of the solver; by default its own."))
 def solve(options: SolveOptions, as_json: Json = False) -> None:
-    """Solve y = A x + noise with a generative model: `rebridge solve small.png --operator sr4 --solver red-diff -o big.png`.
+    """Solve y = A x + noise, with a known operator A, by a generative model.
 
-    Nothing is trained. INPUT are measurements, as pictures or .npy files, or with --simulate clean images. Results are PNG
-    unless --format or the output's name says otherwise. With --samples 8 it also writes how far the samples differ, as PNG and
-    NPZ.
+    `rebridge solve small.png --operator sr4 --solver red-diff -o big.png`. Nothing is trained. INPUT are measurements, as
+    pictures or .npy files, or with --simulate clean images. Results are PNG unless --format or the output's name says
+    otherwise. With --samples 8 it also writes how far the samples differ, as PNG and NPZ.
     """
     from rebridge.commands.solve import solve
 

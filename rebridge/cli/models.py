@@ -6,13 +6,16 @@ from typing import Annotated, Any
 import typer
 
 from rebridge.cli.console import note, out, print_json, progress, say, show_table
-from rebridge.cli.options import OUTPUT, Json, command, numbers, path, repeated, text
+from rebridge.cli.options import MODEL, OUTPUT, PATH, TASK, TEXT, Json, command, numbers, option, repeated
 from rebridge.commands.options import CompareOptions, EvaluateOptions, InfoOptions, TrainOptions, TuneOptions
 
 
 @command(TrainOptions)
 def train(options: TrainOptions, as_json: Json = False) -> None:
-    """Train a model: `rebridge train config.yaml data.clean=photos`. Exit code 1 when it was stopped before its end."""
+    """Train a model: `rebridge train config.yaml data.clean=photos`.
+
+    Exit code 1 when it was stopped before its end.
+    """
     from rebridge.commands.train import train
 
     result = train(options)
@@ -28,10 +31,7 @@ def train(options: TrainOptions, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-@command(
-    EvaluateOptions,
-    tasks=repeated("--task", "-t", text="A degradation, or clean for none at all; repeat it. By default the model's."),
-)
+@command(EvaluateOptions, tasks=repeated("A degradation, or clean for none at all, by default the model's", *TASK))
 def evaluate(
     options: EvaluateOptions,
     per_image: Annotated[bool, typer.Option("--per-image", help="One row per image instead of per task.")] = False,
@@ -66,18 +66,15 @@ def evaluate(
 
 @command(
     CompareOptions,
-    output=path(*OUTPUT, help="Folder for compare.csv and compare.png."),
-    prior=Annotated[str, typer.Option("--prior", "-p", help="With --operator: the generative model.")],
-    steps=Annotated[
-        str | None,
-        typer.Option(help="Numbers of steps, separated by commas; by default 1,2,5,10, with --method irbridge 25, with "
-            "--solver its own."),
-        numbers("--steps"),
-    ],
-)  # fmt: skip
+    output=option(PATH, "Folder for compare.csv and compare.png.", *OUTPUT),
+    prior=option(str, "With --operator: the generative model.", "--prior", "-p"),
+    steps=option(TEXT, "Numbers of steps, as 1,2,5,10; by default these, with irbridge 25.", read=numbers("--steps")),
+)
 def compare(options: CompareOptions, as_json: Json = False) -> None:
-    """Compare samplers: `rebridge compare --clean photos --task rain`, `rebridge compare --analytic --bridge goub`; solvers:
-    `rebridge compare --clean photos --operator sr4 --operator noise@25 --solver all --model rdbm-tiny`; and a generative model
+    """Compare samplers, bridges, models and zero-shot solvers.
+
+    Samplers: `rebridge compare --clean photos --task rain`, or `rebridge compare --analytic --bridge goub`. Solvers:
+    `rebridge compare --clean photos --operator sr4 --operator noise@25 --solver all --model rdbm-tiny`. A generative model
     inside a bridge with the same model alone, from pure noise (ddim) and from the degraded image under noise (sdedit):
     `rebridge compare --method irbridge --clean photos --task rain`.
 
@@ -100,15 +97,15 @@ def compare(options: CompareOptions, as_json: Json = False) -> None:
 
 @command(
     TuneOptions,
-    output=Annotated[Path, typer.Option(*OUTPUT, help="File for the settings, .json; tasks it has already stay.")],
-    model=Annotated[str, typer.Option("--model", "-m", help="The generative model: name, folder or Hugging Face id.")],
-    tasks=repeated("--task", "-t", text="A degradation; repeat it."),
-    layout=text(help="Of --pairs: a standard data set, such as rain100h."),
-    limit=Annotated[int, typer.Option(help="Images per task; the paper took four.")],
-    steps=Annotated[int, typer.Option(help="Calls of the network per image.")],
+    output=option(Path, "File for the settings, .json; tasks it has already stay.", *OUTPUT),
+    model=option(str, "The generative model: name, folder or Hugging Face id.", *MODEL),
+    limit=option(int, "Images per task; the paper took four."),
+    steps=option(int, "Calls of the network per image."),
 )
 def tune(options: TuneOptions, as_json: Json = False) -> None:
-    """Pick settings on a few pairs: `rebridge tune --clean photos --task rain -o rain.json`, to be used as
+    """Pick settings of a generative model on a few pairs.
+
+    `rebridge tune --clean photos --task rain -o rain.json`. They are used by
     `rebridge restore --method irbridge --preset rain.json --task rain`.
     """
     from rebridge.commands.tune import tune

@@ -1,7 +1,8 @@
-"""Options as they are written on the command line, by the field of `rebridge.commands.options` that each one fills.
+"""Options as they are written on the command line.
 
-`command` makes a command out of an options dataclass, which has the defaults, and a function that shows the result. A function
-in an annotation turns the words of the command line into the field's value.
+Each one fills a field of `rebridge.commands.options`. `command` makes a command out of an options dataclass, which has the
+defaults, and a function that shows the result. A function in an annotation turns the words of the command line into the field's
+value.
 """
 
 from __future__ import annotations
@@ -20,16 +21,14 @@ Show = Callable[..., None]
 
 
 def numbers(option: str, smallest: int = 1) -> Callable[[str | None], list[int] | None]:
-    """Make a reader of whole numbers separated by commas; ValueError for anything else."""
+    """Make a reader of whole numbers separated by commas."""
 
     def read(text: str | None) -> list[int] | None:
-        if text is None:
-            return None
         try:
-            found = [int(part) for part in text.split(",")]
+            found = None if text is None else [int(part) for part in text.split(",")]
         except ValueError:
             raise ValueError(f"{option} takes whole numbers separated by commas, got {text!r}") from None
-        if min(found) < smallest:
+        if found and min(found) < smallest:
             raise ValueError(f"{option} must be at least {smallest}, got {min(found)}")
         return found
 
@@ -74,141 +73,105 @@ def load_extensions(sources: list[str] | None) -> None:
         load_extension(source)
 
 
-def repeated(*flags: str, text: str) -> Any:
+def option(kind: Any, help: str, *flags: str, read: Callable[[Any], Any] | None = None) -> Any:
+    """Describe an option of some type, which `read` turns into the field's value."""
+    return Annotated[kind, typer.Option(*flags, help=help), read]
+
+
+def repeated(help: str, *flags: str, read: Callable[[Any], Any] = listed) -> Any:
     """Describe an option that can be repeated."""
-    return Annotated[list[str] | None, typer.Option(*flags, help=text), listed]
-
-
-def text(*flags: str, help: str) -> Any:
-    """Describe an option that takes a word."""
-    return Annotated[str | None, typer.Option(*flags, help=help)]
-
-
-def number(help: str) -> Any:
-    """Describe an option that takes a whole number or nothing."""
-    return Annotated[int | None, typer.Option(help=help)]
-
-
-def path(*flags: str, help: str) -> Any:
-    """Describe an option that takes a file or folder."""
-    return Annotated[Path | None, typer.Option(*flags, help=help)]
-
-
-def flag(name: str, help: str, short: Sequence[str] = ()) -> Any:
-    """Describe an option that is given or not."""
-    return Annotated[bool, typer.Option(f"--{name}", *short, help=help)]
+    return option(list[str] | None, f"{help}; repeat it.", *flags, read=read)
 
 
 OUTPUT = ("--out", "--output", "-o")
 TASK = ("--task", "-t")
-Seed = Annotated[int, typer.Option(help="The same seed gives the same result.")]
+MODEL = ("--model", "-m")
+TEXT, NUMBER, PATH = str | None, int | None, Path | None
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 Extensions = Annotated[
     list[str] | None,
     typer.Option(
-        "--import",
-        metavar="FILE",
-        callback=load_extensions,
-        help="Python file or module that registers bridges, networks, ... of your own; repeat it.",
+        "--import", metavar="FILE", callback=load_extensions, help="Python file or module that registers bridges, networks, ... "
+        "of your own; repeat it.",
     ),
-]
+]  # fmt: skip
 
 OPTIONS: dict[str, Any] = {
-    "inputs": Annotated[
-        list[str], typer.Argument(metavar="INPUT", help="Image files, folders, or patterns such as '*.png'.")
-    ],
-    "output": Annotated[
-        Path, typer.Option(*OUTPUT, help="Folder for the results; for a single file also a file name.")
-    ],
-    "overwrite": flag("overwrite", "Replace results that exist."),
-    "skip_existing": flag("skip-existing", "Leave out files whose result exists."),
-    "recursive": flag("recursive", "Search folders below folders; keep the tree.", ["-r"]),
-    "suffix": Annotated[str, typer.Option(help="Text to put behind the name of each result, such as _restored.")],
-    "format": text(help="png, jpg, webp or tiff; by default that of the input."),
-    "quality": Annotated[int, typer.Option(help="Of JPEG and WebP, 1 to 100.")],
-    "method": Annotated[
-        Literal["bridge", "irbridge"],
-        typer.Option(help="bridge: a model along a bridge. irbridge: a generative model inside a bridge, by a preset."),
-    ],
-    "model": text(
-        "--model", "-m",
-        help="Name, folder or Hugging Face id; with irbridge also a diffusers pipeline. See `rebridge models`.",
-    ),
-    "preset": text(help="With irbridge: paper, sound, tuned (the model's own, the default where it has one), or a file of "
-        "`rebridge tune`."),
-    "task": text(*TASK, help="With irbridge: rain, haze, ...: settings for it."),
-    "tasks": repeated(*TASK, text="A degradation, or clean for none at all; repeat it."),
-    "bridge": text(help="Bridge to restore along, as ir-sde or goub:lam=0.01; by default the model's or the preset's."),
-    "schedule": text(help="With irbridge: the times at which the generative model is evaluated."),
-    "controlnet": text(help="With a diffusers pipeline: folder or id of its condition."),
-    "prior_options": Annotated[
-        list[str] | None,
-        typer.Option("--prior-option", help="How a generative model runs, as guidance=2, and with a diffusers pipeline "
-            "tiling=true, attention_slicing=true, cpu_offload=model, variant=fp16; repeat it."),
-        pairs,
-    ],
-    "detail": Annotated[
-        float, typer.Option(help="With irbridge: 0 to 1, keep the input's details where nothing was restored.")
-    ],
-    "steps": number("Steps of the sampler; by default what the model recommends."),
-    "seed": Seed,
-    "tile": number("Side of the tiles in pixels, 0 for none; by default as memory needs."),
-    "overlap": number("Pixels that neighbouring tiles share; by default 64, or a quarter of smaller tiles."),
-    "samples": Annotated[int, typer.Option(help="Restorations with different noise to average.")],
-    "sampler": text(help="See `rebridge samplers`; by default the model's."),
-    "device": text(help="cpu, cuda, cuda:1, mps; by default a GPU where there is one."),
-    "dtype": text(help="float32, or bfloat16 or float16 for speed."),
-    "compile": flag("compile", "Compile the network first: 20 to 60 s for each size of image, then faster."),
-    "clean": path(help="Folder of clean images, degraded by --task."),
-    "pairs": path(help="Folder with clean/ and degraded/, or such."),
-    "layout": text(help="Of --pairs: a standard data set, such as rain100h or gopro."),
-    "limit": number("Only so many images per task."),
-    "channel": Annotated[Literal["rgb", "y"], typer.Option(help="What to compare: colours, or luma only.")],
-    "operator": Annotated[
-        str, typer.Option(help="What was measured: sr4, blur:length=20, noise@25 (@: noise in 8-bit levels), ...")
-    ],
-    "solver": Annotated[str, typer.Option(help="red-diff, deqir:sweeps=10, ...; see `rebridge solvers`.")],
-    "prior": Annotated[
-        str,
-        typer.Option("--prior", "--model", "-p", "-m", help="Name, folder or id of a generative model in pixels."),
-    ],
-    "simulate": flag("simulate", "INPUT is clean: measure it first, then solve."),
-    "mask": path(help="For known-mask: a picture, white where a pixel is known."),
-    "kernel": path(help="For blur: a picture of the kernel."),
-    "size": Annotated[str | None, typer.Option(help="HEIGHTxWIDTH of the image, where INPUT does not tell."), size],
-    "upsample": flag("upsample", "Enlarge what sr2, sr4, sr8 give back to size."),
-    "base": Annotated[str, typer.Option(help="Preset to begin from: paper, sound or a file.")],
-    "search": Annotated[
-        list[str] | None,
-        typer.Option(help="What to search, as schedule or lam=0.004,0.008; repeat it. By default all."),
-        choices,
-    ],
-    "rounds": Annotated[int, typer.Option(help="How often to go through all settings.")],
-    "models": repeated("--model", "-m", text="A model; repeat it."),
-    "analytic": flag("analytic", "No model: exact denoisers of a Gaussian problem."),
-    "bridges": repeated("--bridge", text="With --analytic: a bridge, as goub or goub:lam=0.2; repeat it."),
-    "samplers": repeated("--sampler", text="A sampler, as dbim or dbim:eta=1,order=1; repeat it."),
-    "presets": repeated("--preset", text="With irbridge: paper, sound or tuned; repeat it. By default as in restore."),
-    "operators": repeated("--operator", text="A known operator, as sr4 or noise@25 (see `rebridge solve`); repeat it."),
-    "solvers": repeated("--solver", text="With --operator: a zero-shot solver, irbridge, or all; repeat it."),
-    "crop": number("With --operator: only the middle square of so many pixels."),
-    "seeds": Annotated[str, typer.Option(help="Seeds, separated by commas."), numbers("--seeds", 0)],
-    "draws": Annotated[int, typer.Option("--samples", help="With --analytic: samples per run.")],
+    # files
+    "inputs": Annotated[list[str], typer.Argument(metavar="INPUT", help="Image files, folders, or patterns such as '*.png'.")],
+    "output": option(Path, "Folder for the results; for a single file also a file name.", *OUTPUT),
+    "overwrite": option(bool, "Replace results that exist.", "--overwrite"),
+    "skip_existing": option(bool, "Leave out files whose result exists.", "--skip-existing"),
+    "recursive": option(bool, "Search folders below folders; keep the tree.", "--recursive", "-r"),
+    "suffix": option(str, "Text to put behind the name of each result, such as _restored."),
+    "format": option(TEXT, "png, jpg, webp or tiff; by default that of the input."),
+    "quality": option(int, "Of JPEG and WebP, 1 to 100."),
+    "upsample": option(bool, "Enlarge what sr2, sr4, sr8 give back to size.", "--upsample"),
+    # models
+    "method": option(Literal["bridge", "irbridge"], "bridge: any model on a bridge. irbridge: a generative one, by a preset."),
+    "model": option(TEXT, "Name, folder, hub id; with irbridge also a diffusers pipeline. See `rebridge models`.", *MODEL),
+    "preset": option(TEXT, "With irbridge: paper, sound, tuned (the model's own, its default), or a file of `rebridge tune`."),
+    "task": option(TEXT, "With irbridge: rain, haze, ...: settings for it.", *TASK),
+    "bridge": option(TEXT, "Bridge to restore along, as ir-sde or goub:lam=0.01; by default the model's or the preset's."),
+    "schedule": option(TEXT, "With irbridge: the times at which the generative model is evaluated."),
+    "controlnet": option(TEXT, "With a diffusers pipeline: folder or id of its condition."),
+    "prior_options": repeated("How a generative model runs, as guidance=2, and with a diffusers pipeline tiling=true, "
+        "attention_slicing=true, cpu_offload=model, variant=fp16", "--prior-option", read=pairs),
+    "detail": option(float, "With irbridge: 0 to 1, keep the input's details where nothing was restored."),
+    "device": option(TEXT, "cpu, cuda, cuda:1, mps; by default a GPU where there is one."),
+    "dtype": option(TEXT, "float32, or bfloat16 or float16 for speed."),
+    "compile": option(bool, "Compile the network first: 20 to 60 s for each size of image, then faster.", "--compile"),
+    # sampling
+    "sampler": option(TEXT, "See `rebridge samplers`; by default the model's."),
+    "steps": option(NUMBER, "Steps of the sampler; by default what the model recommends."),
+    "seed": option(int, "The same seed gives the same result."),
+    "tile": option(NUMBER, "Side of the tiles in pixels, 0 for none; by default as memory needs."),
+    "overlap": option(NUMBER, "Pixels that neighbouring tiles share; by default 64, or a quarter of smaller tiles."),
+    "samples": option(int, "Restorations with different noise to average."),
+    # known operators
+    "operator": option(str, "What was measured: sr4, blur:length=20, noise@25 (@: noise in 8-bit levels), ..."),
+    "solver": option(str, "red-diff, deqir:sweeps=10, ...; see `rebridge solvers`."),
+    "prior": option(str, "Name, folder or id of a generative model in pixels.", "--prior", "--model", "-p", "-m"),
+    "simulate": option(bool, "INPUT is clean: measure it first, then solve.", "--simulate"),
+    "mask": option(PATH, "For known-mask: a picture, white where a pixel is known."),
+    "kernel": option(PATH, "For blur: a picture of the kernel."),
+    "size": option(TEXT, "HEIGHTxWIDTH of the image, where INPUT does not tell.", read=size),
+    # images whose clean version is known
+    "clean": option(PATH, "Folder of clean images, degraded by --task."),
+    "tasks": repeated("A degradation, or clean for none at all", *TASK),
+    "pairs": option(PATH, "Folder with clean/ and degraded/, or such."),
+    "layout": option(TEXT, "Of --pairs: a standard data set, such as rain100h or gopro."),
+    "limit": option(NUMBER, "Only so many images per task."),
+    "channel": option(Literal["rgb", "y"], "What to compare: colours, or luma only."),
+    # tune and compare
+    "base": option(str, "Preset to begin from: paper, sound or a file."),
+    "search": repeated("What to search, by default all: a setting, as schedule or lam=0.004,0.008", read=choices),
+    "rounds": option(int, "How often to go through all settings."),
+    "models": repeated("A model", *MODEL),
+    "analytic": option(bool, "No model: exact denoisers of a Gaussian problem.", "--analytic"),
+    "bridges": repeated("With --analytic: a bridge, as goub or goub:lam=0.2", "--bridge"),
+    "samplers": repeated("A sampler, as dbim or dbim:eta=1,order=1", "--sampler"),
+    "presets": repeated("With irbridge: paper, sound or tuned, by default as in restore", "--preset"),
+    "operators": repeated("A known operator, as sr4 or noise@25 (see `rebridge solve`)", "--operator"),
+    "solvers": repeated("With --operator: a zero-shot solver, irbridge, or all", "--solver"),
+    "crop": option(NUMBER, "With --operator: only the middle square of so many pixels."),
+    "seeds": option(str, "Seeds, separated by commas.", read=numbers("--seeds", 0)),
+    "draws": option(int, "With --analytic: samples per run.", "--samples"),
+    # train and lists
     "config": Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What to train, and on what.")],
     "overrides": Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Settings to change: optimisation.lr=1e-3."),
-        listed,
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings to change: optimisation.lr=1e-3."), listed
     ],
-    "resume": flag("resume", "Continue from the newest checkpoint."),
+    "stage": option(TEXT, "Only this stage of CONFIG.yaml, by name or by number from 1."),
+    "resume": option(bool, "Continue from the newest checkpoint.", "--resume"),
     "names": Annotated[list[str] | None, typer.Argument(help="Only these."), listed],
-    "plot": path(help="Also draw forward paths of one pixel into this PNG."),
+    "plot": option(PATH, "Also draw forward paths of one pixel into this PNG."),
 }  # fmt: skip
-"""How each field of an options dataclass is written, unless a command says otherwise."""
+"""Each field of an options dataclass as it is written, unless a command says otherwise."""
 
 
 def command(options: Callable[..., Any] | None = None, **changes: Any) -> Callable[[Show], Show]:
-    """Turn show(options, ...) into a function that Typer reads as a command, with --import.
+    """Turn show(options, ...) into a function that Typer reads as a command.
 
     Args:
         options: a dataclass; each field becomes a parameter with the field's default. None for show(...) without options.
@@ -245,7 +208,7 @@ def _reader(annotation: Any) -> Callable[[Any], Any]:
 def _written(field: Field[Any]) -> Any:
     """A field's default as it would be written."""
     if field.default is MISSING:
-        return inspect.Parameter.empty if field.default_factory is MISSING else None
+        return inspect.Parameter.empty
     if isinstance(field.default, tuple):
         return ",".join(str(part) for part in field.default) or None
     return field.default

@@ -1,6 +1,7 @@
-"""The commands as functions: a frozen dataclass of options in, a result out, progress by callback; nothing is printed.
+"""Commands as functions: a frozen dataclass of options in, a result out.
 
-The command line and any other surface (a web page, a notebook) call the same functions, one module a command:
+Progress goes to a callback; nothing is printed. The command line and any other surface (a web page, a notebook) call the same
+functions, one module a command:
 
     from rebridge.commands.options import RestoreOptions
     from rebridge.commands.restore import restore

@@ -1,4 +1,4 @@
-"""The lists of what can be combined: bridges, samplers, zero-shot solvers and operators."""
+"""Lists of parts to combine: bridges, samplers, zero-shot solvers, operators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from rebridge.bridges.diffusion import Generative
 from rebridge.commands.options import BridgeListOptions
 from rebridge.inverse import operators
 from rebridge.samplers import Sampler
-
 
 PRIOR = "a generative model"
 
@@ -47,8 +46,8 @@ class SolverList:
     operators: list[Part]
 
 
-def list_bridges(options: BridgeListOptions = BridgeListOptions()) -> list[Part]:
-    """List bridges, and draw forward paths of one pixel where a file for the plot is given.
+def list_bridges(options: BridgeListOptions) -> list[Part]:
+    """List bridges, and draw forward paths of one pixel if a file is given.
 
     Raises:
         ValueError: an unknown name.

@@ -1,4 +1,4 @@
-"""The command `compare`: bridges, samplers, models and zero-shot solvers side by side, in one table."""
+"""Command `compare`: bridges, samplers, models and solvers in one table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rebridge import inverse
 from rebridge.catalogue import Spec
 from rebridge.commands.opening import open_prior, open_restorer
 from rebridge.commands.options import DEFAULT_MODELS, CompareOptions, ModelOptions, PriorOptions
-from rebridge.commands.progress import Report, cancellable
+from rebridge.commands.progress import Reporter, cancellable
 from rebridge.data import ImageFolder
 from rebridge.evaluation import Case, synthetic_cases
 from rebridge.evaluation.compare import SAMPLER_COLUMNS, SeedScore, compare_analytic, compare_models, summarise
@@ -21,12 +21,12 @@ from rebridge.images.atomic import write_atomic
 from rebridge.inverse import Method, OperatorSpec
 from rebridge.restoration import Restorer
 
-BRIDGES = ("goub", "brownian", "ddbm-vp")
-SAMPLERS = {
+_BRIDGES = ("goub", "brownian", "ddbm-vp")
+_SAMPLERS = {
     "bridge": ("dbim", "dbim:order=2", "dbim:eta=1", "ode:method=heun"),
     "irbridge": ("irbridge", "ddim", "sdedit"),
 }
-STEPS = {"bridge": (1, 2, 5, 10), "irbridge": (25,)}
+_STEPS = {"bridge": (1, 2, 5, 10), "irbridge": (25,)}
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Comparison:
     notes: list[str] = field(default_factory=list)
 
 
-def compare(options: CompareOptions, progress: Report | None = None) -> Comparison:
+def compare(options: CompareOptions, progress: Reporter | None = None) -> Comparison:
     """Compare models, exact denoisers or zero-shot solvers, one thing at a time.
 
     Args:
@@ -62,11 +62,11 @@ def compare(options: CompareOptions, progress: Report | None = None) -> Comparis
     with cancellable(progress) as report:
         if options.operators:
             return _solvers(options, report)
-        specs = [Spec.parse(text) for text in options.samplers or SAMPLERS[options.method]]
+        specs = [Spec.parse(text) for text in options.samplers or _SAMPLERS[options.method]]
         notes: list[str] = []
         if options.analytic:
-            processes = [Spec.parse(text) for text in options.bridges or BRIDGES]
-            steps = options.steps or STEPS["bridge"]
+            processes = [Spec.parse(text) for text in options.bridges or _BRIDGES]
+            steps = options.steps or _STEPS["bridge"]
             scores = compare_analytic(processes, specs, steps, options.seeds, options.draws, progress=report)
         else:
             scores = _models(options, specs, report, notes)
@@ -112,11 +112,11 @@ def check_comparison(options: CompareOptions) -> None:
         raise ValueError("--preset goes with --method irbridge")
 
 
-def _models(options: CompareOptions, specs: list[Spec], report: Report, notes: list[str]) -> list[SeedScore]:
+def _models(options: CompareOptions, specs: list[Spec], report: Reporter, notes: list[str]) -> list[SeedScore]:
     """Scores of every model and, for generative ones, every preset."""
     assert options.clean is not None
     cases = synthetic_cases(options.clean, options.tasks, 0, options.limit)
-    steps = options.steps or STEPS[options.method]
+    steps = options.steps or _STEPS[options.method]
     names = options.models or [DEFAULT_MODELS[options.method]]
     if options.method == "bridge":
         restorers = {name: _restorer(options, name, None, notes) for name in names}
@@ -130,7 +130,7 @@ def _presets(
     specs: list[Spec],
     steps: Sequence[int],
     cases: list[Case],
-    report: Report,
+    report: Reporter,
     notes: list[str],
 ) -> list[SeedScore]:
     """Scores with every preset; samplers that do not depend on the preset run with the first one only."""
@@ -152,7 +152,7 @@ def _restorer(options: CompareOptions, name: str, preset: str | None, notes: lis
     return opened.restorer
 
 
-def _solvers(options: CompareOptions, report: Report) -> Comparison:
+def _solvers(options: CompareOptions, report: Reporter) -> Comparison:
     """Restore measurements by zero-shot solvers, by IRBridge with the same prior, and by trained bridges."""
     assert options.clean is not None
     specs = [OperatorSpec.parse(text) for text in options.operators]

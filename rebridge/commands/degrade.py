@@ -1,12 +1,12 @@
-"""The command `degrade`: clean images spoilt reproducibly, by the rule that `evaluate` uses."""
+"""Command `degrade`: clean images degraded reproducibly, as `evaluate` does."""
 
 from __future__ import annotations
 
 from rebridge import degradations
 from rebridge.commands.files import FilesResult, planned, process
 from rebridge.commands.options import DegradeOptions
-from rebridge.commands.progress import Report, cancellable
-from rebridge.evaluation.cases import degrade as degrade_pixels
+from rebridge.commands.progress import Reporter, cancellable
+from rebridge.evaluation.cases import degrade_case
 from rebridge.images import Image, read_image, write_image
 from rebridge.restoration.files import Job
 
@@ -24,14 +24,14 @@ def degrade_image(image: Image, task: str, seed: int = 0, name: str = "image", u
     Raises:
         ValueError: an unknown task, or an image with transparency that would change its size.
     """
-    pixels = degrade_pixels(image.pixels, task, seed, name, upsample)
+    pixels = degrade_case(image.pixels, task, seed, name, upsample)
     if pixels.shape != image.pixels.shape and image.alpha is not None:
         raise ValueError(f"an image with transparency keeps its size: {task} needs --upsample")
     return image.with_pixels(pixels)
 
 
-def degrade(options: DegradeOptions, progress: Report | None = None) -> FilesResult:
-    """Degrade image files; each is seeded by its place below its input, so that it does not depend on the others.
+def degrade(options: DegradeOptions, progress: Reporter | None = None) -> FilesResult:
+    """Degrade image files; each is seeded by its place below its input.
 
     Args:
         options: of this command.
@@ -43,7 +43,7 @@ def degrade(options: DegradeOptions, progress: Report | None = None) -> FilesRes
     degradations.create(options.task)
     jobs = planned(options)
 
-    def work(job: Job, report: Report) -> None:
+    def work(job: Job, report: Reporter) -> None:
         spoilt = degrade_image(read_image(job.path), options.task, options.seed, job.name, options.upsample)
         write_image(job.output, spoilt, options.overwrite, options.quality)
 

@@ -1,4 +1,4 @@
-"""The command `evaluate`: a model measured on images whose clean version is known."""
+"""Command `evaluate`: a model measured on images of known clean version."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from rebridge.commands.opening import check_sampling, open_restorer
 from rebridge.commands.options import CaseOptions, EvaluateOptions
-from rebridge.commands.progress import Report, cancellable
+from rebridge.commands.progress import Reporter, cancellable
 from rebridge.evaluation import Case, Evaluation, Score, evaluate_tasks, paired_cases, synthetic_cases
 
 
@@ -30,7 +30,7 @@ class EvaluationResult:
     note: str | None = None
 
 
-def evaluate(options: EvaluateOptions, progress: Report | None = None) -> EvaluationResult:
+def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> EvaluationResult:
     """Restore images whose clean version is known, and score the results.
 
     Args:

@@ -1,4 +1,4 @@
-"""Shared by the commands that turn files into files: which files, one result each, and what was done."""
+"""Planning and results shared by the commands that turn files into files."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from rebridge.commands.options import FileOptions
-from rebridge.commands.progress import Report
+from rebridge.commands.progress import Reporter
 from rebridge.images import READABLE_SUFFIXES
 from rebridge.restoration.files import FileResult, Job, attempt, plan
 
-Work = Callable[[Job, Report], Mapping[str, Any] | None]
+Work = Callable[[Job, Reporter], Mapping[str, Any] | None]
 """Reads, restores and writes one file; reports (done, total, note) of this file; returns details of the result."""
 
 
@@ -49,7 +49,7 @@ class FilesResult:
 def planned(
     options: FileOptions, default_format: str | None = None, readable: Collection[str] = READABLE_SUFFIXES
 ) -> list[Job]:
-    """List the files that the options mean; default_format and readable as in `rebridge.restoration.plan`.
+    """List the files that the options mean; see `rebridge.restoration.plan`.
 
     Raises:
         ValueError: an input that is neither there nor a pattern, nothing found, or an impossible output.
@@ -68,7 +68,7 @@ def planned(
     )
 
 
-def process(jobs: list[Job], work: Work, options: FileOptions, report: Report) -> list[FileResult]:
+def process(jobs: list[Job], work: Work, options: FileOptions, report: Reporter) -> list[FileResult]:
     """Do the work of every file; one that fails does not stop the others.
 
     Args:
@@ -83,7 +83,7 @@ def process(jobs: list[Job], work: Work, options: FileOptions, report: Report) -
         def within(done: float, total: float, note: str = "", job: Job = job) -> None:
             report(len(results) + min(done / total, 1.0), len(jobs), note or job.path.name)
 
-        def worked(job: Job, within: Report = within) -> Mapping[str, Any] | None:
+        def worked(job: Job, within: Reporter = within) -> Mapping[str, Any] | None:
             return work(job, within)
 
         report(len(results), len(jobs), job.path.name)

@@ -1,4 +1,4 @@
-"""The commands `models` and `info`: what comes with rebridge, and what one model is."""
+"""Commands `models` and `info`: the packaged models, and one model in detail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from rebridge.models.config import WEIGHTS_FILE
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """One model that comes with rebridge; steps: of its recommended sampler; megabytes: of its weights."""
+    """One packaged model.
+
+    Attributes:
+        name: to load it by.
+        tasks: degradations that it removes.
+        bridge, network: names.
+        steps: of its recommended sampler.
+        megabytes: of its weights.
+    """
 
     name: str
     tasks: list[str]
@@ -25,7 +33,7 @@ class PackagedModel:
 
 @dataclass(frozen=True)
 class ModelReport:
-    """What one model is.
+    """Description of one model.
 
     Attributes:
         name: as its folder is called.

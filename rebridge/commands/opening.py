@@ -1,4 +1,4 @@
-"""Which method, model, bridge and preset are meant: the one place that turns options into a `Restorer` or a `Model`."""
+"""The one place that turns options into a `Restorer` or a `Model`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,11 @@ def open_restorer(options: ModelOptions, task: str | None = None) -> Opened:
 
 
 def open_prior(name: str, options: PriorOptions) -> Model:
-    """Load a generative model; ModelError for any other model, and for options that its format does not have."""
+    """Load a generative model.
+
+    Raises:
+        ModelError: any other model, or options that its format does not have.
+    """
     given = {**(options.prior_options or {}), "controlnet": options.controlnet}
     return load_prior(name, device=options.device, dtype=options.dtype, compile=options.compile or None, **given)
 
@@ -77,7 +81,7 @@ def check_sampling(restorer: Restorer, options: SamplingOptions, sampler: str | 
 
 
 def check_images(options: SamplingOptions) -> None:
-    """Raise ValueError for a number of samples, a seed or a tile that no image can be restored with."""
+    """Raise ValueError for impossible samples, seed or tiles."""
     if options.samples < 1:
         raise ValueError(f"samples must be at least 1, got {options.samples}")
     ImageNoise([options.seed])

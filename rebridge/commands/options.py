@@ -1,12 +1,13 @@
-"""Options of all commands, as frozen dataclasses with their defaults; this module imports nothing heavy.
+"""Options of all commands, as frozen dataclasses with their defaults.
 
-Parts such as bridges and samplers are texts in the form of the command line: "goub:lam=0.2", "dbim:eta=1,order=2".
+This module imports nothing heavy. Parts such as bridges and samplers are texts in the form of the command line:
+"goub:lam=0.2", "dbim:eta=1,order=2".
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ DEFAULT_MODELS = {"bridge": "rdbm-tiny", "irbridge": "pixel-prior-tiny"}
 
 @dataclass(frozen=True, kw_only=True)
 class FileOptions:
-    """What is read and where results go.
+    """Files to read, and where results go.
 
     Attributes:
         inputs: image files, folders, or patterns such as "*.png".
@@ -45,7 +46,7 @@ class FileOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceOptions:
-    """Where and how exactly networks run.
+    """Device and precision of networks.
 
     Attributes:
         device: "cpu", "cuda", ...; by default a GPU where there is one.
@@ -60,7 +61,7 @@ class DeviceOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PriorOptions(DeviceOptions):
-    """How a generative model runs.
+    """Options of a generative model.
 
     Attributes:
         controlnet: folder or id of the condition of a diffusers pipeline.
@@ -73,7 +74,7 @@ class PriorOptions(DeviceOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(PriorOptions):
-    """Which method restores, with which model, along which bridge.
+    """Method, model and bridge of a restoration.
 
     Attributes:
         method: "bridge" for a model along its own or another bridge; "irbridge" for a generative model by a preset.
@@ -96,7 +97,7 @@ class ModelOptions(PriorOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
-    """How one image is restored.
+    """Settings for the restoration of one image.
 
     Attributes:
         steps: of the sampler or solver, by default what is recommended.
@@ -115,7 +116,11 @@ class SamplingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreOptions(SamplingOptions, ModelOptions, FileOptions):
-    """Options of `restore`; task: of irbridge, the degradation whose settings are used."""
+    """Options of `restore`.
+
+    Attributes:
+        task: of irbridge, the degradation whose settings are used.
+    """
 
     task: str | None = None
 
@@ -147,7 +152,13 @@ class SolveOptions(SamplingOptions, PriorOptions, FileOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class DegradeOptions(FileOptions):
-    """Options of `degrade`; upsample: enlarge what sr2, sr4 and sr8 give back to size."""
+    """Options of `degrade`.
+
+    Attributes:
+        task: a degradation.
+        seed: of everything random in it.
+        upsample: enlarge what sr2, sr4 and sr8 give back to size.
+    """
 
     task: str
     seed: int = 0
@@ -173,7 +184,12 @@ class CaseOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions(SamplingOptions, ModelOptions, CaseOptions):
-    """Options of `evaluate`; tasks are by default the model's; limit: images per task; channel: colours, or luma only."""
+    """Options of `evaluate`; tasks are by default the model's.
+
+    Attributes:
+        limit: images per task.
+        channel: colours, or luma only.
+    """
 
     limit: int | None = None
     channel: Literal["rgb", "y"] = "rgb"
@@ -241,23 +257,40 @@ class CompareOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """Options of `train`; overrides: settings to change, "optimisation.lr=1e-3"; resume: from the newest checkpoint."""
+    """Options of `train`.
+
+    Attributes:
+        config: a YAML file.
+        overrides: settings to change, "optimisation.lr=1e-3".
+        resume: continue from the newest checkpoint.
+        stage: of a file with stages, only this one, by name or by number from 1.
+    """
 
     config: Path
-    overrides: Sequence[str] = field(default_factory=tuple)
+    overrides: Sequence[str] = ()
     resume: bool = False
+    stage: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class InfoOptions:
-    """Options of `info`; model: name, folder or hub id."""
+    """Options of `info`.
+
+    Attributes:
+        model: name, folder or hub id.
+    """
 
     model: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class BridgeListOptions:
-    """Options of the list of bridges; names: only these; plot: a PNG for forward paths of one pixel."""
+    """Options of the list of bridges.
+
+    Attributes:
+        names: only these.
+        plot: a PNG for forward paths of one pixel.
+    """
 
     names: Sequence[str] = ()
     plot: Path | None = None

@@ -1,11 +1,11 @@
-"""Progress of commands, and how a caller cancels one: by raising from its callback."""
+"""Progress of commands; a caller cancels by raising from its callback."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Report = Callable[[float, float, str], None]
+Reporter = Callable[[float, float, str], None]
 """Called as (done, total, note), in any unit; the note says what is being done."""
 
 
@@ -18,12 +18,12 @@ class _Cancelled(BaseException):
 
 
 def silent(done: float, total: float, note: str = "") -> None:
-    """Report nothing."""
+    """Reporter nothing."""
 
 
 @contextmanager
-def cancellable(progress: Report | None) -> Iterator[Report]:
-    """Yield a callback whose exceptions end the whole command instead of counting as one file's failure.
+def cancellable(progress: Reporter | None) -> Iterator[Reporter]:
+    """Yield a callback whose exceptions end the command, not just one file.
 
     Args:
         progress: the caller's callback, or None.

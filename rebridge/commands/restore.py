@@ -1,4 +1,4 @@
-"""The command `restore`: images restored by any model along any bridge, in memory or file by file."""
+"""Command `restore`: any model along any bridge, in memory or file by file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from rebridge.commands.files import FilesResult, planned, process
 from rebridge.commands.opening import Opened, check_sampling, open_restorer
 from rebridge.commands.options import RestoreOptions, SamplingOptions
-from rebridge.commands.progress import Report, cancellable
+from rebridge.commands.progress import Reporter, cancellable
 from rebridge.images import read_image, write_image
 from rebridge.restoration.files import Job
 
@@ -35,8 +35,8 @@ class ImageResult:
 def restore_image(
     image: Any,
     opened: Opened,
-    options: SamplingOptions = SamplingOptions(),
-    progress: Report | None = None,
+    options: SamplingOptions,
+    progress: Reporter | None = None,
     sampler: str | None = None,
 ) -> ImageResult:
     """Restore one image in memory.
@@ -60,7 +60,7 @@ def restore_image(
     return ImageResult(restored, time.perf_counter() - began, done, opened.note)
 
 
-def restore(options: RestoreOptions, progress: Report | None = None, opened: Opened | None = None) -> FilesResult:
+def restore(options: RestoreOptions, progress: Reporter | None = None, opened: Opened | None = None) -> FilesResult:
     """Restore image files.
 
     Args:
@@ -76,7 +76,7 @@ def restore(options: RestoreOptions, progress: Report | None = None, opened: Ope
     restorer = opened.restorer
     done = _done(opened, options, options.sampler)
 
-    def work(job: Job, report: Report) -> Mapping[str, Any] | None:
+    def work(job: Job, report: Reporter) -> Mapping[str, Any] | None:
         restored = restorer(
             read_image(job.path),
             **_call(options),

@@ -1,4 +1,4 @@
-"""The command `solve`: zero-shot restoration of measurements whose operator is known."""
+"""Command `solve`: zero-shot restoration of measurements by known operators."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rebridge.catalogue import Spec
 from rebridge.commands.files import FilesResult, planned, process
 from rebridge.commands.opening import check_images, open_prior
 from rebridge.commands.options import SolveOptions
-from rebridge.commands.progress import Report, cancellable
+from rebridge.commands.progress import Reporter, cancellable
 from rebridge.evaluation.metrics import psnr
 from rebridge.images import READABLE_SUFFIXES
 from rebridge.inverse import Measurement, OperatorSpec
@@ -23,8 +23,8 @@ from rebridge.restoration.measurements import ARRAYS, read_measured, write_solut
 DEFAULT_FORMAT = "png"
 
 
-def solve(options: SolveOptions, progress: Report | None = None) -> FilesResult:
-    """Solve y = A x + noise for every input, by a zero-shot method around a generative model.
+def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResult:
+    """Solve y = A x + noise for every input, by a zero-shot method.
 
     Args:
         options: of this command.
@@ -50,7 +50,7 @@ def solve(options: SolveOptions, progress: Report | None = None) -> FilesResult:
     sampling: dict[str, Any] = {"samples": options.samples, "seed": options.seed, "method": method}
     sampling |= {"tile": options.tile, "overlap": options.overlap}
 
-    def work(job: Job, report: Report) -> Mapping[str, Any]:
+    def work(job: Job, report: Reporter) -> Mapping[str, Any]:
         measured = read_measured(job.path, spec, model.info.channels, **reading)
         began = time.perf_counter()
         found = restorer.sample(

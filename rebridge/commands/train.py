@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from rebridge.commands.options import TrainOptions
 from rebridge.training import train_file
+from rebridge.training.fit import Step
 
 
 @dataclass(frozen=True)
@@ -27,17 +29,19 @@ class TrainingResult:
     speaks: bool = True
 
 
-def train(options: TrainOptions) -> TrainingResult:
-    """Train a model; a run that is stopped by Ctrl-C or SIGTERM leaves a checkpoint to resume from.
+def train(options: TrainOptions, callback: Callable[[Step], object] | None = None) -> TrainingResult:
+    """Train a model; a run that is stopped leaves a checkpoint to resume from.
 
     Args:
         options: of this command.
+        callback: called with each iteration that is done; raise from it to cancel.
 
     Raises:
         ValueError: no such file, or settings that are unknown or impossible.
     """
     if not options.config.is_file():
         raise ValueError(f"{options.config}: no such file")
-    result = train_file(options.config, list(options.overrides), options.resume)
+    callbacks = [] if callback is None else [callback]
+    result = train_file(options.config, options.overrides, options.resume, options.stage, callbacks)
     # Under torchrun every process comes here, and one voice is enough.
     return TrainingResult(result.iterations, result.model, dict(result.psnr), os.environ.get("RANK", "0") == "0")

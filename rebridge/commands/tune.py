@@ -1,4 +1,4 @@
-"""The command `tune`: the settings of a generative model that restore a task best."""
+"""Command `tune`: the settings of a generative model that restore a task best."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from rebridge.commands.evaluate import cases_of, check_cases
 from rebridge.commands.opening import open_prior
 from rebridge.commands.options import TuneOptions
-from rebridge.commands.progress import Report, cancellable
+from rebridge.commands.progress import Reporter, cancellable
 from rebridge.evaluation import tuning
 from rebridge.evaluation.tuning import Tuned
 
@@ -32,7 +32,7 @@ class TuneResult:
     note: str | None = None
 
 
-def tune(options: TuneOptions, progress: Report | None = None) -> TuneResult:
+def tune(options: TuneOptions, progress: Reporter | None = None) -> TuneResult:
     """Search the settings that restore a few pairs best, and write them task by task.
 
     Args:
@@ -65,7 +65,7 @@ def tune(options: TuneOptions, progress: Report | None = None) -> TuneResult:
 
 
 def searched(chosen: Mapping[str, Sequence[Any]] | None) -> Mapping[str, Sequence[Any]]:
-    """Complete what to search: a setting without choices takes all that are known; ValueError for an unknown one."""
+    """Complete a search: a setting without choices takes all known ones."""
     if not chosen:
         return tuning.SEARCH
     for key in chosen:

@@ -1,6 +1,6 @@
-"""How well images are restored: metrics, scores per image and task, tables."""
+"""Evaluation of restored images: metrics, scores per image and task, tables."""
 
-from rebridge.evaluation.cases import Case, degrade, paired_cases, synthetic_cases
+from rebridge.evaluation.cases import Case, degrade_case, paired_cases, synthetic_cases
 from rebridge.evaluation.evaluate import Evaluation, Score, TaskScores, evaluate, evaluate_tasks
 from rebridge.evaluation.metrics import psnr, ssim
 
@@ -9,7 +9,7 @@ __all__ = [
     "Evaluation",
     "Score",
     "TaskScores",
-    "degrade",
+    "degrade_case",
     "evaluate",
     "evaluate_tasks",
     "paired_cases",

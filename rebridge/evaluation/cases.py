@@ -15,7 +15,7 @@ from rebridge import degradations
 from rebridge.catalogue import check_name
 from rebridge.data import CLEAN, LAYOUTS, ImageFolder, PairedFolder, open_layout
 from rebridge.data.seeds import generator_of
-from rebridge.evaluation.metrics import quantise
+from rebridge.images import quantise
 from rebridge.restoration.files import seed_name
 
 PAIR_FOLDERS = (
@@ -32,7 +32,13 @@ PAIR_FOLDERS = (
 
 @dataclass(frozen=True)
 class Case:
-    """One image of one task; load() returns clean and degraded, each (3, H, W), float32 in [0, 1]."""
+    """One image of one task.
+
+    Attributes:
+        task: a degradation, or the name of a set of pairs.
+        name: of the image.
+        load: returns clean and degraded, each (3, H, W), float32 in [0, 1].
+    """
 
     task: str
     name: str
@@ -40,7 +46,7 @@ class Case:
 
 
 def synthetic_cases(folder: str | Path, tasks: Sequence[str], seed: int = 0, limit: int | None = None) -> list[Case]:
-    """List every image of a folder of clean images, degraded by every task and rounded to 8 bits.
+    """List every clean image of a folder, degraded by every task to 8 bits.
 
     Args:
         folder: of clean images.
@@ -96,7 +102,7 @@ def paired_cases(
     return [Case(task, name_of(pairs[index][1], root), partial(pairs.read, index)) for index in range(count)]
 
 
-def degrade(images: Tensor, task: str, seed: int, name: str, upsample: bool = False) -> Tensor:
+def degrade_case(images: Tensor, task: str, seed: int, name: str, upsample: bool = False) -> Tensor:
     """Degrade an image as `synthetic_cases` does, without rounding.
 
     Args:
@@ -113,7 +119,7 @@ def degrade(images: Tensor, task: str, seed: int, name: str, upsample: bool = Fa
 
 
 def name_of(path: Path, folder: Path) -> str:
-    """Name an image by its path below a folder, without suffix; the name seeds its degradation."""
+    """Name an image by its path below a folder; the name seeds its degradation."""
     return seed_name(path.relative_to(folder))
 
 
@@ -121,7 +127,7 @@ def _degraded(images: ImageFolder, index: int, task: str, seed: int, name: str) 
     clean = images[index]
     if task == CLEAN:
         return clean, clean
-    return clean, quantise(degrade(clean, task, seed, name, upsample=True))
+    return clean, quantise(degrade_case(clean, task, seed, name, upsample=True))
 
 
 def _limited(images: ImageFolder, limit: int | None) -> ImageFolder:

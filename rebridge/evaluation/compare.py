@@ -1,8 +1,9 @@
-"""Compare bridges, samplers and numbers of steps: quality against network calls and seconds, over several seeds.
+"""Compare bridges, samplers and numbers of steps over several seeds.
 
-Two kinds of comparison, neither of which trains anything. *Models*: trained models restore the same degraded images; quality is
-PSNR in dB (higher is better). *Analytic*: every bridge of the catalogue walks the same Gaussian problem with its exact
-denoiser; quality is the Frechet distance between the samples and the exact posterior (lower is better, 0 for perfect samples),
+Quality is set against network calls and seconds. Two kinds of comparison, neither of which trains anything. *Models*: trained
+models restore the same degraded images; quality is PSNR in dB (higher is better). *Analytic*: every bridge of the catalogue
+restores the same Gaussian problem with its exact denoiser; quality is the Frechet distance between the samples and the exact
+posterior (lower is better, 0 for perfect samples),
 
     d^2 = |m - m'|^2 + tr(C + C' - 2 (C^1/2 C' C^1/2)^1/2)
 """
@@ -37,7 +38,16 @@ Noted = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class SeedScore:
-    """One subject (model or bridge), sampler and seed: network calls, seconds and quality."""
+    """Calls, seconds and quality of one sampler with one seed.
+
+    Attributes:
+        subject: the model or bridge.
+        sampler: as written.
+        steps, seed: of the run.
+        nfe: network calls.
+        seconds: of work.
+        quality: PSNR in dB, or the distance to the exact posterior.
+    """
 
     subject: str
     sampler: str
@@ -50,7 +60,7 @@ class SeedScore:
 
 @dataclass(frozen=True)
 class SamplerScores:
-    """All seeds of one subject, sampler and number of steps: mean quality with its 95 % confidence interval."""
+    """Mean quality of one sampler over all seeds, with its 95 % confidence interval."""
 
     subject: str
     sampler: str
@@ -85,9 +95,9 @@ def compare_models(
     cases: Sequence[Case],
     progress: Noted | None = None,
 ) -> list[SeedScore]:
-    """Restore every case with every model, sampler, number of steps and seed; quality is the mean PSNR over the cases.
+    """Restore every case with every model, sampler, number of steps and seed.
 
-    Seconds and NFE are per image.
+    Quality is the mean PSNR over the cases. Seconds and NFE are per image.
 
     Args:
         restorers: by the name that the table shows; one made from a preset takes its settings for each case's task.
@@ -122,7 +132,7 @@ def compare_analytic(
     dimension: int = 4,
     progress: Noted | None = None,
 ) -> list[SeedScore]:
-    """Sample the posterior of one Gaussian problem with every possible pair of bridge and sampler.
+    """Sample the posterior of one Gaussian problem with every bridge and sampler.
 
     The problem, (x0, y) of `dimension` numbers each, is the same for all; each seed draws its own y and noise. Pairs that
     cannot be are left out. A perfect sampler shows about sqrt(dimension / count).
@@ -150,7 +160,7 @@ def compare_analytic(
 
 
 def summarise(scores: Iterable[SeedScore]) -> list[SamplerScores]:
-    """Average over seeds: one row per subject, sampler and number of steps; seconds are medians."""
+    """Average over seeds, per subject, sampler and steps; seconds are medians."""
     groups: dict[tuple[str, str, int], list[SeedScore]] = {}
     for score in scores:
         groups.setdefault((score.subject, score.sampler, score.steps), []).append(score)
@@ -171,7 +181,10 @@ def summarise(scores: Iterable[SeedScore]) -> list[SamplerScores]:
 
 
 def gaussian_problem(dimension: int) -> tuple[Tensor, Tensor]:
-    """Make mean and covariance of (x0, y), float64: smooth x0 with std 0.5, y = 0.8 x0 + 0.1 + noise of std 0.2."""
+    """Make mean and covariance of (x0, y), float64.
+
+    x0 is smooth with standard deviation 0.5, and y = 0.8 x0 + 0.1 + noise of standard deviation 0.2.
+    """
     place = torch.arange(dimension, dtype=torch.float64)
     clean = 0.25 * torch.exp(-(place[:, None] - place).abs() / 2)
     identity = torch.eye(dimension, dtype=torch.float64)
@@ -182,9 +195,7 @@ def gaussian_problem(dimension: int) -> tuple[Tensor, Tensor]:
     return mean, covariance
 
 
-def _restored(
-    name: str, restorer: Restorer, spec: Spec, steps: int, seed: int, cases: Sequence[Case]
-) -> SeedScore:
+def _restored(name: str, restorer: Restorer, spec: Spec, steps: int, seed: int, cases: Sequence[Case]) -> SeedScore:
     counts: list[Counted] = []
 
     def counted(denoiser: Denoiser) -> Denoiser:
@@ -203,9 +214,7 @@ def _restored(
     return SeedScore(name, spec.text, steps, seed, calls, seconds / len(cases), statistics.fmean(qualities))
 
 
-def _sampled(
-    process: Spec, spec: Spec, steps: int, seed: int, count: int, problem: tuple[Tensor, Tensor]
-) -> SeedScore:
+def _sampled(process: Spec, spec: Spec, steps: int, seed: int, count: int, problem: tuple[Tensor, Tensor]) -> SeedScore:
     mean, covariance = problem
     dimension = len(mean) // 2
     bridge = _bridge(process)

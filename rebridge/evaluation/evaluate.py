@@ -21,7 +21,7 @@ Scored = Callable[[int, int, "Score"], None]
 
 @dataclass(frozen=True)
 class Score:
-    """One restored image: PSNR in dB and SSIM before (input_) and after, and the seconds it took to restore."""
+    """PSNR in dB and SSIM of one image before (input_) and after, and the seconds."""
 
     task: str
     name: str
@@ -39,7 +39,10 @@ class Score:
 
 @dataclass(frozen=True)
 class TaskScores:
-    """Scores of the images of one task: means, except `median_` and `seconds` (the median image; the first one warms up)."""
+    """Scores of the images of one task.
+
+    Means, except `median_` and `seconds`, which are of the median image, as the first one warms up.
+    """
 
     task: str
     images: int
@@ -74,7 +77,7 @@ def evaluate(
     progress: Scored | None = None,
     **options: Any,
 ) -> Evaluation:
-    """Restore every case and compare it with its clean image; each image counts the same.
+    """Restore every case and compare it with its clean image.
 
     Args:
         restore: a `Restorer`, or anything that turns degraded images (1, 3, H, W) in [0, 1] into restored ones.
@@ -113,7 +116,7 @@ def evaluate_tasks(
     progress: Scored | None = None,
     **options: Any,
 ) -> Evaluation:
-    """Restore every case with the restorer's settings for its task; arguments as in `evaluate`."""
+    """Restore every case with the restorer's settings for its task; see `evaluate`."""
     scores: list[Score] = []
 
     def report(done: int, total: int, score: Score) -> None:

@@ -21,7 +21,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from rebridge.evaluation.metrics import luma, quantise
+from rebridge.evaluation.metrics import luma
+from rebridge.images import quantise
 
 WAVELENGTHS = (2.5, 4.0, 8.0, 16.0)
 DIRECTIONS = 4

@@ -1,4 +1,4 @@
-"""PSNR and SSIM, by one recipe for every figure: 8-bit images, no border cut off, data range 1.
+"""PSNR and SSIM by one recipe: 8-bit images, no border cut off, data range 1.
 
 Both images are first rounded to 8 bits, as the files are that people compare. `channel="rgb"` takes all three channels
 (PSNR from the mean error over them, SSIM as their mean); `channel="y"` takes the luma of ITU-R BT.601 in its studio
@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from rebridge.images import quantise
+
 Channel = Literal["rgb", "y"]
 
 HIGHEST_PSNR = 100.0
-"""What equal images score, in dB, so that means stay finite."""
+"""Score of equal images in dB, so that means stay finite."""
 
 SSIM_WINDOW = 11
 """Side of SSIM's window in pixels; smaller images have no SSIM."""
@@ -25,9 +27,14 @@ _LUMA = (65.481, 128.553, 24.966)
 
 
 def psnr(restored: Tensor, clean: Tensor, channel: Channel = "rgb") -> Tensor:
-    """Peak signal-to-noise ratio in dB of each image, (B,), at most 100.
+    """Compute the peak signal-to-noise ratio in dB of each image, (B,), at most 100.
 
-    restored, clean: (B, C, H, W) in [0, 1], C = 1 or 3. Raises ValueError where the shapes differ.
+    Args:
+        restored, clean: (B, C, H, W) in [0, 1], C = 1 or 3.
+        channel: "rgb", or "y" for luma.
+
+    Raises:
+        ValueError: the shapes differ.
     """
     pair = _prepared(restored, clean, channel)
     values = peak_signal_noise_ratio(*pair, data_range=1.0, reduction="none", dim=(1, 2, 3))
@@ -35,10 +42,17 @@ def psnr(restored: Tensor, clean: Tensor, channel: Channel = "rgb") -> Tensor:
 
 
 def ssim(restored: Tensor, clean: Tensor, channel: Channel = "rgb") -> Tensor:
-    """Structural similarity of each image, (B,), in [-1, 1]; Gaussian window of 11x11, sigma 1.5.
+    """Compute the structural similarity of each image, (B,), in [-1, 1].
 
-    restored, clean: (B, C, H, W) in [0, 1], C = 1 or 3. Only windows inside the image count; images smaller
-    than a window give NaN. Raises ValueError where the shapes differ. Wang et al. 2004, with k1 = 0.01, k2 = 0.03.
+    Gaussian window of 11x11 with sigma 1.5; only windows inside the image count; images smaller than a window give NaN. Wang et
+    al. 2004, with k1 = 0.01, k2 = 0.03.
+
+    Args:
+        restored, clean: (B, C, H, W) in [0, 1], C = 1 or 3.
+        channel: "rgb", or "y" for luma.
+
+    Raises:
+        ValueError: the shapes differ.
     """
     pair = _prepared(restored, clean, channel)
     if min(restored.shape[-2:]) < SSIM_WINDOW:
@@ -51,13 +65,8 @@ def ssim(restored: Tensor, clean: Tensor, channel: Channel = "rgb") -> Tensor:
     return similarity[..., border:-border, border:-border].mean(dim=(1, 2, 3))
 
 
-def quantise(images: Tensor) -> Tensor:
-    """Images of any shape in [0, 1], rounded to the 256 values of 8-bit files."""
-    return images.clamp(0, 1).mul(255).round().div(255)
-
-
 def luma(images: Tensor) -> Tensor:
-    """Y of BT.601, (B, 1, H, W) in [16/255, 235/255], of RGB images (B, 3, H, W) in [0, 1]; grey is R = G = B."""
+    """Turn RGB images (B, 3, H, W) in [0, 1] into Y of BT.601, (B, 1, H, W)."""
     weights = torch.tensor(_LUMA, dtype=images.dtype, device=images.device).reshape(1, 3, 1, 1)
     return ((images * weights).sum(dim=1, keepdim=True) + 16) / 255
 

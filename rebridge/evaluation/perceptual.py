@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rebridge.evaluation.metrics import quantise
+from rebridge.images import quantise
 
 DEFAULT = ("lpips", "niqe")
 

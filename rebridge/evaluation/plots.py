@@ -22,7 +22,7 @@ LINES = ("-", "--", ":", "-.")
 
 
 def new_figure(columns: int = 1, width: float = 6.0, height: float = 4.5) -> tuple[Figure, list[Any]]:
-    """An empty figure with a row of axes, drawn without a window."""
+    """Make an empty figure with a row of axes, drawn without a window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -33,9 +33,9 @@ def new_figure(columns: int = 1, width: float = 6.0, height: float = 4.5) -> tup
 
 
 def plot_comparison(rows: Sequence[SamplerScores], path: Path, quality: str, logarithmic: bool = False) -> Path:
-    """Quality against network calls and against seconds, one line per subject and sampler, with confidence bands.
+    """Plot quality against network calls and seconds, with confidence bands.
 
-    With several of both, a colour is a subject, and a kind of line and marker a sampler.
+    One line per subject and sampler. With several of both, a colour is a subject, and a kind of line and marker a sampler.
     """
     names = list(dict.fromkeys((row.subject, row.sampler) for row in rows))
     subjects, kinds = (list(dict.fromkeys(column)) for column in zip(*names, strict=True))
@@ -68,9 +68,10 @@ def plot_comparison(rows: Sequence[SamplerScores], path: Path, quality: str, log
 
 
 def plot_trajectories(names: Sequence[str], path: Path, x0: float = 1.0, y: float = -0.5, paths: int = 12) -> Path:
-    """Forward paths of one pixel from x0 at t = 0 to y at t = 1: mean, two standard deviations, and sampled paths.
+    """Plot forward paths of one pixel from x0 at t = 0 to y at t = 1.
 
-    The paths are drawn from the Markov process itself, step by step, so that they show its roughness.
+    Shown are the mean, two standard deviations, and sampled paths. The paths are drawn from the Markov process itself, step by
+    step, so that they show its roughness.
     """
     figure, axes = new_figure(columns=len(names), width=3.2, height=3.2)
     t = torch.linspace(0.0, 1.0, 301, dtype=torch.float64)

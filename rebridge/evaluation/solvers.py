@@ -1,4 +1,4 @@
-"""All ways to restore the same measurements side by side: zero-shot methods, IRBridge, and trained bridges."""
+"""Zero-shot methods, IRBridge and trained bridges on the same measurements."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from rebridge.denoisers import Counted, Denoiser
-from rebridge.evaluation.metrics import psnr, quantise, ssim
+from rebridge.evaluation.metrics import psnr, ssim
 from rebridge.evaluation.tables import Column
+from rebridge.images import quantise
 from rebridge.inverse.measurement import Measurement, OperatorSpec
 from rebridge.inverse.methods.base import Method
 from rebridge.inverse.operators import Operator
@@ -70,7 +71,7 @@ class MeasuredImage:
 
 
 def centre_square(image: Tensor, side: int) -> Tensor:
-    """Cut the middle (C, side, side) out of an image (C, H, W); ValueError for a smaller one."""
+    """Cut the middle (C, side, side) out of an image; ValueError if smaller."""
     height, width = image.shape[-2:]
     if min(height, width) < side:
         raise ValueError(f"an image of {height} x {width} pixels has no crop of {side} x {side}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: the key of its values, its heading, and for numbers the format, such as ".2f"."""
+    """Column of a table: key, heading and, for numbers, the format such as ".2f"."""
 
     key: str
     heading: str
@@ -23,7 +23,7 @@ class Column:
 
 
 def record(row: Any, columns: Sequence[Column]) -> dict[str, Any]:
-    """Take a row's values by key, from a mapping or attributes; NaN and infinity become None, as JSON needs."""
+    """Take a row's values by key; NaN and infinity become None, as JSON needs."""
     get = row.get if isinstance(row, Mapping) else lambda key: getattr(row, key)
     values = {column.key: get(column.key) for column in columns}
     return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}

@@ -1,11 +1,13 @@
-"""Choose a prior's settings for a task on a handful of pairs: the schedule above all, then the bridge's noise and the start.
+"""Choose a generative model's settings for a task on a handful of pairs.
 
-The paper chose its schedules the same way, on four images (arXiv 2505.24406, appendix D). A coordinate search: one setting after
-the other, each over all its choices with the best of the others so far, `ROUNDS` times. What wins goes into a file of presets:
+Searched are the schedule above all, then the bridge's noise and the start. The paper chose its schedules the same way, on four
+images (arXiv 2505.24406, appendix D). A coordinate search: one setting after the other, each over all its choices with the best
+of the others so far, `ROUNDS` times. The winner goes into a file of presets:
 
     {"format": 1, "tasks": {"rain": {"schedule": "critical+300", "highest": 2.0, ...}}}
 
-which `rebridge.irbridge.preset` takes by its path. The measure is PSNR, so what wins tends to smooth; see `rebridge.samplers.prior_schedules`.
+which `rebridge.irbridge.preset` takes by its path. The measure is PSNR, so what wins tends
+to smooth; see `rebridge.samplers.prior_schedules`.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ SEARCH: dict[str, tuple[Any, ...]] = {
     "eta": (0.0, 0.5, 1.0),
     "grid": ("log-snr", "uniform"),
 }
-"""Settings that are tried, in this order: `lam` is the bridge's, the others are parameters of `IRBridge`; eta is the reverse's sigma."""
+"""Settings that are tried, in this order: `lam` is the bridge's, the others
+are parameters of `IRBridge`; eta is the reverse's sigma."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ def tune(
 
 
 def write_presets(path: Path, tuned: Sequence[Tuned]) -> Path:
-    """Write (or add to) a file that `rebridge.irbridge.preset` takes in the place of a name.
+    """Write or extend a file that `rebridge.irbridge.preset` takes by its path.
 
     Args:
         path: of the file; tasks that it has already stay.

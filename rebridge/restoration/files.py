@@ -1,4 +1,4 @@
-"""Restore many image files: what to read, where to write, and one result per file."""
+"""Restoration of many image files: plan, work, and one result per file."""
 
 import glob
 import time
@@ -88,7 +88,7 @@ def restore_files(
     progress: Callable[[int, int, FileResult], None] | None = None,
     **options: Any,
 ) -> Report:
-    """Restore files, folders and globs; a file that fails is reported and the rest goes on.
+    """Restore files, folders and globs; one that fails does not stop the rest.
 
     Args:
         inputs, output, recursive, suffix, format: see `plan`.
@@ -131,7 +131,10 @@ def run(
     max_pixels: int = MAX_PIXELS,
     **options: Any,
 ) -> FileResult:
-    """Restore one image file; what goes wrong is in the result, never raised. Options as in `restore_files`."""
+    """Restore one image file; options as in `restore_files`.
+
+    An error is in the result, never raised.
+    """
 
     def work(job: Job) -> None:
         write_image(job.output, restorer(read_image(job.path, max_pixels), **options), overwrite, quality)
@@ -185,7 +188,7 @@ def plan(
     default_format: str | None = None,
     readable: Collection[str] = READABLE_SUFFIXES,
 ) -> list[Job]:
-    """List the files to restore, sorted within each input, and where each result goes.
+    """List the files to restore in order, and where each result goes.
 
     Two files that would get one result, and results that would replace an input, are problems.
 
@@ -234,7 +237,7 @@ def plan(
 
 
 def seed_name(relative: Path) -> str:
-    """The name that seeds an image's degradation: its path below the input, without suffix."""
+    """Name an image by its path below its input, without suffix."""
     return relative.with_suffix("").as_posix()
 
 
@@ -248,9 +251,7 @@ def _is_file_name(target: Path, entries: list[str | Path], extension: str | None
     return True
 
 
-def _expand(
-    entry: str | Path, recursive: bool, target: Path, readable: Collection[str]
-) -> list[tuple[Path, Path]]:
+def _expand(entry: str | Path, recursive: bool, target: Path, readable: Collection[str]) -> list[tuple[Path, Path]]:
     """List (file, its place in the output folder) for one input; a file that is missing is kept, and fails when read."""
     path = Path(entry)
     if path.is_dir():

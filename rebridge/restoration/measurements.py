@@ -1,4 +1,4 @@
-"""Measurements from files, and solutions to files: what `rebridge solve` reads and writes."""
+"""Measurements from files and solutions to files, for `rebridge solve`."""
 
 from __future__ import annotations
 
