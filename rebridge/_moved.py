@@ -1,4 +1,6 @@
-"""Old import paths of names that moved: they work for one release, with a DeprecationWarning that names the new place.
+"""Old import paths of names that moved: they work for one release.
+
+Each gives a DeprecationWarning that names the new place.
 
 `MOVED` maps each old module to the places where its names are now; what changed its name, or its form, is in `_legacy`.
 """
@@ -56,12 +58,25 @@ MOVED: dict[str, tuple[str, ...]] = {
     "rebridge.inverse.unconditional": ("rebridge._legacy",),
     "rebridge.inverse.variational": ("rebridge.inverse.methods.red_diff",),
     "rebridge.inverse.walks": ("rebridge.inverse.methods",),
+    "rebridge.training.controlnet": ("rebridge.training.methods.controlnet",),
+    "rebridge.training.journal": ("rebridge.training.logging",),
+    "rebridge.training.kinds": ("rebridge.training",),
+    "rebridge.training.loop": ("rebridge.training.fit",),
+    "rebridge.training.objectives": ("rebridge.training.losses",),
+    "rebridge.training.reading": ("rebridge.training.config_files",),
+    "rebridge.training.recipes": ("rebridge.training.methods.hidiff", "rebridge.training.methods.refinement"),
+    "rebridge.training.states": ("rebridge.training.timesteps",),
+    "rebridge.training.stream": ("rebridge.training.data",),
+    "rebridge.training.trainer": ("rebridge.training",),
 }
 """Old modules, and where their names are now, in the order in which they are looked for."""
 
 
 def moved(name: str, places: Sequence[str]) -> Any:
-    """Find a name in its new place and warn about the old one; AttributeError where it is in none of them."""
+    """Find a name in its new place and warn about the old one.
+
+    AttributeError where it is in none of them.
+    """
     for place in places:
         module = importlib.import_module(place)
         if hasattr(module, name):

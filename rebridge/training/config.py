@@ -163,7 +163,7 @@ class LossConfig(Section):
         frequency: weight of the frequency distance. Unlike a distance between pixels, it counts a wrong brightness of the whole
             image as one coefficient among many, so an uncertain brightness (low light, haze) does not drown what is learned of
             detail (arXiv 2108.05054, who add it to L1).
-        guide: weight of the degradation classifier's cross-entropy, for networks with `kinds`, whose classes are the data's tasks.
+        guide: weight of the degradation classifier's cross-entropy, for networks with `kinds`; the classes are the data's tasks.
     """
 
     kind: Literal["l1", "l2", "charbonnier", "psnr"] = "l1"

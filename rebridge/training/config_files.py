@@ -96,9 +96,13 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     both = dict(below)
     for key, value in above.items():
         old = both.get(key)
-        groups = isinstance(old, dict) and isinstance(value, dict)
-        other = groups and "name" in old and "name" in value and old["name"] != value["name"]
-        both[key] = merged(old, value) if groups and not other else value
+        both[key] = value
+        if (
+            isinstance(old, dict)
+            and isinstance(value, dict)
+            and old.get("name", value.get("name")) == value.get("name", old.get("name"))
+        ):
+            both[key] = merged(old, value)
     return both
 
 

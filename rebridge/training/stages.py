@@ -8,7 +8,7 @@
 
 A stage is the file's own settings with those of the stage on top, group by group. It writes into a folder of its own,
 `runs/mine/first`, and begins with the weights of the stage before, unless it says `start_from: null` or names others:
-`start_from: [first, runs/other/model]`.
+`start_from: [first, runs/other/model]`. A stage with a `base` of its own takes that file's settings instead of the shared ones.
 """
 
 from __future__ import annotations
@@ -121,9 +121,9 @@ def load_stages(path: str | Path, overrides: Sequence[str] = ()) -> list[Stage]:
     outer = [text for text in overrides if text.startswith(("stages.", "output="))]
     inner = [text for text in overrides if text not in outer]
     tree = read_tree(path, outer)
-    if "stages" not in tree:
+    parts = tree.pop("stages", None)
+    if parts is None:
         return [_stage("", override(tree, inner), str(path))]
-    parts = tree.pop("stages")
     if not isinstance(parts, list) or not parts or not all(isinstance(part, dict) for part in parts):
         raise ConfigError(f"{path}: stages must be a list of groups of settings, one a stage")
     if "output" not in tree:
@@ -134,9 +134,12 @@ def load_stages(path: str | Path, overrides: Sequence[str] = ()) -> list[Stage]:
         source = f"{path}: stage {name}"
         if name in folders:
             raise ConfigError(f"{path}: two stages have the name {name}")
-        settings = merged(tree, {key: value for key, value in part.items() if key != "name"})
+        shared = read_tree(Path(path).parent / str(part["base"])) if "base" in part else tree
+        settings = merged(shared, {key: value for key, value in part.items() if key not in ("name", "base")})
+        if "start_from" not in part and folders:
+            settings["start_from"] = list(folders)[-1]
         settings["output"] = str(output / name)
-        settings = override(_linked(settings, part, folders), inner)
+        settings = override(_linked(settings, folders), inner)
         stages.append(_stage(name, settings, source))
         folders[name] = str(stages[-1].result)
     return stages
@@ -178,15 +181,17 @@ def _stage(name: str, tree: dict[str, Any], source: str) -> Stage:
     return Stage(name, method, parse_as(config_of(method), own, source))
 
 
-def _linked(settings: dict[str, Any], part: dict[str, Any], folders: dict[str, str]) -> dict[str, Any]:
-    """The settings of a stage, whose weights to begin with are those of stages before it where it names them."""
-    if "start_from" not in part:
-        before = list(folders.values())
-        return settings | {"start_from": before[-1]} if before else settings
-    source = part["start_from"]
-    if isinstance(source, list):
-        return settings | {"start_from": [folders.get(str(one), one) for one in source]}
-    return settings | {"start_from": folders.get(str(source), source)}
+def _linked(settings: dict[str, Any], folders: dict[str, str]) -> dict[str, Any]:
+    """The settings with names of earlier stages in `start_from`, at any depth, replaced by the folders of their results."""
+    linked = dict(settings)
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            linked[key] = _linked(value, folders)
+        elif key == "start_from":
+            several = isinstance(value, list)
+            found = [folders.get(str(one), one) for one in (value if several else [value])]
+            linked[key] = found if several else found[0]
+    return linked
 
 
 def _chosen(stages: list[Stage], stage: str | int, path: str | Path) -> Stage:

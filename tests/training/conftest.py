@@ -29,6 +29,8 @@ def tiny(photographs: Path, tmp_path: Path) -> Callable[..., TrainConfig]:
     """The tiny configuration on those images, with overrides; output in `tmp_path/run` unless told otherwise."""
 
     def make(*overrides: str) -> TrainConfig:
-        return load_config(TINY, [f"data.clean={photographs}", f"output={tmp_path / 'run'}", *overrides])
+        return load_config(
+            TINY, [f"data.clean={photographs}", "data.holdout=2", f"output={tmp_path / 'run'}", *overrides]
+        )
 
     return make

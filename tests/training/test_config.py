@@ -6,16 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rebridge.training import ConfigError, load_config, parse_config, train
-from rebridge.training.config import override
+from rebridge.training import ConfigError, load_config, load_stages, parse_config, train
+from rebridge.training.config_files import override
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
+SHARED = {"controlnet.yaml", "pixel.yaml"}
+"""What others build on, and no run by itself."""
 SMALLEST = {"output": "runs/x", "data": {"clean": "images", "tasks": {"rain": 1.0}}}
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_configuration_of_the_project_is_valid(path):
-    assert load_config(path).output.parts[0] == "runs"
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path.name not in SHARED], ids=lambda path: path.stem)
+def test_every_configuration_of_the_project_is_valid_and_stays_inside_it(path):
+    for stage in load_stages(path):
+        assert stage.config.output.parts[0] == "runs"
+        folders = [stage.config.data.clean, *(pairs.root for pairs in stage.config.data.pairs)]
+        assert all(str(folder).startswith(("${REBRIDGE_DATA}", "examples")) for folder in folders if folder is not None)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ TRAIN = "import sys; from rebridge.training import load_config, train; train(loa
 
 
 def overrides(config) -> list[str]:
-    return [f"data.clean={config.data.clean}", f"output={config.output}"]
+    return [f"data.clean={config.data.clean}", "data.holdout=2", f"output={config.output}"]
 
 
 def environment() -> dict[str, str]:

@@ -2,29 +2,28 @@
 
 import json
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from rebridge.training import CheckpointError, train
-from rebridge.training.trainer import Run
+from rebridge.training import CheckpointError, Step, train
 
 
 class Killed(BaseException):
     """Stands for a SIGKILL: nothing in the trainer may catch it."""
 
 
-def kill_at(iteration: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = Run.step
+def kill_after(iteration: int) -> Callable[[Step], None]:
+    """A callback that ends the run, as a SIGKILL would, when so many iterations are done."""
 
-    def mortal(run: Run, number: int) -> None:
-        if number == iteration:
+    def callback(step: Step) -> None:
+        if step.iteration == iteration:
             raise Killed
-        step(run, number)
 
-    monkeypatch.setattr(Run, "step", mortal)
+    return callback
 
 
 def files(folder: Path) -> dict[str, torch.Tensor]:
@@ -46,29 +45,23 @@ def assert_same_run(a: Path, b: Path) -> None:
 
 
 @pytest.mark.parametrize("extra", [(), ("precision=bf16", "channels_last=true", "log_every=4", "data.workers=1")])
-def test_killed_and_resumed_run_equals_an_uninterrupted_one_bit_by_bit(tiny, tmp_path, monkeypatch, extra):
+def test_killed_and_resumed_run_equals_an_uninterrupted_one_bit_by_bit(tiny, tmp_path, extra):
     train(tiny(f"output={tmp_path / 'whole'}", *extra))
-    with monkeypatch.context() as patch:
-        kill_at(4, patch)
-        with pytest.raises(Killed):
-            train(tiny(*extra))
+    with pytest.raises(Killed):
+        train(tiny(*extra), callbacks=[kill_after(4)])
     result = train(tiny(*extra), resume=True)
     assert result.iterations == 6
     assert_same_run(tmp_path / "whole", tmp_path / "run")
 
 
-def test_termination_signal_leaves_a_checkpoint_of_the_last_iteration(tiny, tmp_path, monkeypatch):
+def test_termination_signal_leaves_a_checkpoint_of_the_last_iteration(tiny, tmp_path):
     train(tiny(f"output={tmp_path / 'whole'}", "checkpoint_every=100"))
-    step = Run.step
 
-    def signalled(run: Run, number: int) -> None:
-        step(run, number)
-        if number == 1:
+    def signalled(step: Step) -> None:
+        if step.iteration == 1:
             signal.raise_signal(signal.SIGTERM)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "step", signalled)
-        result = train(tiny("checkpoint_every=100"))
+    result = train(tiny("checkpoint_every=100"), callbacks=[signalled])
     assert (result.iterations, result.model) == (2, None)
     assert (tmp_path / "run" / "checkpoint-00000002").is_dir()
     train(tiny("checkpoint_every=100"), resume=True)
@@ -81,8 +74,10 @@ def test_truncated_checkpoint_is_refused_with_a_sentence_and_the_previous_one_us
     damaged = tmp_path / "run" / "checkpoint-00000006" / name
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[: len(whole) // 2])
+    steps: list[Step] = []
     with pytest.warns(UserWarning, match=rf"{name} is (truncated|damaged).*trying the checkpoint before it"):
-        assert Run(tiny(), resume=True).start == 3
+        train(tiny(), resume=True, callbacks=[steps.append])
+    assert [step.iteration for step in steps] == [4, 5, 6]
 
 
 def test_no_usable_checkpoint_is_an_error_that_names_the_file(tiny, tmp_path):

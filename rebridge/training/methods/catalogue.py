@@ -54,7 +54,8 @@ def method_of(tree: Mapping[str, Any], source: str) -> str:
         ConfigError: an unknown method, or sections of two methods.
     """
     key = "method" if "method" in tree else "kind"
-    sections = {METHODS[name].section: name for name in METHODS}
+    methods: dict[str, Any] = {name: METHODS[name] for name in METHODS}
+    sections = {method.section: name for name, method in methods.items()}
     given = [section for section in sections if section is not None and tree.get(section) is not None]
     if len(given) > 1:
         raise ConfigError(f"{source}: give {' or '.join(given)}, not both")

@@ -105,7 +105,7 @@ class ControlNetTraining(Task):
     def loss(self, batch: Pair, first: int) -> Tensor:
         """Mean squared error of the prior's raw output."""
         clean, degraded = batch.clean, batch.degraded
-        z0 = self.prior.encode(clean)
+        z0 = self.prior.space.encode(clean)
         index = torch.tensor([self._index(first + place) for place in range(len(clean))], device=self.device)
         noise = torch.stack([self._noise(first + place, z0[0]) for place in range(len(clean))]).to(z0)
         c = self.prior.process.coefficients((index.double() + 1) / self.prior.process.steps).like(z0)

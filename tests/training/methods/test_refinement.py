@@ -14,18 +14,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 import rebridge
-from rebridge import bridges, hub, networks
+from rebridge import bridges, networks
 from rebridge.denoisers import NetworkDenoiser
-from rebridge.training import ConfigError, TrainConfig, load_config, train
-from rebridge.training.config import PredictorConfig
-from rebridge.training.recipes import Refinement, RefinementRecipe
+from rebridge.models import load_model
+from rebridge.training import ConfigError, load_config, train
+from rebridge.training.methods.refinement import PredictorConfig, Refinement, RefinementConfig, RefinementObjective
 
-TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
+TINY = Path(__file__).parents[3] / "configs" / "tiny.yaml"
 SMALL = "{name: fast, widths: [4, 8], blocks: [1], middle: 1, embedding: 8}"
 
 
 @pytest.fixture
-def refining(tmp_path: Path) -> Callable[..., TrainConfig]:
+def refining(tmp_path: Path) -> Callable[..., RefinementConfig]:
     """The tiny configuration with a predictor, on six small images."""
     rows, columns = np.mgrid[0:40, 0:48]
     folder = tmp_path / "photographs"
@@ -34,9 +34,9 @@ def refining(tmp_path: Path) -> Callable[..., TrainConfig]:
         waves = np.sin(rows[..., None] / (3 + number) + np.arange(3)) * np.cos(columns[..., None] / 7 - np.arange(3))
         Image.fromarray(np.uint8(127.5 + 120 * waves)).save(folder / f"{number}.png")
 
-    def make(*overrides: str) -> TrainConfig:
+    def make(*overrides: str) -> RefinementConfig:
         fixed = ["bridge={name: goub}", "prediction=preconditioned", f"predictor={{network: {SMALL}}}"]
-        places = [f"data.clean={folder}", f"output={tmp_path / 'run'}", "validate_every=1000"]
+        places = [f"data.clean={folder}", "data.holdout=2", f"output={tmp_path / 'run'}", "validate_every=1000"]
         return load_config(TINY, [*places, *fixed, *overrides])
 
     return make
@@ -50,9 +50,10 @@ def small(seed: int, std: float = 0.2) -> nn.Module:
     return network
 
 
-def recipe(config: TrainConfig, bridge: bridges.Bridge, **predictor: object) -> RefinementRecipe:
+def objective(config: RefinementConfig, bridge: bridges.Bridge, **predictor: object) -> RefinementObjective:
     whole = Refinement(small(0), small(1))
-    return RefinementRecipe(config, bridge, whole, whole, PredictorConfig.model_validate(predictor))
+    config = config.model_copy(update={"predictor": PredictorConfig.model_validate(predictor)})
+    return RefinementObjective(config, bridge, whole, whole.predictor, whole)
 
 
 def images(*shape: int) -> Tensor:
@@ -68,7 +69,7 @@ def test_training_with_a_predictor_lowers_the_loss_along_any_bridge(refining, pr
         "data.tasks={lowlight: 1}",
         "optimisation.iterations=40",
         "optimisation.lr=1e-2",
-        "states.own_fraction=0",
+        "states.rollout_fraction=0",
     )
     result = train(config)
     lines = [json.loads(line) for line in (config.output / "log.jsonl").read_text().splitlines()]
@@ -79,7 +80,7 @@ def test_training_with_a_predictor_lowers_the_loss_along_any_bridge(refining, pr
 
 def test_the_model_folder_restores_along_the_bridge_from_the_prediction(refining):
     result = train(refining())
-    model = hub.load_model(result.model)
+    model = load_model(result.model)
     assert model.config["predictor"]["network"]["name"] == "fast"
     assert model.predictor is not None
     assert model.parameters == 2 * sum(weight.numel() for weight in model.network.parameters())
@@ -99,10 +100,10 @@ def test_the_model_folder_restores_along_the_bridge_from_the_prediction(refining
 
 def test_a_run_that_is_resumed_ends_with_the_same_bits(refining, tmp_path):
     config = refining("checkpoint_every=3")
-    whole = hub.load_model(train(config).model)
+    whole = load_model(train(config).model)
     (newest,) = (tmp_path / "run").glob("checkpoint-*6")
     shutil.rmtree(newest)
-    resumed = hub.load_model(train(config, resume=True).model)
+    resumed = load_model(train(config, resume=True).model)
     assert whole.predictor is not None
     assert resumed.predictor is not None
     for part in ("network", "predictor"):
@@ -113,7 +114,7 @@ def test_a_run_that_is_resumed_ends_with_the_same_bits(refining, tmp_path):
 @pytest.mark.parametrize("joint", [True, False])
 def test_the_loss_of_the_bridge_reaches_the_predictor_only_where_training_is_joint(refining, joint):
     weight = {} if joint else {"start_from": "somewhere"}
-    part = recipe(refining(), bridges.create("goub"), joint=joint, weight=0.0, **weight)
+    part = objective(refining(), bridges.create("goub"), joint=joint, weight=0.0, **weight)
     x0, y = images(2, 4, 3, 16, 16)
     part.loss(x0, y, first=0).backward()
     reached = [weight.grad for weight in part.average.predictor.parameters() if weight.grad is not None]
@@ -166,7 +167,7 @@ def test_a_scale_is_refused_where_the_noise_scales_with_the_residual():
         (("latent={stage: 1}",), "give predictor or latent, not both"),
         (("predictor.network={name: faster}",), "predictor.network: unknown network 'faster'"),
         (("predictor.start_from=nowhere",), "predictor.start_from: nowhere does not hold"),
-        (("bridge={name: vp}", "states.condition_dropout=0.1"), "condition_dropout cannot be had"),
+        (("bridge={name: vp}", "states.condition_dropout=0.1"), "condition_dropout cannot be combined"),
     ],
 )
 def test_a_wrong_setting_is_named(refining, overrides, sentence):

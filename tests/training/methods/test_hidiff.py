@@ -14,12 +14,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import rebridge
-from rebridge import hub
 from rebridge.cli import app
+from rebridge.models import load_model
 from rebridge.training import ConfigError, TrainConfig, load_config, train
-from rebridge.training.recipes import correlation
+from rebridge.training.methods.hidiff import correlation
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "hi-diff"
+CONFIGS = Path(__file__).parents[3] / "configs" / "hi-diff"
 SMALL = (
     "network={name: hi-diff-tiny, widths: [8, 8, 8], blocks: [1, 1, 1], heads: [1, 2, 2], features: 4, side: 2, "
     "encoder_width: 16, encoder_blocks: 1, denoiser_width: 32, denoiser_blocks: 1, window: 32, spectra: 0}"
@@ -41,9 +41,8 @@ def stage(tmp_path: Path) -> Callable[..., TrainConfig]:
         quick += ["precision=fp32", "optimisation.iterations=40", "optimisation.warmup=5", "optimisation.lr=5e-3"]
         quick += ["validate_every=1000", "checkpoint_every=20", "log_every=1", SMALL, f"data.clean={folder}"]
         quick += ["data.margin=0", "loss.kind=l1"]
-        outputs = [f"output={tmp_path / str(number)}"]
-        start = [f"start_from={tmp_path / '1' / 'model'}"] if number == 2 else []
-        return load_config(CONFIGS / f"blur-tiny-{number}.yaml", [*quick, *outputs, *start, *overrides])
+        names = ["stages.0.name=1", "stages.1.name=2", f"output={tmp_path}"]
+        return load_config(CONFIGS / "blur-tiny.yaml", [*quick, *names, *overrides], stage=number)
 
     return make
 
@@ -62,7 +61,7 @@ def test_the_stages_follow_one_another_and_the_predicted_prior_approaches_the_te
     distances, correlations = logged(second, "z l1"), logged(second, "z correlation")
     assert np.mean(distances[-5:]) < 0.8 * np.mean(distances[:5])
     assert np.mean(correlations[-5:]) > 0.3
-    before, after = (hub.load_model(run.output / "model").network.state_dict() for run in (first, second))
+    before, after = (load_model(run.output / "model").network.state_dict() for run in (first, second))
     same = {name.split(".")[0]: torch.equal(before[name], after[name]) for name in before}
     assert same["teacher"]
     assert not same["encoder"]
@@ -87,9 +86,9 @@ def test_the_command_line_restores_with_the_model_folder(stage, tmp_path):
 def test_a_resumed_stage_ends_with_the_same_bits(stage, tmp_path):
     train(stage(1, "optimisation.iterations=4"))
     config = stage(2, "optimisation.iterations=4", "checkpoint_every=2")
-    whole = hub.load_model(train(config).model).network.state_dict()
+    whole = load_model(train(config).model).network.state_dict()
     shutil.rmtree(config.output / "checkpoint-00000004")
-    resumed = hub.load_model(train(config, resume=True).model).network.state_dict()
+    resumed = load_model(train(config, resume=True).model).network.state_dict()
     for name, weight in whole.items():
         assert torch.equal(weight, resumed[name]), name
 
@@ -99,7 +98,7 @@ def test_without_a_prior_the_same_trainer_trains_the_transformer(stage):
     result = train(config)
     losses = logged(config, "loss")
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-    assert hub.load_model(result.model).network.tokens is not None
+    assert load_model(result.model).network.tokens is not None
 
 
 @pytest.mark.parametrize(

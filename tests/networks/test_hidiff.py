@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import rebridge
-from rebridge import bridges, hub, networks, samplers
+from rebridge import bridges, networks, samplers
 from rebridge.degradations.optics import convolve
+from rebridge.models import TrainedModel
 from rebridge.networks.hidiff import HiDiff
 from rebridge.networks.latent_prior import LatentDiffusion, LatentEncoder, SpectralTokens, log_spectrum
 
@@ -144,7 +145,7 @@ def test_gradients_reach_exactly_what_a_stage_trains(stage: int, idle: tuple[str
     network = awake().train()
     network.begin_stage(stage)
     x0, y = images(2, 2, 3, 32, 32)
-    output, z = network(y, torch.ones(2), y, clean=x0 if stage == 1 else None, with_prior=True)
+    output, z = network.restore_with_prior(y, clean=x0 if stage == 1 else None)
     (output.abs().mean() + z.abs().mean()).backward()
     for name, weight in network.named_parameters():
         trained = name.split(".")[0] not in idle
@@ -164,7 +165,8 @@ def test_without_a_prior_the_tokens_are_the_same_for_every_image() -> None:
 def test_a_large_image_is_restored_as_the_patches_of_training_are(tmp_path) -> None:
     # Statistics of the whole image differ from those of a patch: whole, the same pixels come out otherwise, by windows not.
     network = awake()
-    hub.save_model(tmp_path / "m", network, bridges.create("flow"), "residual", {"name": "dbim", "steps": 1}, ["blur"])
+    model = TrainedModel.of(network, bridges.create("flow"), "residual", sampler={"name": "dbim", "steps": 1})
+    model.save_pretrained(tmp_path / "m")
     restore = rebridge.Restorer.from_pretrained(tmp_path / "m")
     y = images(1, 3, 160, 192)
     y[..., 64:] = 0.5 * y[..., 64:]  # other statistics beyond the first window
@@ -173,7 +175,7 @@ def test_a_large_image_is_restored_as_the_patches_of_training_are(tmp_path) -> N
     inner = (slice(None), slice(None), slice(0, 38), slice(0, 38))  # no other window has a say here
     torch.testing.assert_close(by_windows[inner], alone[inner], rtol=0, atol=1e-5)
     assert (whole[inner] - alone[inner]).abs().max() > 1e-3
-    assert restore.window == 64
+    assert restore.model.info.window == 64
 
 
 def test_restoring_is_deterministic_and_independent_of_the_batch(tmp_path) -> None:

@@ -17,10 +17,13 @@ pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
 from rebridge.cli import app
-from rebridge.irbridge import IRBridgeRestorer, PriorError, load_prior
-from rebridge.training import ConfigError, TrainResult, train_file
+from rebridge.models import ModelError, load_prior
+from rebridge.restoration import Restorer
+from rebridge.training import ConfigError, TrainResult, fit, load_config, train_file
 from rebridge.training.checkpoints import Checkpoint, latest_checkpoint
-from tests.priors import tiny_pipelines as tiny
+from rebridge.training.data import training_pairs
+from rebridge.training.methods.controlnet import ControlNetTraining
+from tests.models import tiny_pipelines as tiny
 
 ITERATIONS = 40
 
@@ -76,23 +79,20 @@ def test_the_loss_falls(run: tuple[TrainResult, Path]) -> None:
 
 
 def test_the_frozen_weights_stay_as_they_were_bit_by_bit(config: Path, pipeline: Path, tmp_path: Path) -> None:
-    from rebridge.training.controlnet import ControlNetConfig, ControlNetRun
-    from rebridge.training.reading import parse_as, read_tree
-
     on_disk = weights(pipeline)
-    run = ControlNetRun(parse_as(ControlNetConfig, read_tree(config, [f"output={tmp_path}"]), "x"), resume=False)
-    frozen, control = pipeline_states(run.prior), {k: v.clone() for k, v in run.network.state_dict().items()}
-    for iteration in range(3):
-        run.step(iteration)
-    after = pipeline_states(run.prior)
+    settings = load_config(config, [f"output={tmp_path}", "optimisation.iterations=3", "validate_every=100"])
+    task = ControlNetTraining(settings, torch.device("cpu"))
+    frozen, control = pipeline_states(task.prior), {k: v.clone() for k, v in task.module.state_dict().items()}
+    fit(task, settings, training_pairs(settings.data, settings.seed))
+    after = pipeline_states(task.prior)
     assert frozen.keys() == after.keys()
     assert all(torch.equal(frozen[key], after[key]) for key in frozen)
-    assert any(not torch.equal(control[key], value) for key, value in run.network.state_dict().items())
+    assert any(not torch.equal(control[key], value) for key, value in task.module.state_dict().items())
     assert weights(pipeline) == on_disk
 
 
 def test_before_training_a_controlnet_changes_nothing(pipeline: Path) -> None:
-    from rebridge.models.diffusers import new_controlnet
+    from rebridge.models.pipelines import new_controlnet
 
     prior = load_prior(pipeline, device="cpu")
     z, s, image = torch.randn(1, 4, 16, 16), torch.tensor([0.5]), torch.rand(1, 3, 32, 32)
@@ -109,18 +109,18 @@ def test_what_is_saved_restores_an_image_and_survives_saving_again(
     folder = run[0].model
     assert folder == run[1] / "controlnet"
     image = torch.rand(1, 3, 33, 40, generator=torch.Generator().manual_seed(0))
-    restore = IRBridgeRestorer.from_pretrained(pipeline, "cpu", prior={"controlnet": folder}, task="rain")
+    restore = Restorer.from_preset(load_prior(pipeline, device="cpu", controlnet=folder), task="rain")
     restored = restore(image, steps=4, seed=0)
     assert restored.shape == image.shape
     # a pipeline of diffusers saved whole, with the ControlNet inside, is a prior too and the same one
     control = ControlNetModel.from_pretrained(folder)
-    parts = {k: v for k, v in restore.prior.pipeline.components.items() if k != "image_encoder"}
+    parts = {k: v for k, v in restore.model.pipeline.components.items() if k != "image_encoder"}
     StableDiffusionControlNetPipeline(
         **parts, controlnet=control, requires_safety_checker=False
     ).save_pretrained(tmp_path / "whole")  # fmt: skip
-    again = IRBridgeRestorer.from_pretrained(tmp_path / "whole", "cpu", task="rain")
+    again = Restorer.from_preset(load_prior(tmp_path / "whole", device="cpu"), task="rain")
     assert torch.equal(again(image, steps=4, seed=0), restored)
-    without = IRBridgeRestorer.from_pretrained(pipeline, "cpu", task="rain")
+    without = Restorer.from_preset(load_prior(pipeline, device="cpu"), task="rain")
     assert not torch.equal(without(image, steps=4, seed=0), restored)
 
 
@@ -183,12 +183,12 @@ def test_training_on_the_command_line(config: Path, tmp_path: Path) -> None:
 def test_unusable_settings_get_one_sentence(config: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown key optimisation.lrr; did you mean optimisation.lr"):
         trained(config, tmp_path, "optimisation.lrr=1")
-    with pytest.raises(ConfigError, match="kind must be one of bridge, controlnet, got 'control'"):
+    with pytest.raises(ConfigError, match="kind must be one of bridge, refinement, hidiff, controlnet, got 'control'"):
         trained(config, tmp_path, "kind=control")
-    with pytest.raises(PriorError, match="there is no folder"):
+    with pytest.raises(ModelError, match="neither a folder nor an id"):
         trained(config, tmp_path, "prior=no/such/folder")
     ddpm = tiny.save_ddpm(tmp_path / "ddpm")
-    with pytest.raises(PriorError, match="takes no ControlNet; use a Stable Diffusion pipeline"):
+    with pytest.raises(ModelError, match="takes no ControlNet; use a Stable Diffusion pipeline"):
         trained(config, tmp_path, f"prior={ddpm}")
     with pytest.raises(ConfigError, match="precision: fp16 needs a GPU; use bf16 or fp32"):
         trained(config, tmp_path, "precision=fp16")

@@ -1,4 +1,4 @@
-"""What is minimised: the step objective of IR-SDE and GOUB, the frequency distance, the guide's cross-entropy."""
+"""Losses: the step objective of IR-SDE and GOUB, the frequency distance, the guide's cross-entropy."""
 
 import math
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from rebridge import bridges, networks
-from rebridge.training.objectives import frequency_distance, guide_loss, step_means
-from rebridge.training.states import States
+from rebridge.training.losses import classifier_loss, frequency_distance, step_means
+from rebridge.training.timesteps import States
 
 ROWS = torch.arange(5)
 
@@ -27,11 +27,11 @@ def test_the_true_mean_of_the_next_state_is_that_of_two_gaussians(name: str) -> 
     t = torch.tensor([0.2, 0.35, 0.5, 0.77, 0.9], dtype=torch.float64)
     s = t - 0.01
     x_t = bridge.forward(x0, y, t, noise)
-    _, truth = step_means(bridge, States(t, x_t, ROWS), x0, x0, y)
+    _, target = step_means(bridge, States(t, x_t, ROWS), x0, x0, y)
     c, n = bridge.coefficients(t).like(y), bridge.coefficients(s).like(y)
     covariance = c.alpha / n.alpha * n.gamma**2
     expected = n.alpha * x0 + n.beta * y + covariance / c.gamma**2 * (x_t - c.alpha * x0 - c.beta * y)
-    torch.testing.assert_close(truth, expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(target, expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["goub", "ir-sde"])
@@ -43,8 +43,8 @@ def test_with_the_true_image_a_short_reverse_step_is_the_posterior(name: str) ->
         bridge = bridges.create(name, steps=steps, schedule="constant")
         t = torch.full((5,), 0.5, dtype=torch.float64)
         x_t = bridge.forward(x0, y, t, noise)
-        said, truth = step_means(bridge, States(t, x_t, ROWS), x0, x0, y)
-        errors.append((said - truth).abs().max().item())
+        prediction, target = step_means(bridge, States(t, x_t, ROWS), x0, x0, y)
+        errors.append((prediction - target).abs().max().item())
     assert math.log10(errors[0] / errors[1]) == pytest.approx(2, abs=0.1)
 
 
@@ -56,7 +56,7 @@ def test_goub_step_is_the_one_that_its_authors_write_down() -> None:
     t = index.double() / 100
     x_t = bridge.forward(x0, y, t, noise)
     x0_hat = x0 + 0.1
-    said, _ = step_means(bridge, States(t, x_t, ROWS), x0_hat, x0, y)
+    prediction, _ = step_means(bridge, States(t, x_t, ROWS), x0_hat, x0, y)
     tb = bridge.clock(torch.arange(101, dtype=torch.float64) / 100)
     step, rest = (tb[index] - tb[index - 1]).view(-1, 1, 1, 1), (tb[-1] - tb[index]).view(-1, 1, 1, 1)
     decay = torch.exp(-2 * rest)
@@ -64,17 +64,17 @@ def test_goub_step_is_the_one_that_its_authors_write_down() -> None:
     score = -bridge.noise_estimate(x_t, x0_hat, y, t) / sigma
     drift = (1 + 2 * decay / (1 - decay)) * (y - x_t)
     expected = x_t - (drift - 2 * (30 / 255) ** 2 * score) * step
-    torch.testing.assert_close(said, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(prediction, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_at_a_pinned_end_both_means_are_those_of_the_marginal() -> None:
     bridge = bridges.create("goub")
     x0, y, _ = images(3)
     x0_hat = x0 * 0.5
-    said, truth = step_means(bridge, States(torch.ones(5, dtype=torch.float64), y, ROWS), x0_hat, x0, y)
+    prediction, target = step_means(bridge, States(torch.ones(5, dtype=torch.float64), y, ROWS), x0_hat, x0, y)
     c = bridge.coefficients(torch.tensor([0.99])).like(y)
-    torch.testing.assert_close(said, c.alpha * x0_hat + c.beta * y)
-    torch.testing.assert_close(truth, c.alpha * x0 + c.beta * y)
+    torch.testing.assert_close(prediction, c.alpha * x0_hat + c.beta * y)
+    torch.testing.assert_close(target, c.alpha * x0 + c.beta * y)
 
 
 def test_a_constant_error_is_one_frequency_among_many() -> None:
@@ -86,9 +86,9 @@ def test_a_constant_error_is_one_frequency_among_many() -> None:
     assert frequency_distance(textured, torch.zeros_like(flat)) > 3 * frequency_distance(flat, torch.zeros_like(flat))
 
 
-def test_an_undecided_guide_costs_the_logarithm_of_the_number_of_kinds() -> None:
+def test_an_undecided_classifier_costs_the_logarithm_of_the_number_of_kinds() -> None:
     network = networks.create("fast", kinds=3)
     torch.nn.init.zeros_(network.guide.leave.weight)  # type: ignore[union-attr, arg-type]
     torch.nn.init.zeros_(network.guide.leave.bias)  # type: ignore[union-attr, arg-type]
-    loss = guide_loss(network, torch.rand(2, 3, 32, 32), ["haze", "rain"], ["rain", "haze", "clean"])
+    loss = classifier_loss(network.classify(torch.rand(2, 3, 32, 32)), ["haze", "rain"], ["rain", "haze", "clean"])
     assert loss.item() == pytest.approx(math.log(3), rel=1e-5)

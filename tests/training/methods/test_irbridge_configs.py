@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from rebridge.data.layouts import LAYOUTS
-from rebridge.training import train_file
-from rebridge.training.config import DataConfig, load_config
-from rebridge.training.reading import parse_as, read_tree
+from rebridge.training import load_config, train_file
+from rebridge.training.config import DataConfig
+from rebridge.training.config_files import expand, read_tree
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "irbridge"
+CONFIGS = Path(__file__).parents[3] / "configs" / "irbridge"
 TASKS = ("rain", "haze", "snow", "raindrop", "lowlight", "inpaint")
 NAMES = {
     "rain100h": ("rain/rain-1", "norain/norain-1"),
@@ -37,10 +37,10 @@ def pretend(data: DataConfig) -> None:
         assert pairs.layout is not None
         assert LAYOUTS[pairs.layout].task == pairs.task
         for name in NAMES[pairs.layout]:
-            photograph(pairs.root / f"{name}.png")
+            photograph(expand(pairs.root, "root") / f"{name}.png")
     if data.clean is not None:
         for number in range(data.holdout + 2):
-            photograph(data.clean / f"{number}.png")
+            photograph(expand(data.clean, "clean") / f"{number}.png")
 
 
 def run(config: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> None:
@@ -56,7 +56,7 @@ def run(config: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides:
 def test_the_pixel_prior_trains_on_the_data_set_of_each_task(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REBRIDGE_DATA", str(tmp_path / "data"))
     path = CONFIGS / f"pixel-{task}.yaml"
     pretend(load_config(path).data)
     run(
@@ -75,16 +75,15 @@ def test_a_controlnet_trains_on_the_data_set_of_each_task(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     pytest.importorskip("diffusers")
-    from rebridge.training.controlnet import ControlNetConfig
-    from tests.priors.tiny_pipelines import save_stable_diffusion
+    from tests.models.tiny_pipelines import save_stable_diffusion
 
     path = CONFIGS / f"{task}.yaml"
-    config = parse_as(ControlNetConfig, read_tree(path), str(path))
+    config = load_config(path)
     # the recipe of the paper
     optimisation = config.optimisation
     assert (optimisation.lr, optimisation.iterations, optimisation.batch) == (5e-5, 10_000, 12)
     assert (optimisation.betas, optimisation.weight_decay, optimisation.eps) == ((0.9, 0.999), 1e-2, 1e-8)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REBRIDGE_DATA", str(tmp_path / "data"))
     pretend(config.data)
     run(path, tmp_path, monkeypatch, f"prior={save_stable_diffusion(tmp_path / 'sd')}", "steps=2")
 

@@ -1,6 +1,7 @@
 """The configurations of the trained relatives: all load, name what exists, and the second stage begins where the first ends."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,9 +10,11 @@ from rebridge import bridges, networks, samplers
 from rebridge.data import LAYOUTS
 from rebridge.denoisers import NetworkDenoiser
 from rebridge.networks.hidiff import HiDiff
-from rebridge.training import TrainConfig, load_config
+from rebridge.training import TrainConfig, load_stages
+from rebridge.training.methods.hidiff import HiDiffTrainConfig
+from rebridge.training.stages import Stage
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[3] / "configs"
 ALL = sorted([*(CONFIGS / "refinement").glob("*.yaml"), *(CONFIGS / "hi-diff").glob("*.yaml")])
 
 
@@ -20,38 +23,44 @@ def built(config: TrainConfig) -> torch.nn.Module:
         return networks.create(config.network.name, **config.network.params)
 
 
-@pytest.mark.parametrize("path", ALL, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_a_configuration_names_what_exists(path: Path) -> None:
-    config = load_config(path)
+STAGES = [(path, stage) for path in ALL for stage in load_stages(path)]
+
+
+@pytest.mark.parametrize(
+    ("path", "stage"), STAGES, ids=[f"{path.parent.name}/{path.stem}/{stage.name}" for path, stage in STAGES]
+)
+def test_a_configuration_names_what_exists(path: Path, stage: Stage) -> None:
+    config: Any = stage.config
     bridge = bridges.create(config.bridge.name, **config.bridge.params)
     samplers.create(config.sampler.name, **config.sampler.params).check(bridge)
     network = built(config)
     NetworkDenoiser(network, bridge, config.prediction, scale=config.residual_scale)
-    if config.predictor is not None:
+    if stage.method == "refinement":
         with torch.device("meta"):
             networks.create(config.predictor.network.name, **config.predictor.network.params)
     if isinstance(network, HiDiff):
+        assert network.window is not None
         assert network.window >= config.data.patch
-        assert config.latent is not None
+        assert stage.method == "hidiff"
     for part in [*config.data.pairs, *config.data.validation_pairs]:
         assert part.layout in LAYOUTS
 
 
 def test_gopro_hide_realblur_and_synthetic_blur_are_there_for_both_methods() -> None:
     for method in ("refinement", "hi-diff"):
-        layouts = set()
-        for path in ALL:
+        layouts: set[str | None] = set()
+        for path, stage in STAGES:
             if path.parent.name == method:
-                config = load_config(path)
-                layouts |= {part.layout for part in [*config.data.pairs, *config.data.validation_pairs]} | set(
-                    config.data.tasks
-                )
+                data = stage.config.data
+                layouts |= {part.layout for part in [*data.pairs, *data.validation_pairs]} | set(data.tasks)
         assert {"gopro", "hide", "realblur", "blur"} <= layouts
 
 
 @pytest.mark.parametrize("name", ["blur-tiny", "gopro", "realblur"])
 def test_the_second_stage_begins_with_the_weights_of_the_first(name: str) -> None:
-    first, second = (load_config(CONFIGS / "hi-diff" / f"{name}-{stage}.yaml") for stage in (1, 2))
+    first, second = (stage.config for stage in load_stages(CONFIGS / "hi-diff" / f"{name}.yaml"))
+    assert isinstance(first, HiDiffTrainConfig)
+    assert isinstance(second, HiDiffTrainConfig)
     assert second.start_from == first.output / "model"
     assert (first.latent.stage, second.latent.stage) == (1, 2)
     assert first.network == second.network

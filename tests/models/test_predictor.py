@@ -1,9 +1,10 @@
-"""Model folders with a predictor: what is saved is what is loaded, broken ones get one sentence, the command line tells of it."""
+"""Model folders with a predictor: what is saved is what is loaded, broken ones get one sentence, the command line shows it."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,10 +13,10 @@ from torch import nn
 from typer.testing import CliRunner
 
 import rebridge
-from rebridge import bridges, hub, networks
+from rebridge import bridges, networks
 from rebridge.cli import app
-from rebridge.evaluation.compare import Counted
-from rebridge.models import ModelError
+from rebridge.denoisers import NetworkDenoiser
+from rebridge.models import ModelError, TrainedModel, load_model
 
 
 def small(seed: int) -> nn.Module:
@@ -28,17 +29,12 @@ def small(seed: int) -> nn.Module:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    bridge = bridges.create("goub")
+    predictor = NetworkDenoiser(small(1), bridge, "residual").eval()
     sampler = {"name": "dbim", "steps": 2}
-    return hub.save_model(
-        tmp_path / "m",
-        small(0),
-        bridges.create("goub"),
-        "preconditioned",
-        sampler,
-        ["blur"],
-        predictor=small(1),
-        scale=0.05,
-    )
+    options: dict[str, Any] = {"sampler": sampler, "tasks": ["blur"], "predictor": predictor}
+    model = TrainedModel.of(small(0), bridge, "preconditioned", scale=0.05, **options)
+    return model.save_pretrained(tmp_path / "m")
 
 
 def rewrite(folder: Path, **changes: object) -> None:
@@ -47,7 +43,7 @@ def rewrite(folder: Path, **changes: object) -> None:
 
 
 def test_both_networks_and_the_scale_come_back(folder: Path) -> None:
-    model = hub.load_model(folder)
+    model = load_model(folder)
     assert model.predictor is not None
     assert model.denoiser.scale == 0.05
     for loaded, saved in ((model.network, small(0)), (model.predictor.network, small(1))):
@@ -64,7 +60,7 @@ def test_a_model_without_a_predictor_starts_from_the_image_itself(folder: Path) 
     )
     rewrite(folder, predictor=None, sha256=None)
     restore = rebridge.Restorer.from_pretrained(folder)
-    assert restore.predictor is None
+    assert restore.model.predictor is None
     with pytest.raises(ValueError, match="the model has no predictor"):
         restore.prediction(torch.rand(1, 3, 8, 8))
 
@@ -75,22 +71,24 @@ def test_missing_weights_of_the_predictor_are_named(folder: Path) -> None:
     save_file(weights, folder / "model.safetensors")
     rewrite(folder, sha256=None)
     with pytest.raises(ModelError, match=r"lacks weight 'predictor\.tail\.bias'"):
-        hub.load_model(folder)
+        load_model(folder)
 
 
 def test_a_predictor_without_a_name_is_named(folder: Path) -> None:
     rewrite(folder, predictor={"network": {}})
     with pytest.raises(ModelError, match="'predictor' lacks a network with a name"):
-        hub.load_model(folder)
+        load_model(folder)
 
 
-def test_the_predictor_is_asked_once_per_image_however_many_samples(folder: Path) -> None:
-    restore = rebridge.Restorer.from_pretrained(folder).wrapped(Counted)
-    counter = Counted(restore.predictor)
-    restore.predictor = counter
+def test_the_predictor_is_evaluated_once_per_image_however_many_samples(folder: Path) -> None:
+    restore = rebridge.Restorer.from_pretrained(folder)
+    calls: list[str] = []
+    networks_of = {"predictor": restore.model.predictor_network, "network": restore.model.network}
+    for name, network in networks_of.items():
+        network.register_forward_hook(lambda module, inputs, output, name=name: calls.append(name))
     restore(torch.rand(1, 3, 20, 20), samples=3, steps=2)
-    assert counter.calls == 1
-    assert restore.denoiser.calls == 6
+    assert calls.count("predictor") == 1
+    assert calls.count("network") == 6
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -102,7 +100,7 @@ def test_grey_and_16_bit_images_go_through_as_with_any_model(folder: Path, dtype
     assert restore(pixels).dtype == pixels.dtype
 
 
-def test_the_command_line_tells_what_the_bridge_starts_from(folder: Path) -> None:
-    told = CliRunner().invoke(app, ["info", str(folder)])
-    assert told.exit_code == 0
-    assert "starts from" in told.output
+def test_the_command_line_shows_what_the_bridge_starts_from(folder: Path) -> None:
+    result = CliRunner().invoke(app, ["info", str(folder)])
+    assert result.exit_code == 0
+    assert "starts from" in result.output

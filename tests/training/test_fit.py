@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from rebridge import hub
+from rebridge.models import load_model
 from rebridge.training import ConfigError, learning_rate, train
 from rebridge.training.config import LossConfig, OptimisationConfig
+from rebridge.training.data import training_pairs, validation_pairs
 from rebridge.training.ema import Ema
-from rebridge.training.objectives import distance
-from rebridge.training.trainer import Run
+from rebridge.training.losses import distance
+from rebridge.training.methods.bridge import BridgeTraining
 
 
 def losses(config):
@@ -41,9 +42,9 @@ def test_a_noise_network_is_trained_on_the_step_objective_and_sampled_by_the_mea
 
 def test_the_step_objective_needs_noise_and_a_guide_as_many_kinds_as_there_are_tasks(tiny):
     with pytest.raises(ConfigError, match=r"loss\.on: step needs a bridge with noise, and flow here has none"):
-        Run(tiny("bridge={name: flow}", "loss.on=step"), resume=False)
+        train(tiny("bridge={name: flow}", "loss.on=step"))
     with pytest.raises(ConfigError, match=r"loss\.guide: the data has .* kinds .*, network\.kinds is 0"):
-        Run(tiny("loss.guide=1.0"), resume=False)
+        train(tiny("loss.guide=1.0"))
     with pytest.raises(ConfigError, match="weight and frequency are both 0, so nothing is left to learn"):
         tiny("loss={weight: 0}")
 
@@ -54,7 +55,7 @@ def test_two_accumulated_batches_of_four_equal_one_of_eight(tiny, tmp_path):
         overrides = [f"optimisation.batch={batch[0]}", f"optimisation.accumulate={batch[1]}"]
         config = tiny(f"output={tmp_path / name}", "validate_every=100", *overrides)
         train(config)
-        networks.append((losses(config), hub.load_model(config.output / "model").network.state_dict()))
+        networks.append((losses(config), load_model(config.output / "model").network.state_dict()))
     (loss_a, a), (loss_b, b) = networks
     assert loss_a == pytest.approx(loss_b, rel=1e-5)
     for name in a:
@@ -104,8 +105,9 @@ def test_validation_is_the_psnr_of_the_averaged_weights_and_independent_of_the_r
     # An untrained residual network answers y itself: the PSNR of the noise, -20 log10 0.1 where nothing is clipped.
     assert set(result.psnr) == {f"psnr/{steps}/{task}" for steps in ("1 step", "2 steps") for task in ("mean", "noise")}
     assert result.psnr["psnr/1 step/noise"] == pytest.approx(20.0, abs=1.0)
-    held_out = {round(float(pair.clean.mean()), 4) for pair in Run(config, resume=True).validation}
-    trained_on = {path.name for path in Run(config, resume=True).pairs.sources[0].images.files}
+    held_out = {round(float(pair.clean.mean()), 4) for pair in validation_pairs(config.data, config.seed)}
+    (source,) = training_pairs(config.data, config.seed).sources
+    trained_on = {path.name for path in source.images.files}
     assert len(held_out) == 2
     assert len(trained_on) == len(list(photographs.iterdir())) - 2
 
@@ -113,26 +115,24 @@ def test_validation_is_the_psnr_of_the_averaged_weights_and_independent_of_the_r
 def test_run_leaves_a_model_that_loads_and_tensorboard_files(tiny):
     config = tiny()
     result = train(config)
-    model = hub.load_model(result.model)
+    model = load_model(result.model)
     assert model.tasks == ["rain", "noise", "clean"]
     assert model.config["training"]["optimisation"]["iterations"] == 6
     assert list((config.output / "tensorboard").glob("events*"))
 
 
-def test_start_from_continues_with_the_weights_of_a_model(tiny, tmp_path):
+def test_start_from_continues_with_the_weights_of_a_model(tiny):
     first = train(tiny())
-    second = Run(tiny(f"output={tmp_path / 'second'}", f"start_from={first.model}"), resume=False)
-    saved = hub.load_model(first.model).network.state_dict()
-    assert all(torch.equal(saved[name], value) for name, value in second.network.state_dict().items())
+    second = BridgeTraining(tiny(f"start_from={first.model}"), torch.device("cpu"))
+    saved = load_model(first.model).network.state_dict()
+    assert all(torch.equal(saved[name], value) for name, value in second.module.state_dict().items())
 
 
 def test_start_from_a_network_of_fewer_blocks_begins_with_what_that_one_says(tiny, tmp_path):
     first = train(tiny())
-    trained = hub.load_model(first.model).network.eval()
+    trained = load_model(first.model).network.eval()
     blocks = f"network.blocks={[count + 2 for count in trained.config['blocks']]}"
-    larger = Run(
-        tiny(f"output={tmp_path / 'second'}", f"start_from={first.model}", blocks), resume=False
-    ).network.eval()
+    larger = BridgeTraining(tiny(f"start_from={first.model}", blocks), torch.device("cpu")).module.eval()
     x, y = torch.rand(2, 1, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(larger(x, torch.ones(1), y), trained(x, torch.ones(1), y))

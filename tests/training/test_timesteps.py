@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rebridge import bridges
 from rebridge.training.config import StatesConfig
-from rebridge.training.states import draw_states, drop_conditions, kind_of, own_states, times_of_trust
+from rebridge.training.timesteps import draw_states, drop_conditions, kind_of, rollout_states, times_of_weight
 
 X0 = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 Y = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(1))
@@ -24,15 +24,15 @@ def no_call(x_t, t, y):
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 10_000))
 def test_kinds_keep_their_shares_in_any_stretch_of_the_run(end, own, first):
-    plan = StatesConfig(end_fraction=end, own_fraction=own)
+    plan = StatesConfig(end_fraction=end, rollout_fraction=own)
     kinds = [kind_of(index, plan) for index in range(first, first + 200)]
     assert abs(kinds.count("end") - 200 * end) <= 1
-    assert abs(kinds.count("own") - (200 - kinds.count("end")) * own) <= 1
+    assert abs(kinds.count("rollout") - (200 - kinds.count("end")) * own) <= 1
 
 
 def test_end_samples_are_the_degraded_image_and_bridge_samples_follow_the_forward_formula():
     bridge = bridges.create("rdbm")
-    plan = StatesConfig(end_fraction=0.5, own_fraction=0.0)
+    plan = StatesConfig(end_fraction=0.5, rollout_fraction=0.0)
     states = draw_states(bridge, no_call, X0, Y, first=0, seed=3, plan=plan)
     end = states.t == 1
     assert end.sum() == 4
@@ -43,33 +43,33 @@ def test_end_samples_are_the_degraded_image_and_bridge_samples_follow_the_forwar
     assert 0.8 < noise.std() < 1.2
 
 
-@pytest.mark.parametrize("own_noise", ["mean", "noise"])
-def test_own_state_after_one_call_is_the_bridge_around_the_own_estimate(own_noise):
+@pytest.mark.parametrize("leave", ["mean", "noise"])
+def test_a_rollout_of_one_step_is_the_bridge_around_the_network_s_estimate(leave):
     bridge = bridges.create("rdbm")
     t, noise = torch.linspace(0.1, 0.9, 8, dtype=torch.float64), torch.randn(8, 3, 4, 4)
-    x_t = own_states(bridge, of_y, Y, t, noise, own_noise)
-    expected = bridge.forward(0.5 * Y, Y, t, noise if own_noise == "noise" else torch.zeros_like(noise))
+    x_t = rollout_states(bridge, of_y, Y, t, noise, leave)
+    expected = bridge.forward(0.5 * Y, Y, t, noise if leave == "noise" else torch.zeros_like(noise))
     torch.testing.assert_close(x_t, expected)
 
 
 @pytest.mark.parametrize("name", ["rdbm", "goub", "rddm", "flow", "ir-sde"])
-def test_several_own_steps_with_a_constant_estimate_stay_on_its_path(name):
+def test_a_rollout_of_several_steps_with_a_constant_estimate_stay_on_its_path(name):
     bridge = bridges.create(name)
     t, noise = torch.full((8,), 0.3, dtype=torch.float64), torch.randn(8, 3, 4, 4)
-    one, many = (own_states(bridge, of_y, Y, t, noise, "noise", steps) for steps in (1, 4))
+    one, many = (rollout_states(bridge, of_y, Y, t, noise, "noise", steps) for steps in (1, 4))
     torch.testing.assert_close(one, many, rtol=1e-3, atol=1e-3)
 
 
 def test_a_perfect_network_reaches_the_states_of_the_forward_formula():
     bridge = bridges.create("goub")
     t, noise = torch.full((8,), 0.5, dtype=torch.float64), torch.randn(8, 3, 4, 4)
-    x_t = own_states(bridge, lambda x, s, y: X0, Y, t, noise, "noise")
+    x_t = rollout_states(bridge, lambda x, s, y: X0, Y, t, noise, "noise")
     torch.testing.assert_close(x_t, bridge.forward(X0, Y, t, noise))
 
 
 def test_states_do_not_depend_on_how_samples_are_batched():
     bridge = bridges.create("rdbm")
-    plan = StatesConfig(end_fraction=0.3, own_fraction=0.4)
+    plan = StatesConfig(end_fraction=0.3, rollout_fraction=0.4)
     whole = draw_states(bridge, of_y, X0, Y, first=10, seed=3, plan=plan)
     parts = [draw_states(bridge, of_y, X0[i : i + 2], Y[i : i + 2], 10 + i, 3, plan) for i in range(0, 8, 2)]
     assert torch.equal(whole.t, torch.cat([part.t for part in parts]))
@@ -83,10 +83,10 @@ def test_grid_times_are_the_inner_nodes_of_the_sampler():
     assert set(times.tolist()) == {0.25, 0.5, 0.75}
 
 
-def test_own_states_carry_no_gradient():
+def test_rollouts_carry_no_gradient():
     weight = torch.ones((), requires_grad=True)
     bridge = bridges.create("rdbm")
-    plan = StatesConfig(end_fraction=0.0, own_fraction=1.0)
+    plan = StatesConfig(end_fraction=0.0, rollout_fraction=1.0)
     assert not draw_states(bridge, lambda x, t, y: weight * y, X0, Y, 0, 0, plan).x_t.requires_grad
 
 
@@ -100,10 +100,10 @@ def test_conditions_are_dropped_whole_in_the_share_asked_for_and_by_number_only(
     assert drop_conditions(y, first=0, seed=0, fraction=0.0) is y
 
 
-def test_pairs_used_again_come_at_own_states_and_leave_the_others_as_they_were():
+def test_pairs_used_again_come_at_self_generated_states_and_leave_the_others_as_they_were():
     bridge = bridges.create("rdbm")
     plain = StatesConfig(end_fraction=1.0)
-    again = StatesConfig(end_fraction=1.0, own_again=0.5)
+    again = StatesConfig(end_fraction=1.0, rollout_again=0.5)
     before = draw_states(bridge, no_call, X0, Y, first=4, seed=3, plan=plain)
     states = draw_states(bridge, of_y, X0, Y, first=4, seed=3, plan=again)
     assert states.rows.tolist() == [*range(8), 1, 3, 5, 7]
@@ -114,10 +114,10 @@ def test_pairs_used_again_come_at_own_states_and_leave_the_others_as_they_were()
 
 
 @pytest.mark.parametrize("name", ["rdbm", "goub", "ir-sde", "vp", "brownian"])
-def test_times_of_trust_are_uniform_in_what_is_left_to_the_network(name):
+def test_times_of_weight_are_uniform_in_what_is_left_to_the_network(name):
     bridge = bridges.create(name)
     share = torch.linspace(0.01, 0.98, 20, dtype=torch.float64)
-    c = bridge.coefficients(times_of_trust(bridge, share))
+    c = bridge.coefficients(times_of_weight(bridge, share))
     end = bridge.coefficients(1.0)
     most = float(end.gamma / (end.alpha**2 + end.gamma**2).sqrt()) if end.alpha > 0 else 1.0
     left = c.gamma / (c.alpha.square() + c.gamma.square()).sqrt()
