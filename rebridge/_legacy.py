@@ -1,4 +1,7 @@
-"""Names of earlier releases whose form has changed, kept for one release; reached through the old import paths only."""
+"""Names of earlier releases whose form has changed, kept for one release.
+
+They are reached through the old import paths only.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,7 @@ class IRBridgeRestorer(Restorer):
         prior: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Restorer:
-        """The restorer of a preset, with a prior by name; prior: further options of `load_prior`."""
+        """Make the restorer of a preset; prior: further options of `load_prior`."""
         return Restorer.from_preset(load_prior(name, device=device, dtype=dtype, **(prior or {})), **options)
 
 
@@ -101,7 +104,7 @@ def conditional_ddim(
 def sdedit(
     process: Bridge, prior: Any, y: Tensor, *, strength: float = 0.5, steps: int = 25, eta: float = 0.0, **options: Any
 ) -> Tensor:
-    """Begin at an intermediate time with y in the place of x0; now the sampler "sdedit"."""
+    """Begin at an intermediate time; now the sampler "sdedit"."""
     return create("sdedit", strength=strength, steps=steps, eta=eta)(process, prior, y, **options)
 
 

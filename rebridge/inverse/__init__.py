@@ -1,16 +1,16 @@
-"""Zero-shot restoration: a known operator y = A x + noise, a pretrained prior, and no training."""
+"""Zero-shot restoration: a known operator, a pretrained prior, no training."""
 
 from typing import TYPE_CHECKING
 
 from rebridge.inverse import methods, operators
-from rebridge.inverse.catalogue import SOLVERS, create, names, parameters, parse, register, summary
+from rebridge.inverse.catalogue import METHODS, create, names, parameters, parse, register, summary
 from rebridge.inverse.gaussian import GaussianProblem
 from rebridge.inverse.measurement import Measurement, OperatorSpec
 from rebridge.inverse.methods import Guided, GuidedMethod, Method, Proximal
 from rebridge.inverse.problem import Problem
 
 __all__ = [
-    "SOLVERS",
+    "METHODS",
     "GaussianProblem",
     "Guided",
     "GuidedMethod",

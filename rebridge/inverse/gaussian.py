@@ -1,4 +1,7 @@
-"""The linear inverse problem with a Gaussian prior, whose posterior is known: the truth that methods are held against."""
+"""The linear inverse problem with a Gaussian prior, whose posterior is known.
+
+It is the truth that methods are held against.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ from rebridge.inverse.operators import Operator
 
 @dataclass(frozen=True)
 class GaussianProblem:
-    """y = A x + sigma_y n with x ~ N(mean, covariance), flattened to d numbers; all in float64.
+    """y = A x + sigma_y n with x ~ N(mean, covariance).
+
+    Images are flattened to d numbers; all is in float64.
 
     Args:
         process: the generative process of the model.
@@ -62,13 +67,16 @@ class GaussianProblem:
         return x, measured + self.sigma_y * noise
 
     def posterior(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the means (B, C, H, W) for measurements (B, ...), and their one covariance (d, d)."""
+        """Compute the means (B, C, H, W) for y (B, ...), and the covariance (d, d)."""
         gain, covariance = self._update(self.covariance)
         means = self.mean + (y.flatten(1) - self.mean @ self.matrix.T) @ gain.T
         return means.reshape(-1, *self.operator.shape), covariance
 
     def guidance(self, y: Tensor, reuse: Reuse = "refined") -> ExactGuidance:
-        """Make the guidance with the true covariance of x0 given x_t; its x0~ is E[x0 | x_t, y]."""
+        """Make the guidance with the true covariance of x0 given x_t.
+
+        Its x0~ is E[x0 | x_t, y].
+        """
         return ExactGuidance(self._gain_at, self.operator, y, reuse)
 
     def _update(self, covariance: Tensor) -> tuple[Tensor, Tensor]:

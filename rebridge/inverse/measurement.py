@@ -1,4 +1,4 @@
-"""Measurements y = A x + noise, and operators with their noise as written on a command line ("sr4", "noise@25")."""
+"""Measurements, and operators with their noise as text ("sr4", "noise@25")."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEVELS = 255.0
 
 @dataclass(frozen=True)
 class Measurement:
-    """y = A x + sigma_y n of images x in [0, 1], to be solved by `Restorer(...)(measurement)`.
+    """y = A x + sigma_y n of images x in [0, 1], for `Restorer(...)(measurement)`.
 
     Args:
         y: measurements (B, ...).
@@ -48,7 +48,9 @@ class OperatorSpec:
 
     @classmethod
     def parse(cls, text: str) -> OperatorSpec:
-        """Read "operator[:key=value,...][@noise]"; the noise is its standard deviation in 8-bit levels.
+        """Read "operator[:key=value,...][@noise]".
+
+        The noise is its standard deviation in 8-bit levels.
 
         Raises:
             ValueError: the text has another form, or the operator is unknown.
@@ -66,7 +68,7 @@ class OperatorSpec:
 
     @property
     def pictured(self) -> bool:
-        """False if measurements are certainly no pictures, which is known before the operator is built."""
+        """False if measurements are known to be no pictures before A is built."""
         build = operators.OPERATORS[self.name]
         return not (isinstance(build, type) and issubclass(build, Operator)) or build.pictured
 
@@ -80,7 +82,9 @@ class OperatorSpec:
         return operators.create(self.name, shape, **{**self.params, **constants})
 
     def measure(self, operator: Operator, clean: Tensor, noise: Tensor) -> Tensor:
-        """Measure clean images, y = A x + sigma_y noise, without noise in what is not measured.
+        """Measure clean images, y = A x + sigma_y noise.
+
+        What is not measured has no noise either.
 
         Args:
             operator: made by `operator`.

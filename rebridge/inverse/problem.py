@@ -1,4 +1,4 @@
-"""An inverse problem as zero-shot methods see it: process, denoiser, operator and measurement, in the model's range."""
+"""An inverse problem as zero-shot methods see it, in the model's range."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import math
 import warnings
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from rebridge.bridges import Bridge
-from rebridge.denoisers import Denoiser
+from rebridge.denoisers import Denoiser, as_estimate
 from rebridge.inverse.operators import Measures, Operator, as_operator
 from rebridge.inverse.operators.base import Trust
 
@@ -69,6 +70,12 @@ class Problem:
         """Make zeros of the images' shape, (B, C, H, W)."""
         return self.y.new_zeros(len(self.y), *self.operator.shape)
 
+    def estimate(self, x_t: Tensor, t: float) -> Tensor:
+        """Estimate x0 in states x_t (B, C, H, W) at one time t, by one call of the denoiser."""
+        dtype = torch.float64 if x_t.dtype == torch.float64 else torch.float32
+        times = torch.full((len(x_t),), t, dtype=dtype, device=x_t.device)
+        return as_estimate(self.denoiser(x_t, times, torch.zeros_like(x_t))).x0
+
     def row(self, index: int) -> Problem:
         """Take the problem of one measurement of the batch."""
         return replace(self, y=self.y[index : index + 1])
@@ -100,14 +107,14 @@ class Rescaled(Operator):
         return self.low + self.width * self.operator.A_dagger(r)
 
     def prox_l2(self, z: Tensor, y: Tensor, gamma: Trust) -> Tensor:
-        """Proximal step of the operator at gamma / width^2, which is the same one in the other units."""
+        """Proximal step, at gamma / width^2 of the operator's own units."""
         return self.low + self.width * self.operator.prox_l2((z - self.low) / self.width, y, gamma / self.width**2)
 
 
 def in_range(
     operator: Measures, y: Tensor, sigma_y: float, value_range: tuple[float, float]
 ) -> tuple[Operator, Tensor, float]:
-    """Convert operator, measurements and noise for images in [0, 1] to those for images in [low, high].
+    """Convert a problem for images in [0, 1] to one for images in [low, high].
 
     With x' = low + w x a linear operator stays as it is: y' = A x' = w y + low A 1 and sigma' = w sigma.
 
@@ -139,6 +146,6 @@ def check_sigma(sigma_y: float) -> None:
 
 
 def check_generative(process: Bridge) -> None:
-    """Raise ValueError unless the process is a generative one, x_t = alpha x0 + gamma eps."""
+    """Raise ValueError unless the process is generative, alpha x0 + gamma eps."""
     if process.coefficients(1.0).beta.item() != 0 or process.modulation != "one":
         raise ValueError(f"a prior needs a generative process (vp, ve, rectified-flow), got {process.name!r}")

@@ -1,4 +1,4 @@
-"""Solve an inverse problem with a pretrained prior: a measurement and its operator in, images and their uncertainty out.
+"""Solve an inverse problem with a pretrained prior.
 
 operator = rebridge.inverse.operators.create("sr4", (3, 256, 256))
 found = rebridge.solve(y, operator, "pixel-prior-tiny", "red-diff", sigma_y=0.02)

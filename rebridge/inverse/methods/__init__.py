@@ -1,4 +1,4 @@
-"""Zero-shot methods, one file a paper; `rebridge.inverse.create` makes them by name."""
+"""Zero-shot methods, one file a paper; `rebridge.inverse.create` by name."""
 
 from rebridge.inverse.methods.base import GridMethod, Method
 from rebridge.inverse.methods.ddnm import DDNM

@@ -1,4 +1,4 @@
-"""Base classes of the zero-shot methods: how a method is called, its time grid, and what it can be used for."""
+"""Base classes of the zero-shot methods: call, time grid, fitting operators."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Method:
     def solve(
         self, problem: Problem, times: Tensor, noise: Noise, x: Tensor | None, callback: Callback | None
     ) -> Tensor:
-        """Find the images of a checked problem; arguments as in `__call__`, times in float64."""
+        """Solve a checked problem; arguments as in `__call__`, times in float64."""
         raise NotImplementedError
 
     def times(self, process: Bridge) -> Tensor:
@@ -86,7 +86,7 @@ class Method:
         return grids.create("uniform", process, self.steps)
 
     def check_times(self, times: Tensor | list[float]) -> Tensor:
-        """Return a user's times in float64; ValueError unless they decrease within [0, 1]."""
+        """Return times in float64; ValueError unless they decrease within [0, 1]."""
         return grids.check(times)
 
     def check(self, operator: Operator) -> None:
@@ -107,7 +107,7 @@ class Method:
         return True
 
     def with_settings(self, steps: int | None = None, **params: Any) -> Method:
-        """Make the same method with other parameters; steps None keeps the number of steps."""
+        """Make the same method with other parameters; steps None keeps its own."""
         changes = params if steps is None else {**params, "steps": steps}
         return replace(self, **changes) if changes else self
 
@@ -133,13 +133,16 @@ class GridMethod(Method):
 
 
 def check_linear(operator: Operator, method: str) -> None:
-    """Raise ValueError for a non-linear operator, where a method follows the gradient of |y - A x|^2."""
+    """Raise ValueError for a non-linear operator.
+
+    method: that follows the gradient of |y - A x|^2.
+    """
     if not operator.linear:
         raise ValueError(f"{method} needs a linear operator; for {operator.name} use ddnm, dds, diffpir or nrlg")
 
 
 def check_fit(method: Method, operator: Operator, channels: int) -> None:
-    """Raise ValueError if operator, method and the channels of the model cannot go together."""
+    """Raise ValueError if operator, method and model cannot go together."""
     if operator.shape[0] != channels:
         raise ValueError(f"the operator is for images of {operator.shape[0]} channels, the prior makes {channels}")
     method.check(operator)

@@ -1,4 +1,4 @@
-"""DDNM (arXiv 2212.00490): null-space guidance, every clean estimate fits y exactly.
+"""DDNM (arXiv 2212.00490): every clean estimate fits y exactly.
 
 x0~ = x0_hat + A^+ (y - A x0_hat),        eps of the next step: the model's, eta^2 of its variance drawn anew
 """
@@ -17,7 +17,9 @@ from rebridge.inverse.operators import Measures
 
 @dataclass(frozen=True, kw_only=True)
 class DDNM(GuidedMethod):
-    """Null-space guidance: every estimate fits y exactly, its noise too (arXiv 2212.00490).
+    """Null-space guidance: every estimate fits y exactly, its noise too.
+
+    arXiv 2212.00490.
 
     Args:
         steps: of the default time grid, one call each.

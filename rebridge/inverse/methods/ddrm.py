@@ -1,4 +1,4 @@
-"""DDRM (arXiv 2201.11793): denoising in the operator's spectrum, one singular value at a time.
+"""DDRM (arXiv 2201.11793): denoising in the operator's spectrum.
 
 With x_t / a = x0 + sigma eps (sigma = b/a), all in the spectrum, xb = V^T x0_hat and yb = U^T y / s, the step to sigma_s is
 
@@ -24,7 +24,9 @@ from rebridge.samplers.base import Callback, Noise, Point, Walk
 
 @dataclass(frozen=True, kw_only=True)
 class DDRM(GridMethod):
-    """Denoising in the operator's spectrum (arXiv 2201.11793); needs a known decomposition.
+    """Denoising in the operator's spectrum; needs a known decomposition.
+
+    arXiv 2201.11793.
 
     Args:
         steps: of the default time grid, one call each; 20 in the paper.

@@ -1,4 +1,4 @@
-"""DDS, decomposed diffusion sampling (arXiv 2303.05754): a proximal step of constant trust.
+"""DDS (arXiv 2303.05754): a proximal step of constant trust.
 
 x0~ = argmin_v gamma/2 |A v - y|^2 + 1/2 |v - x0_hat|^2,        eps of the next step: the model's
 """
@@ -17,7 +17,9 @@ from rebridge.inverse.operators import Measures
 
 @dataclass(frozen=True, kw_only=True)
 class DDS(GuidedMethod):
-    """Decomposed diffusion sampling: a proximal step of constant trust gamma (arXiv 2303.05754).
+    """Decomposed diffusion sampling: a proximal step of constant trust gamma.
+
+    arXiv 2303.05754.
 
     Args:
         steps: of the default time grid, one call each.

@@ -1,4 +1,7 @@
-"""DeqIR (arXiv 2311.11600): the chain of `fixed_point` as a method; its start can be tuned by a gradient through it."""
+"""DeqIR (arXiv 2311.11600): the chain of `fixed_point` as a method.
+
+Its start can be tuned by a gradient through the fixed point.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from rebridge.samplers.base import Callback, Noise
 
 @dataclass(frozen=True, kw_only=True)
 class DeqIR(GridMethod):
-    """Deep equilibrium restoration: a DDNM walk found in parallel sweeps (arXiv 2311.11600).
+    """Deep equilibrium restoration: a DDNM walk found in parallel sweeps.
+
+    arXiv 2311.11600.
 
     With sweeps = steps it is that walk exactly.
 

@@ -1,4 +1,4 @@
-"""DiffPIR (arXiv 2305.08995): plug-and-play restoration, whose trust falls with the noise level.
+"""DiffPIR (arXiv 2305.08995): plug-and-play restoration with falling trust.
 
 gamma = b^2 / (a^2 lam s_y^2),        eps of the next step: refined, the share zeta of its variance drawn anew
 """
@@ -43,7 +43,7 @@ class DiffPIR(GuidedMethod):
         return self.zeta
 
     def guidance(self, operator: Measures, y: Tensor, sigma_y: float = 0.0) -> Proximal:
-        """Make the correction of the estimates: a proximal step of the trust b^2 / (a^2 lam s_y^2)."""
+        """Make the correction of the estimates, of trust b^2 / (a^2 lam s_y^2)."""
         check_sigma(sigma_y)
         if sigma_y == 0:
             return Proximal(operator, y, reuse="refined")

@@ -1,4 +1,4 @@
-"""DPS, diffusion posterior sampling (arXiv 2209.14687): the gradient of the misfit through the model.
+"""DPS (arXiv 2209.14687): the gradient of the misfit through the model.
 
     x0~ = x0_hat + (scale / a) J^T A^T (y - A x0_hat) / |y - A x0_hat|,        J = d x0_hat / d x_t
 
@@ -21,7 +21,7 @@ from rebridge.inverse.operators import Measures, as_operator
 
 @dataclass(frozen=True)
 class Posterior:
-    """Guidance by the gradient of |y - A x0_hat| through the model (arXiv 2209.14687).
+    """Guidance by the gradient of |y - A x0_hat| through the model.
 
     Args:
         operator: A, linear.
@@ -55,7 +55,9 @@ class Posterior:
 
 @dataclass(frozen=True, kw_only=True)
 class DPS(GuidedMethod):
-    """Diffusion posterior sampling: the gradient of |y - A x0_hat| through the prior (arXiv 2209.14687).
+    """Diffusion posterior sampling: the gradient of the misfit through the prior.
+
+    The misfit is |y - A x0_hat|; arXiv 2209.14687.
 
     Args:
         steps: of the default time grid, one call each.

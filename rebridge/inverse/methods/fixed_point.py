@@ -1,4 +1,4 @@
-"""DeqIR's chain (arXiv 2311.11600): all states of a DDNM walk at once, as the fixed point of one map.
+"""DeqIR's chain (arXiv 2311.11600): a DDNM walk as the fixed point of one map.
 
 With u = x/a, P = I - A^+ A, the noise eps_k that the model sees in the state at t_k, and one noise z for all steps, a step is
 
@@ -71,7 +71,10 @@ class Chain:
         self._fitted = problem.operator.A_dagger(problem.y)
 
     def noises(self, states: Tensor, first: int = 0) -> Tensor:
-        """Compute eps in the states (n, B, C, H, W) at times[first:]; one network call per state."""
+        """Compute eps in the states (n, B, C, H, W) at times[first:].
+
+        One network call per state.
+        """
         n, rows = states.shape[:2]
         dtype = torch.float64 if states.dtype == torch.float64 else torch.float32
         times = self.times[first : first + n].to(states.device, dtype).repeat_interleave(rows)
@@ -80,7 +83,10 @@ class Chain:
         return (states / alpha - x0_hat) / ratio
 
     def images(self, start: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute F(X), the states and the clean images, from x (B, C, H, W) at times[0] and all noises (N, B, C, H, W)."""
+        """Compute F(X), the states and the clean images.
+
+        start: x (B, C, H, W) at times[0]. eps: the noises of all states (N, B, C, H, W).
+        """
         ratio, alpha = self._ratio.to(eps), self._alpha.to(eps)
         w = self._kept * eps if self._z is None else self._kept * eps + self._z
         w = w * ratio[1:]
@@ -177,7 +183,9 @@ def _mixed(past: list[tuple[Tensor, Tensor]], first: int, mixing: Mixing, lam: f
 def implicit_gradient(
     chain: Chain, start: Tensor, states: Tensor, loss: Callable[[Tensor], Tensor], terms: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Differentiate a loss of the clean images with respect to the start, by the implicit function theorem.
+    """Differentiate a loss of the clean images with respect to the start.
+
+    By the implicit function theorem:
 
     v = g + J^T v with J = dF/dX is solved by repeated substitution, exact after N - 1 terms since J is triangular. With fewer
     it is a "phantom" gradient, cheaper and poor: `start` enters F with 1/a_0, about 160 on vp, which the later terms take back.

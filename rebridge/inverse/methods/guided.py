@@ -1,4 +1,4 @@
-"""Guided walks: the model's clean estimates are corrected towards the measurement, and DDIM walks on with them.
+"""Guided walks: DDIM with clean estimates corrected towards the measurement.
 
 One proximal step serves a whole family, with gamma = r^2 / s_y^2 (derived; checked against the authors' codes),
 
@@ -39,7 +39,7 @@ Variance = Literal["unit", "flat"]
 
 @dataclass(frozen=True)
 class State:
-    """Where a walk is.
+    """A place on a walk.
 
     Args:
         x_t: state (B, C, H, W).
@@ -57,7 +57,7 @@ class Guidance(Protocol):
 
     @property
     def reuse(self) -> Reuse:
-        """Which noise the next step of the walk reuses."""
+        """Noise that the next step of the walk reuses."""
         ...
 
     def clean(self, denoise: Callable[[Tensor], Tensor], state: State) -> tuple[Tensor, Tensor]:
@@ -74,7 +74,7 @@ class Guidance(Protocol):
 
 
 class Guided:
-    """A model under guidance: itself a denoiser, for the `dbim` sampler on the model's process.
+    """A model under guidance: a denoiser for the `dbim` sampler.
 
     Args:
         denoiser: of a generative process.
@@ -99,7 +99,10 @@ class Guided:
         self.fresh, self.noise = fresh, noise
 
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor) -> Estimate:
-        """Estimate x0 for x_t (B, C, H, W) and t (B,), with the noise to reuse; the denoiser is called with y as it is."""
+        """Estimate x0 for x_t (B, C, H, W) and t (B,), with the noise to reuse.
+
+        The denoiser is called with y as it is.
+        """
         state = State(x_t, t, self.process.coefficients(t))
         x0_hat, x0 = self.guidance.clean(lambda x: as_estimate(self.denoiser(x, t, y)).x0, state)
         refined = self.guidance.reuse == "refined"
@@ -113,7 +116,7 @@ class Guided:
 
 @dataclass(frozen=True, kw_only=True)
 class GuidedMethod(GridMethod):
-    """DDIM with the model's estimates corrected by a guidance, which a subclass gives.
+    """DDIM with the model's estimates corrected by a subclass's guidance.
 
     Args:
         steps: of the default time grid, one call each.
@@ -192,11 +195,17 @@ def column(values: Tensor, like: Tensor) -> Tensor:
 
 
 def variance_of(at: Coefficients, kind: Variance) -> Tensor:
-    """Approximate the variance r^2 of x0 given x_t, (B,): "unit" b^2 / (a^2 + b^2), or "flat" b^2 / a^2."""
+    """Approximate the variance r^2 of x0 given x_t, (B,).
+
+    "unit": b^2 / (a^2 + b^2), "flat": b^2 / a^2.
+    """
     a2, b2 = at.alpha.square(), at.gamma.square()
     return b2 / (a2 + b2) if kind == "unit" else b2 / a2
 
 
 def likelihood_trust(sigma_y: float, variance: Variance) -> Callable[[Coefficients], Tensor] | float:
-    """Give the trust gamma = r^2 / s_y^2 as a function of the coefficients; infinite without noise."""
+    """Give the trust r^2 / s_y^2 as a function of the coefficients.
+
+    Infinite without noise.
+    """
     return math.inf if sigma_y == 0 else lambda at: variance_of(at, variance) / sigma_y**2

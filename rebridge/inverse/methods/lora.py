@@ -1,4 +1,7 @@
-"""LoRA inside any network by peft, while a `with` block lasts; afterwards the network is the one it was."""
+"""LoRA inside any network by peft, while a `with` block lasts.
+
+Afterwards the network is the one it was.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from rebridge.inverse.methods.base import check_at_least
 
 
 class Adapters:
-    """Low-rank adapters on all linear and convolution layers of a network, except grouped ones.
+    """Low-rank adapters on the linear and convolution layers of a network.
+
+    Grouped convolutions are left out.
 
     with Adapters(network, rank) as lora: the layers are W + B A with A ~ N(0, 1/rank^2) (peft's "gaussian") and B = 0;
     `lora.parameters` are A and B of all layers, and `lora.switch(on=False)` gives the network without them.

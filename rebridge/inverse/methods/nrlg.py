@@ -1,4 +1,6 @@
-"""Noise-refined likelihood guidance (arXiv 2506.13391, derived: only its abstract was at hand).
+"""Noise-refined likelihood guidance (arXiv 2506.13391).
+
+Derived: only the abstract was at hand.
 
     gamma = r^2 / s_y^2,    r^2 = b^2 / (a^2 + b^2) or b^2 / a^2,        eps of the next step: refined
 

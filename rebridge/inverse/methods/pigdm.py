@@ -1,4 +1,4 @@
-"""Pi-GDM, pseudo-inverse guidance (ICLR 2023): the proximal correction pulled back through the model.
+"""Pi-GDM (ICLR 2023): the proximal correction pulled back through the model.
 
     x0~ = x0_hat + w J^T (prox(x0_hat) - x0_hat),        J = d x0_hat / d x_t,    gamma = r^2 / s_y^2
 
@@ -61,7 +61,9 @@ class PseudoInverse:
 
 @dataclass(frozen=True, kw_only=True)
 class PiGDM(GuidedMethod):
-    """Pseudo-inverse guidance: the proximal correction pulled back through the prior (ICLR 2023).
+    """Pseudo-inverse guidance: a proximal correction pulled back through the prior.
+
+    ICLR 2023.
 
     Args:
         steps: of the default time grid, one call each.

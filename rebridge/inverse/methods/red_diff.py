@@ -1,4 +1,6 @@
-"""RED-diff (arXiv 2305.04391): gradient descent on the image, regularised by the model at one noise level a step.
+"""RED-diff (arXiv 2305.04391): gradient descent on the image.
+
+The model regularises it, at one noise level a step.
 
 For t from 1 down, with x_t = a mu + b n and eps = the model's noise in x_t (never differentiated), one optimiser step on
 
@@ -19,7 +21,6 @@ import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
-from rebridge.denoisers import as_estimate
 from rebridge.inverse.methods.base import Method, check_choice, check_positive
 from rebridge.inverse.problem import Problem
 from rebridge.samplers.base import Callback, Noise
@@ -78,7 +79,7 @@ class REDDiff(Method):
         return torch.linspace(1, 0, self.steps + 1).double()
 
     def check_times(self, times: Tensor | list[float]) -> Tensor:
-        """Return a user's times in float64; ValueError unless they lie in (0, 1], but for a last 0."""
+        """Return times in float64; ValueError outside (0, 1], but for a last 0."""
         grid = torch.as_tensor(times, dtype=torch.float64).cpu()
         steps = grid[:-1] if len(grid) and grid[-1] == 0 else grid
         if grid.ndim != 1 or len(steps) < 1 or not ((steps > 0) & (steps <= 1)).all():
@@ -91,7 +92,6 @@ class REDDiff(Method):
         operator, y = problem.operator, problem.y
         mu = operator.A_dagger(y) if x is None else x.clone()
         optimiser = self._optimiser(mu, y[0].numel())
-        zeros = torch.zeros_like(mu)
         grid = times[:-1] if times[-1] == 0 else times
         at = problem.process.coefficients(grid)
         weights = self.weight * WEIGHTINGS[self.weighting](at.gamma / at.alpha)
@@ -100,9 +100,7 @@ class REDDiff(Method):
             x0 = mu + self.sigma_x0 * noise(mu) if self.sigma_x0 > 0 else mu
             n = noise(mu)
             x_t = a * x0 + b * n
-            time = torch.full((len(mu),), t, dtype=torch.float64 if mu.dtype == torch.float64 else torch.float32)
-            x0_hat = as_estimate(problem.denoiser(x_t, time.to(mu.device), zeros)).x0
-            eps = (x_t - a * x0_hat) / b
+            eps = (x_t - a * problem.estimate(x_t, t)) / b
             pull = operator.A_adjoint(operator.A(x0) - y) * (self.data_weight / y[0].numel())
             mu.grad = pull + (eps - n) * (w / mu[0].numel())
             optimiser.step()

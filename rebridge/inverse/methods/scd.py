@@ -1,4 +1,4 @@
-"""SCD, steerable conditional diffusion (arXiv 2308.14409): the model is adapted to the measurement while it is solved.
+"""SCD (arXiv 2308.14409): the model is adapted to the measurement.
 
 At each time t of the walk, with LoRA weights theta in the network that persist from step to step,
 
@@ -20,7 +20,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from rebridge.denoisers import Denoiser, as_estimate
 from rebridge.inverse.methods.base import GridMethod, check_at_least, check_share
 from rebridge.inverse.methods.lora import Adapters
 from rebridge.inverse.operators import Operator
@@ -132,13 +131,13 @@ class Steps:
         for i, (t, s) in enumerate(pairwise(points)):
             if lora is not None:
                 lora.switch(on=False)
-            x0 = self._clean(x, t)
+            x0 = self.problem.estimate(x, t.t)
             eps = (x - t.alpha * x0) / t.gamma
             if lora is not None and optimiser is not None:
                 lora.switch(on=True)
                 for _ in range(settings.iterations if settings.adapts(i, len(points) - 1) else 0):
                     self._learn(x, t, optimiser)
-                x0 = self._clean(x, t)
+                x0 = self.problem.estimate(x, t.t)
             refined = self._fitted(x0)
             if self.callback is not None:
                 self.callback(i, t.t, x, refined)
@@ -148,9 +147,6 @@ class Steps:
                 x = x + added * self.draws[i]
         return refined
 
-    def _clean(self, x: Tensor, t: Point) -> Tensor:
-        return clean(self.problem.denoiser, x, t.t)
-
     def _fitted(self, x0: Tensor) -> Tensor:
         return self.problem.operator.prox_l2(x0, self.problem.y, self.settings.gamma)
 
@@ -158,17 +154,11 @@ class Steps:
         operator, y = self.problem.operator, self.problem.y
         optimiser.zero_grad()
         with torch.enable_grad():
-            refined: Tensor = _DifferentiableProx.apply(self._clean(x, t), y, operator, self.settings.gamma)
+            refined: Tensor = _DifferentiableProx.apply(self.problem.estimate(x, t.t), y, operator, self.settings.gamma)
             measured: Tensor = _DifferentiableA.apply(refined, operator)
             loss = (measured - y).square().mean() + self.settings.tv * total_variation(refined)
             loss.backward()
         optimiser.step()
-
-
-def clean(denoiser: Denoiser, x: Tensor, t: float) -> Tensor:
-    """Estimate x0_hat in a state x (B, C, H, W) at one time."""
-    times = torch.full((len(x),), t, dtype=torch.float64 if x.dtype == torch.float64 else torch.float32)
-    return as_estimate(denoiser(x, times.to(x.device), torch.zeros_like(x))).x0
 
 
 def total_variation(x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What measured an image: operators with `A`, `A_adjoint`, `A_dagger` and `prox_l2`, by name, composable with @ and |."""
+"""Operators that measured an image, by name; composable with @ and |."""
 
 from rebridge.inverse.operators.algebra import Composed, Stacked, compose, stack
 from rebridge.inverse.operators.base import Linear, Measures, Operator, Spectral, Trust

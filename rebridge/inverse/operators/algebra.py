@@ -1,4 +1,4 @@
-"""Operators made of others: compositions (A @ B) x = A (B x), and stacks (A | B) x of the measurements of both.
+"""Operators made of others: compositions A @ B, and stacks A | B.
 
 Both have the adjoint in closed form; the pseudo-inverse and the proximal step come from conjugate gradients, see `Linear`.
 """
@@ -60,7 +60,9 @@ class Composed(Linear):
 
 
 class Stacked(Linear):
-    """Several linear operators that measure the same image; y is all their measurements, flattened, (B, m).
+    """Several linear operators that measure the same image.
+
+    y is all their measurements, flattened, (B, m).
 
     Args:
         parts: operators for images of one shape.
@@ -127,7 +129,9 @@ def compose(outer: Measures, inner: Measures) -> Operator:
 
 
 def stack(parts: Sequence[Measures]) -> Stacked:
-    """Stack linear operators on the same images; y is all measurements, flattened and concatenated, (B, m).
+    """Stack linear operators on the same images.
+
+    y is all measurements, flattened and concatenated, (B, m).
 
     Args:
         parts: at least one of them ours, the others may be of another library.

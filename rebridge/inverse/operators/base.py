@@ -1,4 +1,4 @@
-"""Base classes of operators: y = A x for images x, with the adjoint, the pseudo-inverse and the proximal step.
+"""Base classes of operators y = A x: adjoint, pseudo-inverse, proximal step.
 
 All linear methods rest on one primitive, the gain of a trust gamma,
 
@@ -25,7 +25,7 @@ Trust = float | Tensor
 
 
 class Measures(Protocol):
-    """Anything that solvers can use as an operator: ours, a deepinv LinearPhysics, or a user's own class."""
+    """Anything that methods can use as an operator: ours, deepinv's, a user's own."""
 
     def A(self, x: Tensor) -> Tensor: ...  # noqa: N802
 
@@ -64,7 +64,10 @@ class Operator:
         self._casts: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
 
     def A(self, x: Tensor) -> Tensor:  # noqa: N802
-        """Measure images (B, C, H, W), giving (B, *measurement_shape); ValueError for another size of image."""
+        """Measure images (B, C, H, W), giving (B, *measurement_shape).
+
+        ValueError for images of another size.
+        """
         check_values(x, self.shape, "images")
         return self.forward(x)
 
@@ -95,7 +98,9 @@ class Operator:
         return z + self.gain(y - self.forward(z), gamma)
 
     def to_picture(self, y: Tensor) -> Tensor | None:
-        """Show measurements as pictures (B, C, H, W) of the image's size in [0, 1]; None if they are no pictures.
+        """Show measurements as pictures (B, C, H, W) of the image's size in [0, 1].
+
+        None if they are no pictures.
 
         Small pictures are enlarged by bicubic interpolation; grey ones stay grey, in all channels.
         """
@@ -107,13 +112,19 @@ class Operator:
         return y.expand(-1, channels, -1, -1).clamp(0, 1)
 
     def from_picture(self, pixels: Tensor) -> Tensor:
-        """Read measurements from measured pictures (B, 1 or C, h, w) in [0, 1]; ValueError if they are no pictures."""
+        """Read measurements from pictures of them (B, 1 or C, h, w) in [0, 1].
+
+        ValueError if they are no pictures.
+        """
         if not self.pictured:
             raise ValueError(f"measurements of {self.name} are no pictures")
         return pixels.expand(-1, self.measurement_shape[0], -1, -1) if pixels.shape[1] == 1 else pixels
 
     def restrict(self, y: Tensor) -> Tensor:
-        """Drop from y what is not measured, such as the noise in unknown pixels of a mask; by default nothing."""
+        """Drop from y what is not measured; by default nothing.
+
+        For instance the noise in unknown pixels of a mask.
+        """
         return y
 
     def __matmul__(self, inner: Measures) -> Operator:
@@ -129,7 +140,7 @@ class Operator:
         return compose(outer, self)
 
     def __or__(self, other: Measures) -> Operator:
-        """Stack: (A | B) x is A x and B x, one after the other; see `rebridge.inverse.operators.stack`."""
+        """Stack: (A | B) x is A x and B x; see `rebridge.inverse.operators.stack`."""
         from rebridge.inverse.operators.algebra import stack
 
         return stack([self, other])
@@ -141,7 +152,7 @@ class Operator:
         return stack([other, self])
 
     def after(self, inner: Operator) -> Operator | None:
-        """Give self @ inner in closed form, where there is one that is better than applying both in turn."""
+        """Give self @ inner in closed form, if it is better than applying both."""
         return None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -149,7 +160,7 @@ class Operator:
         raise NotImplementedError
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """Compute A^T y, (B, C, H, W), for checked measurements y (B, *measurement_shape)."""
+        """Compute A^T y, (B, C, H, W), for checked y (B, *measurement_shape)."""
         raise NotImplementedError
 
     def gain(self, r: Tensor, gamma: Trust) -> Tensor:
@@ -192,7 +203,10 @@ class Spectral(Operator):
         self.cutoff = cutoff
 
     def singular_values(self, like: Tensor) -> Tensor:
-        """Singular values S >= 0, broadcastable to one image's spectrum, in the dtype of `like`; 0: not measured."""
+        """Give the singular values S >= 0, in the dtype of `like`; 0: not measured.
+
+        They broadcast to the spectrum of one image.
+        """
         raise NotImplementedError
 
     def spectrum(self, x: Tensor) -> Tensor:
@@ -204,7 +218,10 @@ class Spectral(Operator):
         raise NotImplementedError
 
     def measurement_spectrum(self, y: Tensor) -> Tensor:
-        """Compute U^T y, laid out like the image's spectrum; anything where the singular value is zero."""
+        """Compute U^T y, laid out like the image's spectrum.
+
+        Where the singular value is zero it may be anything.
+        """
         raise NotImplementedError
 
     def adjoint(self, y: Tensor) -> Tensor:
@@ -223,7 +240,7 @@ class Spectral(Operator):
 
 
 class Linear(Operator):
-    """A linear operator without a decomposition: conjugate gradients (CGLS) find the gain.
+    """A linear operator whose gain is found by conjugate gradients (CGLS).
 
     Small singular values make the pseudo-inverse slow, so for few unknowns the matrix is decomposed instead.
     """
@@ -253,7 +270,10 @@ class Linear(Operator):
 
     @cached_property
     def pseudo_inverse(self) -> Tensor:
-        """A^+ as a float64 matrix (unknowns, measurements), of one channel if all are alike; for small images."""
+        """A^+ as a float64 matrix (unknowns, measurements), for small images.
+
+        It is that of one channel if all are alike.
+        """
         count = math.prod(self._unknowns)
         units = torch.zeros(count, *self.shape, dtype=torch.float64)
         units[:, : 1 if self.channelwise else None] = torch.eye(count, dtype=torch.float64).reshape(
@@ -264,7 +284,10 @@ class Linear(Operator):
         return torch.linalg.pinv(rows.flatten(1).T, rtol=1e-6)
 
     def precondition(self, v: Tensor, damping: Tensor) -> Tensor:
-        """Approximate (damping I + A^T A)^-1 v, symmetric and positive; damping (B, 1, 1, 1) above 0."""
+        """Approximate (damping I + A^T A)^-1 v, symmetric and positive.
+
+        damping: (B, 1, 1, 1), above 0.
+        """
         return v
 
 
@@ -327,7 +350,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def check_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """Return (C, H, W) as a tuple; ValueError unless these are three positive whole numbers."""
+    """Return (C, H, W) as a tuple; ValueError unless all are whole and positive."""
     values = tuple(shape)
     if len(values) != 3 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in values):
         raise ValueError(f"shape must be (channels, height, width), all at least 1, got {values}")
@@ -335,7 +358,7 @@ def check_shape(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def check_trust(gamma: Trust, batch: int) -> None:
-    """Raise ValueError unless gamma is a number from 0 up or a tensor with one for each image."""
+    """Raise ValueError unless gamma is a number from 0 up, or a tensor (B,)."""
     if isinstance(gamma, Tensor):
         if gamma.numel() != 1 and gamma.shape != (batch,):
             raise ValueError(f"gamma must be a number or have shape ({batch},), got {tuple(gamma.shape)}")
@@ -344,7 +367,10 @@ def check_trust(gamma: Trust, batch: int) -> None:
 
 
 def check_values(values: Tensor, shape: tuple[int, ...], what: str) -> None:
-    """Raise ValueError unless `values` are a floating-point batch of that shape; what: how the error calls them."""
+    """Raise ValueError unless `values` are a floating-point batch of that shape.
+
+    what: how the error calls them.
+    """
     if values.ndim != len(shape) + 1 or tuple(values.shape[1:]) != shape:
         wanted = ", ".join(str(n) for n in shape)
         raise ValueError(f"the operator takes {what} of shape (B, {wanted}), got {tuple(values.shape)}")

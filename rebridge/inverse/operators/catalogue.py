@@ -46,12 +46,14 @@ register = OPERATORS.register
 
 
 def parameters(name: str) -> list[str]:
-    """List the parameters of an operator besides the shape of the images; ValueError for an unknown name."""
+    """List an operator's parameters besides the shape; ValueError if unknown."""
     return list(OPERATORS.parameters(name))
 
 
 def create(name: str, shape: Sequence[int], **params: Any) -> Operator:
-    """Build the operator of that name for images of `shape` (C, H, W), such as create("sr4", (3, 64, 64)).
+    """Build the operator of that name for images of `shape` (C, H, W).
+
+    Such as create("sr4", (3, 64, 64)).
 
     Raises:
         ValueError: an unknown name or parameter, or a value out of range.
@@ -60,6 +62,6 @@ def create(name: str, shape: Sequence[int], **params: Any) -> Operator:
 
 
 def parse(text: str, shape: Sequence[int]) -> Operator:
-    """Build what a text such as "blur:length=20" describes, for images of `shape` (C, H, W)."""
+    """Build what a text such as "blur:length=20" describes, for (C, H, W)."""
     spec = Spec.parse(text)
     return create(spec.name, shape, **spec.params)

@@ -1,4 +1,7 @@
-"""Blur with any kernel: diagonal in the Fourier domain if periodic, by conjugate gradients if mirrored."""
+"""Blur with any kernel, periodic or mirrored at the border.
+
+A periodic blur is diagonal in the Fourier domain; a mirrored one is inverted by conjugate gradients.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,9 @@ class PeriodicBlur(Spectral):
 
 
 class ReflectBlur(Linear):
-    """Blur, y = kernel * x, with the image mirrored at its border, as in `rebridge.degradations`.
+    """Blur, y = kernel * x, with the image mirrored at its border.
+
+    `rebridge.degradations` does the same.
 
     Not diagonal in any fast basis for a kernel that is not symmetric. The periodic blur of the same kernel, which differs at
     the border only, preconditions the proximal step.
@@ -102,7 +107,7 @@ def blur(
     kernel: Tensor | None = None,
     cutoff: float = 1e-6,
 ) -> Operator:
-    """Blur with a kernel or, without one, by a camera shake, a defocus disc or a Gaussian.
+    """Blur with a kernel, or by a camera shake, a defocus disc or a Gaussian.
 
     Args:
         shape: (C, H, W) of the images.

@@ -1,4 +1,7 @@
-"""Operators of other libraries, such as deepinv's, as operators of ours: four methods with the same names are enough."""
+"""Operators of other libraries, such as deepinv's, as operators of ours.
+
+Four methods with the same names are enough.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ class ForeignOperator(Operator):
         return self.operator.prox_l2(r.new_zeros(len(r), *self.shape), r, gamma)
 
     def prox_l2(self, z: Tensor, y: Tensor, gamma: Trust) -> Tensor:
-        """Proximal step, see `Operator.prox_l2`; the other library's own, except for infinite trust."""
+        """Proximal step, see `Operator.prox_l2`.
+
+        It is the other library's own, except for infinite trust.
+        """
         check_trust(gamma, len(z))
         if not isinstance(gamma, Tensor) and gamma == math.inf:  # which another library's prox_l2 may not take
             return z + self.operator.A_dagger(y - self.operator.A(z))
@@ -68,7 +74,9 @@ def wrap(operator: Measures, shape: Sequence[int]) -> Operator:
 
 
 def as_operator(operator: Any, y: Tensor) -> Operator:
-    """Make an operator of another library one of ours, with the shapes that measurements y (B, ...) of it tell.
+    """Make an operator of another library one of ours, by measurements of it.
+
+    y: (B, ...); the shapes are read off it and A^T y.
 
     Raises:
         TypeError: one of the four methods is missing.

@@ -1,4 +1,4 @@
-"""JPEG as a measurement: the quantised coefficients of 8 x 8 cosine blocks in YCbCr.
+"""JPEG as a measurement: quantised coefficients of cosine blocks in YCbCr.
 
 y holds coefficients, rounded to multiples of the quantisation table. Not linear: the data term of the proximal step is the
 squared distance, in coefficients, to the cell of images that would be rounded to the same y.
@@ -35,7 +35,9 @@ _YCBCR = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418
 
 
 class JPEG(Operator):
-    """JPEG: quantised coefficients (B, C, H', W'), in 8-bit levels, of images in [0, 1].
+    """JPEG: quantised coefficients (B, C, H', W') of images in [0, 1].
+
+    They are in 8-bit levels.
 
     H' and W' are multiples of 8: a size that is none is completed by repeating the last pixel, which the decoder cuts
     off again. `A_adjoint` and `A_dagger` both decode: the slope of rounding is taken as 1.
@@ -80,7 +82,10 @@ class JPEG(Operator):
         return self.A(pixels.expand(-1, self.shape[0], -1, -1) if pixels.shape[1] == 1 else pixels)
 
     def prox_l2(self, z: Tensor, y: Tensor, gamma: Trust) -> Tensor:
-        """Move z by gamma / (1 + gamma) of its way into the cell of y; at gamma = inf the result compresses to y."""
+        """Move z by gamma / (1 + gamma) of its way into the cell of y.
+
+        At gamma = inf the result compresses to y.
+        """
         check_values(z, self.shape, "images")
         check_values(y, self.measurement_shape, "measurements")
         check_trust(gamma, len(z))

@@ -1,4 +1,4 @@
-"""Parallel-beam tomography: the Radon transform of each channel, its adjoint, and filtered back-projection.
+"""Parallel-beam tomography: Radon transform, adjoint, filtered back-projection.
 
 A detector bin holds the integral of the image over a strip one pixel wide, exactly for an image of square pixels: a pixel's
 shadow at angle theta is a trapezoid, the convolution of two boxes |cos theta| and |sin theta| wide, which covers three bins at
@@ -19,7 +19,9 @@ from rebridge.inverse.operators.base import Linear, check_shape
 
 
 class Radon(Linear):
-    """Parallel-beam projections, (B, C, n, D), into D = ceil(hypot(H, W)) + 1 bins one pixel wide.
+    """Parallel-beam projections of each channel, (B, C, n, D).
+
+    D = ceil(hypot(H, W)) + 1 bins are one pixel wide.
 
     Args:
         shape: (C, H, W) of the images.
@@ -53,7 +55,9 @@ class Radon(Linear):
         return _apply(self._cast("back", y), y.flatten(2)).reshape(-1, *self.shape)
 
     def fbp(self, y: Tensor, window: str = "ramp") -> Tensor:
-        """Reconstruct by filtered back-projection: exact for many angles and fine pixels, streaks for few.
+        """Reconstruct by filtered back-projection.
+
+        It is exact for many angles and fine pixels; few leave streaks.
 
         Kak and Slaney 1988, eq. 3.61.
 

@@ -1,4 +1,6 @@
-"""Compressed sensing: random Walsh-Hadamard coefficients of an image whose pixels were shuffled and re-signed.
+"""Compressed sensing: random Walsh-Hadamard coefficients of a shuffled image.
+
+The pixels are shuffled and their signs drawn at random.
 
 A length n that is no power of two is cut into powers of two, the binary digits of n, each with its own transform: the whole
 stays orthonormal for every size, so that A A^T = I and all gains have closed forms (derived).
@@ -15,7 +17,7 @@ from rebridge.inverse.operators.base import Spectral, check_shape
 
 
 class CompressedSensing(Spectral):
-    """Compressed sensing: m of the n = H W Walsh-Hadamard coefficients of each channel, (B, C, m).
+    """Compressed sensing: m of the n = H W coefficients of each channel, (B, C, m).
 
     Args:
         shape: (C, H, W) of the images.
@@ -61,7 +63,10 @@ class CompressedSensing(Spectral):
 
 
 def hadamard(x: Tensor) -> Tensor:
-    """Apply the orthonormal Walsh-Hadamard transform, its own inverse, to the last axis; length a power of two."""
+    """Apply the orthonormal Walsh-Hadamard transform to the last axis.
+
+    It is its own inverse; the length must be a power of two.
+    """
     n = x.shape[-1]
     if n & (n - 1) or n == 0:
         raise ValueError(f"the length must be a power of two, got {n}")

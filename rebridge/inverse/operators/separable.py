@@ -1,4 +1,4 @@
-"""Operators that act on rows and columns one after the other: y = R x C^T, decomposed by their two factors.
+"""Operators on rows and columns, y = R x C^T, decomposed by their factors.
 
 If R = U_r S_r V_r^T and C = U_c S_c V_c^T, the singular values of the whole are all products S_r S_c, and the bases
 are applied from both sides: two small decompositions serve images of any content. Downsampling and separable blur.
@@ -79,7 +79,9 @@ def _decompose(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def bicubic(shape: Sequence[int], scale: int) -> Separable:
-    """Downsample by antialiased bicubic interpolation, as `rebridge.degradations` does: (C, ceil(H/s), ceil(W/s)).
+    """Downsample by antialiased bicubic interpolation, (C, ceil(H/s), ceil(W/s)).
+
+    `rebridge.degradations` does the same.
 
     Args:
         shape: (C, H, W) of the images.
@@ -91,7 +93,9 @@ def bicubic(shape: Sequence[int], scale: int) -> Separable:
 
 
 def average(shape: Sequence[int], scale: int) -> Separable:
-    """Average blocks of pixels; a size that is no multiple is first completed by mirroring.
+    """Average blocks of pixels.
+
+    A size that is no multiple is first completed by mirroring.
 
     Args:
         shape: (C, H, W) of the images.
