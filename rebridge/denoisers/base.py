@@ -26,7 +26,7 @@ class Estimate(NamedTuple):
 class Denoiser(Protocol):
     """Anything that estimates x0: a network, an exact posterior, a pretrained prior."""
 
-    def __call__(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor | Estimate:
+    def __call__(self, x_t: Tensor, t: Tensor, y: Tensor, /) -> Tensor | Estimate:
         """Estimate x0.
 
         Args:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rebridge import bridges
-from rebridge.bridges import Bridge, Coefficients
+from rebridge.bridges import Coefficients
+from rebridge.bridges.ou import UniDB
 from tests.reference import double, load
 
 GRID = torch.arange(1, 101, dtype=torch.float64) / 100
@@ -21,9 +23,9 @@ WITH_ENDPOINT = [name for name in bridges.names() if name not in GENERATIVE]
 
 def assert_coefficients(
     c: Coefficients,
-    alpha: Tensor = None,
-    beta: Tensor = None,
-    gamma: Tensor = None,
+    alpha: Tensor | list[float] | None = None,
+    beta: Tensor | list[float] | None = None,
+    gamma: Tensor | list[float] | None = None,
     rtol: float = 1e-5,
     atol: float = 1e-6,
 ) -> None:
@@ -122,7 +124,7 @@ def test_stable_diffusion_schedule_starts_at_its_known_noise_levels() -> None:
 @settings(max_examples=25, deadline=None)
 @given(std=st.floats(0.01, 2.0), steps=st.integers(2, 300), eps=st.floats(1e-4, 0.9))
 def test_rdbm_with_modulation_one_is_goub_with_its_lam_squared(std: float, steps: int, eps: float) -> None:
-    shared = {"steps": steps, "schedule": "linear", "eps": eps}
+    shared: dict[str, Any] = {"steps": steps, "schedule": "linear", "eps": eps}
     goub = bridges.create("goub", lam=std, **shared).coefficients(INNER)
     rdbm = bridges.create("rdbm", lam=std**2, modulation="one", **shared).coefficients(INNER)
     assert_coefficients(rdbm, goub.alpha, goub.beta, goub.gamma, rtol=1e-12, atol=1e-14)
@@ -139,20 +141,22 @@ def test_rdbm_tends_to_the_brownian_bridge_as_theta_vanishes(variance: float) ->
     assert_coefficients(got, expected.alpha, expected.beta, expected.gamma, rtol=1e-6, atol=1e-6)
 
 
-def _limit_bridge(beta: Tensor, variance: float) -> Bridge:
+def _limit_bridge(beta: Tensor, variance: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
     """The theta -> 0 limit of RDBM under another clock: beta = tau, gamma^2 = G tau (1 - tau)."""
     return 1 - beta, beta, (variance * beta * (1 - beta)).sqrt()
 
 
 @pytest.mark.parametrize(("name", "variance"), [("ddbm-ve", 6400.0), ("i2sb", None), ("brownian", 2.0)])
-def test_brownian_family_is_the_theta_to_zero_limit_under_its_own_clock(name: str, variance: float) -> None:
+def test_brownian_family_is_the_theta_to_zero_limit_under_its_own_clock(name: str, variance: float | None) -> None:
     bridge = bridges.create(name)
     times = torch.arange(37, 999, 37, dtype=torch.float64) / 999 if name == "i2sb" else INNER
     c = bridge.coefficients(times)
     if name == "i2sb":  # both sums of betas hold the beta of the time itself, so the total moves by that beta
-        variance = c.gamma.square() / (c.alpha * c.beta)
-        assert ((variance.max() - variance.min()) / variance.mean()).item() < 3e-3
-    assert_coefficients(c, *_limit_bridge(c.beta, variance), rtol=1e-9, atol=1e-9)
+        total = c.gamma.square() / (c.alpha * c.beta)
+        assert ((total.max() - total.min()) / total.mean()).item() < 3e-3
+    else:
+        total = double(variance)
+    assert_coefficients(c, *_limit_bridge(c.beta, total), rtol=1e-9, atol=1e-9)
 
 
 @settings(max_examples=25, deadline=None)
@@ -177,7 +181,7 @@ def test_unidb_without_slack_is_goub(std: float, form: str) -> None:
 
 def test_unidb_exact_variance_is_that_of_its_own_sde() -> None:
     """d(var)/du = -2 k var + 2 V with the drift rate k = -alpha'/alpha: integrate it and compare."""
-    bridge = bridges.create("unidb", gamma_inv=1e-2, variance_form="exact", schedule="constant")
+    bridge = UniDB(gamma_inv=1e-2, variance_form="exact", schedule="constant")
     t = torch.linspace(0, 1, 20_001, dtype=torch.float64)
     c, clock = bridge.coefficients(t), bridge.clock(t)
     weight = 2 * bridge.variance / c.alpha.square()

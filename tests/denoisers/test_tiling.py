@@ -1,5 +1,7 @@
 """Tiling: the same estimate as on the whole image, wherever the network cannot tell the difference."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -134,6 +136,6 @@ def test_progress_counts_all_tiles() -> None:
         ({"batch": 0}, "batch"),
     ],
 )
-def test_impossible_tiles_are_refused(options: dict[str, int], words: str) -> None:
+def test_impossible_tiles_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         TiledDenoiser(lambda x_t, t, y: x_t, **options)

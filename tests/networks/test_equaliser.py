@@ -28,13 +28,13 @@ def equaliser(request: pytest.FixtureRequest) -> Equaliser:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_untrained_it_changes_nothing(equaliser: Equaliser, size: int) -> None:
+def test_untrained_it_changes_nothing(equaliser: Equaliser, size: tuple[int, int]) -> None:
     y = torch.rand(2, 3, *size, dtype=torch.float64) * 2 - 1
     torch.testing.assert_close(equaliser(y), y, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_equal_gains_for_all_frequencies_are_a_factor(equaliser: Equaliser, size: int) -> None:
+def test_equal_gains_for_all_frequencies_are_a_factor(equaliser: Equaliser, size: tuple[int, int]) -> None:
     y = torch.rand(2, 3, *size, dtype=torch.float64) * 2 - 1
     with torch.no_grad():
         equaliser.leave.bias.fill_(math.log(2))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rebridge import degradations
+from rebridge.degradations.masks import Inpaint
 from rebridge.networks import create
 from rebridge.networks.holes import fill_holes, holes
 
@@ -18,7 +18,7 @@ def waves(height: int, width: int) -> torch.Tensor:
 @pytest.mark.parametrize("kind", ["strokes", "boxes", "pixels"])
 def test_holes_of_eight_bits_are_found_and_nothing_else(kind: str) -> None:
     image = (waves(48, 64).float() + 1) / 2
-    inpaint = degradations.create("inpaint", kind=kind)
+    inpaint = Inpaint(kind=kind)
     degraded = inpaint(image, generator=torch.Generator().manual_seed(0))
     mask = inpaint.masks(image, torch.Generator().manual_seed(0))
     for stored in (degraded, (degraded * 255).round() / 255, (degraded * 255).floor() / 255):
@@ -26,7 +26,7 @@ def test_holes_of_eight_bits_are_found_and_nothing_else(kind: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 37), (40, 30), (97, 130)])
-def test_what_is_known_stays_as_it_is(size: int) -> None:
+def test_what_is_known_stays_as_it_is(size: tuple[int, int]) -> None:
     y = torch.rand(2, 3, *size, dtype=torch.float64)
     missing = torch.rand(2, 1, *size) < 0.3
     filled = fill_holes(y, missing)
@@ -40,7 +40,7 @@ def test_what_is_known_stays_as_it_is(size: int) -> None:
 @pytest.mark.parametrize("kind", ["strokes", "boxes", "pixels"])
 def test_holes_in_a_smooth_image_are_filled_smoothly(kind: str) -> None:
     clean = waves(96, 128)
-    missing = degradations.create("inpaint", kind=kind).masks(clean.float(), torch.Generator().manual_seed(0))
+    missing = Inpaint(kind=kind).masks(clean.float(), torch.Generator().manual_seed(0))
     error = (fill_holes(clean.masked_fill(missing, 0.0), missing) - clean).abs()
     assert error.max() < 0.4
     assert error.square().mean().sqrt() < 0.03
@@ -70,7 +70,7 @@ def test_an_untrained_network_that_fills_returns_the_filled_image() -> None:
     torch.manual_seed(0)
     network = create("fast", widths=[8, 12], blocks=[1], middle=1, kinds=2, fill=True).eval()
     clean = waves(32, 48).float()
-    missing = degradations.create("inpaint").masks(clean, torch.Generator().manual_seed(0))
+    missing = Inpaint().masks(clean, torch.Generator().manual_seed(0))
     y = clean.masked_fill(missing, 0.0)
     with torch.no_grad():
         restored = y + network(y, torch.ones(1), y)

@@ -26,7 +26,7 @@ def awake(name: str, **params: object) -> Network:
     network = networks.create(name, **params)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter += torch.where(parameter == 0, 0.1 * torch.randn_like(parameter), 0.0)
+            parameter.add_(torch.where(parameter == 0, 0.1 * torch.randn_like(parameter), 0.0))
     return network.double().eval()
 
 
@@ -145,7 +145,7 @@ def test_the_guide_is_taught_by_what_it_tells_and_not_by_the_restoration() -> No
     nn.init.normal_(network.tail.weight)  # type: ignore[union-attr, arg-type]
     network(x, t, y).square().mean().backward()
     assert all(parameter.grad is None for parameter in network.guide.parameters())  # type: ignore[union-attr]
-    said = network.classify(y)
+    said = network.classify(y)  # type: ignore[operator]
     assert said.shape == (2, 4, 3, 3)
     said.logsumexp(1).mean().backward()
     assert all(parameter.grad is not None for parameter in network.guide.parameters())  # type: ignore[union-attr]
@@ -156,7 +156,7 @@ def test_what_the_guide_says_changes_the_restoration() -> None:
     x, t, y = images(1, 32, 32)
     with torch.no_grad():
         before = network(x, t, y)
-        network.guide.leave.bias.copy_(torch.tensor([5.0, 0.0, -5.0]))  # type: ignore[union-attr]
+        network.guide.leave.bias.copy_(torch.tensor([5.0, 0.0, -5.0]))  # type: ignore[union-attr, operator]
         after = network(x, t, y)
     assert (before - after).abs().max() > 1e-4
 
@@ -180,7 +180,7 @@ def test_the_guide_tells_noise_from_blur_within_a_hundred_steps() -> None:
 def test_a_network_without_a_classifier_cannot_classify() -> None:
     _, _, y = images(1, 16, 16)
     with pytest.raises(ValueError, match="this network has no degradation classifier; create it with kinds"):
-        AWAKE["fast"].classify(y)
+        AWAKE["fast"].classify(y)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,13 @@ X0 = torch.rand(2, 3, 6, 5, generator=torch.Generator().manual_seed(1)) * 2 - 1
 NOISELESS = {"flow"}
 PINNED = {"rdbm", "goub", "unidb", "ddbm-ve", "ddbm-vp"}
 NEED_NOISE = {"sde", "mean-ode", "heun-churn", "odes3", "exponential", "irbridge"}
+
+
+def unused(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """A denoiser that is never evaluated."""
+    raise AssertionError
+
+
 OWN_TIMES = {"irbridge", "sdedit"}
 """Samplers whose default grid does not begin at t = 1."""
 
@@ -136,12 +143,12 @@ def test_residual_modulation_leaves_intact_pixels_alone_whatever_the_noise() -> 
         (lambda: samplers.create("dbim", start="nosie"), "start must be mean or noise"),
         (lambda: samplers.create("ode", method="rk4"), "method must be euler or heun"),
         (lambda: samplers.create("heun-churn", churn=1.0), r"churn must lie in \[0, 1\)"),
-        (lambda: samplers.create("dbim", order=2)(bridges.create("flow"), None, Y), "needs a bridge with noise"),
-        (lambda: samplers.create("dbim")(bridges.create("goub"), None, Y, times=[0.2, 0.5]), "times must decrease"),
-        (lambda: samplers.create("dbim")(bridges.create("goub"), None, Y, times=[0.5]), "at least two times"),
-        (lambda: samplers.create("dbim")(bridges.create("goub"), None, Y * math.nan), "y holds NaN"),
-        (lambda: samplers.create("dbim")(bridges.create("goub"), None, Y, x=Y[:1]), "x must be like y"),
-        (lambda: samplers.create("dbim", grid="log-snr")(bridges.create("flow"), None, Y), "log-snr grid needs"),
+        (lambda: samplers.create("dbim", order=2)(bridges.create("flow"), unused, Y), "needs a bridge with noise"),
+        (lambda: samplers.create("dbim")(bridges.create("goub"), unused, Y, times=[0.2, 0.5]), "times must decrease"),
+        (lambda: samplers.create("dbim")(bridges.create("goub"), unused, Y, times=[0.5]), "at least two times"),
+        (lambda: samplers.create("dbim")(bridges.create("goub"), unused, Y * math.nan), "y holds NaN"),
+        (lambda: samplers.create("dbim")(bridges.create("goub"), unused, Y, x=Y[:1]), "x must be like y"),
+        (lambda: samplers.create("dbim", grid="log-snr")(bridges.create("flow"), unused, Y), "log-snr grid needs"),
     ],
 )
 def test_mistakes_give_one_sentence(call: Callable[[], object], sentence: str) -> None:

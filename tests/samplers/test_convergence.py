@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ COVARIANCE = FACTOR @ FACTOR.T + 0.05 * torch.eye(2 * D, dtype=torch.float64)
 MEAN = torch.randn(2 * D, generator=GENERATOR, dtype=torch.float64) * 0.3
 JOINT = torch.distributions.MultivariateNormal(MEAN, COVARIANCE)
 
-SMOOTH = {
+SMOOTH: dict[str, dict[str, Any]] = {
     "goub": {"schedule": "constant", "lam": 0.5},
     "brownian": {"m_min": 0.001, "m_max": 1.0},
     "ddbm-vp": {},
@@ -94,7 +95,7 @@ def posterior_of(y: Tensor) -> tuple[Tensor, Tensor]:
     return MEAN[:D] + gain @ (y - MEAN[D:]), COVARIANCE[:D, :D] - gain @ COVARIANCE[D:, :D]
 
 
-PINNED = {
+PINNED: dict[str, dict[str, Any]] = {
     "goub": {"schedule": "constant", "lam": 0.5},
     "ddbm-ve": {"sigma_max": 2.0},
     "ddbm-vp": {},
