@@ -266,11 +266,16 @@ class Bridge:
     def noisiest_time(self) -> float:
         """The time of the largest noise level.
 
-        It is 1, or earlier where the process loses its noise before its image.
+        It is 1, or earlier where the process loses its noise before its image, or as fast.
         """
+        end = self.coefficients(1.0)
+        times = 1 - torch.logspace(0, -15, 3001, dtype=torch.float64)
+        if end.alpha.item() == 0 and end.gamma.item() == 0:
+            near, nearer = self.noise_level(torch.tensor([1 - 1e-6, 1 - 1e-9], dtype=torch.float64)).tolist()
+            if nearer < 2 * near:  # 0/0 with a finite limit; rounding spoils what is nearer
+                return 1 - 1e-9
         if self.noise_level(1.0).item() > 0:
             return 1.0
-        times = 1 - torch.logspace(0, -15, 3001, dtype=torch.float64)
         return times[self.noise_level(times).argmax()].item()
 
     @cached_property

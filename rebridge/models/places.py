@@ -17,7 +17,7 @@ def packaged() -> list[str]:
 
 
 def find_model(name: str | Path, revision: str | None = None) -> Path:
-    """The local folder of a model given by packaged name, folder, or Hugging Face id such as 'someone/model'.
+    """Find the local folder or file of a model given by packaged name, folder, or Hugging Face id such as 'someone/model'.
 
     A model of the Hub is downloaded once and found in the cache from then on; `revision` is a branch, tag or commit.
     Raises ModelError, one sentence that says what to do.
@@ -25,10 +25,8 @@ def find_model(name: str | Path, revision: str | None = None) -> Path:
     if str(name) in packaged():
         return PACKAGED / str(name)
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if folder.is_dir() or folder.is_file():
         return folder
-    if folder.is_file():
-        raise ModelError(f"{folder} is a file; give the folder that holds {CONFIG_FILE} and {WEIGHTS_FILE}")
     if isinstance(name, str) and HUB_ID.fullmatch(name):
         return _download(name, revision)
     known = ", ".join(packaged()) or "none"
