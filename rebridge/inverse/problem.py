@@ -71,7 +71,7 @@ class Problem:
         return self.y.new_zeros(len(self.y), *self.operator.shape)
 
     def estimate(self, x_t: Tensor, t: float) -> Tensor:
-        """Estimate x0 in states x_t (B, C, H, W) at one time t, by one call of the denoiser."""
+        """Estimate x0 in states x_t (B, C, H, W) at one time t, by one call."""
         dtype = torch.float64 if x_t.dtype == torch.float64 else torch.float32
         times = torch.full((len(x_t),), t, dtype=dtype, device=x_t.device)
         return as_estimate(self.denoiser(x_t, times, torch.zeros_like(x_t))).x0
