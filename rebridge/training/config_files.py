@@ -96,14 +96,13 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     both = dict(below)
     for key, value in above.items():
         old = both.get(key)
-        both[key] = value
-        if (
-            isinstance(old, dict)
-            and isinstance(value, dict)
-            and old.get("name", value.get("name")) == value.get("name", old.get("name"))
-        ):
-            both[key] = merged(old, value)
+        both[key] = merged(old, value) if isinstance(old, dict) and _same_part(old, value) else value
     return both
+
+
+def _same_part(below: dict[str, Any], above: Any) -> bool:
+    """True for groups of settings unless both name a part, and different ones."""
+    return isinstance(above, dict) and len({group["name"] for group in (below, above) if "name" in group}) < 2
 
 
 def override(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

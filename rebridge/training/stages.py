@@ -13,6 +13,7 @@ A stage is the file's own settings with those of the stage on top, group by grou
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,7 @@ def load_stages(path: str | Path, overrides: Sequence[str] = ()) -> list[Stage]:
     Raises:
         ConfigError: one sentence naming the file and the key.
     """
-    outer = [text for text in overrides if text.startswith(("stages.", "output="))]
+    outer = [text for text in overrides if re.match(r"(stages|output)\b", text)]
     inner = [text for text in overrides if text not in outer]
     tree = read_tree(path, outer)
     parts = tree.pop("stages", None)
