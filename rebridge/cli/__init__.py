@@ -10,7 +10,7 @@ import typer
 from rebridge import __version__
 from rebridge.cli import catalogues, files, models
 from rebridge.cli.console import Commands, out
-from rebridge.cli.options import Extensions
+from rebridge.cli.options import Extensions, load_extensions
 
 app = typer.Typer(
     name="rebridge",
@@ -37,6 +37,7 @@ def options(
     extensions: Extensions = None,
 ) -> None:
     """Restore images with diffusion bridges."""
+    load_extensions(extensions)
 
 
 for show in (files.restore, files.solve, files.degrade, models.train, models.evaluate, models.compare, models.tune):

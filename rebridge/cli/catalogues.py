@@ -36,10 +36,8 @@ def list_samplers(as_json: Json = False) -> None:
         return
     show_table([_row("sampler", part) for part in parts])
     known = dict.fromkeys(bridge for part in parts for bridge in part.bridges)
-    rows = [
-        {"bridge": bridge, **{part.name: "yes" if bridge in part.bridges else "no" for part in parts}}
-        for bridge in known
-    ]
+    marks = [{part.name: "yes" if bridge in part.bridges else "no" for part in parts} for bridge in known]
+    rows = [{"bridge": bridge, **row} for bridge, row in zip(known, marks, strict=True)]
     show_table(rows, "Which sampler walks which bridge (with the default parameters)")
     special = [part.name for part in parts if part.needs == PRIOR]
     say(

@@ -62,8 +62,8 @@ def solve(options: SolveOptions, as_json: Json = False) -> None:
         for row in rows:
             text = f"wrote {', '.join(map(str, row['files']))}: {row['calls']} network calls, {row['seconds']:.1f} s"
             text += "" if row["psnr"] is None else f", PSNR {row['psnr']:.2f} dB"
-            text += f"; white in the map is a standard deviation of {row['largest_std']:.4f}"
-            say(text if options.samples > 1 else text.partition(";")[0])
+            spread = f"; white in the map is a standard deviation of {row['largest_std']:.4f}"
+            say(text + (spread if options.samples > 1 else ""))
     _fail(result)
 
 
@@ -101,15 +101,15 @@ def _fail(result: "FilesResult") -> None:
 
 
 def _record(result: "FileResult") -> dict[str, Any]:
-    details = {key: value for key, value in result.details.items() if key not in ("files", "seconds")}
-    more = {"files": [str(path) for path in result.details["files"]]} if "files" in result.details else {}
+    details = {key: value for key, value in result.details.items() if key != "seconds"}
+    if "files" in details:
+        details["files"] = [str(path) for path in details["files"]]
     return {
         "input": str(result.path),
         "output": None if result.error else str(result.output),
         "seconds": round(result.seconds, 3),
         "skipped": result.skipped,
         "error": result.error,
-        **more,
         **details,
     }
 

@@ -149,8 +149,8 @@ def info(options: InfoOptions, as_json: Json = False) -> None:
     found = info(options)
     config = found.config
     if as_json:
-        figures = {"parameters": found.parameters, "flops_256x256": found.flops}
-        print_json({"name": found.name, "folder": found.folder, **figures, **config})
+        about = {"name": found.name, "folder": found.folder, "parameters": found.parameters}
+        print_json({**about, "flops_256x256": found.flops, **config})
         return
     rows = {"model": found.name, "folder": found.folder, "removes": ", ".join(found.model.tasks) or "not stated"}
     rows |= {part: _described(config[part]) for part in ("bridge", "network", "sampler") if part in config}

@@ -91,7 +91,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")
 Extensions = Annotated[
     list[str] | None,
     typer.Option(
-        "--import", metavar="FILE", callback=load_extensions, help="Python file or module that registers bridges, networks, ... "
+        "--import", metavar="FILE", help="Python file or module that registers bridges, networks, ... "
         "of your own; repeat it.",
     ),
 ]  # fmt: skip
@@ -184,6 +184,7 @@ def command(options: Callable[..., Any] | None = None, **changes: Any) -> Callab
         own = list(inspect.signature(show, eval_str=True).parameters.values())[0 if options is None else 1 :]
 
         def run(**values: Any) -> None:
+            load_extensions(values["extensions"])
             given = {name: _reader(annotation)(values[name]) for name, annotation in taken.items()}
             front = () if options is None else (options(**given),)
             show(*front, **{parameter.name: values[parameter.name] for parameter in own})

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from rebridge.cli import app
@@ -90,3 +89,13 @@ def test_impossible_wishes_get_one_sentence(
     assert result.exit_code == 2
     assert sentence in " ".join(result.output.split())
     assert not (tmp_path / "x.png").exists()
+
+
+def test_method_bridge_walks_another_bridge_with_any_model(photo: Path, model: Path, tmp_path: Path) -> None:
+    for name, options in (("own", ()), ("other", ("--bridge", "ir-sde:lam=0.1"))):
+        words = ("restore", photo, "-o", tmp_path / f"{name}.png", "--model", model, "--steps", 3, *options)
+        result = rebridge(*words)
+        assert result.exit_code == 0, result.output
+    own, other = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("own", "other"))
+    assert own.shape == other.shape
+    assert not np.array_equal(own, other)

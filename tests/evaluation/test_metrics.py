@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rebridge.evaluation.metrics import luma, psnr, quantise, ssim
+from rebridge.evaluation.metrics import luma, psnr, ssim
+from rebridge.images import quantise
 
 
 def random_images(seed: int, *shape: int) -> Tensor:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -65,7 +66,7 @@ def test_what_cannot_be_is_tried_and_said_so(photos: Path, pixel_folder: Path) -
 def test_files_of_presets_grow_task_by_task(photos: Path, pixel_folder: Path, tmp_path: Path) -> None:
     prior, path = load_prior(pixel_folder), tmp_path / "mine.json"
     for task in ("rain", "lowlight"):
-        options = {"base": "paper", "steps": 2, "search": {"grid": ("uniform",)}, "rounds": 1}
+        options: dict[str, Any] = {"base": "paper", "steps": 2, "search": {"grid": ("uniform",)}, "rounds": 1}
         write_presets(path, [tune(prior, task, synthetic_cases(photos, [task]), **options)])
     assert list(read_presets(path)) == ["rain", "lowlight"]
     assert preset(path, "lowlight")["schedule"] == "lowlight"

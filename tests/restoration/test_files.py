@@ -157,7 +157,7 @@ def test_suffix_and_format_name_the_results(tmp_path: Path) -> None:
 def test_impossible_batches_are_refused_before_any_work(tmp_path: Path) -> None:
     path = picture(tmp_path / "in" / "a.png")
     (tmp_path / "empty").mkdir()
-    for inputs, output, options, words in (
+    refused: list[tuple[Any, Path, dict[str, Any], str]] = [
         (tmp_path / "empty", tmp_path / "out", {}, "no images found"),
         (f"{tmp_path}/in/*.jpg", tmp_path / "out", {}, "no images found"),
         ([], tmp_path / "out", {}, "no images found"),
@@ -166,7 +166,8 @@ def test_impossible_batches_are_refused_before_any_work(tmp_path: Path) -> None:
         (path, tmp_path / "out.png", {"format": "jpg"}, "contradicts"),
         (path, tmp_path / "out", {"format": "xyz"}, "unknown image format 'xyz'"),
         (path, tmp_path / "out", {"suffix": "../x"}, "suffix"),
-    ):
+    ]
+    for inputs, output, options, words in refused:
         with pytest.raises(ValueError, match=words):
             restore_files(inputs, output, invert, **options)
     assert not (tmp_path / "out").exists()
