@@ -54,7 +54,7 @@ class Bridge:
     value_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     """Range of the images inside the process; standard deviations such as `lam` are in these units."""
     start: ClassVar[str] = "noise"
-    """How a sampler leaves t = 1 where gamma is 0 there, if not told otherwise: "mean" or "noise"."""
+    """The first step of a sampler from t = 1 where gamma is 0 there, "mean" or "noise"; samplers may choose another."""
 
     modulation: Modulation = "one"
 

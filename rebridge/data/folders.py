@@ -35,8 +35,8 @@ def image_files(folder: str | Path, recursive: bool = True) -> list[Path]:
 class ImageFolder:
     """The images of a folder as tensors (3, H, W), float32 in [0, 1].
 
-    Grey images are repeated over the channels. Images are decoded when asked for. `load()` decodes them once, up to a number of
-    bytes, and keeps them as uint8 (float32 for 16-bit files); processes forked afterwards share that memory.
+    Grey images are repeated over the channels. Images are decoded when they are read. `load()` decodes them once, up to a number
+    of bytes, and keeps them as uint8 (float32 for 16-bit files); processes forked afterwards share that memory.
 
     Args:
         path: the folder.

@@ -11,7 +11,7 @@
 alpha r + gamma * modulation * eps with the residual r = x0 - y. Under residual modulation both terms scale with r, so the
 best linear guess of r from d alone is d alpha / (alpha^2 + gamma^2): that is c_skip; its error has gamma / sqrt(alpha^2 +
 gamma^2) times the scale of r: that is c_out; c_in = 1 / sqrt(alpha^2 + gamma^2) keeps the input at the scale of r. So the more a
-state tells, the less the network may change it. At t = 1 the state holds nothing but y: there c_skip = 0, d = 0 and c_out = 1,
+state shows, the less the network may change it. At t = 1 the state holds nothing but y: there c_skip = 0, d = 0 and c_out = 1,
 and the network predicts the residual from y. Without noise there is no such measure of trust, and c_out = 1 at all times.
 Where the noise does not scale with r (modulation one) and r is known to be of size s, EDM's sigma_data, alpha s takes the place
 of alpha: with m^2 = alpha^2 s^2 + gamma^2, c_skip = alpha s^2 / m^2, c_out = s gamma / m and c_in = 1 / m; input and output are

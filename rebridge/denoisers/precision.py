@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rebridge.denoisers.base import Denoiser, Estimate
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+NETWORK_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -62,9 +62,9 @@ def dtype_of(dtype: str | torch.dtype | None) -> torch.dtype:
     """
     name = str(dtype or "float32").removeprefix("torch.")
     name = _SHORT.get(name, name)
-    if name not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got '{dtype}'")
-    return DTYPES[name]
+    if name not in NETWORK_DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(NETWORK_DTYPES)}, got '{dtype}'")
+    return NETWORK_DTYPES[name]
 
 
 def _gpus() -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
-from rebridge.denoisers import Counted, Denoiser, TiledDenoiser, TransitionDenoiser, as_estimate
+from rebridge.denoisers import Counted, Denoiser, Progress, TiledDenoiser, TransitionDenoiser, as_estimate
 from rebridge.denoisers.tiling import DEFAULT_OVERLAP, SMALLEST_TILE
 from rebridge.inverse.measurement import Measurement
 from rebridge.inverse.methods.base import Method, check_fit
@@ -26,7 +26,6 @@ AUTO_TILE_PIXELS = 1024 * 1024
 AUTO_TILE = 768
 
 Wrap = Callable[[Denoiser], Denoiser]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from rebridge import bridges, inverse, samplers
 from rebridge.bridges import Bridge
 from rebridge.bridges.diffusion import Generative
 from rebridge.bridges.transition import check_pair
-from rebridge.denoisers import Counted, Denoiser
+from rebridge.denoisers import Counted, Denoiser, Progress
 from rebridge.images import Batch, to_batch
 from rebridge.inverse.measurement import Measurement
 from rebridge.inverse.methods.base import Method
@@ -23,7 +23,7 @@ from rebridge.irbridge.presets import chosen_preset
 from rebridge.irbridge.presets import preset as preset_settings
 from rebridge.models import Model, as_model, load_model
 from rebridge.restoration import engine
-from rebridge.restoration.engine import Gathered, Progress, Tiles
+from rebridge.restoration.engine import Gathered, Tiles
 from rebridge.samplers import ImageNoise, Sampler
 from rebridge.samplers.base import Callback
 from rebridge.samplers.noise import mixed

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from rebridge import inverse
+from rebridge.denoisers import Progress
 from rebridge.inverse.measurement import Measurement
 from rebridge.inverse.methods.base import Method
 from rebridge.inverse.operators import Measures
 from rebridge.models import DEFAULT_PRIOR, as_model
-from rebridge.restoration.engine import Progress
 from rebridge.restoration.restorer import DEFAULT_METHOD, Restorer, Samples, Seed
 from rebridge.samplers.base import Callback
 

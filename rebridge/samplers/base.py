@@ -67,7 +67,7 @@ class Point:
     diffusion: float = 0.0
     """g^2 per unit of the clock."""
     last: bool = False
-    """Whether the walk ends here."""
+    """True if sampling ends here."""
 
 
 class Walk:
