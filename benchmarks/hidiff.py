@@ -1,9 +1,10 @@
 """Trains HI-Diff in tiny size with its prior and without, at equal parameters and iterations, and measures both.
 
+    export REBRIDGE_DATA=...
     python benchmarks/hidiff.py train --seeds 0 1
-    python benchmarks/hidiff.py measure --seeds 0 1 --clean ../shared/data/eval/cbsd68 --json docs/tables/hi-diff.json
-    python benchmarks/hidiff.py prior --model hi-diff-blur-tiny --clean ../shared/data/eval/cbsd68
-    python benchmarks/hidiff.py tiles --model hi-diff-blur-tiny --clean ../shared/data/eval/cbsd68
+    python benchmarks/hidiff.py measure --seeds 0 1 --json docs/tables/hi-diff.json
+    python benchmarks/hidiff.py prior --model hi-diff-blur-tiny
+    python benchmarks/hidiff.py tiles --model hi-diff-blur-tiny
     python benchmarks/hidiff.py sizes
 
 train: both stages of configs/hi-diff/ for every seed, and the same transformer with learned tokens in place of the prior, made
@@ -22,16 +23,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from motion_blur import motion_blur
+from motion_blur import add_clean, clean_of, motion_blur
 from torch import Tensor
 
-from rebridge import Restorer, hub, networks
+from rebridge import Restorer, networks
 from rebridge.evaluation.cases import Case
 from rebridge.evaluation.evaluate import evaluate
 from rebridge.evaluation.solvers import centre_square
+from rebridge.models import TrainedModel, load_model
 from rebridge.networks.hidiff import HiDiff
-from rebridge.training import load_config, train
-from rebridge.training.recipes import correlation
+from rebridge.training import train_file
+from rebridge.training.methods.hidiff import correlation
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "hi-diff"
 LARGER = [1, 2, 5, 5]
@@ -41,15 +43,10 @@ LARGER = [1, 2, 5, 5]
 def run(name: str, seed: int, output: Path, overrides: list[str]) -> None:
     """Train one variant, "prior" or "none", with one seed: two parts, of which the second begins with the first's weights."""
     plain = ["network.prior=none", f"network.blocks={LARGER}", "latent.stage=1"] if name == "none" else []
-    for part in (1, 2):
-        folder = output / f"{name}-{seed}-{part}"
-        if (folder / "model" / "config.json").is_file():
-            continue
-        start = [f"start_from={output / f'{name}-{seed}-1' / 'model'}"] if part == 2 else []
-        places = [f"seed={seed + 100 * part}", f"output={folder}", *start]
-        config = load_config(CONFIGS / f"blur-tiny-{part}.yaml", [*plain, *places, *overrides])
-        if train(config, resume=True).model is None:
-            raise SystemExit("stopped; the same command continues")
+    seeds = [f"stages.{part}.seed={seed + 100 * (part + 1)}" for part in (0, 1)]
+    changes = [*plain, *seeds, f"output={output / f'{name}-{seed}'}", *overrides]
+    if train_file(CONFIGS / "blur-tiny.yaml", changes, resume=True).model is None:
+        raise SystemExit("stopped; the same command continues")
 
 
 def patches(cases: list[Case], size: int) -> tuple[Tensor, Tensor]:
@@ -59,8 +56,8 @@ def patches(cases: list[Case], size: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def prior_figures(model: hub.Model, cases: list[Case]) -> dict[str, float]:
-    """How near the predicted prior is to the teacher's on patches of the window's size, and what it is worth there, in dB."""
+def prior_figures(model: TrainedModel, cases: list[Case]) -> dict[str, float]:
+    """Compare the predicted prior with the teacher's on patches of the window's size, and measure its worth there in dB."""
     network = model.network
     assert isinstance(network, HiDiff)
     low, high = model.bridge.value_range
@@ -90,15 +87,14 @@ def measure(options: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
     for seed in options.seeds:
         for name in ("prior", "none"):
-            folder = options.output / f"{name}-{seed}-2" / "model"
+            folder = options.output / f"{name}-{seed}" / "diffusion" / "model"
             restore = Restorer.from_pretrained(folder)
             (summary,) = evaluate(restore, cases).summaries
-            model = hub.load_model(folder)
+            model = load_model(folder)
             network = model.network
             assert isinstance(network, HiDiff)
-            used = model.parameters - sum(
-                weight.numel() for weight in getattr(network, "teacher", torch.nn.Module()).parameters()
-            )
+            teacher = dict(network.named_children()).get("teacher", torch.nn.Module())
+            used = model.parameters - sum(weight.numel() for weight in teacher.parameters())
             row = {"variant": name, "seed": seed, "parameters": used, "input": summary.input_psnr}
             row |= {"psnr": summary.psnr, "ssim": summary.ssim, "seconds": summary.seconds}
             rows.append(row | ({"patches": prior_figures(model, cases)} if name == "prior" else {}))
@@ -144,14 +140,14 @@ def main() -> None:
     parser.add_argument("what", choices=["train", "measure", "prior", "tiles", "sizes"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--output", type=Path, default=Path("runs/hi-diff"))
-    parser.add_argument(
-        "--clean", type=Path, default=Path("../shared/data/eval/cbsd68"), help="clean images, blurred here"
-    )
+    add_clean(parser)
     parser.add_argument("--limit", type=int, help="only so many images")
     parser.add_argument("--model", default="hi-diff-blur-tiny")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("overrides", nargs="*", help="key=value for every training run")
     options = parser.parse_args()
+    if options.what not in ("train", "sizes"):
+        options.clean = clean_of(options, parser)
     if options.what == "train":
         for seed in options.seeds:
             for name in ("prior", "none"):
@@ -161,11 +157,7 @@ def main() -> None:
     elif options.what == "tiles":
         tiles(options)
     elif options.what == "prior":
-        print(
-            json.dumps(
-                prior_figures(hub.load_model(options.model), motion_blur(options.clean, options.limit)), indent=1
-            )
-        )
+        print(json.dumps(prior_figures(load_model(options.model), motion_blur(options.clean, options.limit)), indent=1))
     else:
         sizes()
 

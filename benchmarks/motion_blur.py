@@ -1,7 +1,9 @@
-"""What benchmarks/refinement.py and benchmarks/hidiff.py measure on: clean images under camera shake, without defocus."""
+"""The images that refinement.py and hidiff.py measure on: clean ones under camera shake, without defocus."""
 
 from __future__ import annotations
 
+import argparse
+import os
 from pathlib import Path
 
 from torch import Tensor
@@ -11,6 +13,23 @@ from rebridge.data import ImageFolder
 from rebridge.data.seeds import generator_of
 from rebridge.evaluation.cases import Case, name_of
 from rebridge.evaluation.metrics import quantise
+
+
+def add_clean(parser: argparse.ArgumentParser) -> None:
+    """Add the option --clean, by default eval/cbsd68 in the folder REBRIDGE_DATA."""
+    data = os.environ.get("REBRIDGE_DATA")
+    default = None if data is None else Path(data) / "eval" / "cbsd68"
+    parser.add_argument(
+        "--clean", type=Path, default=default, help="clean images, blurred here; eval/cbsd68 in REBRIDGE_DATA"
+    )
+
+
+def clean_of(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Path:
+    """The folder of clean images; ends the program with a sentence where there is none."""
+    if options.clean is None:
+        parser.error("name the folder of clean images with --clean, or set REBRIDGE_DATA")
+    folder: Path = options.clean
+    return folder
 
 
 def motion_blur(folder: Path, limit: int | None) -> list[Case]:

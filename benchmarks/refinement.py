@@ -1,6 +1,6 @@
 """The perception-distortion curve of stochastic refinement, by number of steps and of averaged samples.
 
-    python benchmarks/refinement.py --json docs/tables/refinement.json --figure docs/images/refinement.png
+    REBRIDGE_DATA=... python benchmarks/refinement.py --json docs/tables/refinement.json --figure docs/images/refinement.png
 
 Restores images under camera shake (no defocus) with every number of steps, several times, and averages the first 1, 2, 4, ...
 samples. Distortion is PSNR; perception is the Frechet distance of filter-bank features (rebridge/evaluation/frechet.py) between
@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from motion_blur import motion_blur
+from motion_blur import add_clean, clean_of, motion_blur
 from torch import Tensor
 
 from rebridge import Restorer
@@ -47,7 +47,7 @@ def halves(most: int) -> list[int]:
 def restorations(
     restore: Restorer, y: Tensor, steps: list[int], samples: int, sampler: dict[str, float | str]
 ) -> dict[tuple[int, int], Tensor]:
-    """What becomes of y (1, 3, H, W), by steps and averaged samples; (0, 0) is y, (0, 1) the prediction."""
+    """Restore y (1, 3, H, W), by steps and averaged samples; (0, 0) is y, (0, 1) the prediction."""
     results = {(0, 0): y, (0, 1): restore.prediction(y)}
     for count in steps:
         drawn = restore.sample(y, samples, steps=count, sampler=sampler).all
@@ -138,9 +138,7 @@ def table(entries: list[Entry]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="refine-blur-tiny")
-    parser.add_argument(
-        "--clean", type=Path, default=Path("../shared/data/eval/cbsd68"), help="clean images, blurred here"
-    )
+    add_clean(parser)
     parser.add_argument("--limit", type=int, help="only so many images")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--samples", type=int, default=16, help="of each image, a power of two")
@@ -154,7 +152,7 @@ def main() -> None:
     sampler: dict[str, float | str] = {"name": "dbim", "eta": options.eta}
     if options.grid:
         sampler["grid"] = options.grid
-    cases = motion_blur(options.clean, options.limit)
+    cases = motion_blur(clean_of(options, parser), options.limit)
     entries, chance = measure(restore, cases, options.steps, options.samples, sampler)
     print(table(entries))
     print(f"Fréchet distance between the two halves of the {len(cases)} clean images: {chance:.2f}")

@@ -1,7 +1,7 @@
-"""Trains the same small network with different ways of drawing times and states, with and without its guide and the frequency
-loss, and prints PSNR at 1, 2, 5 and 10 steps.
+"""Trains the same small network with different ways of drawing times and states, with and without its classifier and the
+frequency loss, and prints PSNR at 1, 2, 5 and 10 steps.
 
-    python benchmarks/time_sampling.py --seeds 0 1 2 --json docs/tables/time-sampling.json
+    REBRIDGE_DATA=... python benchmarks/time_sampling.py --seeds 0 1 2 --json docs/tables/time-sampling.json
 
 Every variant sees the same pairs for the same number of iterations (configs/time-sampling.yaml); figures are means over held-out
 images of all tasks and over seeds, with the standard deviation between seeds. Finished runs are kept and not repeated.
@@ -14,25 +14,26 @@ import json
 import statistics
 from pathlib import Path
 
-from rebridge import hub, samplers
+from rebridge import samplers
 from rebridge.evaluation.metrics import psnr
+from rebridge.models import load_model
 from rebridge.training import load_config, train
-from rebridge.training.stream import validation_pairs
+from rebridge.training.data import validation_pairs
 
 CONFIG = Path(__file__).parent.parent / "configs" / "time-sampling.yaml"
 VARIANTS: dict[str, list[str]] = {
     "one-step regression (t = 1 only)": ["objective=regression"],
-    "end 7/8, own 1/8 (rdbm-tiny)": [],
-    "blend, all at the end, half again at own states by trust": [
-        *["prediction=blend", "states={end_fraction: 1.0, own_again: 0.5, times: trust}"],
+    "end 7/8, rollout 1/8 (rdbm-tiny)": [],
+    "blend, all at the end, half again at rollouts uniform in weight": [
+        *["prediction=blend", "states={end_fraction: 1.0, rollout_again: 0.5, times: uniform-in-weight}"],
     ],
-    "end 7/8, bridge 1/8": ["states.own_fraction=0.0"],
-    "t uniform": ["states.end_fraction=0.0", "states.own_fraction=0.0"],
-    "t uniform, lam 10/255": ["states.end_fraction=0.0", "states.own_fraction=0.0", "bridge.lam=0.0392"],
+    "end 7/8, bridge 1/8": ["states.rollout_fraction=0.0"],
+    "t uniform": ["states.end_fraction=0.0", "states.rollout_fraction=0.0"],
+    "t uniform, lam 10/255": ["states.end_fraction=0.0", "states.rollout_fraction=0.0", "bridge.lam=0.0392"],
     "one-step regression, no guide": ["objective=regression", "network.kinds=0", "loss.guide=0"],
     "one-step regression, L1 only": ["objective=regression", "loss.frequency=0", "loss.weight=1"],
-    "blend, all at the end, all again at own states by trust": [
-        *["prediction=blend", "states={end_fraction: 1.0, own_again: 1.0, times: trust}"],
+    "blend, all at the end, all again at rollouts uniform in weight": [
+        *["prediction=blend", "states={end_fraction: 1.0, rollout_again: 1.0, times: uniform-in-weight}"],
     ],
     "one-step regression, equaliser": [
         *["objective=regression", "network.equalise=true", "start_from=runs/equaliser-tiny/model"],
@@ -51,7 +52,7 @@ def run(variant: str, seed: int, overrides: list[str], output: Path, grid: str) 
     config = load_config(CONFIG, [*VARIANTS[variant], *overrides, f"seed={seed}", f"output={folder}"])
     trained = train(config, resume=True)
     assert trained.model is not None, "the run was stopped"
-    model = hub.load_model(str(trained.model))
+    model = load_model(str(trained.model))
     low, high = model.bridge.value_range
     scores: dict[str, list[float]] = {}
     for pair in validation_pairs(config.data, seed=0):
@@ -59,9 +60,22 @@ def run(variant: str, seed: int, overrides: list[str], output: Path, grid: str) 
         for steps in STEPS:
             x0 = samplers.create("dbim", steps=steps, grid=grid)(model.bridge, model.denoiser, y)
             scores.setdefault(str(steps), []).append(psnr((x0 - low) / (high - low), pair.clean[None]).item())
-    figures = {steps: statistics.mean(values) for steps, values in scores.items()}
-    result.write_text(json.dumps(figures))
-    return figures
+    metrics = {steps: statistics.mean(values) for steps, values in scores.items()}
+    result.write_text(json.dumps(metrics))
+    return metrics
+
+
+def show(rows: dict[str, list[dict[str, float]]]) -> None:
+    """Print means and standard deviations over seeds as a Markdown table."""
+    print("| training, equal iterations | " + " | ".join(f"{steps} steps" for steps in STEPS) + " |")
+    print("|---|" + "---|" * len(STEPS))
+    for name, results in rows.items():
+        cells = []
+        for steps in STEPS:
+            values = [metrics[str(steps)] for metrics in results]
+            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.2f}{spread}")
+        print(f"| {name} | " + " | ".join(cells) + " |")
 
 
 def main() -> None:
@@ -79,18 +93,10 @@ def main() -> None:
     rows: dict[str, list[dict[str, float]]] = {}
     for seed in options.seeds:
         for number in options.variants:
-            figures = run(names[number], seed, options.overrides, options.output, options.grid)
-            rows.setdefault(names[number], []).append(figures)
-            print(f"{names[number]} (seed {seed}):", {k: round(v, 2) for k, v in figures.items()}, flush=True)
-    print("| training, equal iterations | " + " | ".join(f"{steps} steps" for steps in STEPS) + " |")
-    print("|---|" + "---|" * len(STEPS))
-    for name, results in rows.items():
-        cells = []
-        for steps in STEPS:
-            values = [figures[str(steps)] for figures in results]
-            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.2f}{spread}")
-        print(f"| {name} | " + " | ".join(cells) + " |")
+            metrics = run(names[number], seed, options.overrides, options.output, options.grid)
+            rows.setdefault(names[number], []).append(metrics)
+            print(f"{names[number]} (seed {seed}):", {k: round(v, 2) for k, v in metrics.items()}, flush=True)
+    show(rows)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps({"seeds": options.seeds, "variants": rows}, indent=1) + "\n")
