@@ -34,6 +34,13 @@ OLD = [
     ("rebridge.files", "write_atomic"),
     ("rebridge.inverse", "solve"),
     ("rebridge.inverse", "unconditional"),
+    ("rebridge.inverse", "Solver"),
+    ("rebridge.inverse.walks", "DDNM"),
+    ("rebridge.inverse.guidance", "nrlg"),
+    ("rebridge.inverse.adapt", "SCD"),
+    ("rebridge.inverse.deqir", "DeqIR"),
+    ("rebridge.inverse.tasks", "Task"),
+    ("rebridge.inverse.comparison", "compare_solvers"),
 ]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from rebridge.degradations import Degradation, create, names
 
 TASKS = names()
-RANDOM_TASKS = [task for task in TASKS if not task.startswith("sr")]
+RANDOM_TASKS = [task for task in TASKS if not create(task).resizes]
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -153,3 +153,11 @@ def test_parameters_are_drawn_within_their_range() -> None:
     measured = (create("noise", sigma=(0.02, 0.1))(x, seeded(0)) - x).std(dim=(1, 2, 3))
     assert 0.015 < measured.min() < 0.04
     assert 0.08 < measured.max() < 0.11
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_degradation_declares_if_it_resizes_and_keeps_the_size_with_upsample(task: str) -> None:
+    degradation, x = create(task), images(1)
+    assert (degradation(x, seeded(0)).shape != x.shape) == degradation.resizes
+    if degradation.resizes:
+        assert create(task, upsample=True)(x).shape == x.shape

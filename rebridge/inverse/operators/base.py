@@ -46,7 +46,7 @@ class Operator:
         measurement_shape: of what is measured from one of them, by default the same.
     """
 
-    name: str
+    name: str = "operator"
     linear: bool = True
     """True if A is linear; a method that differentiates |y - A x|^2 needs that."""
     has_spectrum: ClassVar[bool] = False
