@@ -43,7 +43,7 @@ def rewrite(folder: Path, **changes: object) -> None:
 
 
 def test_both_networks_and_the_scale_come_back(folder: Path) -> None:
-    model = load_model(folder)
+    model: Any = load_model(folder)
     assert model.predictor is not None
     assert model.denoiser.scale == 0.05
     for loaded, saved in ((model.network, small(0)), (model.predictor.network, small(1))):
@@ -83,7 +83,8 @@ def test_a_predictor_without_a_name_is_named(folder: Path) -> None:
 def test_the_predictor_is_evaluated_once_per_image_however_many_samples(folder: Path) -> None:
     restore = rebridge.Restorer.from_pretrained(folder)
     calls: list[str] = []
-    networks_of = {"predictor": restore.model.predictor_network, "network": restore.model.network}
+    model: Any = restore.model
+    networks_of = {"predictor": model.predictor_network, "network": model.network}
     for name, network in networks_of.items():
         network.register_forward_hook(lambda module, inputs, output, name=name: calls.append(name))
     restore(torch.rand(1, 3, 20, 20), samples=3, steps=2)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -133,11 +136,12 @@ def test_the_prior_is_heard_at_every_scale_by_cross_attention(place: str) -> Non
 
 
 def test_the_coarsest_level_is_scaled_and_shifted_by_a_single_token() -> None:
-    block = NETWORK.transformer.before[-1].blocks[0]
+    coarsest: Any = NETWORK.transformer.before[-1]
+    block = coarsest.blocks[0]
     h, token = torch.randn(1, 8, 6, 6), torch.randn(2, 1, 8)
     with torch.no_grad():
         assert (block(h, token[0]) - block(h, token[1])).abs().max() > 1e-6
-    assert NETWORK.transformer.before[-1].integrate is None
+    assert coarsest.integrate is None
 
 
 @pytest.mark.parametrize(("stage", "idle"), [(1, ("encoder", "diffusion")), (2, ("teacher",))])
@@ -162,7 +166,7 @@ def test_without_a_prior_the_tokens_are_the_same_for_every_image() -> None:
     assert 0 < networks.cost(network, 64, 64).macs < networks.cost(NETWORK, 64, 64).macs
 
 
-def test_a_large_image_is_restored_as_the_patches_of_training_are(tmp_path) -> None:
+def test_a_large_image_is_restored_as_the_patches_of_training_are(tmp_path: Path) -> None:
     # Statistics of the whole image differ from those of a patch: whole, the same pixels come out otherwise, by windows not.
     network = awake()
     model = TrainedModel.of(network, bridges.create("flow"), "residual", sampler={"name": "dbim", "steps": 1})
@@ -178,7 +182,7 @@ def test_a_large_image_is_restored_as_the_patches_of_training_are(tmp_path) -> N
     assert restore.model.info.window == 64
 
 
-def test_restoring_is_deterministic_and_independent_of_the_batch(tmp_path) -> None:
+def test_restoring_is_deterministic_and_independent_of_the_batch(tmp_path: Path) -> None:
     y = images(3, 3, 30, 33)
     with torch.no_grad():
         together = NETWORK(y, torch.ones(3), y)

@@ -1,6 +1,8 @@
 """Every error in a configuration is one sentence that names the key."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,9 +16,11 @@ SHARED = {"controlnet.yaml", "pixel.yaml"}
 """What others build on, and no run by itself."""
 SMALLEST = {"output": "runs/x", "data": {"clean": "images", "tasks": {"rain": 1.0}}}
 
+Tiny = Callable[..., Any]
+
 
 @pytest.mark.parametrize("path", [path for path in CONFIGS if path.name not in SHARED], ids=lambda path: path.stem)
-def test_every_configuration_of_the_project_is_valid_and_stays_inside_it(path):
+def test_every_configuration_of_the_project_is_valid_and_stays_inside_it(path: Path) -> None:
     for stage in load_stages(path):
         assert stage.config.output.parts[0] == "runs"
         folders = [stage.config.data.clean, *(pairs.root for pairs in stage.config.data.pairs)]
@@ -39,14 +43,14 @@ def test_every_configuration_of_the_project_is_valid_and_stays_inside_it(path):
         ("output=null", "output"),
     ],
 )
-def test_error_names_the_key(change, sentence):
+def test_error_names_the_key(change: str, sentence: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(override(SMALLEST, [change]))
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_missing_key_is_named():
+def test_missing_key_is_named() -> None:
     with pytest.raises(ConfigError, match="the key output is missing"):
         parse_config({"data": SMALLEST["data"]})
 
@@ -70,19 +74,19 @@ def test_missing_key_is_named():
         ("sampler.steps=0", "sampler: steps must be at least 1, got 0"),
     ],
 )
-def test_error_found_while_building_the_run_names_the_key(tiny, change, sentence):
+def test_error_found_while_building_the_run_names_the_key(tiny: Tiny, change: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         train(tiny(*(change.split(",") if "prediction" in change else [change])))
 
 
-def test_override_reaches_any_depth_and_leaves_the_rest_alone():
+def test_override_reaches_any_depth_and_leaves_the_rest_alone() -> None:
     tree = {"a": {"b": 1, "c": [1, {"d": 2}]}}
     changed = override(tree, ["a.b=1e-4", "a.c.1.d=[x, 2]", "e.f=true"])
     assert changed == {"a": {"b": 1e-4, "c": [1, {"d": ["x", 2]}]}, "e": {"f": True}}
     assert tree == {"a": {"b": 1, "c": [1, {"d": 2}]}}
 
 
-def test_words_that_old_yaml_takes_for_truth_values_stay_words_and_small_numbers_stay_numbers(tmp_path):
+def test_words_that_old_yaml_takes_for_truth_values_stay_words_and_small_numbers_stay_numbers(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(
         "{output: no, loss: {on: output}, bridge: {lam: 1e-4}, compile: true, data: {clean: a, tasks: {b: 1}}}"
@@ -97,14 +101,14 @@ def test_words_that_old_yaml_takes_for_truth_values_stay_words_and_small_numbers
 
 
 @pytest.mark.parametrize("text", ["optimisation.lr", "=1", "a..b=1", "data.clean.x=1", "seed=[1", "a.b.1.c=2"])
-def test_malformed_override_is_an_error_that_names_it(text):
+def test_malformed_override_is_an_error_that_names_it(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(override(SMALLEST | {"a": {"b": [0]}}, [text]))
     assert text.partition("=")[0] in str(caught.value)
 
 
 @given(st.text(max_size=200))
-def test_any_text_as_configuration_gives_a_sentence(tmp_path_factory, text):
+def test_any_text_as_configuration_gives_a_sentence(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.getbasetemp() / "config.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
@@ -112,11 +116,11 @@ def test_any_text_as_configuration_gives_a_sentence(tmp_path_factory, text):
     assert str(caught.value).startswith(str(path))
 
 
-def test_missing_file_is_an_error_that_names_it():
+def test_missing_file_is_an_error_that_names_it() -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.yaml cannot be read"):
         load_config("nowhere.yaml")
 
 
-def test_a_bridge_that_holds_y_in_its_states_cannot_drop_it(tiny):
+def test_a_bridge_that_holds_y_in_its_states_cannot_drop_it(tiny: Tiny) -> None:
     with pytest.raises(ConfigError, match=r"states\.condition_dropout: rdbm has y in its states"):
         train(tiny("states.condition_dropout=0.1"))

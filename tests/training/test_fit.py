@@ -2,6 +2,9 @@
 
 import json
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,14 +18,22 @@ from rebridge.training.ema import Ema
 from rebridge.training.losses import distance
 from rebridge.training.methods.bridge import BridgeTraining
 
+Tiny = Callable[..., Any]
 
-def losses(config):
+
+def loaded(folder: Path | None) -> Any:
+    """The model of a run that came to its end."""
+    assert folder is not None
+    return load_model(folder)
+
+
+def losses(config: Any) -> list[float]:
     lines = [json.loads(line) for line in (config.output / "log.jsonl").read_text().splitlines()]
     return [line["loss"] for line in lines if "loss" in line]
 
 
 @pytest.mark.parametrize("extra", [("objective=regression",), (), ("prediction=x0", "loss.on=output", "loss.kind=l2")])
-def test_loss_falls_on_a_toy_problem(tiny, extra):
+def test_loss_falls_on_a_toy_problem(tiny: Tiny, extra: tuple[str, ...]) -> None:
     tasks = "data.tasks={lowlight: 1}"
     config = tiny(tasks, "optimisation.iterations=60", "optimisation.lr=1e-2", "validate_every=1000", *extra)
     train(config)
@@ -31,7 +42,7 @@ def test_loss_falls_on_a_toy_problem(tiny, extra):
 
 
 @pytest.mark.parametrize("bridge", ["goub", "ir-sde"])
-def test_a_noise_network_is_trained_on_the_step_objective_and_sampled_by_the_mean_ode(tiny, bridge):
+def test_a_noise_network_is_trained_on_the_step_objective_and_sampled_by_the_mean_ode(tiny: Tiny, bridge: str) -> None:
     times = "states={end_fraction: 0, times: grid, grid: 100}"
     process = [f"bridge={{name: {bridge}}}", "prediction=noise", "sampler={name: mean-ode, steps: 4}", "loss.on=step"]
     config = tiny(times, *process, "optimisation.iterations=3", "validate_every=3")
@@ -40,7 +51,7 @@ def test_a_noise_network_is_trained_on_the_step_objective_and_sampled_by_the_mea
     assert all(math.isfinite(psnr) for psnr in result.psnr.values())
 
 
-def test_the_step_objective_needs_noise_and_a_guide_as_many_kinds_as_there_are_tasks(tiny):
+def test_the_step_objective_needs_noise_and_a_guide_as_many_kinds_as_there_are_tasks(tiny: Tiny) -> None:
     with pytest.raises(ConfigError, match=r"loss\.on: step needs a bridge with noise, and flow here has none"):
         train(tiny("bridge={name: flow}", "loss.on=step"))
     with pytest.raises(ConfigError, match=r"loss\.guide: the data has .* kinds .*, network\.kinds is 0"):
@@ -49,20 +60,20 @@ def test_the_step_objective_needs_noise_and_a_guide_as_many_kinds_as_there_are_t
         tiny("loss={weight: 0}")
 
 
-def test_two_accumulated_batches_of_four_equal_one_of_eight(tiny, tmp_path):
+def test_two_accumulated_batches_of_four_equal_one_of_eight(tiny: Tiny, tmp_path: Path) -> None:
     networks = []
     for name, batch in {"a": ("4", "2"), "b": ("8", "1")}.items():
         overrides = [f"optimisation.batch={batch[0]}", f"optimisation.accumulate={batch[1]}"]
         config = tiny(f"output={tmp_path / name}", "validate_every=100", *overrides)
         train(config)
-        networks.append((losses(config), load_model(config.output / "model").network.state_dict()))
+        networks.append((losses(config), loaded(config.output / "model").network.state_dict()))
     (loss_a, a), (loss_b, b) = networks
     assert loss_a == pytest.approx(loss_b, rel=1e-5)
     for name in a:
         torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-5)
 
 
-def test_average_follows_its_formula_and_forgets_the_start():
+def test_average_follows_its_formula_and_forgets_the_start() -> None:
     network = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(network.weight)
     ema = Ema(network, decay=0.5)
@@ -72,11 +83,12 @@ def test_average_follows_its_formula_and_forgets_the_start():
         ema.update(network, step)
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * weight
-    assert float(ema.module.weight.detach()) == pytest.approx(expected, rel=1e-6)
-    assert not ema.module.weight.requires_grad
+    average: Any = ema.module
+    assert float(average.weight.detach()) == pytest.approx(expected, rel=1e-6)
+    assert not average.weight.requires_grad
 
 
-def test_learning_rate_rises_in_a_line_and_falls_in_a_cosine():
+def test_learning_rate_rises_in_a_line_and_falls_in_a_cosine() -> None:
     config = OptimisationConfig(iterations=110, warmup=10, lr=1.0, lr_min=0.1)
     assert [learning_rate(k, config) for k in range(10)] == pytest.approx([(k + 1) / 10 for k in range(10)])
     assert learning_rate(10, config) == 1.0
@@ -87,52 +99,56 @@ def test_learning_rate_rises_in_a_line_and_falls_in_a_cosine():
 @pytest.mark.parametrize(
     ("kind", "expected"), [("l1", 2.0), ("l2", 5.0), ("charbonnier", 2.0), ("psnr", math.log(5.0001))]
 )
-def test_distances(kind, expected):
+def test_distances(kind: str, expected: float) -> None:
     a, b = torch.tensor([[1.0, 5.0]]), torch.tensor([[2.0, 2.0]])
-    assert float(distance(a, b, LossConfig(kind=kind).kind)) == pytest.approx(expected, abs=1e-5)
+    assert float(distance(a, b, LossConfig.model_validate({"kind": kind}).kind)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_psnr_distance_counts_each_image_by_its_share_of_improvement():
+def test_psnr_distance_counts_each_image_by_its_share_of_improvement() -> None:
     errors = torch.stack([torch.full((3, 4, 4), size) for size in (0.1, 1.0)]).requires_grad_()
     distance(errors, torch.zeros_like(errors), "psnr").backward()
+    assert errors.grad is not None
     by_its_own_size = (errors.grad * errors).detach().sum(dim=(1, 2, 3))
     torch.testing.assert_close(by_its_own_size, torch.ones(2), rtol=0.02, atol=0)
 
 
-def test_validation_is_the_psnr_of_the_averaged_weights_and_independent_of_the_run(tiny, photographs):
+def test_validation_is_the_psnr_of_the_averaged_weights_and_independent_of_the_run(
+    tiny: Tiny, photographs: Path
+) -> None:
     config = tiny("data.tasks={noise: {sigma: 0.1}}", "optimisation.lr=1e-12", "data.validation_count=2")
     result = train(config)
     # An untrained residual network answers y itself: the PSNR of the noise, -20 log10 0.1 where nothing is clipped.
     assert set(result.psnr) == {f"psnr/{steps}/{task}" for steps in ("1 step", "2 steps") for task in ("mean", "noise")}
     assert result.psnr["psnr/1 step/noise"] == pytest.approx(20.0, abs=1.0)
     held_out = {round(float(pair.clean.mean()), 4) for pair in validation_pairs(config.data, config.seed)}
+    source: Any
     (source,) = training_pairs(config.data, config.seed).sources
     trained_on = {path.name for path in source.images.files}
     assert len(held_out) == 2
     assert len(trained_on) == len(list(photographs.iterdir())) - 2
 
 
-def test_run_leaves_a_model_that_loads_and_tensorboard_files(tiny):
+def test_run_leaves_a_model_that_loads_and_tensorboard_files(tiny: Tiny) -> None:
     config = tiny()
     result = train(config)
-    model = load_model(result.model)
+    model = loaded(result.model)
     assert model.tasks == ["rain", "noise", "clean"]
     assert model.config["training"]["optimisation"]["iterations"] == 6
     assert list((config.output / "tensorboard").glob("events*"))
 
 
-def test_start_from_continues_with_the_weights_of_a_model(tiny):
+def test_start_from_continues_with_the_weights_of_a_model(tiny: Tiny) -> None:
     first = train(tiny())
     second = BridgeTraining(tiny(f"start_from={first.model}"), torch.device("cpu"))
-    saved = load_model(first.model).network.state_dict()
+    saved = loaded(first.model).network.state_dict()
     assert all(torch.equal(saved[name], value) for name, value in second.module.state_dict().items())
 
 
-def test_start_from_a_network_of_fewer_blocks_begins_with_what_that_one_says(tiny, tmp_path):
+def test_start_from_a_network_of_fewer_blocks_begins_with_what_that_one_says(tiny: Tiny, tmp_path: Path) -> None:
     first = train(tiny())
-    trained = load_model(first.model).network.eval()
+    trained = loaded(first.model).network.eval()
     blocks = f"network.blocks={[count + 2 for count in trained.config['blocks']]}"
-    larger = BridgeTraining(tiny(f"start_from={first.model}", blocks), torch.device("cpu")).module.eval()
+    larger: Any = BridgeTraining(tiny(f"start_from={first.model}", blocks), torch.device("cpu")).module.eval()
     x, y = torch.rand(2, 1, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(larger(x, torch.ones(1), y), trained(x, torch.ones(1), y))
@@ -148,15 +164,17 @@ def test_start_from_a_network_of_fewer_blocks_begins_with_what_that_one_says(tin
         )
 
 
-def test_diverging_run_stops_with_a_sentence(tiny):
+def test_diverging_run_stops_with_a_sentence(tiny: Tiny) -> None:
     config = tiny("optimisation.lr=1e30", "optimisation.clip=null", "optimisation.warmup=0")
     with pytest.raises(ValueError, match=r"the loss is (nan|inf) at iteration"):
         train(config)
     assert math.isfinite(losses(config)[0])
 
 
-def test_network_that_cannot_be_compiled_is_a_sentence_that_names_the_key(tiny, monkeypatch):
-    def broken(*arguments):
+def test_network_that_cannot_be_compiled_is_a_sentence_that_names_the_key(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: Any) -> None:
         raise AssertionError("generated code")
 
     monkeypatch.setattr(torch, "compile", lambda network, **options: broken)
@@ -164,8 +182,13 @@ def test_network_that_cannot_be_compiled_is_a_sentence_that_names_the_key(tiny, 
         train(tiny("compile=true"))
 
 
-def test_compiled_network_is_handed_to_the_same_loop(tiny, monkeypatch):
+def test_compiled_network_is_handed_to_the_same_loop(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
-    monkeypatch.setattr(torch, "compile", lambda network, **options: compiled.append(options) or network)
+
+    def compile(network: Any, **options: Any) -> Any:
+        compiled.append(options)
+        return network
+
+    monkeypatch.setattr(torch, "compile", compile)
     train(tiny("compile=true"))
     assert compiled == [{"dynamic": False}]

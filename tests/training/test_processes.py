@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,8 +18,10 @@ from rebridge.training import train
 
 TRAIN = "import sys; from rebridge.training import load_config, train; train(load_config(sys.argv[1], sys.argv[2:]))"
 
+Tiny = Callable[..., Any]
 
-def overrides(config) -> list[str]:
+
+def overrides(config: Any) -> list[str]:
     return [f"data.clean={config.data.clean}", "data.holdout=2", f"output={config.output}"]
 
 
@@ -26,7 +30,7 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
 
 
-def test_run_killed_from_outside_resumes_to_the_same_weights(tiny, tmp_path):
+def test_run_killed_from_outside_resumes_to_the_same_weights(tiny: Tiny, tmp_path: Path) -> None:
     extra = ("optimisation.iterations=60", "checkpoint_every=10", "validate_every=1000", "log_every=100")
     config = tiny(*extra)
     command = [sys.executable, "-c", TRAIN, "configs/tiny.yaml", *overrides(config), *extra]
@@ -43,7 +47,7 @@ def test_run_killed_from_outside_resumes_to_the_same_weights(tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_losses_of_one_with_the_same_pairs(tiny, tmp_path):
+def test_two_processes_give_the_losses_of_one_with_the_same_pairs(tiny: Tiny, tmp_path: Path) -> None:
     config = tiny("optimisation.batch=2")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     script = tmp_path / "launch.py"

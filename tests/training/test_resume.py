@@ -4,12 +4,15 @@ import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from rebridge.training import CheckpointError, Step, train
+
+Tiny = Callable[..., Any]
 
 
 class Killed(BaseException):
@@ -45,7 +48,9 @@ def assert_same_run(a: Path, b: Path) -> None:
 
 
 @pytest.mark.parametrize("extra", [(), ("precision=bf16", "channels_last=true", "log_every=4", "data.workers=1")])
-def test_killed_and_resumed_run_equals_an_uninterrupted_one_bit_by_bit(tiny, tmp_path, extra):
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one_bit_by_bit(
+    tiny: Tiny, tmp_path: Path, extra: tuple[str, ...]
+) -> None:
     train(tiny(f"output={tmp_path / 'whole'}", *extra))
     with pytest.raises(Killed):
         train(tiny(*extra), callbacks=[kill_after(4)])
@@ -54,7 +59,7 @@ def test_killed_and_resumed_run_equals_an_uninterrupted_one_bit_by_bit(tiny, tmp
     assert_same_run(tmp_path / "whole", tmp_path / "run")
 
 
-def test_termination_signal_leaves_a_checkpoint_of_the_last_iteration(tiny, tmp_path):
+def test_termination_signal_leaves_a_checkpoint_of_the_last_iteration(tiny: Tiny, tmp_path: Path) -> None:
     train(tiny(f"output={tmp_path / 'whole'}", "checkpoint_every=100"))
 
     def signalled(step: Step) -> None:
@@ -69,7 +74,9 @@ def test_termination_signal_leaves_a_checkpoint_of_the_last_iteration(tiny, tmp_
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
-def test_truncated_checkpoint_is_refused_with_a_sentence_and_the_previous_one_used(tiny, tmp_path, name):
+def test_truncated_checkpoint_is_refused_with_a_sentence_and_the_previous_one_used(
+    tiny: Tiny, tmp_path: Path, name: str
+) -> None:
     train(tiny())
     damaged = tmp_path / "run" / "checkpoint-00000006" / name
     whole = damaged.read_bytes()
@@ -80,7 +87,7 @@ def test_truncated_checkpoint_is_refused_with_a_sentence_and_the_previous_one_us
     assert [step.iteration for step in steps] == [4, 5, 6]
 
 
-def test_no_usable_checkpoint_is_an_error_that_names_the_file(tiny, tmp_path):
+def test_no_usable_checkpoint_is_an_error_that_names_the_file(tiny: Tiny, tmp_path: Path) -> None:
     train(tiny("keep_checkpoints=1"))
     (tmp_path / "run" / "checkpoint-00000006" / "ema.safetensors").unlink()
     with (
@@ -90,19 +97,19 @@ def test_no_usable_checkpoint_is_an_error_that_names_the_file(tiny, tmp_path):
         train(tiny(), resume=True)
 
 
-def test_only_the_last_checkpoints_are_kept_and_nothing_temporary(tiny, tmp_path):
+def test_only_the_last_checkpoints_are_kept_and_nothing_temporary(tiny: Tiny, tmp_path: Path) -> None:
     train(tiny("checkpoint_every=1", "keep_checkpoints=2"))
     kept = sorted(path.name for path in (tmp_path / "run").iterdir() if "checkpoint" in path.name)
     assert kept == ["checkpoint-00000005", "checkpoint-00000006"]
 
 
-def test_new_run_does_not_overwrite_the_checkpoints_of_another(tiny):
+def test_new_run_does_not_overwrite_the_checkpoints_of_another(tiny: Tiny) -> None:
     train(tiny())
     with pytest.raises(CheckpointError, match="resume it, or choose another output"):
         train(tiny())
 
 
-def test_checkpoint_of_another_network_is_refused_with_a_sentence(tiny):
+def test_checkpoint_of_another_network_is_refused_with_a_sentence(tiny: Tiny) -> None:
     train(tiny())
     with pytest.raises(CheckpointError, match="is of another network"):
         train(tiny("network.widths=[4, 12]"), resume=True)

@@ -1,6 +1,7 @@
 """Files with several stages: order, folders, weights, resuming, one stage alone; and where the data are."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,8 @@ def test_stages_run_in_order_each_in_its_folder_from_the_weights_of_the_one_befo
     result = train_file(staged, callbacks=[lambda step: iterations.append(step.iteration)])
     assert iterations == [1, 2, 1, 2, 1, 2]
     assert result.model == tmp_path / "run" / "again" / "model"
-    first, deeper, again = (stage.config for stage in load_stages(staged))
+    configs: list[Any] = [stage.config for stage in load_stages(staged)]
+    first, deeper, again = configs
     assert first.start_from is None
     assert deeper.start_from == again.start_from == tmp_path / "run" / "first" / "model"
     assert (deeper.network.params["blocks"], deeper.network.params["widths"], deeper.seed) == ([2], [4, 8], 1)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from rebridge import bridges
 from rebridge.training.config import StatesConfig
@@ -13,24 +14,24 @@ X0 = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 Y = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(1))
 
 
-def of_y(x_t, t, y):
+def of_y(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
     """A denoiser whose estimate depends on the condition only."""
     return 0.5 * y
 
 
-def no_call(x_t, t, y):
+def no_call(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
     raise AssertionError("the network must not be called")
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 10_000))
-def test_kinds_keep_their_shares_in_any_stretch_of_the_run(end, own, first):
+def test_kinds_keep_their_shares_in_any_stretch_of_the_run(end: float, own: float, first: int) -> None:
     plan = StatesConfig(end_fraction=end, rollout_fraction=own)
     kinds = [kind_of(index, plan) for index in range(first, first + 200)]
     assert abs(kinds.count("end") - 200 * end) <= 1
     assert abs(kinds.count("rollout") - (200 - kinds.count("end")) * own) <= 1
 
 
-def test_end_samples_are_the_degraded_image_and_bridge_samples_follow_the_forward_formula():
+def test_end_samples_are_the_degraded_image_and_bridge_samples_follow_the_forward_formula() -> None:
     bridge = bridges.create("rdbm")
     plan = StatesConfig(end_fraction=0.5, rollout_fraction=0.0)
     states = draw_states(bridge, no_call, X0, Y, first=0, seed=3, plan=plan)
@@ -44,7 +45,7 @@ def test_end_samples_are_the_degraded_image_and_bridge_samples_follow_the_forwar
 
 
 @pytest.mark.parametrize("leave", ["mean", "noise"])
-def test_a_rollout_of_one_step_is_the_bridge_around_the_network_s_estimate(leave):
+def test_a_rollout_of_one_step_is_the_bridge_around_the_network_s_estimate(leave: str) -> None:
     bridge = bridges.create("rdbm")
     t, noise = torch.linspace(0.1, 0.9, 8, dtype=torch.float64), torch.randn(8, 3, 4, 4)
     x_t = rollout_states(bridge, of_y, Y, t, noise, leave)
@@ -53,21 +54,21 @@ def test_a_rollout_of_one_step_is_the_bridge_around_the_network_s_estimate(leave
 
 
 @pytest.mark.parametrize("name", ["rdbm", "goub", "rddm", "flow", "ir-sde"])
-def test_a_rollout_of_several_steps_with_a_constant_estimate_stay_on_its_path(name):
+def test_a_rollout_of_several_steps_with_a_constant_estimate_stay_on_its_path(name: str) -> None:
     bridge = bridges.create(name)
     t, noise = torch.full((8,), 0.3, dtype=torch.float64), torch.randn(8, 3, 4, 4)
     one, many = (rollout_states(bridge, of_y, Y, t, noise, "noise", steps) for steps in (1, 4))
     torch.testing.assert_close(one, many, rtol=1e-3, atol=1e-3)
 
 
-def test_a_perfect_network_reaches_the_states_of_the_forward_formula():
+def test_a_perfect_network_reaches_the_states_of_the_forward_formula() -> None:
     bridge = bridges.create("goub")
     t, noise = torch.full((8,), 0.5, dtype=torch.float64), torch.randn(8, 3, 4, 4)
     x_t = rollout_states(bridge, lambda x, s, y: X0, Y, t, noise, "noise")
     torch.testing.assert_close(x_t, bridge.forward(X0, Y, t, noise))
 
 
-def test_states_do_not_depend_on_how_samples_are_batched():
+def test_states_do_not_depend_on_how_samples_are_batched() -> None:
     bridge = bridges.create("rdbm")
     plan = StatesConfig(end_fraction=0.3, rollout_fraction=0.4)
     whole = draw_states(bridge, of_y, X0, Y, first=10, seed=3, plan=plan)
@@ -76,21 +77,21 @@ def test_states_do_not_depend_on_how_samples_are_batched():
     torch.testing.assert_close(whole.x_t, torch.cat([part.x_t for part in parts]))
 
 
-def test_grid_times_are_the_inner_nodes_of_the_sampler():
+def test_grid_times_are_the_inner_nodes_of_the_sampler() -> None:
     plan = StatesConfig(end_fraction=0.0, times="grid", grid=4)
     bridge = bridges.create("rdbm")
     times = torch.cat([draw_states(bridge, no_call, X0, Y, first, 0, plan).t for first in range(0, 80, 8)])
     assert set(times.tolist()) == {0.25, 0.5, 0.75}
 
 
-def test_rollouts_carry_no_gradient():
+def test_rollouts_carry_no_gradient() -> None:
     weight = torch.ones((), requires_grad=True)
     bridge = bridges.create("rdbm")
     plan = StatesConfig(end_fraction=0.0, rollout_fraction=1.0)
     assert not draw_states(bridge, lambda x, t, y: weight * y, X0, Y, 0, 0, plan).x_t.requires_grad
 
 
-def test_conditions_are_dropped_whole_in_the_share_asked_for_and_by_number_only():
+def test_conditions_are_dropped_whole_in_the_share_asked_for_and_by_number_only() -> None:
     y = torch.rand(500, 1, 2, 2) + 0.1
     dropped = drop_conditions(y, first=100, seed=3, fraction=0.2)
     gone = (dropped == 0).flatten(1).all(1)
@@ -100,7 +101,7 @@ def test_conditions_are_dropped_whole_in_the_share_asked_for_and_by_number_only(
     assert drop_conditions(y, first=0, seed=0, fraction=0.0) is y
 
 
-def test_pairs_used_again_come_at_self_generated_states_and_leave_the_others_as_they_were():
+def test_pairs_used_again_come_at_self_generated_states_and_leave_the_others_as_they_were() -> None:
     bridge = bridges.create("rdbm")
     plain = StatesConfig(end_fraction=1.0)
     again = StatesConfig(end_fraction=1.0, rollout_again=0.5)
@@ -114,7 +115,7 @@ def test_pairs_used_again_come_at_self_generated_states_and_leave_the_others_as_
 
 
 @pytest.mark.parametrize("name", ["rdbm", "goub", "ir-sde", "vp", "brownian"])
-def test_times_of_weight_are_uniform_in_what_is_left_to_the_network(name):
+def test_times_of_weight_are_uniform_in_what_is_left_to_the_network(name: str) -> None:
     bridge = bridges.create(name)
     share = torch.linspace(0.01, 0.98, 20, dtype=torch.float64)
     c = bridge.coefficients(times_of_weight(bridge, share))

@@ -94,7 +94,7 @@ def test_the_frozen_weights_stay_as_they_were_bit_by_bit(config: Path, pipeline:
 def test_before_training_a_controlnet_changes_nothing(pipeline: Path) -> None:
     from rebridge.models.pipelines import new_controlnet
 
-    prior = load_prior(pipeline, device="cpu")
+    prior: Any = load_prior(pipeline, device="cpu")
     z, s, image = torch.randn(1, 4, 16, 16), torch.tensor([0.5]), torch.rand(1, 3, 32, 32)
     alone = prior.given(image)(z, s, z)
     prior.controlnet = new_controlnet(prior)
@@ -109,12 +109,13 @@ def test_what_is_saved_restores_an_image_and_survives_saving_again(
     folder = run[0].model
     assert folder == run[1] / "controlnet"
     image = torch.rand(1, 3, 33, 40, generator=torch.Generator().manual_seed(0))
-    restore = Restorer.from_preset(load_prior(pipeline, device="cpu", controlnet=folder), task="rain")
+    prior: Any = load_prior(pipeline, device="cpu", controlnet=folder)
+    restore = Restorer.from_preset(prior, task="rain")
     restored = restore(image, steps=4, seed=0)
     assert restored.shape == image.shape
     # a pipeline of diffusers saved whole, with the ControlNet inside, is a prior too and the same one
     control = ControlNetModel.from_pretrained(folder)
-    parts = {k: v for k, v in restore.model.pipeline.components.items() if k != "image_encoder"}
+    parts = {k: v for k, v in prior.pipeline.components.items() if k != "image_encoder"}
     StableDiffusionControlNetPipeline(
         **parts, controlnet=control, requires_safety_checker=False
     ).save_pretrained(tmp_path / "whole")  # fmt: skip

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,9 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-import rebridge
 from rebridge.cli import app
 from rebridge.models import load_model
+from rebridge.restoration import Restorer
 from rebridge.training import ConfigError, TrainConfig, load_config, train
 from rebridge.training.methods.hidiff import correlation
 
@@ -24,6 +25,14 @@ SMALL = (
     "network={name: hi-diff-tiny, widths: [8, 8, 8], blocks: [1, 1, 1], heads: [1, 2, 2], features: 4, side: 2, "
     "encoder_width: 16, encoder_blocks: 1, denoiser_width: 32, denoiser_blocks: 1, window: 32, spectra: 0}"
 )
+
+StageOf = Callable[..., TrainConfig]
+
+
+def loaded(folder: Path | None) -> Any:
+    """The model of a run that came to its end."""
+    assert folder is not None
+    return load_model(folder)
 
 
 @pytest.fixture
@@ -52,7 +61,9 @@ def logged(config: TrainConfig, key: str) -> list[float]:
     return [line[key] for line in lines if key in line]
 
 
-def test_the_stages_follow_one_another_and_the_predicted_prior_approaches_the_teacher_s(stage, tmp_path):
+def test_the_stages_follow_one_another_and_the_predicted_prior_approaches_the_teacher_s(
+    stage: StageOf, tmp_path: Path
+) -> None:
     first, second = stage(1), stage(2, "optimisation.iterations=120", "optimisation.batch=8")
     train(first)
     result = train(second)
@@ -61,19 +72,19 @@ def test_the_stages_follow_one_another_and_the_predicted_prior_approaches_the_te
     distances, correlations = logged(second, "z l1"), logged(second, "z correlation")
     assert np.mean(distances[-5:]) < 0.8 * np.mean(distances[:5])
     assert np.mean(correlations[-5:]) > 0.3
-    before, after = (load_model(run.output / "model").network.state_dict() for run in (first, second))
+    before, after = (loaded(run.output / "model").network.state_dict() for run in (first, second))
     same = {name.split(".")[0]: torch.equal(before[name], after[name]) for name in before}
     assert same["teacher"]
     assert not same["encoder"]
     assert not same["diffusion"]
     assert not same["transformer"]
-    restore = rebridge.Restorer.from_pretrained(result.model)
+    restore = Restorer(loaded(result.model))
     for height, width in [(1, 1), (45, 70)]:
         image = torch.rand(1, 3, height, width)
         assert restore(image).shape == image.shape
 
 
-def test_the_command_line_restores_with_the_model_folder(stage, tmp_path):
+def test_the_command_line_restores_with_the_model_folder(stage: StageOf, tmp_path: Path) -> None:
     train(stage(1, "optimisation.iterations=2"))
     train(stage(2, "optimisation.iterations=2"))
     source = tmp_path / "photographs" / "0.png"
@@ -83,22 +94,22 @@ def test_the_command_line_restores_with_the_model_folder(stage, tmp_path):
     assert Image.open(tmp_path / "out.png").size == Image.open(source).size
 
 
-def test_a_resumed_stage_ends_with_the_same_bits(stage, tmp_path):
+def test_a_resumed_stage_ends_with_the_same_bits(stage: StageOf, tmp_path: Path) -> None:
     train(stage(1, "optimisation.iterations=4"))
     config = stage(2, "optimisation.iterations=4", "checkpoint_every=2")
-    whole = load_model(train(config).model).network.state_dict()
+    whole = loaded(train(config).model).network.state_dict()
     shutil.rmtree(config.output / "checkpoint-00000004")
-    resumed = load_model(train(config, resume=True).model).network.state_dict()
+    resumed = loaded(train(config, resume=True).model).network.state_dict()
     for name, weight in whole.items():
         assert torch.equal(weight, resumed[name]), name
 
 
-def test_without_a_prior_the_same_trainer_trains_the_transformer(stage):
+def test_without_a_prior_the_same_trainer_trains_the_transformer(stage: StageOf) -> None:
     config = stage(1, "network.prior=none", "network.blocks=[1, 1, 2]")
     result = train(config)
     losses = logged(config, "loss")
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
-    assert load_model(result.model).network.tokens is not None
+    assert loaded(result.model).network.tokens is not None
 
 
 @pytest.mark.parametrize(
@@ -110,12 +121,12 @@ def test_without_a_prior_the_same_trainer_trains_the_transformer(stage):
         (2, ("network.prior=none", "start_from=null"), "latent: a network with prior 'none' has no stage 2"),
     ],
 )
-def test_a_wrong_setting_is_named(stage, number, overrides, sentence):
+def test_a_wrong_setting_is_named(stage: StageOf, number: int, overrides: tuple[str, ...], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         train(stage(number, *overrides))
 
 
-def test_correlation_leaves_out_what_is_the_same_for_all_images():
+def test_correlation_leaves_out_what_is_the_same_for_all_images() -> None:
     generator = torch.Generator().manual_seed(0)
     common = 10 * torch.randn(1, 4, 5, generator=generator)
     a, b = torch.randn(2, 2000, 4, 5, generator=generator)

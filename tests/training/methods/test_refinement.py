@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +18,20 @@ import rebridge
 from rebridge import bridges, networks
 from rebridge.denoisers import NetworkDenoiser
 from rebridge.models import load_model
+from rebridge.restoration import Restorer
 from rebridge.training import ConfigError, load_config, train
 from rebridge.training.methods.refinement import PredictorConfig, Refinement, RefinementConfig, RefinementObjective
 
 TINY = Path(__file__).parents[3] / "configs" / "tiny.yaml"
 SMALL = "{name: fast, widths: [4, 8], blocks: [1], middle: 1, embedding: 8}"
+
+Refining = Callable[..., RefinementConfig]
+
+
+def loaded(folder: Path | None) -> Any:
+    """The model of a run that came to its end."""
+    assert folder is not None
+    return load_model(folder)
 
 
 @pytest.fixture
@@ -61,7 +71,7 @@ def images(*shape: int) -> Tensor:
 
 
 @pytest.mark.parametrize("process", ["{name: goub}", "{name: vp}", "{name: rdbm}", "{name: flow}"])
-def test_training_with_a_predictor_lowers_the_loss_along_any_bridge(refining, process):
+def test_training_with_a_predictor_lowers_the_loss_along_any_bridge(refining: Refining, process: str) -> None:
     prediction = "residual" if "flow" in process else "preconditioned"
     config = refining(
         f"bridge={process}",
@@ -78,14 +88,14 @@ def test_training_with_a_predictor_lowers_the_loss_along_any_bridge(refining, pr
     assert {"psnr/0 steps/lowlight", "psnr/1 step/lowlight", "psnr/2 steps/lowlight"} <= set(result.psnr)
 
 
-def test_the_model_folder_restores_along_the_bridge_from_the_prediction(refining):
+def test_the_model_folder_restores_along_the_bridge_from_the_prediction(refining: Refining) -> None:
     result = train(refining())
-    model = load_model(result.model)
+    model = loaded(result.model)
     assert model.config["predictor"]["network"]["name"] == "fast"
     assert model.predictor is not None
     assert model.parameters == 2 * sum(weight.numel() for weight in model.network.parameters())
     image = images(1, 3, 37, 53)
-    restore = rebridge.Restorer.from_pretrained(result.model)
+    restore = Restorer(loaded(result.model))
     ones = torch.ones(1)
     with torch.no_grad():
         start = model.predictor(image, ones, image)  # goub lives in [0, 1]
@@ -98,12 +108,12 @@ def test_the_model_folder_restores_along_the_bridge_from_the_prediction(refining
     assert restore(image, seed=3).shape == image.shape
 
 
-def test_a_run_that_is_resumed_ends_with_the_same_bits(refining, tmp_path):
+def test_a_run_that_is_resumed_ends_with_the_same_bits(refining: Refining, tmp_path: Path) -> None:
     config = refining("checkpoint_every=3")
-    whole = load_model(train(config).model)
+    whole = loaded(train(config).model)
     (newest,) = (tmp_path / "run").glob("checkpoint-*6")
     shutil.rmtree(newest)
-    resumed = load_model(train(config, resume=True).model)
+    resumed = loaded(train(config, resume=True).model)
     assert whole.predictor is not None
     assert resumed.predictor is not None
     for part in ("network", "predictor"):
@@ -112,7 +122,9 @@ def test_a_run_that_is_resumed_ends_with_the_same_bits(refining, tmp_path):
 
 
 @pytest.mark.parametrize("joint", [True, False])
-def test_the_loss_of_the_bridge_reaches_the_predictor_only_where_training_is_joint(refining, joint):
+def test_the_loss_of_the_bridge_reaches_the_predictor_only_where_training_is_joint(
+    refining: Refining, joint: bool
+) -> None:
     weight = {} if joint else {"start_from": "somewhere"}
     part = objective(refining(), bridges.create("goub"), joint=joint, weight=0.0, **weight)
     x0, y = images(2, 4, 3, 16, 16)
@@ -122,7 +134,7 @@ def test_the_loss_of_the_bridge_reaches_the_predictor_only_where_training_is_joi
     assert all(weight.grad is not None for weight in part.average.network.parameters())
 
 
-def test_a_diffusion_of_the_residual_is_the_same_process_seen_from_the_prediction():
+def test_a_diffusion_of_the_residual_is_the_same_process_seen_from_the_prediction() -> None:
     # x_t - alpha g of vp on images is alpha r + gamma eps: vp on residuals (arXiv 2112.02475, section 3).
     bridge = bridges.create("vp", steps=50)
     x0, g, noise = images(3, 2, 3, 8, 8).double()
@@ -132,7 +144,7 @@ def test_a_diffusion_of_the_residual_is_the_same_process_seen_from_the_predictio
     torch.testing.assert_close(bridge.forward(x0, g, t, noise) - c.alpha * g, residual)
 
 
-def test_preconditioning_for_small_residuals_has_inputs_and_targets_of_unit_size():
+def test_preconditioning_for_small_residuals_has_inputs_and_targets_of_unit_size() -> None:
     size = 0.05
     bridge = bridges.create("goub")
     seen: list[Tensor] = []
@@ -155,7 +167,7 @@ def test_preconditioning_for_small_residuals_has_inputs_and_targets_of_unit_size
     torch.testing.assert_close(denoiser.estimate(target, x_t, t, g), x0)
 
 
-def test_a_scale_is_refused_where_the_noise_scales_with_the_residual():
+def test_a_scale_is_refused_where_the_noise_scales_with_the_residual() -> None:
     with pytest.raises(ValueError, match="scale other than 1 needs"):
         NetworkDenoiser(small(0), bridges.create("rdbm"), "preconditioned", scale=0.1)
 
@@ -170,13 +182,13 @@ def test_a_scale_is_refused_where_the_noise_scales_with_the_residual():
         (("bridge={name: vp}", "states.condition_dropout=0.1"), "condition_dropout cannot be combined"),
     ],
 )
-def test_a_wrong_setting_is_named(refining, overrides, sentence):
+def test_a_wrong_setting_is_named(refining: Refining, overrides: tuple[str, ...], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         train(refining(*overrides))
 
 
-def test_samples_of_large_images_in_tiles_average_to_the_mean_of_their_samples(refining):
-    restore = rebridge.Restorer.from_pretrained(train(refining()).model)
+def test_samples_of_large_images_in_tiles_average_to_the_mean_of_their_samples(refining: Refining) -> None:
+    restore = Restorer(loaded(train(refining()).model))
     image = images(1, 3, 100, 90)
     samples = restore.sample(image, 3, tile=64, steps=2, sampler={"name": "dbim", "eta": 1.0})
     torch.testing.assert_close(torch.stack(samples.all).mean(0), samples.mean, rtol=0, atol=1e-5)
