@@ -1,6 +1,6 @@
-"""What the option `detail` wins back of what an autoencoder loses, on and off.
+"""Details that the option `detail` wins back from what an autoencoder loses, on and off.
 
-    python benchmarks/irbridge_details.py --clean ../shared/data/eval/cbsd68 --train ../shared/data/train/bsd432
+    python benchmarks/irbridge_details.py --clean $REBRIDGE_DATA/eval/cbsd68 --train $REBRIDGE_DATA/train/bsd432
 
 A latent prior returns D(x0) where a pixel prior returns x0. So an image is restored by a pixel prior, passed through an
 autoencoder of diffusers' kind (AutoencoderKL, trained here for some minutes), and then given the input's details back or not.
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from motion_blur import add_clean, clean_of
 from torch import Tensor
 
 from rebridge.data import ImageFolder
@@ -23,8 +24,10 @@ from rebridge.data.crops import crop, random_corner
 from rebridge.data.folders import as_float
 from rebridge.evaluation import synthetic_cases
 from rebridge.evaluation.metrics import psnr
+from rebridge.irbridge import keep_details
+from rebridge.models import load_prior
 from rebridge.networks.layers import pad_to_multiple
-from rebridge.irbridge import IRBridgeRestorer, keep_details
+from rebridge.restoration import Restorer
 
 
 def trained_autoencoder(folder: Path, iterations: int, batch: int = 8, patch: int = 64) -> Any:
@@ -65,7 +68,7 @@ def through(network: Any, image: Tensor) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clean", type=Path, required=True, help="images to degrade and restore")
+    add_clean(parser)
     parser.add_argument("--train", type=Path, required=True, help="images to train the autoencoder on")
     parser.add_argument("--model", default="pixel-prior-tiny")
     parser.add_argument("--tasks", nargs="+", default=["inpaint", "rain", "snow", "raindrop", "haze", "lowlight"])
@@ -77,6 +80,7 @@ def main() -> None:
         "--autoencoder", type=Path, default=Path("runs/details-autoencoder"), help="kept here, and reused"
     )
     options = parser.parse_args()
+    options.clean = clean_of(options, parser)
     if options.autoencoder.is_dir():
         from diffusers import AutoencoderKL
 
@@ -89,7 +93,7 @@ def main() -> None:
     for task in options.tasks:
         restore = None
         if options.model != "perfect":
-            restore = IRBridgeRestorer.from_pretrained(options.model, dtype=options.dtype, task=task)
+            restore = Restorer.from_preset(load_prior(options.model, dtype=options.dtype), task=task)
         rows: list[tuple[float, ...]] = []
         for case in synthetic_cases(options.clean, [task], limit=options.limit):
             clean, degraded = (image[None] for image in case.load())

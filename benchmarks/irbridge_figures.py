@@ -1,6 +1,6 @@
-"""The figures of docs/irbridge.md: what a prior inside a bridge gains on real images, against the same prior without one.
+"""Figures of docs/irbridge.md: a generative model inside a bridge on real images, against the same model without one.
 
-    python benchmarks/irbridge_figures.py --clean ../shared/data/eval/cbsd68 --dtype bfloat16
+    python benchmarks/irbridge_figures.py --clean $REBRIDGE_DATA/eval/cbsd68 --dtype bfloat16
 
 prints PSNR in dB by task for the presets, for generation from pure noise ("ddim") and for SDEdit, all with as many calls of the
 same network, and the seconds per image at 25, 50 and 100 steps; writes docs/tables/irbridge.json and a plot in docs/images.
@@ -18,20 +18,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from motion_blur import add_clean, clean_of
 from torch import Tensor
 
-from rebridge import degradations, hub
+from rebridge import degradations
 from rebridge.data.seeds import generator_of
 from rebridge.evaluation import Case, synthetic_cases
-from rebridge.evaluation.metrics import psnr, quantise
+from rebridge.evaluation.metrics import psnr
 from rebridge.evaluation.plots import new_figure
+from rebridge.images import quantise
 from rebridge.images.atomic import write_atomic
+from rebridge.models import Model, find_model, load_prior
 from rebridge.models.config import PRESET_FILE, WEIGHTS_FILE
-from rebridge.irbridge import IRBridgeRestorer, Prior, load_prior
+from rebridge.restoration import Restorer
 
 TASKS = ("rain", "haze", "snow", "raindrop", "lowlight", "inpaint")
 WANTED = {"rain": 4.0, "haze": 4.0, "snow": 4.0, "lowlight": 5.0, "inpaint": 8.0}
-"""Mean gain in dB that the packaged prior is asked to reach."""
+"""Mean gain in dB that the packaged model should reach."""
 WAYS = ("sound", "paper", "ddim", "sdedit")
 
 
@@ -49,14 +52,14 @@ def cases_of(folder: Path, task: str) -> list[Case]:
     return [Case(task, case.name, partial(with_holes, case)) for case in synthetic_cases(folder, ["clean"])]
 
 
-def restorer_of(prior: Prior, way: str, task: str) -> tuple[IRBridgeRestorer, str]:
+def restorer_of(prior: Model, way: str, task: str) -> tuple[Restorer, str]:
     """The restorer and the name of its sampler: a preset (or a file of presets), or a baseline without a bridge."""
     if way in ("ddim", "sdedit"):
-        return IRBridgeRestorer(prior, "sound", task), way
-    return IRBridgeRestorer(prior, way, task), "irbridge"
+        return Restorer.from_preset(prior, "sound", task), way
+    return Restorer.from_preset(prior, way, task), "irbridge"
 
 
-def measure(prior: Prior, case: Case, way: str, steps: int) -> dict[str, float]:
+def measure(prior: Model, case: Case, way: str, steps: int) -> dict[str, float]:
     """PSNR of one image before and after, and the seconds it took."""
     restore, sampler = restorer_of(prior, way, case.task)
     clean, degraded = (image[None] for image in case.load())
@@ -67,8 +70,8 @@ def measure(prior: Prior, case: Case, way: str, steps: int) -> dict[str, float]:
 
 
 def identity(name: str, dtype: str | None) -> str:
-    """What figures depend on beside image and settings: weights, the prior's own presets, precision."""
-    folder = hub.find_model(name)
+    """Identify what figures depend on beside image and settings: weights, the model's presets, precision."""
+    folder = find_model(name)
     content = b"".join(
         (folder / file).read_bytes() for file in (WEIGHTS_FILE, PRESET_FILE) if (folder / file).is_file()
     )
@@ -118,9 +121,9 @@ def plot(kept: dict[str, Any], ways: list[str], tasks: list[str], steps: int, im
     print(f"wrote {path}")
 
 
-def timing(prior: Prior, case: Case, counts: list[int]) -> None:
+def timing(prior: Model, case: Case, counts: list[int]) -> None:
     """Seconds per image over the number of steps, with the paper's preset, which leaves no step out."""
-    restore = IRBridgeRestorer(prior, "paper", case.task)
+    restore = Restorer.from_preset(prior, "paper", case.task)
     _, degraded = case.load()
     restore(degraded[None], steps=2)
     print("\n| steps | seconds per image | seconds per step |")
@@ -134,7 +137,7 @@ def timing(prior: Prior, case: Case, counts: list[int]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clean", type=Path, required=True, help="folder of clean images")
+    add_clean(parser)
     parser.add_argument("--model", default="pixel-prior-tiny")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument("--ways", nargs="+", default=list(WAYS), help="presets, files of presets, ddim, sdedit")
@@ -145,6 +148,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/tables/irbridge.json"))
     parser.add_argument("--plot", type=Path, default=Path("docs/images/irbridge-baselines.png"))
     options = parser.parse_args()
+    options.clean = clean_of(options, parser)
     prior = load_prior(options.model, dtype=options.dtype)
     stored: dict[str, Any] = json.loads(options.output.read_text()) if options.output.exists() else {}
     model = identity(options.model, options.dtype)

@@ -1,4 +1,4 @@
-"""What an unconditional prior costs, and what asking a prior too late costs, on a mixture whose posterior is known exactly.
+"""Costs of an unconditional prior and of a late schedule, on a mixture whose posterior is known exactly.
 
     python benchmarks/irbridge_theory.py
 
@@ -34,7 +34,7 @@ STEPS = (10, 25, 50, 100, 200)
 
 
 def denoiser(process: Bridge, conditional: bool) -> MixtureDenoiser:
-    """The exact denoiser of the mixture for a process, with y or without (y then independent of x0)."""
+    """Make the exact denoiser of the mixture for a process, with y or without (y then independent of x0)."""
     link = 0.8 * torch.eye(2, dtype=torch.float64) if conditional else torch.zeros(2, 2, dtype=torch.float64)
     cross = CLEAN @ link.mT
     observed = link @ CLEAN @ link.mT + torch.diag(NOISE.square())
@@ -44,7 +44,7 @@ def denoiser(process: Bridge, conditional: bool) -> MixtureDenoiser:
 
 
 def exact(conditional: bool, count: int, generator: torch.Generator) -> Tensor:
-    """Samples (count, 2) of p(x0 | y), or of p(x0)."""
+    """Draw samples (count, 2) of p(x0 | y), or of p(x0)."""
     weights, means, covariances = denoiser(PRIOR, conditional).posterior(SEEN[None])
     modes = torch.multinomial(weights[0], count, replacement=True, generator=generator)
     roots = torch.linalg.cholesky(covariances)[modes]
@@ -59,8 +59,8 @@ def distance(a: Tensor, b: Tensor, directions: int = 64) -> float:
     return ((a @ axes).sort(0).values - (b @ axes).sort(0).values).square().mean().sqrt().item()
 
 
-def walk(lam: float, conditional: bool, count: int, seed: int, **settings: Any) -> Tensor:
-    """What the loop makes of y, `count` samples."""
+def restored(lam: float, conditional: bool, count: int, seed: int, **settings: Any) -> Tensor:
+    """Restore y by the loop, `count` samples."""
     bridge = bridges.create("ir-sde", lam=lam)
     loop = IRBridge(process=PRIOR, **settings)
     y = SEEN.repeat(count, 1)
@@ -68,15 +68,15 @@ def walk(lam: float, conditional: bool, count: int, seed: int, **settings: Any) 
 
 
 def bias(count: int, path: Path) -> None:
-    """How far the loop's samples are from p(x0 | y) and from p(x0), with either denoiser, over the bridge's noise."""
+    """Print the distance of samples from p(x0 | y) and p(x0), with either denoiser, over the bridge's noise."""
     posterior, other = (exact(True, count, torch.Generator().manual_seed(seed)) for seed in (1, 2))
     prior = exact(False, count, torch.Generator().manual_seed(3))
     print("| lam (of 255) | conditional | conditional, start estimate | unconditional | unconditional, to p(x0) |")
     print("|---|---|---|---|---|")
     shown: dict[float, tuple[Tensor, Tensor]] = {}
     for lam in LEVELS:
-        known, free = (walk(lam / 255, given, count, 4, steps=100, start="y") for given in (True, False))
-        estimated = walk(lam / 255, True, count, 4, steps=100, start="estimate")
+        known, free = (restored(lam / 255, given, count, 4, steps=100, start="y") for given in (True, False))
+        estimated = restored(lam / 255, True, count, 4, steps=100, start="estimate")
         shown[lam] = known, free
         figures = [distance(points, posterior) for points in (known, estimated, free)] + [distance(free, prior)]
         print(f"| {lam:g} | " + " | ".join(f"{value:.3f}" for value in figures) + " |", flush=True)
@@ -98,7 +98,7 @@ def bias(count: int, path: Path) -> None:
 
 
 def variance(count: int, path: Path) -> None:
-    """How much of the posterior's variance each schedule keeps, over the number of steps."""
+    """Print the share of the posterior's variance that each schedule keeps, over the number of steps."""
     target = exact(True, 10 * count, torch.Generator().manual_seed(1))
     print("| schedule | " + " | ".join(f"{steps} steps" for steps in STEPS) + " | distance at the last |")
     print("|---" * (len(STEPS) + 2) + "|")
@@ -106,7 +106,7 @@ def variance(count: int, path: Path) -> None:
     for name in SCHEDULES:
         kept, samples = [], target
         for steps in STEPS:
-            samples = walk(8 / 255, True, count, 4, steps=steps, schedule=name)
+            samples = restored(8 / 255, True, count, 4, steps=steps, schedule=name)
             kept.append((samples.T.cov().trace() / target.T.cov().trace()).item())
         last = distance(samples, target[:count])
         print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in kept) + f" | {last:.3f} |", flush=True)

@@ -12,7 +12,7 @@ from rebridge import degradations
 from rebridge.data import ImageFolder
 from rebridge.data.seeds import generator_of
 from rebridge.evaluation.cases import Case, name_of
-from rebridge.evaluation.metrics import quantise
+from rebridge.images import quantise
 
 
 def add_clean(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_clean(parser: argparse.ArgumentParser) -> None:
     data = os.environ.get("REBRIDGE_DATA")
     default = None if data is None else Path(data) / "eval" / "cbsd68"
     parser.add_argument(
-        "--clean", type=Path, default=default, help="clean images, blurred here; eval/cbsd68 in REBRIDGE_DATA"
+        "--clean", type=Path, default=default, help="clean images; eval/cbsd68 in REBRIDGE_DATA"
     )
 
 

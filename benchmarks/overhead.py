@@ -12,12 +12,14 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from rebridge import bridges, hub, samplers
+from rebridge import bridges, samplers
 from rebridge.denoisers import NetworkDenoiser
+from rebridge.models import load_model
 
 SAMPLERS = ["dbim", "dbim:2", "dbim:eta", "ode", "heun-churn", "sde", "mean-ode", "odes3", "exponential"]
 
@@ -54,7 +56,7 @@ def waits(sampler: samplers.Sampler, bridge: bridges.Bridge, y: Tensor) -> int:
     seen = 0
     originals = {name: getattr(Tensor, name) for name in ("item", "tolist", "__bool__", "cpu", "__float__", "__int__")}
 
-    def counting(name: str):
+    def counting(name: str) -> Callable[..., object]:
         def call(self: Tensor, *args: object, **kwargs: object) -> object:
             nonlocal seen
             seen += 1
@@ -84,7 +86,8 @@ def main() -> None:
     y = torch.rand(1, 3, options.size, options.size) * 2 - 1
     y = y.contiguous(memory_format=torch.channels_last)
     bridge = bridges.create("goub")
-    packaged = hub.load_model("rdbm-tiny").network
+    packaged = load_model("rdbm-tiny").network
+    assert packaged is not None
     print(
         "| sampler | network calls | ms in the network | ms outside | share of the network's time | waits in the loop |"
     )

@@ -17,7 +17,8 @@ from torch import Tensor
 
 import rebridge
 from rebridge.evaluation import Score, psnr, ssim, synthetic_cases
-from rebridge.evaluation.tables import SCORES, table
+from rebridge.evaluation.evaluate import IMAGE_COLUMNS
+from rebridge.evaluation.tables import table
 from rebridge.images import to_samples
 
 PHOTOS = Path(__file__).parent / "images"
@@ -27,7 +28,7 @@ CAPTION_HEIGHT = 26
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line says."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default="rdbm-tiny", help="packaged model or folder (default: %(default)s)")
     parser.add_argument(
@@ -67,7 +68,7 @@ def main() -> None:
     stacked([rows[first + index % photos] for index, first in enumerate(range(0, len(rows), photos))]).save(
         wanted.out / "overview.png"
     )
-    Console(width=None if sys.stdout.isatty() else 120).print(table(scores, SCORES))
+    Console(width=None if sys.stdout.isatty() else 120).print(table(scores, IMAGE_COLUMNS))
     gain = sum(score.gain for score in scores) / len(scores)
     seconds = time.monotonic() - began
     print(f"{len(scores)} images restored in {seconds:.0f} s with {wanted.model}; mean gain {gain:+.2f} dB")

@@ -6,15 +6,16 @@ from pathlib import Path
 
 from PIL import Image
 
-from rebridge import bridges, hub, networks
+from rebridge import bridges, networks
+from rebridge.models import TrainedModel
 
 ROOT = Path(__file__).parent.parent
 
 
 def test_demo_prints_figures_draws_pictures_and_says_where(tmp_path: Path) -> None:
     network = networks.create("fast", widths=[8, 16], blocks=[1], middle=1, embedding=16)
-    sampler = {"name": "dbim", "steps": 1}
-    model = hub.save_model(tmp_path / "tiny", network, bridges.create("rdbm"), "residual", sampler, ["noise"])
+    tiny = TrainedModel.of(network, bridges.create("rdbm"), sampler={"name": "dbim", "steps": 1}, tasks=["noise"])
+    model = tiny.save_pretrained(tmp_path / "tiny")
     words = [sys.executable, "examples/demo.py", "--model", str(model), "--out", str(tmp_path / "out")]
     tasks = ["--task", "noise", "--task", "haze"]
     ended = subprocess.run([*words, *tasks], cwd=ROOT, capture_output=True, text=True, check=False)

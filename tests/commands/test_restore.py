@@ -46,27 +46,27 @@ def test_files_have_one_result_each_and_progress_counts_fractions_of_files(
     assert capsys.readouterr() == ("", "")
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Raised by a user who has seen enough."""
 
 
 def test_an_exception_of_the_callback_cancels_the_whole_command(model: Path, photos: Path, tmp_path: Path) -> None:
     def stop(done: float, total: float, note: str) -> None:
         if done > 1.4:
-            raise Stopped(note)
+            raise StoppedError(note)
 
     options = RestoreOptions(inputs=[photos], output=tmp_path / "out", model=str(model), steps=2, device="cpu")
-    with pytest.raises(Stopped, match=r"b\.jpg"):
+    with pytest.raises(StoppedError, match=r"b\.jpg"):
         restore(options, stop)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
 def test_an_image_in_memory_is_cancelled_too(model: Path, photos: Path) -> None:
     def stop(done: float, total: float, note: str) -> None:
-        raise Stopped
+        raise StoppedError
 
     opened = open_restorer(ModelOptions(model=str(model), device="cpu"))
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         restore_image(Image.open(photos / "a.png"), opened, SamplingOptions(), stop)
 
 

@@ -1,4 +1,4 @@
-"""What docs/irbridge.md shows works, and what it names is there."""
+"""What docs/irbridge.md and docs/comparing.md show works, and what the first names is there."""
 
 import re
 import shlex
@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from rebridge import bridges, hub, networks
+from rebridge import bridges, networks
 from rebridge.cli import app
-from rebridge.models import places
+from rebridge.models import TrainedModel, places
 from rebridge.samplers.prior_schedules import SCHEDULES
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "irbridge.md").read_text(encoding="utf-8")
-PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+COMPARING = (ROOT / "docs" / "comparing.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", TEXT + COMPARING, re.DOTALL)
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
 
 
@@ -26,11 +27,13 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "examples" / "images").mkdir(parents=True)
     with Image.open(ROOT / "examples" / "images" / "chelsea.jpg") as image:
         image.resize((48, 40)).save(tmp_path / "examples" / "images" / "chelsea.jpg")
-    network = networks.create("fast", widths=[4, 8], blocks=[1], middle=1, optional_condition=True)
-    sampler = {"name": "dbim", "steps": 25}
-    hub.save_model(
-        tmp_path / "packaged" / "pixel-prior-tiny", network, bridges.create("vp"), "preconditioned", sampler, []
-    )
+    for name, bridge, prediction in (
+        ("pixel-prior-tiny", "vp", "preconditioned"),
+        ("refine-blur-tiny", "goub", "residual"),
+    ):
+        network = networks.create("fast", widths=[4, 8], blocks=[1], middle=1, optional_condition=bridge == "vp")
+        model = TrainedModel.of(network, bridges.create(bridge), prediction, sampler={"name": "dbim", "steps": 25})
+        model.save_pretrained(tmp_path / "packaged" / name)
     monkeypatch.setattr(places, "PACKAGED", tmp_path / "packaged")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -38,7 +41,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("index", range(len(PYTHON)))
 def test_the_python_examples_run(index: int, workplace: Path) -> None:
-    exec(compile(PYTHON[index], f"docs/irbridge.md, example {index + 1}", "exec"), {})
+    exec(compile(PYTHON[index], f"docs, example {index + 1}", "exec"), {})
 
 
 def test_the_commands_run_in_the_order_they_are_shown(workplace: Path) -> None:
