@@ -13,7 +13,7 @@ from rebridge import bridges, degradations, inverse, networks, samplers
 from rebridge.bridges.catalogue import BRIDGES
 from rebridge.degradations.catalogue import DEGRADATIONS
 from rebridge.inverse import operators
-from rebridge.inverse.catalogue import METHODS
+from rebridge.inverse.catalogue import SOLVERS
 from rebridge.inverse.operators.catalogue import OPERATORS
 from rebridge.models.formats import FORMATS
 from rebridge.networks.catalogue import NETWORKS
@@ -21,7 +21,7 @@ from rebridge.samplers.catalogue import SAMPLERS
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "extending.md"
 CODE = "\n".join(re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL))
-CATALOGUES: tuple[Any, ...] = (BRIDGES, SAMPLERS, NETWORKS, DEGRADATIONS, OPERATORS, METHODS, FORMATS)
+CATALOGUES: tuple[Any, ...] = (BRIDGES, SAMPLERS, NETWORKS, DEGRADATIONS, OPERATORS, SOLVERS, FORMATS)
 
 
 @pytest.fixture

@@ -3,14 +3,14 @@
 from typing import TYPE_CHECKING
 
 from rebridge.inverse import methods, operators
-from rebridge.inverse.catalogue import METHODS, create, names, parameters, parse, register, summary
+from rebridge.inverse.catalogue import SOLVERS, create, names, parameters, parse, register, summary
 from rebridge.inverse.gaussian import GaussianProblem
 from rebridge.inverse.measurement import Measurement, OperatorSpec
 from rebridge.inverse.methods import Guided, GuidedMethod, Method, Proximal
 from rebridge.inverse.problem import Problem
 
 __all__ = [
-    "METHODS",
+    "SOLVERS",
     "GaussianProblem",
     "Guided",
     "GuidedMethod",

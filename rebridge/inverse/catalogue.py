@@ -15,7 +15,7 @@ from rebridge.inverse.methods.pigdm import PiGDM
 from rebridge.inverse.methods.red_diff import REDDiff
 from rebridge.inverse.methods.scd import SCD
 
-METHODS: Catalogue[Method] = Catalogue(
+SOLVERS: Catalogue[Method] = Catalogue(
     "solver",
     {
         "red-diff": REDDiff,
@@ -32,9 +32,9 @@ METHODS: Catalogue[Method] = Catalogue(
 )
 
 
-create = METHODS.create
-names = METHODS.names
-parameters = METHODS.parameters
-summary = METHODS.summary
-parse = METHODS.parse
-register = METHODS.register
+create = SOLVERS.create
+names = SOLVERS.names
+parameters = SOLVERS.parameters
+summary = SOLVERS.summary
+parse = SOLVERS.parse
+register = SOLVERS.register

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rebridge.inverse.operators.base import Measures, Operator, Trust, check_trust
 
-METHODS = ("A", "A_adjoint", "A_dagger", "prox_l2")
+NEEDED = ("A", "A_adjoint", "A_dagger", "prox_l2")
 
 
 class ForeignOperator(Operator):
@@ -97,8 +97,6 @@ def as_operator(operator: Any, y: Tensor) -> Operator:
 
 def check_methods(operator: Any) -> None:
     """Raise TypeError for an operator without the four methods."""
-    for name in METHODS:
+    for name in NEEDED:
         if not (hasattr(operator, name) and callable(getattr(operator, name))):
-            raise TypeError(
-                f"an operator needs the methods {', '.join(METHODS[:3])} and prox_l2; this one lacks {name}"
-            )
+            raise TypeError(f"an operator needs the methods {', '.join(NEEDED[:3])} and prox_l2; this one lacks {name}")

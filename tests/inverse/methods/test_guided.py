@@ -158,7 +158,7 @@ def test_a_registered_method_is_made_and_solves_by_name(problem: GaussianProblem
         found = rebridge.solve(y, problem.operator, DenoiserModel(problem.denoiser, VP, channels=1), "halfway", steps=3)
         assert found.calls == 3
     finally:
-        inverse.METHODS.unregister("halfway")
+        inverse.SOLVERS.unregister("halfway")
 
 
 def test_bad_input_gets_one_sentence(problem: GaussianProblem) -> None:
