@@ -1,4 +1,4 @@
-"""HI-Diff: a transformer that restores from y, conditioned at every scale on a compact latent prior.
+"""HI-Diff: a transformer conditioned at every scale on a latent prior.
 
 The transformer is Restormer's U-Net (arXiv 2111.09881). At the start of each level the features h attend to the prior's tokens z,
 
@@ -26,7 +26,10 @@ Prior = Literal["diffusion", "none"]
 
 
 class ChannelAttention(nn.Module):
-    """Restormer's transposed attention: channels attend to channels, with weights from all pixels of the image."""
+    """Restormer's transposed attention: channels attend to channels.
+
+    The weights come from all pixels of the image.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -60,7 +63,10 @@ class GatedDepthwise(nn.Module):
 
 
 class GatedDense(nn.Module):
-    """A dense 3x3 convolution, the gate a * b (NAFNet, arXiv 2204.04676), 1x1: quick on a CPU, and sees near pixels only."""
+    """A dense 3x3 convolution, the gate a * b, a 1x1 convolution.
+
+    Quick on a CPU, and sees near pixels only. NAFNet, arXiv 2204.04676.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -73,7 +79,10 @@ class GatedDense(nn.Module):
 
 
 class Block(nn.Module):
-    """h + part(scale_shift(norm(h), z)) for each part; scale and shift only where `features` of a single token are given."""
+    """h + part(scale_shift(norm(h), z)) for each part.
+
+    Scale and shift only where `features` of a single token are given.
+    """
 
     def __init__(self, parts: Sequence[nn.Module], width: int, features: int | None) -> None:
         super().__init__()
@@ -92,7 +101,10 @@ class Block(nn.Module):
 
 
 class Integration(nn.Module):
-    """Cross-attention of features (B, C, H, W) to the prior's tokens (B, N, F), added to the features."""
+    """Cross-attention of features (B, C, H, W) to the prior's tokens (B, N, F).
+
+    It is added to the features.
+    """
 
     def __init__(self, width: int, heads: int, features: int) -> None:
         super().__init__()
@@ -115,7 +127,10 @@ class Integration(nn.Module):
 
 
 class Level(nn.Module):
-    """The blocks of one level, after the integration of several tokens, or with one token in each of them."""
+    """The blocks of one level.
+
+    They follow the integration of several tokens, or have one token in each of them.
+    """
 
     def __init__(
         self, width: int, blocks: int, heads: int, tokens: int, features: int, expansion: float, dense: bool
@@ -141,7 +156,7 @@ class Level(nn.Module):
 
 
 class Fewer(nn.Module):
-    """Fewer tokens: a linear map over tokens, then one over features; (B, N, F) -> (B, n, F)."""
+    """Linear maps over tokens and over features: (B, N, F) -> (B, n, F)."""
 
     def __init__(self, tokens: int, fewer: int, features: int) -> None:
         super().__init__()
@@ -154,7 +169,9 @@ class Fewer(nn.Module):
 
 @dataclass(frozen=True)
 class HiDiffConfig:
-    """The settings of a `HiDiff`; the defaults are the size of the paper, by the options of its released code.
+    """The settings of a `HiDiff`.
+
+    The defaults are the size of the paper, by the options of its released code.
 
     Attributes:
         channels: of an image.
@@ -231,11 +248,17 @@ TINY = HiDiffConfig(
     denoiser_width=128,
     window=256,
 )
-"""A size for one CPU core: dense convolutions at the two finest levels, attention at 1/8 and 1/16 of the size."""
+"""A size for one CPU core.
+
+Dense convolutions at the two finest levels, attention at 1/8 and 1/16 of the size.
+"""
 
 
 class Transformer(nn.Module):
-    """The raw output x0_hat - y, (B, C, H, W), from y and the tokens z; H and W multiples of `multiple`."""
+    """The raw output x0_hat - y, (B, C, H, W), from y and the tokens z.
+
+    H and W are multiples of `multiple`.
+    """
 
     def __init__(self, config: HiDiffConfig) -> None:
         super().__init__()
@@ -294,7 +317,10 @@ class Transformer(nn.Module):
 
 
 class HiDiff(Network):
-    """The transformer with its latent prior: the raw output is x0_hat - y, and x and t are not used."""
+    """The transformer with its latent prior.
+
+    The raw output is x0_hat - y; x and t are not used.
+    """
 
     start: Tensor
 
@@ -327,7 +353,10 @@ class HiDiff(Network):
     def restore_with_prior(
         self, y: Tensor, clean: Tensor | None = None, noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """x0_hat - y, (B, C, H, W), and the tokens z (B, N, F) it was made with; clean and noise as in `prior`."""
+        """x0_hat - y, (B, C, H, W), and the tokens z (B, N, F) it was made with.
+
+        clean and noise as in `prior`.
+        """
         z = self.prior(y, clean, noise)
         height, width = y.shape[-2:]
         return self.transformer(pad_to_multiple(y, self.multiple), z)[..., :height, :width], z
@@ -347,7 +376,9 @@ class HiDiff(Network):
         return self.diffusion(c, self.start.expand(len(y), -1, -1).to(c.dtype) if noise is None else noise)
 
     def begin_stage(self, stage: int) -> None:
-        """Freeze what a stage of training leaves alone: the diffusion in stage 1, the teacher in stage 2.
+        """Freeze what a stage of training leaves alone.
+
+        The diffusion in stage 1, the teacher in stage 2.
 
         Without a prior there is one stage, and nothing is frozen; stage 2 then raises ValueError.
         """
@@ -360,7 +391,10 @@ class HiDiff(Network):
 
 
 def _of_size(base: HiDiffConfig, summary: str) -> Callable[..., HiDiff]:
-    """Make the function that builds a network of some size, any of whose settings can be changed by name."""
+    """Make the function that builds a network of some size.
+
+    Any of its settings can be changed by name.
+    """
 
     def build(**sizes: Any) -> HiDiff:
         return HiDiff(replace(base, **sizes))

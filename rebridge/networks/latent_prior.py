@@ -1,4 +1,6 @@
-"""HI-Diff's compact prior: an encoder to a few tokens, and a diffusion of eight steps that predicts them from y alone.
+"""HI-Diff's compact prior.
+
+An encoder to a few tokens, and a diffusion of eight steps that predicts them from y alone.
 
 The tokens z (B, N, F) describe what a restored image should look like. In training an encoder sees them in (clean, degraded); at
 inference a diffusion in their space, conditioned on the encoded degraded image c, starts from noise and takes for i = T ... 1
@@ -23,7 +25,7 @@ WINDOW = 64
 
 
 class TokenMixer(nn.Module):
-    """z + mlp over tokens, then z + mlp over features (MLP-Mixer): (B, N, width) -> same."""
+    """z + mlp over tokens, then over features (MLP-Mixer): (B, N, width) -> same."""
 
     def __init__(self, tokens: int, width: int, expansion: int) -> None:
         super().__init__()
@@ -41,7 +43,9 @@ class TokenMixer(nn.Module):
 
 
 class SpectralTokens(nn.Module):
-    """Tokens (B, N, F) that call for what the power spectrum says of one image, or how that of a second differs from it.
+    """Tokens (B, N, F) from power spectra.
+
+    They describe the spectrum of one image, or the ratio of those of two.
 
     A blur multiplies the spectrum, so the ratio of the spectra of clean and degraded image is the blur's own, and because images
     have much the same spectrum (power falls as 1/f^2) that of the degraded image alone hints at it.
@@ -66,13 +70,15 @@ class SpectralTokens(nn.Module):
 
 
 class LatentEncoder(nn.Module):
-    """Images to side^2 tokens in (-1, 1): 4x4-unshuffled pixels, residual blocks, the mean of each cell of a grid, a mixer.
+    """Images to side^2 tokens in (-1, 1).
 
-    images: how many images of `channels` channels go in together. Each token is a mean over 1/side^2 of the image, so what
-    it says depends on how large the image is: see `HiDiff`'s window. The authors' encoder ends in a GELU; here the tokens are
+    4x4-unshuffled pixels, residual blocks, the mean of each cell of a grid, a mixer.
+
+    images: how many images of `channels` channels go in together. Each token is a mean over 1/side^2 of the image, so it
+    depends on how large the image is: see `HiDiff`'s window. The authors' encoder ends in a GELU; here the tokens are
     normalised and a hyperbolic tangent, which therefore cannot saturate, keeps them where the diffusion clamps them (derived).
     spectra: features of a second way to the tokens, by `SpectralTokens`; 0 for none, as published. Means of what convolutions
-    give tell little of a blur, and beside them a weak signal is lost, so the first way begins closed then.
+    give show little of a blur, and beside them a weak signal is lost, so the first way begins with zero weights then.
     """
 
     def __init__(
@@ -106,7 +112,10 @@ class LatentEncoder(nn.Module):
 
 
 class LatentDenoiser(nn.Module):
-    """z0_hat (B, N, F) from z_i, the condition c, both (B, N, F), and the time i / T, a number that is repeated F times."""
+    """z0_hat (B, N, F) from z_i, the condition c and the time i / T.
+
+    z_i and c are (B, N, F); the time is a number that is repeated F times.
+    """
 
     def __init__(self, tokens: int, features: int, width: int, blocks: int) -> None:
         super().__init__()
@@ -123,7 +132,7 @@ class LatentDenoiser(nn.Module):
 
 
 class LatentDiffusion(nn.Module):
-    """The diffusion of the module's head, differentiable through all its steps, as stage 2 trains it.
+    """The diffusion of this module's first lines, differentiable through all steps.
 
     steps: T, with b_i in equal steps from `beta_start` to `beta_end`.
     """
@@ -157,7 +166,9 @@ class LatentDiffusion(nn.Module):
 
 
 def log_spectrum(y: Tensor) -> Tensor:
-    """Logarithm of the power of 16 x 11 bands of frequencies, mean over each whole image y (B, C, H, W): (B, 16, 11).
+    """Logarithm of the power in 16 x 11 bands of frequencies, (B, 16, 11).
+
+    The mean is over each whole image y (B, C, H, W).
 
     In float32 whatever autocast computes in. Images smaller than a window are extended.
     """
@@ -166,5 +177,8 @@ def log_spectrum(y: Tensor) -> Tensor:
 
 
 def _pool(spectra: Tensor) -> Tensor:
-    """Means of neighbouring frequencies, (..., 64, 33) -> (..., 16, 11), frequency 0 in the middle of the rows."""
+    """Means of neighbouring frequencies, (..., 64, 33) -> (..., 16, 11).
+
+    Frequency 0 lies in the middle of the rows.
+    """
     return F.avg_pool2d(torch.fft.fftshift(spectra, dim=-2)[None], (4, 3))[0]

@@ -1,4 +1,4 @@
-"""Training: a loop for any network and loss, and the methods that configuration files name.
+"""Training: a loop for any network and loss, and methods for files.
 
 training.train_file("configs/rdbm-tiny.yaml")                 # what `rebridge train` does
 training.fit(task, config, data)                              # your own network, loss and data

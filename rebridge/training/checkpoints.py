@@ -1,4 +1,6 @@
-"""Checkpoints of a training run: folders of safetensors plus JSON that appear whole or not at all.
+"""Checkpoints of a training run.
+
+Folders of safetensors plus JSON that appear whole or not at all.
 
 `checkpoint-00001000/` holds `model`, `ema` and `optimizer` (.safetensors) and `state.json`, which is written last and
 records the size and SHA-256 of the others. The folder is filled under a temporary name, flushed to disk and renamed.
@@ -27,12 +29,18 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message is one sentence that names the file."""
+    """A checkpoint that cannot be used.
+
+    The message is one sentence that names the file.
+    """
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint after `iteration` iterations. tensors: by file ("model", ...) and name. state: from the JSON."""
+    """A checkpoint after `iteration` iterations.
+
+    tensors: by file ("model", ...) and name. state: from the JSON.
+    """
 
     folder: Path
     iteration: int
@@ -43,7 +51,9 @@ class Checkpoint:
 def save_checkpoint(
     output: Path, iteration: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any], keep: int
 ) -> Path:
-    """Write a checkpoint into the folder `output`, then delete all but the newest `keep`; returns its folder.
+    """Write a checkpoint below `output` and delete all but the newest `keep`.
+
+    Returns its folder.
 
     A process killed at any moment leaves either no new checkpoint or a complete one. Raises CheckpointError where
     the disk refuses.
@@ -83,7 +93,10 @@ def checkpoint_folders(output: Path) -> list[Path]:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read and verify one checkpoint; raises CheckpointError, one sentence, where a file is missing or damaged."""
+    """Read and verify one checkpoint.
+
+    Raises CheckpointError, one sentence, where a file is missing or damaged.
+    """
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         if state["format"] != FORMAT:
@@ -99,7 +112,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 
 def latest_checkpoint(output: Path) -> Checkpoint | None:
-    """The newest checkpoint of a run that is whole; a damaged one is passed over with a warning that says why.
+    """The newest checkpoint of a run that is whole.
+
+    A damaged one is passed over with a warning that says why.
 
     None where there is no checkpoint at all; raises CheckpointError where there are some and all are damaged.
     """
@@ -126,7 +141,10 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, network: nn.Module) -> d
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` took; raises CheckpointError for a parameter the network does not have."""
+    """Put back what `optimizer_tensors` took.
+
+    Raises CheckpointError for a parameter the network does not have.
+    """
     parameters = dict(network.named_parameters())
     for key, value in tensors.items():
         name, _, quantity = key.rpartition("|")

@@ -18,7 +18,10 @@ NotNegative = Annotated[int, Field(ge=0)]
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys are errors, values never change after loading."""
+    """A section of the configuration.
+
+    Unknown keys are errors, and values never change after loading.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,7 +39,7 @@ class Named(BaseModel):
 
 
 class Task(BaseModel):
-    """A synthetic degradation: its share of the training pairs, and beside it its parameters."""
+    """A synthetic degradation: its share of the pairs, and its parameters."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     weight: Annotated[float, Field(ge=0)] = 1.0
@@ -54,7 +57,10 @@ class Task(BaseModel):
 
 
 class PairedData(Section):
-    """Real pairs: two folders matched by name (`clean`, `degraded`), or a standard data set (`layout`, `root`)."""
+    """Real pairs.
+
+    Two folders matched by name (`clean`, `degraded`), or a standard data set (`layout`, `root`).
+    """
 
     task: str
     weight: Annotated[float, Field(ge=0)] = 1.0
@@ -72,7 +78,7 @@ class PairedData(Section):
 
 
 class DataConfig(Section):
-    """Where the training and validation pairs come from.
+    """The sources of the training and validation pairs.
 
     clean: folder of clean images, degraded on the fly by `tasks`. holdout: so many of them, evenly spaced, are kept
     out of training and validated on, unless `validation` names a folder of clean images or `validation_pairs` real
@@ -105,7 +111,9 @@ class DataConfig(Section):
 
 
 class StatesConfig(Section):
-    """Which times and states the network is trained at; see `rebridge.training.timesteps`.
+    """Which times and states the network is trained at.
+
+    See `rebridge.training.timesteps`.
 
     Attributes:
         end_fraction: share of the samples at t = 1, where restoring begins.
@@ -152,7 +160,9 @@ class StatesConfig(Section):
 
 
 class LossConfig(Section):
-    """weight * kind + frequency * (mean size of the error's Fourier coefficients) + guide * (cross-entropy of the classifier).
+    """The loss of a denoiser.
+
+    weight * kind + frequency * (mean size of the error's Fourier coefficients) + guide * (cross-entropy of the classifier).
 
     Attributes:
         kind: distance between prediction and target. "psnr" is the logarithm of each image's mean squared error (NAFNet's loss,
@@ -180,7 +190,9 @@ class LossConfig(Section):
 
 
 class AdamConfig(Section):
-    """AdamW with linear warm-up, then a constant learning rate; one iteration is one step of the optimiser.
+    """AdamW with linear warm-up, then a constant learning rate.
+
+    One iteration is one step of the optimiser.
 
     batch: pairs per process and pass; an iteration sees batch * accumulate * processes pairs.
     """
@@ -205,7 +217,10 @@ class AdamConfig(Section):
 
 
 class OptimisationConfig(AdamConfig):
-    """AdamW whose learning rate falls, after the warm-up, in a cosine from `lr` to `lr_min`, and an average of the weights."""
+    """AdamW with a warm-up and a cosine, and an average of the weights.
+
+    The learning rate falls from `lr` to `lr_min`.
+    """
 
     lr_min: Annotated[float, Field(ge=0)] = 1e-6
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
@@ -219,7 +234,10 @@ class OptimisationConfig(AdamConfig):
 
 
 class FitConfig(Section):
-    """The settings of the training loop. Folders are relative to the working directory."""
+    """The settings of the training loop.
+
+    Folders are relative to the working directory.
+    """
 
     optimisation: AdamConfig = AdamConfig()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -234,11 +252,14 @@ class FitConfig(Section):
 
 
 class RunConfig(FitConfig):
-    """The settings of a run that a configuration file describes: those of the loop, and the data."""
+    """The settings of a run from a file: those of the loop, and the data."""
 
     data: DataConfig
 
 
 def learning_rate(iteration: int, config: OptimisationConfig) -> float:
-    """The learning rate of iteration number `iteration` (from 0): linear warm-up, then a cosine to `lr_min`."""
+    """The learning rate of iteration number `iteration`, from 0.
+
+    Linear warm-up, then a cosine to `lr_min`.
+    """
     return config.learning_rate(iteration)

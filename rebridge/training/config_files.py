@@ -1,4 +1,6 @@
-"""Settings from YAML files: read, overridden on the command line, checked by pydantic, every error naming its key.
+"""Settings from YAML files.
+
+Read, overridden on the command line, checked by pydantic, every error naming its key.
 
 A file may name another one to begin from, `base: other.yaml` (relative to itself); its own keys win, group by group. Paths may
 hold environment variables, `${REBRIDGE_DATA}/train`, which are looked up when the path is used.
@@ -14,17 +16,25 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from rebridge.images.atomic import reason
+
 Settings = TypeVar("Settings", bound=BaseModel)
 LONGEST_CHAIN = 8
 """Files that may build on one another; more are a circle."""
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used; the message is one sentence that names the key."""
+    """A configuration that cannot be used.
+
+    The message is one sentence that names the key.
+    """
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 where it matters: 1e-4 is a number, `on` and `no` are words and only true and false are not; no dates."""
+    """YAML 1.2 where it matters.
+
+    1e-4 is a number, `on` and `no` are words and only true and false are not; no dates.
+    """
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -42,7 +52,9 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:true|Tru
 
 
 def read_tree(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The settings of a YAML file and of those it builds on (`base`), with overrides such as `optimisation.lr=1e-3`.
+    """Read the settings of a YAML file and of those it builds on (`base`).
+
+    Overrides such as `optimisation.lr=1e-3` are applied.
 
     Raises ConfigError, one sentence naming the file, for one that cannot be read or is no YAML mapping, and for an
     override without "=".
@@ -61,7 +73,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise ConfigError(f"{path} cannot be read: {reason(error)}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {_one_line(error)}") from None
     if not isinstance(tree, dict):
@@ -70,7 +82,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def expand(path: Path, key: str) -> Path:
-    """Put the values of environment variables into a path such as ${REBRIDGE_DATA}/train.
+    """Put environment variables into a path such as ${REBRIDGE_DATA}/train.
 
     Raises:
         ConfigError: one of them is not set; names `key`, the setting that the path comes from.
@@ -106,7 +118,10 @@ def _same_part(below: dict[str, Any], above: Any) -> bool:
 
 
 def override(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of a tree of settings with each `dotted.key=value` set; numbers in the key index lists."""
+    """A copy of a tree of settings with each `dotted.key=value` set.
+
+    Numbers in the key index lists.
+    """
     tree = _copied(tree)
     for text in overrides:
         key, equals, value = text.partition("=")
@@ -122,7 +137,10 @@ def override(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def parse_as(kind: type[Settings], tree: dict[str, Any], source: str) -> Settings:
-    """Check a tree of settings; raises ConfigError, one sentence naming `source` and the first key in error."""
+    """Check a tree of settings.
+
+    Raises ConfigError, one sentence naming `source` and the first key in error.
+    """
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
@@ -167,11 +185,16 @@ def _suggestion(place: tuple[int | str, ...], kind: type[BaseModel]) -> str:
     """The known key of the same section that is spelt most alike, if any is."""
     section: Any = kind
     for part in place[:-1]:
-        field = getattr(section, "model_fields", {}).get(part)
+        field = _fields(section).get(part)
         section = field.annotation if field is not None else None
-    known = list(getattr(section, "model_fields", {}))
+    known = list(_fields(section))
     close = difflib.get_close_matches(str(place[-1]), known, n=1)
     return f"; did you mean {'.'.join([*map(str, place[:-1]), close[0]])}?" if close else ""
+
+
+def _fields(section: Any) -> dict[Any, Any]:
+    """The fields of a group of settings; none for anything else."""
+    return dict(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else {}
 
 
 def _one_line(error: Exception) -> str:

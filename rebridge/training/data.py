@@ -1,4 +1,4 @@
-"""Data of a run: sources of pairs as a configuration names them, batches in a fixed order, fixed validation pairs."""
+"""Data of a run: sources of pairs, batches in a fixed order, validation pairs."""
 
 import signal
 from collections.abc import Iterator, Sequence, Sized
@@ -16,7 +16,9 @@ from rebridge.training.config_files import ConfigError, expand
 
 
 class BatchIndices(Sampler[list[int]]):
-    """Which pairs of the stream each batch of one process holds, from iteration `start` on.
+    """The pairs of the stream in each batch of one process.
+
+    They begin with iteration `start`.
 
     An iteration takes the next `batch * accumulate * processes` pairs of the stream, in this order: accumulation
     step, process, place in the batch. So the pairs of an iteration depend on that product only.
@@ -27,7 +29,7 @@ class BatchIndices(Sampler[list[int]]):
         self.start, self.iterations = start, iterations
 
     def first(self, iteration: int, part: int) -> int:
-        """The number of the first pair of this process's batch in accumulation step `part` of an iteration."""
+        """The number of the first pair of accumulation step `part` of an iteration."""
         return ((iteration * self.accumulate + part) * self.processes + self.rank) * self.batch
 
     def __len__(self) -> int:
@@ -41,7 +43,10 @@ class BatchIndices(Sampler[list[int]]):
 
 
 def training_pairs(config: DataConfig, seed: int) -> MixedPairs:
-    """The stream of training pairs; raises ConfigError naming the key whose folder or parameter is at fault."""
+    """The stream of training pairs.
+
+    Raises ConfigError naming the key whose folder or parameter is at fault.
+    """
     memory = config.cache_gigabytes * 1e9
     sources: list[PairSource] = []
     weights = []
@@ -61,7 +66,10 @@ def training_pairs(config: DataConfig, seed: int) -> MixedPairs:
 
 
 def validation_pairs(config: DataConfig, seed: int) -> list[Pair]:
-    """The same `validation_count` pairs per task at every call: the middle of held-out images; empty without any."""
+    """The validation pairs, the same at every call.
+
+    `validation_count` per task, from the middle of held-out images; empty without any.
+    """
     sources: list[PairSource] = []
     if config.tasks:
         _, held_out = _clean_images(config)
@@ -77,7 +85,10 @@ def validation_pairs(config: DataConfig, seed: int) -> list[Pair]:
 
 
 class Repeated(Dataset[Any]):
-    """A finite data set as an endless stream: sample i is that of place i mod n, in an order drawn anew for each pass."""
+    """A finite data set as an endless stream.
+
+    Each pass over the data has an order of its own.
+    """
 
     def __init__(self, data: Dataset[Any], count: int, seed: int) -> None:
         if count < 1:
@@ -95,12 +106,18 @@ class Repeated(Dataset[Any]):
 
 
 def endless(data: Dataset[Any], seed: int) -> Dataset[Any]:
-    """The data as an endless stream; a data set without a length is taken for one already."""
+    """The data as an endless stream.
+
+    A data set without a length is taken for one already.
+    """
     return Repeated(data, len(data), seed) if isinstance(data, Sized) else data
 
 
 def batches(data: Dataset[Any], indices: BatchIndices, workers: int) -> Iterator[Any]:
-    """Batches of samples; of pairs: clean and degraded (B, 3, H, W) in [0, 1], task a list of B names."""
+    """Batches of samples.
+
+    A batch of pairs holds clean and degraded (B, 3, H, W) in [0, 1] and task, a list of B names.
+    """
     loader: DataLoader[Any] = DataLoader(
         data,
         batch_sampler=indices,
@@ -114,7 +131,7 @@ def batches(data: Dataset[Any], indices: BatchIndices, workers: int) -> Iterator
 
 
 def holdout_split(count: int, holdout: int) -> tuple[list[int], list[int]]:
-    """Indices to train on and `holdout` evenly spaced ones to keep out, of `count` images."""
+    """Split `count` indices into those to train on and `holdout` evenly spaced ones."""
     kept_out = [(2 * place + 1) * count // (2 * holdout) for place in range(holdout)]
     return sorted(set(range(count)) - set(kept_out)), kept_out
 
@@ -162,7 +179,7 @@ def _synthetic(images: ImageFolder, config: DataConfig, name: str) -> SyntheticS
 
 
 def _leave_signals_to_parent(worker: int) -> None:
-    """A worker ends when the training process closes it, not on the Ctrl-C that asks for a last checkpoint."""
+    """Leave Ctrl-C, which asks for a last checkpoint, to the training process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

@@ -1,4 +1,6 @@
-"""A running average of the weights, which restores better than the weights themselves.
+"""A running average of the weights.
+
+It restores better than the weights themselves.
 
 After step k the average is `d average + (1 - d) weights` with `d = min(decay, (1 + k) / (10 + k))`: the warm-up lets
 the random initial weights be forgotten quickly.
@@ -11,7 +13,10 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """The average of a network's weights, as a network of its own (`module`, eval mode, no gradients)."""
+    """The average of a network's weights, as a network of its own.
+
+    `module` is in eval mode and has no gradients.
+    """
 
     def __init__(self, network: nn.Module, decay: float = 0.999) -> None:
         if not 0 <= decay < 1:
@@ -20,12 +25,15 @@ class Ema:
         self.module = copy.deepcopy(network).eval().requires_grad_(False)
 
     def decay_at(self, step: int) -> float:
-        """How much of the average survives step number `step`, counted from 0."""
+        """The share of the average that survives step number `step`, from 0."""
         return min(self.decay, (1 + step) / (10 + step))
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Move the average towards the weights of `network` after step number `step`; buffers are copied."""
+        """Move the average towards the weights of `network` after step number `step`.
+
+        Buffers are copied.
+        """
         averages: list[Tensor] = list(self.module.parameters())
         weights: list[Tensor] = list(network.parameters())
         torch._foreach_lerp_(averages, weights, 1 - self.decay_at(step))

@@ -1,4 +1,6 @@
-"""The training loop: batches, optimiser, checkpoints, validation, signals, for any task.
+"""The training loop.
+
+Batches, optimiser, checkpoints, validation, signals, for any task.
 
     fit(task, config, data)                           # to the end
     for step in steps(task, config, data): ...        # the same, one iteration at a time
@@ -90,7 +92,9 @@ def fit(
     workers: int = 0,
     resume: bool = False,
 ) -> TrainResult:
-    """Train until the last iteration, or until SIGTERM or Ctrl-C, which leave a checkpoint behind.
+    """Train until the last iteration.
+
+    SIGTERM or Ctrl-C end a run earlier, after a last checkpoint.
 
     Args:
         task: what is trained, on which loss.
@@ -115,7 +119,9 @@ def fit(
 
 
 def steps(task: Trainable, config: FitConfig, data: Dataset[Any], **options: Any) -> Iterator[Step]:
-    """Train, and hand out each iteration once it is done; the caller's loop body runs between two iterations.
+    """Train, and hand out each iteration once it is done.
+
+    The caller's loop body runs between two iterations.
 
     Leaving the loop early ends the run where it is; checkpoints are written by the intervals of the configuration.
 
@@ -127,7 +133,10 @@ def steps(task: Trainable, config: FitConfig, data: Dataset[Any], **options: Any
 
 
 class Fit:
-    """One run: a task with its optimiser, batches and log; see `fit` for the arguments."""
+    """One run: a task with its optimiser, batches and log.
+
+    See `fit` for the arguments.
+    """
 
     def __init__(
         self,
@@ -161,7 +170,7 @@ class Fit:
         self.result = TrainResult(self.start, None, self.validation)
 
     def steps(self) -> Iterator[Step]:
-        """Every iteration from where the run starts to its last, or to the signal that stops it after a checkpoint."""
+        """Run every iteration, to the last or to a signal that stops the run."""
         config, iterations = self.config, self.config.optimisation.iterations
         config.output.mkdir(parents=True, exist_ok=True)
         self.log = RunLog(config.output, self.start, iterations, self.runtime.main)
@@ -278,7 +287,7 @@ class Fit:
         self.result = TrainResult(self.config.optimisation.iterations, model or self.config.output, self.validation)
 
     def _first_line(self) -> str:
-        """What is about to happen, in one line."""
+        """The first line of the log."""
         config, processes = self.config, self.runtime.processes
         samples = config.optimisation.batch * config.optimisation.accumulate * processes
         begin = f"resuming after iteration {self.start}" if self.start else "starting"
@@ -310,7 +319,7 @@ class Fit:
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and Ctrl-C set, so that the loop can finish its iteration; a second Ctrl-C interrupts."""
+    """An event that SIGTERM and Ctrl-C set; a second Ctrl-C interrupts."""
     asked = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,7 @@
-"""The log of a run: a JSON line per report, TensorBoard, and a progress bar with rate and remaining time."""
+"""The log of a run.
+
+A JSON line per report, TensorBoard, and a progress bar with rate and remaining time.
+"""
 
 import json
 import time
@@ -13,7 +16,9 @@ from rebridge.images.atomic import write_atomic
 
 
 class RunLog:
-    """Reports of one run; on processes other than the first (`active` false) it prints and writes nothing.
+    """The reports of one run.
+
+    On processes other than the first (`active` false) nothing is printed or written.
 
     `log.jsonl` holds one line per report with its iteration. When a run resumes at `start`, lines after that iteration
     are cut off, so that the file reads as if the run had never stopped.
@@ -58,7 +63,10 @@ class RunLog:
         self.bar.update(self.task, completed=iteration)
 
     def report(self, iteration: int, metrics: dict[str, float], text: str | None = None) -> None:
-        """Record metrics by name after so many iterations. Shown is `text`, or else the metrics beside the bar."""
+        """Record metrics by name after so many iterations.
+
+        Shown is `text`, or else the metrics beside the bar.
+        """
         if not self.active:
             return
         with open(self.output / "log.jsonl", "a", encoding="utf-8") as file:
@@ -89,7 +97,10 @@ class RunLog:
 
 
 def _iteration(line: str) -> float:
-    """The iteration of a line of the log; a line that a kill has cut short belongs to none."""
+    """The iteration of a line of the log.
+
+    A line that a kill has cut short belongs to none.
+    """
     try:
         entry: Any = json.loads(line)
         return float(entry["iteration"])

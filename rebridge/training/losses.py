@@ -30,7 +30,9 @@ def loss_of(denoiser: NetworkDenoiser, x0: Tensor, y: Tensor, states: States, co
 
 
 def step_means(bridge: Bridge, states: States, x0_hat: Tensor, x0: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean of a reverse step of 1/steps with x0_hat, and that of the posterior given x0; all (B, C, H, W).
+    """The means of a reverse step with x0_hat and of the posterior given x0.
+
+    The step is 1/steps long; all are (B, C, H, W).
 
     The first is the Euler step of the reverse SDE without its noise, x + (f + g^2 n / gamma)(s - t) in the bridge's clock. IR-SDE
     and GOUB train their noise networks on the L1 distance of the two (arXiv 2301.11699, 2312.10299; reverse_sde_step_mean and
@@ -52,8 +54,11 @@ def step_means(bridge: Bridge, states: States, x0_hat: Tensor, x0: Tensor, y: Te
 
 
 def distance(a: Tensor, b: Tensor, kind: str) -> Tensor:
-    """Mean of |a - b| (l1), (a - b)^2 (l2) or sqrt((a - b)^2 + 1e-6) (charbonnier) over all elements; psnr: mean over the images
-    (B, C, H, W) of ln(MSE + 1e-4), so that an image counts by its share of improvement however bad it is."""
+    """Mean distance of two batches of images (B, C, H, W).
+
+    kind: "l1", |a - b|; "l2", (a - b)^2; "charbonnier", sqrt((a - b)^2 + 1e-6), each the mean over all elements; or "psnr", the
+    mean over images of ln(MSE + 1e-4), so that an image counts by its share of improvement however bad it is.
+    """
     error = a - b
     if kind == "psnr":
         return torch.log(error.float().square().flatten(1).mean(1) + 1e-4).mean()
@@ -65,11 +70,17 @@ def distance(a: Tensor, b: Tensor, kind: str) -> Tensor:
 
 
 def frequency_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Mean absolute real and imaginary part of the Fourier coefficients of a - b, (B, C, H, W), of an orthonormal transform."""
+    """Mean size of the Fourier coefficients of a - b, (B, C, H, W).
+
+    The mean is over real and imaginary parts of an orthonormal transform.
+    """
     return torch.view_as_real(torch.fft.rfft2((a - b).float(), norm="ortho")).abs().mean()
 
 
 def classifier_loss(logits: Tensor, tasks: Sequence[str], classes: Sequence[str]) -> Tensor:
-    """Mean cross-entropy over all places of a classification (B, classes, H, W) of images that show `tasks`."""
+    """Mean cross-entropy of a classification (B, classes, H, W) of images.
+
+    The classes of the images are `tasks`, the same at all places.
+    """
     target = torch.tensor([classes.index(task) for task in tasks], device=logits.device)
     return F.cross_entropy(logits, target.view(-1, 1, 1).expand(-1, *logits.shape[2:]))

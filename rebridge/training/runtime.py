@@ -1,4 +1,7 @@
-"""Devices, processes and precision of a run; all that the training package uses of accelerate is here."""
+"""Devices, processes and precision of a run.
+
+All that the training package uses of accelerate is here.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +63,10 @@ class Runtime:
 
 
 class TaskLoss(nn.Module):
-    """The loss of a task as a module, which is what several processes share: its forward is the loss of a batch."""
+    """The loss of a task as a module, which several processes share.
+
+    Its forward is the loss of a batch.
+    """
 
     def __init__(self, task: Trainable) -> None:
         super().__init__()
@@ -73,7 +79,9 @@ class TaskLoss(nn.Module):
 
 
 class InPrecision(nn.Module):
-    """A function computed in a lower precision by autocast; its results are float32 again.
+    """A function computed in a lower precision by autocast.
+
+    Its results are float32 again.
 
     Args:
         function: a network or a method of one.
@@ -87,7 +95,7 @@ class InPrecision(nn.Module):
         self._device_type, self._dtype = device.type, DTYPES[precision]
 
     def forward(self, *inputs: Tensor, **options: Any) -> Any:
-        """What the function returns."""
+        """The function's result."""
         if self._dtype == torch.float32:
             return self._function[0](*inputs, **options)
         with torch.autocast(self._device_type, dtype=self._dtype):

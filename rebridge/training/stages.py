@@ -1,4 +1,6 @@
-"""Runs that a YAML file describes: one, or several stages that build on one another.
+"""Runs that a YAML file describes.
+
+One, or several stages that build on one another.
 
     output: runs/mine
     network: {name: fast}                # what all stages share
@@ -31,7 +33,10 @@ from rebridge.training.runtime import Runtime
 
 @dataclass(frozen=True)
 class Stage:
-    """One run of a file: its name ("" for a file without stages), the training method and its settings."""
+    """One run of a file: its name, the training method and its settings.
+
+    The name is "" in a file without stages.
+    """
 
     name: str
     method: str
@@ -39,7 +44,7 @@ class Stage:
 
     @property
     def result(self) -> Path:
-        """Where the run's result is, once it is finished."""
+        """The place of the run's result, once it is finished."""
         method: Any = METHODS[self.method]
         return self.config.output / str(method.result)
 
@@ -52,7 +57,9 @@ class Stage:
 
 
 def train(config: RunConfig, resume: bool = False, callbacks: Sequence[Callback] = ()) -> TrainResult:
-    """Train until `config.optimisation.iterations`, or until SIGTERM or Ctrl-C, which leave a checkpoint behind.
+    """Train until `config.optimisation.iterations`.
+
+    SIGTERM or Ctrl-C end a run earlier, after a last checkpoint.
 
     Writes checkpoints, `log.jsonl` and TensorBoard files into `config.output`, and in the end the result of the method, such
     as the model folder `model` with the averaged weights.
@@ -85,7 +92,9 @@ def train_file(
     stage: str | int | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> TrainResult:
-    """Train what a YAML file describes: its stages in their order, or the one run that it is.
+    """Train the stages of a YAML file in their order.
+
+    A file without stages is one run.
 
     Args:
         path: the file.
@@ -114,7 +123,9 @@ def train_file(
 
 
 def load_stages(path: str | Path, overrides: Sequence[str] = ()) -> list[Stage]:
-    """Read a YAML file, apply overrides, and check the settings of every stage; a file without stages is one stage.
+    """Read a YAML file and check the settings of every stage.
+
+    A file without stages is one stage.
 
     Raises:
         ConfigError: one sentence naming the file and the key.
@@ -147,7 +158,7 @@ def load_stages(path: str | Path, overrides: Sequence[str] = ()) -> list[Stage]:
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = (), stage: str | int | None = None) -> Any:
-    """Read the settings of a run from a YAML file, apply overrides such as `optimisation.lr=1e-3`, and check the result.
+    """Read and check the settings of a run from a YAML file.
 
     Args:
         path: the file.
@@ -170,7 +181,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), stage: str | in
 
 
 def parse_config(tree: dict[str, Any], source: str = "configuration") -> Any:
-    """Check a tree of settings; raises ConfigError, one sentence naming `source` and the first key in error."""
+    """Check a tree of settings.
+
+    Raises ConfigError, one sentence naming `source` and the first key in error.
+    """
     return _stage("", tree, source).config
 
 
@@ -183,7 +197,7 @@ def _stage(name: str, tree: dict[str, Any], source: str) -> Stage:
 
 
 def _linked(settings: dict[str, Any], folders: dict[str, str]) -> dict[str, Any]:
-    """The settings with names of earlier stages in `start_from`, at any depth, replaced by the folders of their results."""
+    """Replace names of earlier stages in `start_from` by their results' folders."""
     linked = dict(settings)
     for key, value in settings.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What a training run optimises: the protocol that the loop of `rebridge.training.fit` knows, and a plain implementation.
+"""Tasks: the protocol that the training loop knows, and a plain implementation.
 
 A task is one object with a module and a loss. Everything else has a default in `Task`, so that
 
@@ -35,21 +35,30 @@ class Validation:
 
 
 class Trainable(Protocol):
-    """What the loop needs of a task; `Task` has defaults for all but the module and the loss."""
+    """A task, as the loop knows it.
+
+    `Task` has defaults for all but the module and the loss.
+    """
 
     module: nn.Module
-    """What is optimised; its parameters and buffers go into the optimiser's state by their names."""
+    """What is optimised.
+
+    Its parameters and buffers go into the optimiser's state by their names.
+    """
 
     def to(self, device: torch.device) -> Any:
         """Move the task to the device that the run chose, before the optimiser is made."""
         ...
 
     def loss(self, batch: Any, first: int) -> Tensor:
-        """The loss of a batch, a scalar with gradients; first: number of its first sample in the run."""
+        """The loss of a batch, a scalar with gradients.
+
+        first: number of the batch's first sample in the run.
+        """
         ...
 
     def after_step(self, iteration: int) -> None:
-        """Called after the optimiser's step of iteration number `iteration`, counted from 0."""
+        """Follow the optimiser's step of iteration number `iteration`, from 0."""
         ...
 
     def state_dict(self) -> Mapping[str, Mapping[str, Tensor]]:
@@ -57,7 +66,10 @@ class Trainable(Protocol):
         ...
 
     def load_state_dict(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Take back what `state_dict` gave; KeyError or RuntimeError where it does not fit."""
+        """Take back what `state_dict` gave.
+
+        KeyError or RuntimeError where it does not fit.
+        """
         ...
 
     def metrics(self) -> dict[str, float]:
@@ -69,11 +81,16 @@ class Trainable(Protocol):
         ...
 
     def validate(self) -> Validation | None:
-        """Measure the current state, on the first process only; None where there is nothing to measure on."""
+        """Measure the current state, on the first process only.
+
+        None where there is nothing to measure on.
+        """
         ...
 
     def export(self, folder: Path, validation: Mapping[str, float]) -> Path | None:
-        """Write the result below `folder`, on the first process only; returns where it is.
+        """Write the result below `folder`, on the first process only.
+
+        Returns where it is.
 
         Args:
             folder: the output folder of the run.
@@ -104,7 +121,10 @@ class Task:
         return self
 
     def loss(self, batch: Any, first: int) -> Tensor:
-        """The loss of a batch, a scalar with gradients; first: number of its first sample in the run."""
+        """The loss of a batch, a scalar with gradients.
+
+        first: number of the batch's first sample in the run.
+        """
         if self._loss is None:
             raise NotImplementedError("give Task a loss, or define loss(batch, first) in a subclass")
         return self._loss(self.module, batch)

@@ -24,7 +24,10 @@ Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class States:
-    """Times t (N,), float64, and states x_t (N, C, H, W) in the bridge's value range; rows (N,): the pair of each."""
+    """Times t (N,), float64, and states x_t (N, C, H, W) in the bridge's range.
+
+    rows (N,): the pair of each.
+    """
 
     t: Tensor
     x_t: Tensor
@@ -66,7 +69,10 @@ def draw_states(
 
 
 def drop_conditions(y: Tensor, first: int, seed: int, fraction: float) -> Tensor:
-    """y (B, C, H, W) with the images of a fraction of the samples, number `first` on, set to 0: no condition."""
+    """Set a fraction of the conditions y (B, C, H, W) to 0.
+
+    first: number of the first sample.
+    """
     if fraction == 0:
         return y
     draws = [torch.rand((), generator=generator_of(seed, "condition", first + place)) for place in range(len(y))]
@@ -75,7 +81,10 @@ def drop_conditions(y: Tensor, first: int, seed: int, fraction: float) -> Tensor
 
 
 def kind_of(index: int, plan: StatesConfig) -> str:
-    """The kind of sample number `index`: "end", "bridge" or "rollout", spread as evenly as the fractions allow."""
+    """The kind of sample number `index`: "end", "bridge" or "rollout".
+
+    Kinds are spread as evenly as the fractions allow.
+    """
     ends = int((index + 1) * plan.end_fraction)
     if ends > int(index * plan.end_fraction):
         return "end"
@@ -87,7 +96,7 @@ def kind_of(index: int, plan: StatesConfig) -> str:
 def rollout_states(
     bridge: Bridge, denoiser: Denoise, y: Tensor, t: Tensor, noise: Tensor, leave: str, steps: int = 1
 ) -> Tensor:
-    """The states at times t (B,) that `steps` equal deterministic steps from t = 1 lead to.
+    """Self-generated states at times t (B,), by `steps` equal steps from t = 1.
 
     y, noise: (B, C, H, W). Where the bridge starts in y itself there is no noise to carry on after the first step:
     leave "mean" then continues without, "noise" with `gamma modulate(x0_hat, y, noise)`.
@@ -108,7 +117,9 @@ def rollout_states(
 
 
 def times_of_weight(bridge: Bridge, share: Tensor) -> Tensor:
-    """The times t at which gamma / sqrt(alpha^2 + gamma^2) is `share`, in [0, 1), of its value at t = 1; any shape.
+    """Times at which the network's weight is `share` of its value at t = 1.
+
+    The weight is gamma / sqrt(alpha^2 + gamma^2); share lies in [0, 1) and has any shape.
 
     That is what "blend" and "preconditioned" leave to the network. Along a bridge with little noise it is near 0 nearly always,
     and the network's output there hardly matters; times uniform in it are spent where it does.

@@ -1,4 +1,7 @@
-"""Validation of a denoiser on held-out pairs: PSNR per task at one step and at several, and pictures."""
+"""Validation of a denoiser on held-out pairs.
+
+PSNR per task at one step and at several, and pictures.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +24,9 @@ Given = Callable[[Tensor, Tensor], tuple[Denoiser, Tensor]]
 
 @dataclass(frozen=True)
 class Scores:
-    """Mean PSNR in dB by number of steps and task ("mean" over all but intact images), and one picture per task.
+    """Mean PSNR in dB by number of steps and task, and one picture per task.
+
+    The task "mean" is over all but intact images.
 
     A picture is (3, H, 4W): degraded, restored in one step, restored in several, clean (5W with a prediction as 0 steps).
     """
@@ -47,7 +52,9 @@ class Scores:
 def validate(
     bridge: Bridge, given: Given, pairs: Sequence[Pair], sampler: Sampler, device: torch.device, seed: int
 ) -> Scores:
-    """Restore every pair with one step and with the sampler's own number; noise depends on the seed only.
+    """Restore every pair with one step and with the sampler's own number.
+
+    Noise depends on the seed only.
 
     given(x0, y): the denoiser, in eval mode, and what the bridge starts from; where that is not y itself but a prediction,
     the prediction is scored as 0 steps. Pairs of one task and size that follow one another are restored together.
@@ -79,5 +86,5 @@ def validate(
 
 
 def _noise(generator: torch.Generator) -> Callable[[Tensor], Tensor]:
-    """Standard normal noise like a tensor, drawn on the CPU so that it is the same on every device."""
+    """Standard normal noise like a tensor, drawn on the CPU for every device."""
     return lambda like: torch.randn(like.shape, generator=generator, dtype=like.dtype).to(like.device)

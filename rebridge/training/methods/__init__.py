@@ -1,4 +1,7 @@
-"""Training methods: one file a method, each with its section of the configuration."""
+"""Training methods.
+
+One file a method, each with its section of the configuration.
+"""
 
 from rebridge.training.methods.catalogue import METHODS, config_of, create, names, parameters, parse, register, summary
 

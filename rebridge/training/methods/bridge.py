@@ -1,4 +1,6 @@
-"""A denoiser of a bridge, or a pixel prior: one network D(x_t, t, y) trained against x0.
+"""A denoiser of a bridge, or a pixel prior.
+
+One network D(x_t, t, y) trained against x0.
 
     loss(D(x_t, t, y), x0),    x_t between y and x0 at the times and states of `rebridge.training.timesteps`
 
@@ -66,7 +68,10 @@ class TrainConfig(RunConfig):
     @model_validator(mode="before")
     @classmethod
     def _default_names(cls, tree: Any) -> Any:
-        """`bridge: {lam: 0.1}` is short for `bridge: {name: rdbm, lam: 0.1}`; likewise network and sampler."""
+        """`bridge: {lam: 0.1}` is short for `bridge: {name: rdbm, lam: 0.1}`.
+
+        Likewise network and sampler.
+        """
         if not isinstance(tree, dict):
             return tree
         defaults = {key: cls.model_fields[key].default.name for key in ("bridge", "network", "sampler")}
@@ -75,14 +80,17 @@ class TrainConfig(RunConfig):
 
 
 class Objective(Protocol):
-    """What one batch teaches a denoiser, and how the averaged weights are used."""
+    """The loss of a denoiser, and the use of its averaged weights."""
 
     def loss(self, x0: Tensor, y: Tensor, first: int) -> Tensor:
-        """The loss, a scalar with gradients, of samples number `first` on; x0, y (B, C, H, W) in the bridge's range."""
+        """The loss of samples number `first` on, a scalar with gradients.
+
+        x0, y: (B, C, H, W) in the bridge's range.
+        """
         ...
 
     def condition(self, x0: Tensor, y: Tensor) -> tuple[Denoiser, Tensor]:
-        """For validation: the denoiser of averaged weights, and the image that the bridge starts from."""
+        """The denoiser of averaged weights, and the image the bridge starts from."""
         ...
 
     def metrics(self) -> dict[str, float]:
@@ -132,7 +140,9 @@ class BridgeObjective:
 
 
 class DenoiserTraining:
-    """The task of training a denoiser: a network, the average of its weights, validation by restoring, a model folder.
+    """The task of training a denoiser.
+
+    A network, the average of its weights, validation by restoring, a model folder in the end.
 
     Subclasses, one a method, choose the network and the objective.
 
@@ -163,7 +173,10 @@ class DenoiserTraining:
 
     @classmethod
     def check(cls, config: Any) -> None:
-        """Raise ConfigError for settings that do not fit one another, before anything large is built."""
+        """Raise ConfigError for settings that do not fit one another.
+
+        Nothing large has been built then.
+        """
         settings_of(config)
 
     def build(self) -> nn.Module:
@@ -173,11 +186,14 @@ class DenoiserTraining:
         return network
 
     def objective_of(self) -> Objective:
-        """What a batch teaches."""
+        """Make the objective."""
         return BridgeObjective(self.config, self.bridge, self.in_precision(self.module), self.ema.module)
 
     def in_precision(self, function: Callable[..., Any]) -> InPrecision:
-        """A network, or a method of one, as it is called in training: compiled if asked for, in the run's precision."""
+        """A network, or a method of one, as it is called in training.
+
+        Compiled if asked for, in the run's precision.
+        """
         compiled: Any = torch.compile(function, dynamic=False) if self.config.compile else function
         return InPrecision(compiled, self.device, self.config.precision)
 
@@ -226,7 +242,10 @@ class DenoiserTraining:
         return validate(self.bridge, condition, self.pairs, self.sampler, self.device, seed).validation()
 
     def export(self, folder: Path, validation: Mapping[str, float]) -> Path:
-        """Write the averaged weights as a model folder that `Restorer.from_pretrained` loads."""
+        """Write the averaged weights as a model folder.
+
+        `Restorer.from_pretrained` loads it.
+        """
         config = self.config
         training = config.model_dump(mode="json", exclude={"bridge", "network", "sampler", "output"})
         network, predictor = self.objective.averages()
@@ -243,7 +262,10 @@ class DenoiserTraining:
         return model.save_pretrained(folder / self.result)
 
     def explain(self, error: Exception) -> Exception:
-        """One sentence for what compilers raise, with pages of generated code, in the first iteration."""
+        """One sentence for what compilers raise in the first iteration.
+
+        Their own errors are pages of generated code.
+        """
         if not self.config.compile or isinstance(error, ValueError):
             return error
         return ConfigError(
@@ -262,7 +284,7 @@ class BridgeTraining(DenoiserTraining):
 
 
 def settings_of(config: TrainConfig) -> tuple[Bridge, Sampler]:
-    """Check that the parts of a configuration fit one another; returns its bridge and its sampler.
+    """Check that the settings fit one another; returns bridge and sampler.
 
     Raises:
         ConfigError: an unknown name or parameter, or settings that cannot be combined; names the key.
@@ -289,7 +311,7 @@ def settings_of(config: TrainConfig) -> tuple[Bridge, Sampler]:
 
 
 def create(key: str, build: Callable[..., Any], what: Any, params: Mapping[str, Any] | None = None) -> Any:
-    """Call `build(what, **params)`, with errors that name the key of the configuration."""
+    """Call `build(what, **params)`, with errors that name the key of the file."""
     try:
         return build(what, **(params or {}))
     except (TypeError, ValueError) as error:
@@ -297,7 +319,9 @@ def create(key: str, build: Callable[..., Any], what: Any, params: Mapping[str, 
 
 
 def load_weights(network: nn.Module, source: Path | tuple[Path, ...] | None, key: str) -> None:
-    """Load the weights that files have; those that the files lack, such as those of added blocks, stay as they are.
+    """Load the weights that files have.
+
+    Those that the files lack, such as those of added blocks, stay as they are.
 
     Raises:
         ConfigError: a file that cannot be read, or whose weights do not fit; names `key`.

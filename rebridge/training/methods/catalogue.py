@@ -41,14 +41,19 @@ register = METHODS.register
 
 
 def config_of(name: str) -> type[RunConfig]:
-    """The settings of the method of that name, a pydantic model; ValueError for an unknown one."""
+    """The settings of the method of that name, a pydantic model.
+
+    ValueError for an unknown one.
+    """
     method: Any = METHODS[name]
     config: type[RunConfig] = method.Config
     return config
 
 
 def method_of(tree: Mapping[str, Any], source: str) -> str:
-    """The method that a tree of settings asks for: by `method` (earlier: `kind`), by a section of its own, or "bridge".
+    """The name of the method that a tree of settings asks for.
+
+    By the key `method` (earlier: `kind`), by a section of its own, or else "bridge".
 
     Raises:
         ConfigError: an unknown method, or sections of two methods.

@@ -1,4 +1,6 @@
-"""A ControlNet beside a frozen UNet: the condition of a latent prior, the one part that IRBridge trains.
+"""A ControlNet beside a frozen UNet.
+
+The condition of a latent prior, the one part that IRBridge trains.
 
     loss = |output(F z0 + S eps, j, y) - target|^2,      z0 = encode(x0),  j uniform over the prior's T indices
 
@@ -37,7 +39,10 @@ FOLDER = "controlnet"
 
 
 class ControlNetOptimisation(AdamConfig):
-    """AdamW with the settings of the paper; after the warm-up the learning rate is constant."""
+    """AdamW with the settings of the paper.
+
+    After the warm-up the learning rate is constant.
+    """
 
     iterations: Positive = 10_000
     batch: Positive = 12
@@ -142,7 +147,9 @@ class ControlNetTraining(Task):
         self.module.load_state_dict(tensors["controlnet"])
 
     def export(self, folder: Path, validation: Mapping[str, float]) -> Path:
-        """Write the ControlNet as diffusers does, with a card; the folder appears whole or not at all.
+        """Write the ControlNet as diffusers does, with a card.
+
+        The folder appears whole or not at all.
 
         It is for `load_prior(..., controlnet=...)` and for any pipeline of diffusers.
         """

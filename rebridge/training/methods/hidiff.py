@@ -1,4 +1,6 @@
-"""HI-Diff's two stages, at t = 1: a transformer G conditioned on a latent prior z.
+"""HI-Diff's two stages, at t = 1.
+
+A transformer G conditioned on a latent prior z.
 
     stage 1    |G(y, z) - x0|,                      z = E(x0, y)
     stage 2    |G(y, z_hat) - x0| + w |z_hat - z|,  z_hat from y by diffusion
@@ -39,7 +41,7 @@ class LatentConfig(Section):
 
 
 class HiDiffTrainConfig(TrainConfig):
-    """The settings of a network with a latent prior, such as hi-diff, and the stage of its training."""
+    """The settings of a stage in the training of a network with a latent prior."""
 
     latent: LatentConfig
 
@@ -54,7 +56,10 @@ class HiDiffTrainConfig(TrainConfig):
 
 @dataclass(frozen=True)
 class TeacherDenoiser:
-    """A denoiser of stage 1, which takes its latent prior from the clean image: an upper bound, not a restorer."""
+    """A denoiser of stage 1, whose latent prior comes from the clean image.
+
+    It is an upper bound, not a restorer.
+    """
 
     denoiser: NetworkDenoiser
     clean: Tensor
@@ -67,7 +72,9 @@ class TeacherDenoiser:
 
 
 class LatentObjective:
-    """The loss of a stage: z comes from (clean, degraded) in stage 1 and from y alone in stage 2.
+    """The loss of a stage.
+
+    z comes from (clean, degraded) in stage 1 and from y alone in stage 2.
 
     Args:
         config: of the run.
@@ -139,12 +146,14 @@ class HiDiffTraining(DenoiserTraining):
         return network
 
     def objective_of(self) -> LatentObjective:
-        """What a batch teaches."""
+        """Make the objective."""
         return LatentObjective(self.config, self.bridge, self.module, self.ema.module, self.in_precision)
 
 
 def correlation(a: Tensor, b: Tensor) -> float:
-    """Pearson's correlation of two batches of latents (B, ...), each element centred over the batch first.
+    """Pearson's correlation of two batches of latents (B, ...).
+
+    Each element is centred over the batch first.
 
     Centring takes away what is the same for all images, which would be predicted without looking at them; 0 for B = 1.
     """

@@ -1,4 +1,6 @@
-"""Stochastic refinement: the bridge starts from the prediction g(y) of a second network instead of y.
+"""Stochastic refinement.
+
+The bridge starts from the prediction g(y) of a second network instead of y.
 
     loss(D(x_t, t, g), x0) + w |g - x0|,    x_t between g = g(y) and x0,    g(y) = y + network(y, 1, y)
 
@@ -64,7 +66,10 @@ class RefinementConfig(TrainConfig):
 
 
 class Refinement(nn.Module):
-    """A network and the predictor whose result it refines, as one module: one optimiser, one average, one checkpoint."""
+    """A network and the predictor whose result it refines, as one module.
+
+    So there is one optimiser, one average and one checkpoint.
+    """
 
     def __init__(self, network: nn.Module, predictor: nn.Module) -> None:
         super().__init__()
@@ -82,7 +87,7 @@ class Refinement(nn.Module):
         return result
 
     def classify(self, y: Tensor) -> Tensor:
-        """What the network's classifier makes of y."""
+        """The network's classification of y."""
         network: Any = self.network
         result: Tensor = network.classify(y)
         return result
@@ -156,7 +161,7 @@ class RefinementTraining(DenoiserTraining):
         return Refinement(network, predictor)
 
     def objective_of(self) -> RefinementObjective:
-        """What a batch teaches."""
+        """Make the objective."""
         average: Any = self.ema.module
         network, predict = self.in_precision(self.module), self.in_precision(self.module.predict)
         return RefinementObjective(self.config, self.bridge, network, predict, average)

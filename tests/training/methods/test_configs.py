@@ -1,4 +1,4 @@
-"""The configurations of the trained relatives: all load, name what exists, and the second stage begins where the first ends."""
+"""The configurations of refinement and HI-Diff name what exists; a second stage begins where the first ends."""
 
 from pathlib import Path
 from typing import Any
