@@ -1,4 +1,4 @@
-"""Catalogues: one dictionary of names per kind of part, with creation, parameters, parsing and registration.
+"""Catalogues: one dictionary of names per kind of part, open to other packages.
 
 Each catalogue's dictionary is written out by hand in its own package (`rebridge/samplers/catalogue.py` and its like). Other
 packages add to it in one of three ways:
@@ -46,7 +46,9 @@ class Spec:
 
     @classmethod
     def parse(cls, text: str) -> Spec:
-        """Read "name" or "name:key=value,key=value"; numbers, true, false and none are recognised.
+        """Read "name" or "name:key=value,key=value".
+
+        Numbers, true, false and none are recognised.
 
         Raises:
             ValueError: the text has another form.
@@ -110,7 +112,10 @@ class Catalogue(Generic[T]):
         return build(*fixed, **params)
 
     def check(self, name: str, params: Mapping[str, Any]) -> None:
-        """Raise ValueError for a parameter that the named part does not have, lacks, or that is of another type."""
+        """Raise ValueError for parameters that do not fit the named part.
+
+        They are unknown, missing, or of another type.
+        """
         build, what = self[name], f"{self.kind} {name!r}"
         known = self._signature(build)
         check_parameters(what, params, known)
@@ -134,7 +139,10 @@ class Catalogue(Generic[T]):
         return (inspect.getdoc(documented) or "").split("\n", 1)[0]
 
     def parse(self, text: str, /, **params: Any) -> T:
-        """Build what a text such as "dbim:eta=1,order=1" describes; its own values win over `params`."""
+        """Build what a text such as "dbim:eta=1,order=1" describes.
+
+        Values of the text win over `params`.
+        """
         spec = Spec.parse(text)
         return self.create(spec.name, **{**params, **spec.params})
 
@@ -145,7 +153,7 @@ class Catalogue(Generic[T]):
     def register(self, name: str, build: B) -> B: ...
 
     def register(self, name: str, build: Any = None) -> Any:
-        """Add a part under a new name: `register("mine", Mine)`, or `@register("mine")` above its definition.
+        """Add a part: `register("mine", Mine)`, or `@register("mine")` above it.
 
         Raises:
             ValueError: rebridge itself has that name, or the name holds a sign that texts use (":", "=", "," or a space).
@@ -164,7 +172,7 @@ class Catalogue(Generic[T]):
         self.register(name, build)
 
     def unregister(self, name: str) -> None:
-        """Take a registered part out again; ValueError for one of rebridge's own or an unknown one."""
+        """Take a registered part out again; ValueError for any other name."""
         if name in self._own or name not in self._entries:
             raise ValueError(f"no {self.kind} {name!r} was registered")
         del self._entries[name]
@@ -190,7 +198,7 @@ class Catalogue(Generic[T]):
 
 
 def load_extension(source: str | Path) -> types.ModuleType:
-    """Import a Python file, or a module by its dotted name, that registers parts of its own.
+    """Import a Python file, or a module by its name, that registers parts.
 
     Raises:
         ValueError: there is no such file or module, or it cannot be imported; one sentence with the reason.
@@ -220,14 +228,20 @@ def check_name(kind: str, name: str, known: Collection[str]) -> None:
 
 
 def check_parameters(what: str, given: Iterable[str], taken: Collection[str]) -> None:
-    """Raise ValueError unless all parameters given to `what`, such as "bridge 'goub'", are among those it takes."""
+    """Raise ValueError unless all given parameters are among those taken.
+
+    what: whose parameters they are, such as "bridge 'goub'".
+    """
     for key in given:
         if key not in taken:
             raise ValueError(f"{what} has no parameter {key!r}; it takes {', '.join(taken) or 'none'}")
 
 
 def check_value(what: str, key: str, value: Any, hint: Any) -> None:
-    """Raise ValueError for a value that is not of its parameter's type, where the type is made of `PLAIN_TYPES`."""
+    """Raise ValueError for a value that is not of its parameter's type.
+
+    Types that are not made of `PLAIN_TYPES` are not checked.
+    """
     parts = (
         typing.get_args(hint)
         if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
@@ -243,7 +257,7 @@ def check_value(what: str, key: str, value: Any, hint: Any) -> None:
 
 
 def value_of(text: str) -> Any:
-    """Read a value as written on a command line: true, false, none, a number, or else the text itself."""
+    """Read a value of a command line: true, false, none, a number, or text."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     if text.lower() in ("none", "null"):

@@ -1,4 +1,6 @@
-"""Frechet distance between two sets of images by the statistics of a bank of filters: are restored images like clean ones?
+"""Frechet distance between sets of images, by statistics of filter banks.
+
+It answers whether restored images look like clean ones.
 
 PSNR asks whether each pixel is right, and the mean of all plausible images answers it best, though it looks like none of
 them. This asks whether the pictures have the texture of clean ones: FID's formula, with features that need no download,
@@ -35,7 +37,7 @@ _FLOOR = 0.1
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean (D,) and covariance (D, D) of features, float64, and how many patches they are of."""
+    """Mean (D,) and covariance (D, D) of features, float64, of some patches."""
 
     mean: Tensor
     covariance: Tensor
@@ -43,7 +45,9 @@ class Statistics:
 
 
 def features(images: Tensor) -> Tensor:
-    """Features (N, 32), float64, of all patches of images (B, 3 or 1, H, W) in [0, 1], at least 64 x 64 pixels.
+    """Compute features (N, 32), float64, of all patches of images.
+
+    images: (B, 3 or 1, H, W) in [0, 1], at least 64 x 64 pixels.
 
     Raises ValueError for smaller images.
     """
@@ -68,7 +72,10 @@ def features(images: Tensor) -> Tensor:
 
 
 def statistics(rows: Iterable[Tensor]) -> Statistics:
-    """Mean and covariance of features (N, 32), given in any number of parts; ValueError where all are 32 patches or less."""
+    """Compute mean and covariance of features (N, 32), given in parts.
+
+    Raises ValueError where all are 32 patches or less.
+    """
     rows = torch.cat(list(rows))
     if len(rows) <= FEATURES:
         raise ValueError(f"{len(rows)} patches are too few for a covariance of {FEATURES} features; use more images")
@@ -76,7 +83,10 @@ def statistics(rows: Iterable[Tensor]) -> Statistics:
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:
-    """The distance between two Gaussians; 0 for equal ones, symmetric. Dowson and Landau 1982, eq. 4."""
+    """The distance between two Gaussians; 0 for equal ones, symmetric.
+
+    Dowson and Landau 1982, eq. 4.
+    """
     root = _square_root(a.covariance)
     cross = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp(min=0).sqrt().sum()
     mean = (a.mean - b.mean).square().sum()

@@ -1,4 +1,4 @@
-"""Perceptual metrics of pyiqa where it is installed: LPIPS, NIQE, MUSIQ and others by their names there.
+"""Perceptual metrics of pyiqa: LPIPS, NIQE, MUSIQ and others, by name.
 
 pyiqa needs torchvision and downloads weights at first use, so it is an extra: pip install "rebridge[metrics]". Its licence is
 non-commercial.
@@ -28,7 +28,9 @@ def available() -> bool:
 
 
 def perceptual_metric(name: str) -> Metric:
-    """A metric of pyiqa as a function of restored and clean images, each (B, 3, H, W) in [0, 1], 8-bit rounded: their mean.
+    """Make a metric of pyiqa a function of restored and clean images.
+
+    Images are (B, 3, H, W) in [0, 1] and rounded to 8 bits; the result is the mean over them.
 
     Metrics without a reference do not look at the clean image. Raises ValueError where pyiqa is missing or has no such metric.
     """

@@ -1,4 +1,4 @@
-"""Models: what they are, where they lie on disk and on hubs, and how they are loaded and saved."""
+"""Models: the protocol, places on disk and on hubs, loading and saving."""
 
 from rebridge.models.base import DenoiserModel, Model, ModelError, ModelInfo, PixelSpace, Space
 from rebridge.models.card import card

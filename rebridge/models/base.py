@@ -1,7 +1,7 @@
-"""Models: a denoiser for the process it was trained on, the space it works in, and what it says about itself.
+"""The protocol of models: a process, a space, a description, a denoiser.
 
 A trained bridge, a pixel prior, a pipeline of diffusers, a published checkpoint and a user's own module are all models.
-`rebridge.Restorer` needs nothing else: it enters the space, walks a bridge with the denoiser, and leaves the space.
+`rebridge.Restorer` needs nothing else: it enters the space, samples along a bridge, and leaves the space.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from rebridge.denoisers import Denoiser
 
 
 class ModelError(ValueError):
-    """A model that cannot be found, loaded, used or saved; the message is one sentence that says what to do."""
+    """A model that cannot be found, loaded, used or saved.
+
+    The message is one sentence that says what to do.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """What a model says about itself.
+    """The description of a model.
 
     Attributes:
         name: for messages and cards.
@@ -53,7 +56,7 @@ class ModelInfo:
 
 
 class Space(Protocol):
-    """Where the states of a model live: pixels in some value range, or the latents of an autoencoder."""
+    """The space of a model's states: pixels, or an autoencoder's latents."""
 
     @property
     def scale(self) -> int:
@@ -61,7 +64,10 @@ class Space(Protocol):
         ...
 
     def encode(self, images: Tensor) -> Tensor:
-        """Turn images (B, C, H, W) in [0, 1] into states (B, c, h, w) on the model's device."""
+        """Turn images (B, C, H, W) in [0, 1] into states (B, c, h, w).
+
+        The states lie on the model's device.
+        """
         ...
 
     def decode(self, states: Tensor, size: tuple[int, int]) -> Tensor:
@@ -89,7 +95,10 @@ class PixelSpace:
 
 
 class Model:
-    """Base of all models; subclasses set `process`, `space` and `info` and give `given`."""
+    """The base of all models.
+
+    Subclasses set `process`, `space` and `info`, and define `given`.
+    """
 
     process: Bridge
     """What the network was trained on: a restoration bridge or a generative process."""
@@ -117,13 +126,18 @@ class Model:
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> Model:
-        """Load a packaged model, a folder, a file or a hub id; options as in `rebridge.models.load_model`."""
+        """Load a packaged model, a folder, a file or a hub id.
+
+        Options as in `rebridge.models.load_model`.
+        """
         from rebridge.models.loading import load_model
 
         return load_model(name, **options)
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
-        """Write a folder that `from_pretrained` reads; a failure leaves no half-written folder.
+        """Write a folder that `from_pretrained` reads.
+
+        A failure leaves no half-written folder.
 
         Raises:
             ModelError: the model cannot be written so that it could be read again.
@@ -131,7 +145,10 @@ class Model:
         raise ModelError(f"a model of the kind {type(self).__name__} cannot be saved")
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Save the model and upload it to the Hugging Face Hub; options as in `push_model`; returns the address."""
+        """Save the model, upload it to the Hugging Face Hub, return the address.
+
+        Options as in `rebridge.models.push_model`.
+        """
         import tempfile
 
         from rebridge.models.places import push_model
@@ -155,7 +172,7 @@ class Model:
 
 
 class DenoiserModel(Model):
-    """A model made of a bare denoiser: an exact posterior, a function, a network that is not to be saved.
+    """A model made of a bare denoiser, such as an exact posterior.
 
     Args:
         denoiser: called as denoiser(x_t, t, y), states in the process's value range.

@@ -1,4 +1,4 @@
-"""The model card: what a model does and how it was made, as the README.md of its folder."""
+"""The model card: use and making of a model, as README.md of its folder."""
 
 import json
 from typing import Any
@@ -38,7 +38,10 @@ _PRIOR = """A generative prior, which restores images inside a bridge (IRBridge)
 
 
 def card(name: str, config: dict[str, Any], parameters: int | None = None) -> str:
-    """Markdown with the front matter that the Hugging Face Hub reads; `parameters` is the size of the network."""
+    """Markdown of the card, with the front matter that the hub reads.
+
+    parameters: number of weights.
+    """
     tasks = [str(task) for task in config.get("tasks", [])]
     text = _HEAD.format(
         name=name,

@@ -17,7 +17,7 @@ from typing import Any
 
 from rebridge.models.base import ModelError
 
-FORMAT = 1
+MODEL_FORMAT = 1
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
@@ -40,7 +40,10 @@ _OPTIONAL: dict[str, type] = {
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """The checked config.json of a model folder; ModelError when it is missing, broken or from a newer rebridge."""
+    """Read the checked config.json of a model folder.
+
+    Raises ModelError where it is missing, broken or from a newer rebridge.
+    """
     path = Path(folder) / CONFIG_FILE
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -53,12 +56,12 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 
 
 def check_config(config: Any, source: str | Path = CONFIG_FILE) -> None:
-    """Raise ModelError, naming the key, unless `config` has the form that the head of this module shows."""
+    """Raise ModelError, naming the key, unless a config has the right form."""
     if not isinstance(config, dict):
         raise ModelError(f"{source} must hold a JSON object, not {type(config).__name__}")
-    if config.get("format") != FORMAT:
+    if config.get("format") != MODEL_FORMAT:
         found = config.get("format")
-        raise ModelError(f"{source} has format {found!r}, but this version of rebridge reads format {FORMAT}")
+        raise ModelError(f"{source} has format {found!r}, but this version of rebridge reads format {MODEL_FORMAT}")
     for key, kind in (_REQUIRED | _OPTIONAL).items():
         if key not in config:
             if key in _REQUIRED:

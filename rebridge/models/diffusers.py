@@ -1,4 +1,4 @@
-"""Models from diffusers: Stable Diffusion 1.x, 2.x and XL in latents, unconditional DDPM pipelines in pixels.
+"""Models from diffusers: Stable Diffusion in latents, DDPM in pixels.
 
 Only the network, autoencoder, text encoder and the scheduler's alphas of a pipeline are used. The network's index
 j = 0 ... T-1 is the time s = (j + 1)/T here; times in between are valid. With D = output of the network at z = F x0 + S eps the
@@ -35,7 +35,10 @@ TILED_FROM = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class TabulatedVP(VP):
-    """Variance-preserving diffusion by a scheduler's own `alphas_cumprod`; t = (j + 1)/T holds index j."""
+    """Variance-preserving diffusion by a scheduler's own `alphas_cumprod`.
+
+    t = (j + 1)/T holds index j.
+    """
 
     name: ClassVar[str] = "vp-table"
 
@@ -55,14 +58,17 @@ class TabulatedVP(VP):
 
 
 def clean_estimate(output: Tensor, z: Tensor, c: Coefficients, prediction: str) -> Tensor:
-    """x0_hat from a network's output at the state z (B, ...); c as `Coefficients.like(z)`."""
+    """Compute x0_hat from a network's output at the state z (B, ...).
+
+    c: as `Coefficients.like(z)` gives it.
+    """
     if prediction == "epsilon":
         return (z - c.gamma * output) / c.alpha
     return c.alpha * z - c.gamma * output if prediction == "v_prediction" else output
 
 
 def training_target(x0: Tensor, noise: Tensor, c: Coefficients, prediction: str) -> Tensor:
-    """What the network's output should be for z = F x0 + S noise."""
+    """Compute the output that is right for z = F x0 + S noise."""
     if prediction == "epsilon":
         return noise
     return c.alpha * noise - c.gamma * x0 if prediction == "v_prediction" else x0
@@ -77,7 +83,10 @@ class PixelPipelineSpace:
     scale: int = 1
 
     def encode(self, images: Tensor) -> Tensor:
-        """Map images (B, C, H, W) in [0, 1] to [-1, 1], their sides extended to multiples of `multiple`."""
+        """Map images (B, C, H, W) in [0, 1] to [-1, 1].
+
+        Their sides are extended to multiples of `multiple`.
+        """
         return 2 * pad_to_multiple(images, self.multiple).to(self.device) - 1
 
     def decode(self, states: Tensor, size: tuple[int, int]) -> Tensor:
@@ -196,7 +205,9 @@ class DiffusersModel(Model):
         )
 
     def given(self, condition: Tensor | None) -> Denoiser:
-        """The denoiser for degraded images (B, C, H, W) in [0, 1]; without a ControlNet it does not see them.
+        """The denoiser for degraded images (B, C, H, W) in [0, 1].
+
+        Without a ControlNet it does not see them.
 
         Without a condition it is p(x0) of a pipeline in pixels, takes any size and can be differentiated.
         """
@@ -214,7 +225,10 @@ class DiffusersModel(Model):
         return known if self.guidance == 1 else ClassifierFree(known, self._denoiser(None, False), self.guidance)
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
-        """Write the pipeline as diffusers does, with its ControlNet in the folder controlnet; options are diffusers'."""
+        """Write the pipeline as diffusers does; options are diffusers' own.
+
+        A ControlNet beside the pipeline goes into the folder controlnet.
+        """
         self.pipeline.save_pretrained(folder, **options)
         if self.controlnet is not None and "controlnet" not in self.pipeline.components:
             self.controlnet.save_pretrained(Path(folder) / "controlnet")
@@ -236,18 +250,24 @@ class DiffusersModel(Model):
         return denoise
 
     def estimate(self, x_t: Tensor, t: Tensor, control: Tensor | None = None, positive: bool = True) -> Tensor:
-        """x0_hat for states x_t (B, ...) and times t (B,); it can be differentiated. control, positive: as in `output`."""
+        """Compute x0_hat, differentiably, for states (B, ...) and times (B,).
+
+        control, positive: as in `output`.
+        """
         output = self.output(x_t, self.index(t), control, positive).to(x_t.dtype)
         output = output[:, : x_t.shape[1]]  # some networks predict the variance of their noise beside it
         return clean_estimate(output, x_t, self.process.coefficients(t.double()).like(x_t), self.prediction)
 
     def index(self, s: Tensor) -> Tensor:
-        """The network's index of times s (B,), fractional between those it was trained at."""
+        """The network's index of times s (B,), fractional between trained ones."""
         steps = self.process.steps
         return (s.double() * steps - 1).clamp(0, steps - 1).float()
 
     def output(self, z: Tensor, index: Tensor, control: Tensor | None, positive: bool = True) -> Tensor:
-        """The network's raw output for states z (B, ...) at indices (B,), with the degraded images as `control` or None."""
+        """Compute the raw output for states z (B, ...) at indices (B,).
+
+        control: the degraded images, or None.
+        """
         inputs, index = z.to(self.dtype), index.to(self.device)
         if self.vae is None:
             return self.unet(inputs, index, return_dict=False)[0]
@@ -268,12 +288,15 @@ class DiffusersModel(Model):
 
 
 def is_pipeline(source: Any) -> bool:
-    """Whether an object in hand is a pipeline of diffusers: it has a unet and a scheduler."""
+    """Return True for a pipeline of diffusers: it has a unet and a scheduler."""
     return hasattr(source, "unet") and hasattr(source, "scheduler")
 
 
 def process_of(scheduler: Any) -> TabulatedVP:
-    """The generative process of a scheduler, by its own alphas. Raises ModelError for one that has none."""
+    """The generative process of a scheduler, by its own alphas.
+
+    Raises ModelError for a scheduler without alphas.
+    """
     table = getattr(scheduler, "alphas_cumprod", None)
     if table is None:
         raise ModelError(
@@ -284,7 +307,10 @@ def process_of(scheduler: Any) -> TabulatedVP:
 
 
 def prediction_of(scheduler: Any) -> str:
-    """What the network predicts, by its scheduler's config; ModelError for something else than `OUTPUTS`."""
+    """The kind of output of a network, by its scheduler's config.
+
+    Raises ModelError for something else than `OUTPUTS`.
+    """
     prediction = str(scheduler.config.get("prediction_type", "epsilon"))
     if prediction not in OUTPUTS:
         raise ModelError(f"the pipeline predicts {prediction!r}; supported are {', '.join(OUTPUTS)}")

@@ -27,7 +27,7 @@ from rebridge.models.card import card as model_card
 from rebridge.models.config import (
     CARD_FILE,
     CONFIG_FILE,
-    FORMAT,
+    MODEL_FORMAT,
     PRESET_FILE,
     WEIGHTS_FILE,
     check_config,
@@ -84,7 +84,9 @@ def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **o
 def save_folder(
     model: TrainedModel, folder: str | Path, *, dtype: torch.dtype | None = None, card: str | None = None
 ) -> Path:
-    """Write a model folder that `load_folder` reads; a failure leaves no new folder and no half-written file.
+    """Write a model folder that `load_folder` reads.
+
+    A failure leaves no new folder and no half-written file.
 
     Files of a model that is already there are replaced one by one, the weights last but one and the config, which holds
     their checksum, last.
@@ -101,7 +103,7 @@ def save_folder(
     folder = Path(folder)
     if dtype not in (None, torch.float32, torch.float16, torch.bfloat16):
         raise ModelError(f"weights can be stored as float32, float16 or bfloat16, got {dtype}")
-    config = config_of(model)
+    config = describe_model(model)
     check_config(config, "the model")
     _check_parts(model, config)
     weights = save_tensors(_stored(_state(model.network, model.predictor_network), dtype))
@@ -121,11 +123,11 @@ def save_folder(
     return folder
 
 
-def config_of(model: TrainedModel) -> dict[str, Any]:
-    """What config.json says of a model, without the checksum of its weights."""
+def describe_model(model: TrainedModel) -> dict[str, Any]:
+    """The content of a model's config.json, without the checksum."""
     bridge = model.process
     config: dict[str, Any] = {
-        "format": FORMAT,
+        "format": MODEL_FORMAT,
         "bridge": {"name": bridge.name, **bridge.params},
         "network": network_config(model.network),
         "prediction": model.denoiser.prediction,
@@ -146,7 +148,10 @@ def config_of(model: TrainedModel) -> dict[str, Any]:
 
 
 def network_config(network: nn.Module) -> dict[str, Any]:
-    """The name and parameters of a network of the catalogue; ModelError for one that is not in it."""
+    """The name and parameters of a network of the catalogue.
+
+    Raises ModelError for a network that is not in it.
+    """
     config = dict(network.config) if isinstance(network, networks.Network) else {}
     if not config:
         raise ModelError(

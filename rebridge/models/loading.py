@@ -1,4 +1,4 @@
-"""Find and load a model: packaged, in a folder or file of any known format, on a hub, or an object in hand."""
+"""Find and load a model: packaged, on disk, on a hub, or in hand."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ def load_model(
 
 
 def load_prior(name: str | Path, *, device: str | torch.device | None = None, **options: Any) -> Model:
-    """Load a model that is a generative prior; as `load_model`, with a ModelError for any other model."""
+    """Load a generative prior, as `load_model` does.
+
+    Raises ModelError for any other model.
+    """
     model = load_model(name, device, **options)
     if not isinstance(model.process, Generative):
         raise ModelError(

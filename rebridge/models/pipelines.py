@@ -1,4 +1,7 @@
-"""Load pipelines of diffusers and make ControlNets for them; needs the extra packages of `rebridge[priors]`."""
+"""Load pipelines of diffusers and make ControlNets for them.
+
+Needs the extra packages of `rebridge[priors]`.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +92,9 @@ def load_pipeline(
 
 
 def new_controlnet(model: DiffusersModel, start_from: str | Path | None = None) -> Any:
-    """A ControlNet to train for a latent prior: that of a folder or hub id, or a copy of the UNet's encoder.
+    """Make a ControlNet to train for a latent prior.
+
+    It is that of a folder or hub id, or a copy of the UNet's encoder.
 
     A new one changes nothing, since what it adds begins at zero. Raises ModelError for one of another network.
     """

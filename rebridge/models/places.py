@@ -1,4 +1,4 @@
-"""Where models are: packaged with rebridge, in a folder, or on the Hugging Face Hub."""
+"""Places of models: packaged, in a folder, on the Hugging Face Hub."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,9 @@ def packaged() -> list[str]:
 
 
 def find_model(name: str | Path, revision: str | None = None) -> Path:
-    """Find the local folder or file of a model given by packaged name, folder, or Hugging Face id such as 'someone/model'.
+    """Find the local folder or file of a model.
+
+    The model is given by packaged name, path, or Hugging Face id such as 'someone/model'.
 
     A model of the Hub is downloaded once and found in the cache from then on; `revision` is a branch, tag or commit.
     Raises ModelError, one sentence that says what to do.
@@ -38,7 +40,9 @@ def find_model(name: str | Path, revision: str | None = None) -> Path:
 def push_model(
     folder: str | Path, repo_id: str, private: bool = False, token: str | None = None, message: str | None = None
 ) -> str:
-    """Upload a model folder to the Hugging Face Hub and return its address; the repository is made when missing.
+    """Upload a model folder to the Hugging Face Hub; return its address.
+
+    The repository is made when missing.
 
     `token` None means the one `hf auth login` has stored. Raises ModelError when the folder holds no model or the Hub
     refuses.

@@ -1,4 +1,4 @@
-"""Models with a network of the library or of a user: trained bridges, and priors in pixels.
+"""Models with a network: trained bridges, and priors in pixels.
 
 A prior's network sees cat[x_t - alpha y, y, c] with c = 1 where there is a condition and 0 where y = 0 stands for none. Trained
 with `states.condition_dropout`, the same weights are p(x0) and p(x0 | y).
@@ -22,7 +22,7 @@ from rebridge.networks import Network
 
 
 class TrainedModel(Model):
-    """A network with the process that it was trained on and the sampler that it is best used with.
+    """A network with the process it was trained on and its best sampler.
 
     Args:
         denoiser: the network as a denoiser of its process.
@@ -100,7 +100,9 @@ class TrainedModel(Model):
         scale: float = 1.0,
         **options: Any,
     ) -> TrainedModel:
-        """Make a model of a network in hand, called as network(x, t, y); put into eval mode.
+        """Make a model of a network in hand, called as network(x, t, y).
+
+        The network is put into eval mode.
 
         Args:
             network: any module; one of the catalogue, or registered there, can be saved too.
@@ -142,7 +144,10 @@ class TrainedModel(Model):
         return self
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
-        """Write a model folder; options: dtype (torch.float16 halves the file) and card (text of README.md)."""
+        """Write a model folder.
+
+        Options: dtype (torch.float16 halves the file) and card (text of README.md).
+        """
         from rebridge.models.folder import save_folder
 
         return save_folder(self, folder, **options)
@@ -150,9 +155,9 @@ class TrainedModel(Model):
     def card(self) -> str:
         """The text of its model card."""
         from rebridge.models.card import card
-        from rebridge.models.folder import config_of
+        from rebridge.models.folder import describe_model
 
-        return card(self.info.name, config_of(self), self.parameters)
+        return card(self.info.name, describe_model(self), self.parameters)
 
     @property
     def parameters(self) -> int:
@@ -177,10 +182,10 @@ class TrainedModel(Model):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What config.json of its folder says, without the checksum."""
-        from rebridge.models.folder import config_of
+        """The content of config.json, without the checksum."""
+        from rebridge.models.folder import describe_model
 
-        return config_of(self)
+        return describe_model(self)
 
     def _place(self) -> None:
         """Note where the network lies, and wrap it for its precision."""
@@ -205,6 +210,6 @@ def unwrapped(network: nn.Module) -> nn.Module:
 
 
 def declared(network: nn.Module) -> dict[str, Any]:
-    """What a network declares of itself, and the defaults of `Network` for what a user's own module does not."""
+    """Read a network's declarations, with the defaults of `Network`."""
     keys = ("channels", "multiple", "window", "optional_condition")
     return {key: getattr(network, key, getattr(Network, key)) for key in keys}

@@ -1,4 +1,4 @@
-"""Restoring: the engine, the restorer, measurements by known operators, files in and out."""
+"""Restoring: engine, restorer, measurements, files in and out."""
 
 from rebridge.restoration.files import FileResult, Job, Report, plan, restore_files
 from rebridge.restoration.restorer import Restorer, Samples

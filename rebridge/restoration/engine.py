@@ -1,4 +1,6 @@
-"""The one journey of every restoration: enter the model's space, walk, leave it; samples, seeds, tiles and NaN checks.
+"""The one journey of every restoration: enter the space, sample, leave it.
+
+Samples, seeds, tiles and NaN checks are here, once.
 
 What walks is either a sampler along a bridge (`walk_bridge`) or a zero-shot method for a known operator (`walk_method`).
 """
@@ -30,7 +32,7 @@ Wrap = Callable[[Denoiser], Denoiser]
 
 @dataclass(frozen=True)
 class Tiles:
-    """How images are cut into tiles, in image pixels.
+    """The size of tiles, in image pixels.
 
     Attributes:
         side: of the tiles that the network sees; None for automatic, 0 for none.
@@ -45,7 +47,10 @@ class Tiles:
             raise ValueError(f"tile must be at least {SMALLEST_TILE} pixels, or 0 for no tiling, got {self.side}")
 
     def chosen(self, height: int, width: int, window: int | None) -> tuple[int | None, int | None]:
-        """Side and overlap for images of that size and a model with that window; side None for no tiles."""
+        """Choose side and overlap for images of some size; None for no tiles.
+
+        window: the model's, see `ModelInfo`.
+        """
         if self.side is None and window is not None and max(height, width) > window:
             # At a tile's edge half of what the network looks at is missing: only the middle of each is used.
             return window, window // 2 if self.overlap is None else self.overlap
@@ -56,7 +61,7 @@ class Tiles:
 
 @dataclass
 class Gathered:
-    """Samples as they come in: their running mean and spread, and the samples themselves where they are kept.
+    """Samples as they come in: running mean and spread, and what is kept.
 
     Welford's update: sums of squares would cancel where the samples hardly differ.
     """
@@ -85,17 +90,25 @@ class Gathered:
 
 
 def gather(draw: Callable[[ImageNoise], Tensor], seeds: Sequence[int], samples: int, keep: bool) -> Gathered:
-    """Draw samples, each with noise of its own that depends on its seed and number alone; seeds: one per image."""
-    if samples < 1:
-        raise ValueError(f"samples must be at least 1, got {samples}")
+    """Draw samples, each with noise that depends on seed and number alone.
+
+    seeds: one per image.
+    """
+    check_samples(samples)
     found = Gathered(keep)
     for sample in range(samples):
         found.add(draw(ImageNoise(seeds, sample)))
     return found
 
 
+def check_samples(samples: int) -> None:
+    """Raise ValueError unless there is at least one sample."""
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
+
+
 def coloured(images: Tensor, channels: int) -> Tensor:
-    """Images (B, C, H, W) with as many channels as a model takes; grey ones are repeated."""
+    """Give images as many channels as a model takes; grey ones are repeated."""
     if images.shape[1] == 1 and channels == 3:
         return images.expand(-1, 3, -1, -1)
     if images.shape[1] != channels:
@@ -104,12 +117,12 @@ def coloured(images: Tensor, channels: int) -> Tensor:
 
 
 def enter(model: Model, images: Tensor) -> Tensor:
-    """States (B, c, h, w) of images (B, C, H, W) in [0, 1], in the model's space and on its device."""
+    """Turn images (B, C, H, W) in [0, 1] into states in the model's space."""
     return model.space.encode(coloured(images, model.info.channels).to(model.device))
 
 
 def leave(model: Model, states: Tensor, images: Tensor, detail: float = 0.0) -> Tensor:
-    """Restored images (B, C, H, W) in [0, 1] of states, alike to the degraded `images`.
+    """Turn states into restored images in [0, 1], alike to `images`.
 
     Args:
         model: its space is left.
@@ -133,7 +146,7 @@ def leave(model: Model, states: Tensor, images: Tensor, detail: float = 0.0) -> 
 
 
 def finite(images: Tensor) -> Tensor:
-    """The images themselves; ValueError for NaN or infinite values, which a diverged sampler leaves."""
+    """Return the images; ValueError for NaN, which a diverged sampler leaves."""
     if not torch.isfinite(images).all():
         raise ValueError("the restored image contains NaN: the sampler diverged; use more steps or another sampler")
     return images
@@ -166,7 +179,7 @@ def tiled(model: Model, images: Tensor | None, size: tuple[int, int], tiles: Til
 
 
 def predicted(model: Model, y: Tensor, tiles: Tiles) -> Tensor:
-    """g(y), which the bridge starts from instead of y, where the model has a predictor; else y itself."""
+    """Compute g(y), which the bridge starts from, or y without a predictor."""
     if model.predictor is None:
         return y
     height, width = y.shape[-2:]
@@ -208,7 +221,7 @@ def solve_measurement(
     callback: Callback | None = None,
     progress: Progress | None = None,
 ) -> tuple[Gathered, int]:
-    """Images with y = A x + sigma_y n, by a zero-shot method around the unconditional model.
+    """Solve y = A x + sigma_y n by a zero-shot method around the model.
 
     Returns:
         The samples, in [0, 1], and the evaluations of the network for each image, all samples together.

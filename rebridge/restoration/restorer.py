@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rebridge import bridges, inverse, samplers
+from rebridge import inverse, samplers
 from rebridge.bridges import Bridge
 from rebridge.bridges.diffusion import Generative
 from rebridge.bridges.transition import check_pair
@@ -23,15 +23,10 @@ from rebridge.irbridge.presets import chosen_preset
 from rebridge.irbridge.presets import preset as preset_settings
 from rebridge.models import Model, as_model, load_model
 from rebridge.restoration import engine
+from rebridge.restoration.choices import BridgeChoice, MethodChoice, SamplerChoice, Seed, bridge_of, named, seeds_of
 from rebridge.restoration.engine import Gathered, Tiles
 from rebridge.samplers import ImageNoise, Sampler
 from rebridge.samplers.base import Callback
-from rebridge.samplers.noise import mixed
-
-BridgeChoice = str | Mapping[str, Any] | Bridge | None
-SamplerChoice = str | Mapping[str, Any] | Sampler | None
-MethodChoice = str | Mapping[str, Any] | Method | None
-Seed = int | Sequence[int]
 
 DEFAULT_METHOD = "ddnm"
 
@@ -59,7 +54,7 @@ class Samples:
 
 
 class Restorer:
-    """A model, a bridge and a sampler behind one call: image in, restored image of the same kind out.
+    """A model, a bridge and a sampler behind one call: image in, image out.
 
         restore = Restorer.from_pretrained("rdbm-tiny")
         image = restore(image, steps=10, seed=0)
@@ -91,7 +86,7 @@ class Restorer:
     ) -> None:
         if not 0 <= detail <= 1:
             raise ValueError(f"detail must lie in [0, 1], got {detail}")
-        chosen = _bridge(bridge)
+        chosen = bridge_of(bridge)
         self.model: Model = as_model(model, chosen, **options)
         self.bridge: Bridge = self.model.process if chosen is None else chosen
         self.detail = detail
@@ -100,7 +95,7 @@ class Restorer:
         if sampler is None:
             sampler = self._recommended()
         self.sampler_config: dict[str, Any] = (
-            {"name": sampler.name, **sampler.params} if isinstance(sampler, Sampler) else _named(sampler)
+            {"name": sampler.name, **sampler.params} if isinstance(sampler, Sampler) else named(sampler)
         )
         self.check(self.sampler())
 
@@ -118,7 +113,7 @@ class Restorer:
         detail: float = 0.0,
         **options: Any,
     ) -> Restorer:
-        """A restorer for a packaged model, a folder or file of any known format, or a Hugging Face id.
+        """Make a restorer for a packaged model, a folder, a file or a hub id.
 
         Args:
             name: see `rebridge.models.load_model`.
@@ -141,7 +136,7 @@ class Restorer:
     def from_preset(
         cls, model: Any, preset: str | Path | None = None, task: str | None = None, detail: float = 0.0, **settings: Any
     ) -> Restorer:
-        """A restorer that walks a bridge with a generative model, by settings that belong together (IRBridge).
+        """Make a restorer of a generative model inside a bridge, by a preset.
 
         Args:
             model: as in the class.
@@ -213,7 +208,7 @@ class Restorer:
         callback: Callback | None = None,
         progress: Progress | None = None,
     ) -> Samples:
-        """Restore an image several times with different noise: the mean, the standard deviation, and all samples.
+        """Restore an image several times: mean, standard deviation, all samples.
 
         Options as in `__call__`; the first sample is what a call with samples=1 returns. With a deterministic sampler
         and start they are all the same: use sampler={"name": "dbim", "eta": 1.0}.
@@ -224,7 +219,9 @@ class Restorer:
         return self._restored(image, steps, seed, tiles, samples, sampler, callback, progress, keep=True)
 
     def prediction(self, image: Any, *, tile: int | None = None, overlap: int | None = None) -> Any:
-        """The predictor's restoration alone, without the bridge; images, tile and overlap as in `__call__`.
+        """Restore by the predictor alone, without the bridge.
+
+        Images, tile and overlap as in `__call__`.
 
         Raises:
             ValueError: the model has no predictor.
@@ -236,14 +233,14 @@ class Restorer:
         return batch.back(engine.leave(self.model, found, batch.images))
 
     def wrapped(self, wrap: Callable[[Denoiser], Denoiser]) -> Restorer:
-        """A restorer like this one whose denoiser is `wrap(denoiser)`, for instance one that counts its calls."""
+        """Make a restorer like this one with `wrap(denoiser)`, for instance to count."""
         other = copy.copy(self)
         inner = self._wrap
         other._wrap = lambda denoiser: wrap(inner(denoiser))
         return other
 
     def for_task(self, task: str) -> Restorer:
-        """The restorer for images of a degradation: this one, unless it was made from a preset with settings by task."""
+        """The restorer for a degradation, where a preset has settings by task."""
         if self._preset is None:
             return self
         other = self.from_preset(self.model, task=task, **self._preset)
@@ -251,14 +248,14 @@ class Restorer:
         return other
 
     def sampler(self, choice: SamplerChoice = None, steps: int | None = None) -> Sampler:
-        """The sampler for a choice as in `__call__`; ValueError for an unknown name or an impossible parameter."""
+        """Make the sampler for a choice as in `__call__`; ValueError if impossible."""
         if isinstance(choice, Sampler):
             if steps is not None and steps != choice.steps:
                 raise ValueError(f"steps={steps} contradicts the sampler, which has {choice.steps}")
             return self._fitted(choice)
         config = dict(self.sampler_config)
         if choice is not None:
-            chosen = _named(choice)
+            chosen = named(choice)
             # Another sampler has other parameters; the number of steps is the one they share.
             config = config if chosen["name"] == config["name"] else {"steps": config.get("steps", 10)}
             config |= chosen
@@ -273,15 +270,15 @@ class Restorer:
             check_pair(self.bridge, self.model.process)
 
     def method(self, choice: MethodChoice = None, steps: int | None = None) -> Method:
-        """The zero-shot method for a choice as in `__call__`; ValueError for an unknown name or parameter."""
+        """Make the zero-shot method for a choice as in `__call__`."""
         if isinstance(choice, Method):
             return choice.with_settings(steps)
-        chosen = {"name": DEFAULT_METHOD} if choice is None else _named(choice)
+        chosen = {"name": DEFAULT_METHOD} if choice is None else named(choice)
         return inverse.create(chosen.pop("name"), **chosen, **({} if steps is None else {"steps": steps}))
 
     @property
     def device(self) -> torch.device:
-        """Where the model runs."""
+        """The device of the model."""
         return self.model.device
 
     def _recommended(self) -> dict[str, Any]:
@@ -318,7 +315,7 @@ class Restorer:
             states = engine.walk_bridge(self.model, self.bridge, walk, counted, y, noise, report)
             return engine.leave(self.model, states, batch.images, self.detail)
 
-        found = engine.gather(draw, _seeds(seed, len(y)), samples, keep)
+        found = engine.gather(draw, seeds_of(seed, len(y)), samples, keep)
         return _samples(found, batch.back, counted.rows // len(y))
 
     def _solved(
@@ -338,7 +335,7 @@ class Restorer:
             self.model,
             chosen,
             measured,
-            _seeds(seed, len(measured.y)),
+            seeds_of(seed, len(measured.y)),
             samples=samples,
             keep=keep,
             tiles=tiles,
@@ -371,31 +368,3 @@ def _step_counter(callback: Callback | None, progress: Progress | None, total: i
         progress(min(done, total), total)
 
     return report
-
-
-def _bridge(choice: BridgeChoice) -> Bridge | None:
-    if choice is None or isinstance(choice, Bridge):
-        return choice
-    if isinstance(choice, str):
-        return bridges.parse(choice)
-    described = _named(choice)
-    return bridges.create(described.pop("name"), **described)
-
-
-def _named(choice: str | Mapping[str, Any]) -> dict[str, Any]:
-    """A choice as {"name": ..., **parameters}; texts as "dbim:eta=1"."""
-    if isinstance(choice, str):
-        spec = samplers.Spec.parse(choice)
-        return {"name": spec.name, **spec.params}
-    if "name" not in choice:
-        raise ValueError("what is given as a dictionary needs a name")
-    return dict(choice)
-
-
-def _seeds(seed: Seed, batch: int) -> list[int]:
-    seeds = [seed] * batch if isinstance(seed, int) else list(seed)
-    if len(seeds) != batch:
-        raise ValueError(f"{len(seeds)} seeds for {batch} images: give one seed, or one per image")
-    for value in seeds:
-        mixed(value, 0)
-    return seeds

@@ -18,7 +18,8 @@ from rebridge.inverse.measurement import Measurement
 from rebridge.inverse.methods.base import Method
 from rebridge.inverse.operators import Measures
 from rebridge.models import DEFAULT_PRIOR, as_model
-from rebridge.restoration.restorer import DEFAULT_METHOD, Restorer, Samples, Seed
+from rebridge.restoration.choices import Seed
+from rebridge.restoration.restorer import DEFAULT_METHOD, Restorer, Samples
 from rebridge.samplers.base import Callback
 
 

@@ -11,7 +11,10 @@ from rebridge.models.base import Model, ModelError
 
 
 class Format:
-    """A way in which models lie on disk; subclasses give `detect` and `read`, and say which options they take."""
+    """A way in which models lie on disk.
+
+    Subclasses define `detect` and `read`, and say which options they take.
+    """
 
     options: ClassVar[tuple[str, ...]] = ()
     """Options of `read` besides the device."""
@@ -19,7 +22,10 @@ class Format:
     """How an error calls a model of this format."""
 
     def detect(self, path: Path) -> bool:
-        """Whether a folder or file has this format; looks at names and headers only."""
+        """Return True for a folder or file of this format.
+
+        Looks at names and headers only.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not define detect")
 
     def read(self, path: Path, name: str, device: torch.device, **options: Any) -> Model:
@@ -27,7 +33,9 @@ class Format:
         raise NotImplementedError(f"{type(self).__name__} does not define read")
 
     def load(self, path: Path, name: str | None = None, device: str | torch.device = "cpu", **options: Any) -> Model:
-        """Load the model with options that are checked first; an option that is None counts as not given.
+        """Load the model with options that are checked first.
+
+        An option that is None counts as not given.
 
         Raises:
             ModelError: an option that this format does not have, or a broken model.

@@ -30,7 +30,7 @@ def detect(path: str | Path) -> str | None:
 
 
 def format_of(path: Path) -> Format:
-    """The format of a folder or file; ModelError, one sentence, where it has none that is known."""
+    """The format of a folder or file; ModelError where none is known."""
     name = detect(path)
     if name is not None:
         return FORMATS.create(name)

@@ -20,7 +20,10 @@ class RebridgeFolder(Format):
     what: ClassVar[str] = "no diffusers pipeline"
 
     def detect(self, path: Path) -> bool:
-        """Whether the folder has config.json or model.safetensors, and is no pipeline."""
+        """Return True for a folder with config.json or model.safetensors.
+
+        A pipeline of diffusers is none.
+        """
         if (path / "model_index.json").is_file():
             return False
         return (path / CONFIG_FILE).is_file() or (path / WEIGHTS_FILE).is_file()

@@ -1,4 +1,4 @@
-"""Pipelines of diffusers: a folder, or a repository of the hub, with model_index.json."""
+"""Pipelines of diffusers: folders and repositories with model_index.json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from rebridge.models.formats.base import Format
 
 
 class DiffusersPipeline(Format):
-    """Stable Diffusion 1.x, 2.x and XL with or without ControlNet, and unconditional DDPM pipelines."""
+    """Pipelines of Stable Diffusion 1.x, 2.x, XL, and of unconditional DDPM.
+
+    Stable Diffusion comes with or without a ControlNet.
+    """
 
     options: ClassVar[tuple[str, ...]] = (
         "dtype", "controlnet", "prompt", "negative_prompt", "guidance", "tiling", "attention_slicing", "cpu_offload",
@@ -21,7 +24,7 @@ class DiffusersPipeline(Format):
     what: ClassVar[str] = "a diffusers pipeline"
 
     def detect(self, path: Path) -> bool:
-        """Whether the folder has model_index.json."""
+        """Return True for a folder with model_index.json."""
         return (path / "model_index.json").is_file()
 
     def read(self, path: Path, name: str, device: torch.device, **options: Any) -> Model:

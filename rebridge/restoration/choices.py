@@ -1,0 +1,46 @@
+"""Choices of a user: texts, dictionaries or objects, and their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rebridge import bridges
+from rebridge.bridges import Bridge
+from rebridge.catalogue import Spec
+from rebridge.inverse.methods.base import Method
+from rebridge.samplers import Sampler
+from rebridge.samplers.noise import mixed
+
+BridgeChoice = str | Mapping[str, Any] | Bridge | None
+SamplerChoice = str | Mapping[str, Any] | Sampler | None
+MethodChoice = str | Mapping[str, Any] | Method | None
+Seed = int | Sequence[int]
+
+
+def named(choice: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Read a choice as {"name": ..., **parameters}; texts as "dbim:eta=1"."""
+    if isinstance(choice, str):
+        spec = Spec.parse(choice)
+        return {"name": spec.name, **spec.params}
+    if "name" not in choice:
+        raise ValueError("what is given as a dictionary needs a name")
+    return dict(choice)
+
+
+def bridge_of(choice: BridgeChoice) -> Bridge | None:
+    """Make the bridge of a choice, or None; ValueError where it is unknown."""
+    if choice is None or isinstance(choice, Bridge):
+        return choice
+    described = named(choice)
+    return bridges.create(described.pop("name"), **described)
+
+
+def seeds_of(seed: Seed, images: int) -> list[int]:
+    """One seed per image; ValueError for a negative seed or another number of them."""
+    seeds = [seed] * images if isinstance(seed, int) else list(seed)
+    if len(seeds) != images:
+        raise ValueError(f"{len(seeds)} seeds for {images} images: give one seed, or one per image")
+    for value in seeds:
+        mixed(value, 0)
+    return seeds
