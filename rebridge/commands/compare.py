@@ -160,7 +160,7 @@ def _solvers(options: CompareOptions, report: Reporter) -> Comparison:
     names = [name for text in asked for name in (inverse.names() if text == "all" else [text])]
     methods = {name: _method(name, options.steps) for name in names if name != "irbridge"}
     prior = open_prior(options.prior, PriorOptions(device=options.device))
-    restorers = {name: Restorer.from_pretrained(name, options.device) for name in options.models}
+    restorers = {name: _restorer(options, name, None, []) for name in options.models}
     if "irbridge" in names:
         restorers = {"irbridge": Restorer.from_preset(prior), **restorers}
     folder = ImageFolder(options.clean)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +70,7 @@ def check_cases(options: CaseOptions) -> None:
         raise ValueError("--layout says how --pairs lie on disk, and is of no use without")
 
 
-def cases_of(options: CaseOptions, tasks: list[str] | Any, seed: int, limit: int | None) -> list[Case]:
+def cases_of(options: CaseOptions, tasks: Sequence[str], seed: int, limit: int | None) -> list[Case]:
     """List the cases that the options mean; ValueError where there are none."""
     if options.pairs is not None:
         return paired_cases(options.pairs, options.layout, task=next(iter(options.tasks), "pairs"), limit=limit)

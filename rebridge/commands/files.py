@@ -10,14 +10,14 @@ from typing import Any
 from rebridge.commands.options import FileOptions
 from rebridge.commands.progress import Reporter
 from rebridge.images import READABLE_SUFFIXES
-from rebridge.restoration.files import FileResult, Job, attempt, plan
+from rebridge.restoration.files import FileResult, Job, Report, attempt, plan
 
 Work = Callable[[Job, Reporter], Mapping[str, Any] | None]
 """Reads, restores and writes one file; reports (done, total, note) of this file; returns details of the result."""
 
 
 @dataclass(frozen=True)
-class FilesResult:
+class FilesResult(Report):
     """One result per file, in the order of the files.
 
     Attributes:
@@ -26,19 +26,8 @@ class FilesResult:
         note: a sentence that the user should know, or None.
     """
 
-    results: list[FileResult]
     done: dict[str, Any] = field(default_factory=dict)
     note: str | None = None
-
-    @property
-    def failures(self) -> list[FileResult]:
-        """The files that failed."""
-        return [result for result in self.results if result.error is not None]
-
-    @property
-    def written(self) -> list[FileResult]:
-        """The files that were written in this run."""
-        return [result for result in self.results if result.error is None and not result.skipped]
 
     @property
     def skipped(self) -> list[FileResult]:

@@ -9,7 +9,7 @@ from rebridge.catalogue import Spec
 from rebridge.commands.options import DEFAULT_MODELS, ModelOptions, PriorOptions, SamplingOptions
 from rebridge.models import Model, load_model, load_prior
 from rebridge.restoration import Restorer
-from rebridge.restoration.engine import Tiles
+from rebridge.restoration.engine import Tiles, check_samples
 from rebridge.samplers import ImageNoise, Sampler
 
 
@@ -82,8 +82,7 @@ def check_sampling(restorer: Restorer, options: SamplingOptions, sampler: str | 
 
 def check_images(options: SamplingOptions) -> None:
     """Raise ValueError for impossible samples, seed or tiles."""
-    if options.samples < 1:
-        raise ValueError(f"samples must be at least 1, got {options.samples}")
+    check_samples(options.samples)
     ImageNoise([options.seed])
     Tiles(options.tile, options.overlap)
 
