@@ -19,7 +19,7 @@ Metric = Callable[[Tensor, Tensor], float]
 
 
 def available() -> bool:
-    """Whether pyiqa can be imported."""
+    """Return True where pyiqa can be imported."""
     try:
         import pyiqa  # noqa: F401
     except (ImportError, RuntimeError, OSError):  # a broken torchvision raises any of these
