@@ -87,6 +87,9 @@ class Catalogue(Generic[T]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
+    def __len__(self) -> int:
+        return len(self.names())
+
     def __contains__(self, name: object) -> bool:
         return name in self._entries or name in self.names()
 
@@ -192,7 +195,8 @@ class Catalogue(Generic[T]):
         self._looked_outside = True
         from importlib.metadata import entry_points
 
-        for point in entry_points(group=f"rebridge.{self.kind.replace(' ', '-')}s"):
+        plural = self.kind.replace(" ", "-") + ("es" if self.kind.endswith("s") else "s")
+        for point in entry_points(group=f"rebridge.{plural}"):
             if point.name not in self._entries:
                 self._entries[point.name] = point.load()
 

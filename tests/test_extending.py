@@ -18,10 +18,11 @@ from rebridge.inverse.operators.catalogue import OPERATORS
 from rebridge.models.formats import FORMATS
 from rebridge.networks.catalogue import NETWORKS
 from rebridge.samplers.catalogue import SAMPLERS
+from rebridge.training import LOSSES, TrainConfig, train_file
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "extending.md"
 CODE = "\n".join(re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL))
-CATALOGUES: tuple[Any, ...] = (BRIDGES, SAMPLERS, NETWORKS, DEGRADATIONS, OPERATORS, SOLVERS, FORMATS)
+CATALOGUES: tuple[Any, ...] = (BRIDGES, SAMPLERS, NETWORKS, DEGRADATIONS, OPERATORS, SOLVERS, FORMATS, LOSSES)
 
 
 @pytest.fixture
@@ -81,3 +82,27 @@ def test_a_format_of_a_user_is_loaded_by_the_restorer(example: dict[str, Any]) -
     assert model.network is not None
     for key, value in model.network.state_dict().items():
         assert torch.equal(value, example["network"].state_dict()[key])
+
+
+def test_a_configuration_trains_on_the_new_loss(example: dict[str, Any], tmp_path: Path) -> None:
+    examples = DOCUMENT.parent.parent / "examples" / "images"
+    text = f"""
+    output: {tmp_path / "run"}
+    data: {{clean: {examples}, patch: 16, tasks: {{fog: 1.0}}}}
+    network: {{name: shallow, width: 8}}
+    prediction: residual
+    bridge: {{name: sine}}
+    loss: {{kind: edges}}
+    optimisation: {{iterations: 2, batch: 2}}
+    device: cpu
+    """
+    (tmp_path / "run.yaml").write_text(text)
+    result = train_file(tmp_path / "run.yaml")
+    assert result.model is not None
+    assert rebridge.Restorer.from_pretrained(result.model).model.tasks == ["fog"]
+    x0, x = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
+    assert LOSSES["edges"](x, x0) == 1
+    with pytest.raises(ValueError, match="unknown loss 'edgse'"):
+        TrainConfig.model_validate(
+            {"output": "x", "data": {"clean": "x", "tasks": {"rain": 1}}, "loss": {"kind": "edgse"}}
+        )

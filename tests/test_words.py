@@ -40,6 +40,8 @@ COMMANDS = ("cli/", "commands/")
 """Packages whose functions are called as the commands are, and as the library's functions that they call."""
 OUTSIDE = {"_legacy.py", "_moved.py"}
 """Old import paths: their names stand for names elsewhere."""
+OLD_KEYS = {"training/config.py": r"own_again"}
+"""Keys of earlier configurations that are still read: the words in question, by file."""
 
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -127,7 +129,7 @@ def test_no_private_words(file: str) -> None:
         f"line {number}: {line.strip()} (say: {better})"
         for number, line in enumerate(lines, 1)
         for word, better in PRIVATE_WORDS.items()
-        if re.search(word, line)
+        if word != OLD_KEYS.get(file) and re.search(word, line)
     ]
     assert not wrong
 

@@ -8,6 +8,7 @@ for step in training.steps(task, config, data): ...           # the same, in you
 from rebridge.training.checkpoints import CheckpointError
 from rebridge.training.config import AdamConfig, FitConfig, OptimisationConfig, RunConfig, learning_rate
 from rebridge.training.config_files import ConfigError
+from rebridge.training.distances import LOSSES
 from rebridge.training.ema import Ema
 from rebridge.training.fit import Step, TrainingError, TrainResult, fit, steps
 from rebridge.training.methods import METHODS, create, names, parameters, parse, register, summary
@@ -16,6 +17,7 @@ from rebridge.training.stages import load_config, load_stages, parse_config, tra
 from rebridge.training.task import Task, Trainable, Validation
 
 __all__ = [
+    "LOSSES",
     "METHODS",
     "AdamConfig",
     "CheckpointError",

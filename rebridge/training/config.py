@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from rebridge.catalogue import check_name
+from rebridge.training.distances import LOSSES
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -38,7 +41,7 @@ class Named(BaseModel):
         return dict(self.model_extra or {})
 
 
-class Task(BaseModel):
+class TaskShare(BaseModel):
     """A synthetic degradation: its share of the pairs, and its parameters."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -86,7 +89,7 @@ class DataConfig(Section):
     """
 
     clean: Path | None = None
-    tasks: dict[str, Task] = {}
+    tasks: dict[str, TaskShare] = {}
     pairs: list[PairedData] = []
     patch: Positive = 128
     margin: NotNegative = 0
@@ -111,7 +114,7 @@ class DataConfig(Section):
 
 
 class StatesConfig(Section):
-    """Which times and states the network is trained at.
+    """Times and states that the network is trained at.
 
     See `rebridge.training.timesteps`.
 
@@ -165,8 +168,8 @@ class LossConfig(Section):
     weight * kind + frequency * (mean size of the error's Fourier coefficients) + guide * (cross-entropy of the classifier).
 
     Attributes:
-        kind: distance between prediction and target. "psnr" is the logarithm of each image's mean squared error (NAFNet's loss,
-            arXiv 2204.04676): degradations that leave large errors do not outweigh the others.
+        kind: distance between prediction and target, a name of `rebridge.training.LOSSES`. "psnr" is the logarithm of each
+            image's mean squared error (arXiv 2204.04676): degradations that leave large errors do not outweigh the others.
         on: what is compared: the clean image (x0), the network's raw output, or the next reverse step (step: the objective of
             IR-SDE and GOUB, for bridges with noise).
         weight: of that distance.
@@ -176,11 +179,17 @@ class LossConfig(Section):
         guide: weight of the degradation classifier's cross-entropy, for networks with `kinds`; the classes are the data's tasks.
     """
 
-    kind: Literal["l1", "l2", "charbonnier", "psnr"] = "l1"
+    kind: str = "l1"
     on: Literal["x0", "output", "step"] = "x0"
     weight: Annotated[float, Field(ge=0)] = 1.0
     frequency: Annotated[float, Field(ge=0)] = 0.0
     guide: Annotated[float, Field(ge=0)] = 0.0
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        check_name("loss", kind, LOSSES)
+        return kind
 
     @model_validator(mode="after")
     def _something(self) -> Self:

@@ -37,7 +37,7 @@ from rebridge.training.runtime import Runtime, TaskLoss
 from rebridge.training.task import Trainable
 
 OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], Optimizer]
-Schedule = Callable[[int], float]
+RateSchedule = Callable[[int], float]
 
 
 class TrainingError(ValueError):
@@ -78,7 +78,7 @@ class Step:
     checkpoint: Path | None = None
 
 
-Callback = Callable[[Step], object]
+StepCallback = Callable[[Step], object]
 
 
 def fit(
@@ -87,8 +87,8 @@ def fit(
     data: Dataset[Any],
     *,
     optimizer: OptimizerFactory | None = None,
-    schedule: Schedule | None = None,
-    callbacks: Sequence[Callback] = (),
+    schedule: RateSchedule | None = None,
+    callbacks: Sequence[StepCallback] = (),
     workers: int = 0,
     resume: bool = False,
 ) -> TrainResult:
@@ -144,8 +144,8 @@ class Fit:
         config: FitConfig,
         data: Dataset[Any],
         optimizer: OptimizerFactory | None,
-        schedule: Schedule | None,
-        callbacks: Sequence[Callback],
+        schedule: RateSchedule | None,
+        callbacks: Sequence[StepCallback],
         workers: int,
         resume: bool,
     ) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from rebridge.bridges import Bridge
 from rebridge.denoisers import NetworkDenoiser
 from rebridge.training.config import LossConfig
+from rebridge.training.distances import LOSSES
 from rebridge.training.timesteps import States
 
 
@@ -54,19 +55,8 @@ def step_means(bridge: Bridge, states: States, x0_hat: Tensor, x0: Tensor, y: Te
 
 
 def distance(a: Tensor, b: Tensor, kind: str) -> Tensor:
-    """Mean distance of two batches of images (B, C, H, W).
-
-    kind: "l1", |a - b|; "l2", (a - b)^2; "charbonnier", sqrt((a - b)^2 + 1e-6), each the mean over all elements; or "psnr", the
-    mean over images of ln(MSE + 1e-4), so that an image counts by its share of improvement however bad it is.
-    """
-    error = a - b
-    if kind == "psnr":
-        return torch.log(error.float().square().flatten(1).mean(1) + 1e-4).mean()
-    if kind == "l1":
-        return error.abs().mean()
-    if kind == "l2":
-        return error.square().mean()
-    return torch.sqrt(error.square() + 1e-6).mean()
+    """Mean distance of two batches of images (B, C, H, W), by a name of `LOSSES`."""
+    return LOSSES[kind](a, b)
 
 
 def frequency_distance(a: Tensor, b: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from rebridge.training import checkpoints
 from rebridge.training.config import RunConfig
 from rebridge.training.config_files import ConfigError, merged, override, parse_as, read_tree
 from rebridge.training.data import training_pairs, validation_pairs
-from rebridge.training.fit import Callback, TrainResult, fit
+from rebridge.training.fit import StepCallback, TrainResult, fit
 from rebridge.training.methods.bridge import TrainConfig
 from rebridge.training.methods.catalogue import METHODS, config_of, method_of
 from rebridge.training.runtime import Runtime
@@ -56,7 +56,7 @@ class Stage:
         return self.result.exists() and folders[:1] == [last]
 
 
-def train(config: RunConfig, resume: bool = False, callbacks: Sequence[Callback] = ()) -> TrainResult:
+def train(config: RunConfig, resume: bool = False, callbacks: Sequence[StepCallback] = ()) -> TrainResult:
     """Train until `config.optimisation.iterations`.
 
     SIGTERM or Ctrl-C end a run earlier, after a last checkpoint.
@@ -90,7 +90,7 @@ def train_file(
     overrides: Sequence[str] = (),
     resume: bool = False,
     stage: str | int | None = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[StepCallback] = (),
 ) -> TrainResult:
     """Train the stages of a YAML file in their order.
 

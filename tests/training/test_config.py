@@ -35,7 +35,7 @@ def test_every_configuration_of_the_project_is_valid_and_stays_inside_it(path: P
         ("optimisation.lr=-1", "optimisation.lr: input should be greater than 0, got -1"),
         ("optimisation.lr=fast", "optimisation.lr: input should be a valid number"),
         ("states.end_fraction=1.5", "states.end_fraction"),
-        ("loss.kind=l3", "loss.kind: input should be 'l1', 'l2', 'charbonnier' or 'psnr', got 'l3'"),
+        ("loss.kind=l3", "loss.kind: unknown loss 'l3'; known are l1, l2, charbonnier, psnr"),
         ("data.tasks.rain=-2", "data.tasks.rain.weight"),
         ("data.tasks.rain=0", "data: all weights are 0"),
         ("data.clean=null", "data: give clean and tasks, or pairs, or both"),
