@@ -8,7 +8,7 @@ from typing import Any
 from rebridge import networks
 from rebridge.commands.options import InfoOptions
 from rebridge.models import Model, TrainedModel, find_model, load_model, packaged, read_config
-from rebridge.models.config import WEIGHTS_FILE
+from rebridge.models.config import CONFIG_FILE, WEIGHTS_FILE
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,12 @@ def info(options: InfoOptions) -> ModelReport:
         ModelError: a model that cannot be loaded.
     """
     model = load_model(options.model)
-    name, folder = model.info.name, str(find_model(options.model))
+    place = find_model(options.model)
+    name, folder = model.info.name, str(place)
     if isinstance(model, TrainedModel):
         cost = networks.cost(model.network)
-        return ModelReport(name, folder, model, model.parameters, cost.flops, cost.macs, model.config)
+        config = read_config(place) if (place / CONFIG_FILE).is_file() else model.config
+        return ModelReport(name, folder, model, model.parameters, cost.flops, cost.macs, config)
     process = model.process
     config = {"bridge": {"name": process.name, **process.params}, "sampler": dict(model.info.sampler)}
     return ModelReport(name, folder, model, model.parameters, config={**config, "tasks": model.tasks})

@@ -250,6 +250,7 @@ def test_info_tells_parameters_and_configuration(model: Path) -> None:
     loaded = models.load_model(model)
     assert figures["parameters"] == loaded.parameters
     assert figures["bridge"]["name"] == "goub"
+    assert figures.items() >= json.loads((model / "config.json").read_text()).items()
     assert f"{loaded.parameters:,}" in rebridge("info", model).stdout
 
 
