@@ -30,7 +30,7 @@ from rebridge import Restorer, networks
 from rebridge.evaluation.cases import Case
 from rebridge.evaluation.evaluate import evaluate
 from rebridge.evaluation.solvers import centre_square
-from rebridge.models import TrainedModel, load_model
+from rebridge.models import Model, load_model
 from rebridge.networks.hidiff import HiDiff
 from rebridge.training import train_file
 from rebridge.training.methods.hidiff import correlation
@@ -56,11 +56,12 @@ def patches(cases: list[Case], size: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def prior_figures(model: TrainedModel, cases: list[Case]) -> dict[str, float]:
+def prior_figures(model: Model, cases: list[Case]) -> dict[str, float]:
     """Compare the predicted prior with the teacher's on patches of the window's size, and measure its worth there in dB."""
     network = model.network
     assert isinstance(network, HiDiff)
-    low, high = model.bridge.value_range
+    low, high = model.process.value_range
+    assert network.window is not None
     clean, y = (low + (high - low) * images for images in patches(cases, network.window))
     ones = torch.ones(len(y))
     z, z_hat = network.prior(y, clean=clean), network.prior(y)

@@ -19,9 +19,7 @@ def add_clean(parser: argparse.ArgumentParser) -> None:
     """Add the option --clean, by default eval/cbsd68 in the folder REBRIDGE_DATA."""
     data = os.environ.get("REBRIDGE_DATA")
     default = None if data is None else Path(data) / "eval" / "cbsd68"
-    parser.add_argument(
-        "--clean", type=Path, default=default, help="clean images; eval/cbsd68 in REBRIDGE_DATA"
-    )
+    parser.add_argument("--clean", type=Path, default=default, help="clean images; eval/cbsd68 in REBRIDGE_DATA")
 
 
 def clean_of(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Path:

@@ -53,12 +53,12 @@ def run(variant: str, seed: int, overrides: list[str], output: Path, grid: str) 
     trained = train(config, resume=True)
     assert trained.model is not None, "the run was stopped"
     model = load_model(str(trained.model))
-    low, high = model.bridge.value_range
+    low, high = model.process.value_range
     scores: dict[str, list[float]] = {}
     for pair in validation_pairs(config.data, seed=0):
         y = pair.degraded[None] * (high - low) + low
         for steps in STEPS:
-            x0 = samplers.create("dbim", steps=steps, grid=grid)(model.bridge, model.denoiser, y)
+            x0 = samplers.create("dbim", steps=steps, grid=grid)(model.process, model.given(pair.degraded[None]), y)
             scores.setdefault(str(steps), []).append(psnr((x0 - low) / (high - low), pair.clean[None]).item())
     metrics = {steps: statistics.mean(values) for steps, values in scores.items()}
     result.write_text(json.dumps(metrics))

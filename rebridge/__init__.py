@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from rebridge._moved import MOVED as _MOVED
 
 if TYPE_CHECKING:
+    import rebridge.commands as commands
     from rebridge import (
         bridges,
-        commands,
         data,
         degradations,
         denoisers,

@@ -70,10 +70,10 @@ def test_an_unknown_old_name_is_an_import_error() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_what_the_readme_did_before_still_works(tmp_path: Path) -> None:
     from rebridge.hub import load_model, save_model
+    from rebridge.inverse.solve import solve
     from rebridge.priors import IRBridgeRestorer
 
     from rebridge.inverse import operators
-    from rebridge.inverse.solve import solve
 
     torch.manual_seed(0)
     network = networks.create("fast", widths=[4, 8], blocks=[1], middle=1, optional_condition=True)

@@ -1,7 +1,7 @@
 """Distances between two batches of images, by name.
 
-`loss.kind` of a configuration names one. Each is a function of prediction and target (B, C, H, W) and returns a scalar with gradients. Another one is added by
-`rebridge.training.LOSSES.register("mine", mine)`.
+Each is a function of prediction and target (B, C, H, W) and returns a scalar with gradients.
+`loss.kind` of a configuration names one; another is added by `rebridge.training.LOSSES.register("mine", mine)`.
 """
 
 from __future__ import annotations

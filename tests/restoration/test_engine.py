@@ -145,7 +145,7 @@ def test_progress_reaches_its_total(prior: Model, picture: Tensor) -> None:
         lambda report: Restorer(prior)(measured(picture), method="ddnm", steps=4, samples=2, progress=report),
     ):
         seen: list[tuple[int, int]] = []
-        call(lambda done, total, seen=seen: seen.append((done, total)))  # type: ignore[misc]
+        call(lambda done, total, seen=seen: seen.append((done, total)))
         assert seen[-1] == (8, 8)
         assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
