@@ -42,13 +42,24 @@ def load_pipeline(
     cpu_offload: str | None = None,
     variant: str | None = None,
     revision: str | None = None,
+    compile: bool = False,
 ) -> DiffusersModel:
     """Load a model from a diffusers pipeline, by folder or hub id.
 
-    dtype: float32, float16 or bfloat16, by default float32 on the CPU and float16 on a GPU. controlnet: folder or hub id
-    of the ControlNet trained for the task. attention_slicing: less memory, slower. cpu_offload: "model" or "sequential",
-    keeps weights in the computer's memory until they are needed (GPU only). variant: of the weight files, as "fp16".
-    Raises ModelError, one sentence that says what to do.
+    Args:
+        name: of the pipeline.
+        device: where it runs.
+        dtype: float32, float16 or bfloat16, by default float32 on the CPU and float16 on a GPU.
+        controlnet: folder or hub id of the ControlNet trained for the task.
+        prompt, negative_prompt, guidance, tiling: of `DiffusersModel`.
+        attention_slicing: less memory, slower.
+        cpu_offload: "model" or "sequential" keeps weights in the computer's memory until they are needed (GPU only).
+        variant: of the weight files, as "fp16".
+        revision: branch, tag or commit on the hub.
+        compile: whether to run the network through torch.compile.
+
+    Raises:
+        ModelError: one sentence that says what to do.
     """
     place = torch.device(device)
     precision = _dtype(dtype, place)
@@ -68,18 +79,9 @@ def load_pipeline(
         _check_control(control, pipeline.unet, controlnet)
     if attention_slicing:
         pipeline.enable_attention_slicing()
-    if cpu_offload is None:
-        pipeline.to(place)
-        if control is not None:
-            control.to(place)
-    elif cpu_offload == "model":
-        pipeline.enable_model_cpu_offload(device=place)
-    else:
-        pipeline.enable_sequential_cpu_offload(device=place)
-    if control is not None and cpu_offload is not None:
-        control.to(place)
+    _place(pipeline, control, place, cpu_offload)
     pipeline.unet.requires_grad_(False).eval()
-    return DiffusersModel(
+    model = DiffusersModel(
         pipeline,
         control,
         prompt=prompt,
@@ -89,6 +91,21 @@ def load_pipeline(
         device=place,
         name=str(name),
     )
+    if compile:
+        model.unet = torch.compile(pipeline.unet)
+    return model
+
+
+def _place(pipeline: Any, control: Any, place: torch.device, cpu_offload: str | None) -> None:
+    """Move a pipeline and its ControlNet to their device, or leave weights in the computer's memory until needed."""
+    if cpu_offload is None:
+        pipeline.to(place)
+    elif cpu_offload == "model":
+        pipeline.enable_model_cpu_offload(device=place)
+    else:
+        pipeline.enable_sequential_cpu_offload(device=place)
+    if control is not None:
+        control.to(place)
 
 
 def new_controlnet(model: DiffusersModel, start_from: str | Path | None = None) -> Any:

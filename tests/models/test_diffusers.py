@@ -235,6 +235,14 @@ def test_the_controlnet_sees_the_degraded_image_and_nothing_else_does(
         assert torch.equal(a, b) is same
 
 
+def test_a_compiled_pipeline_restores_as_the_plain_one(folders: dict[str, Path]) -> None:
+    image = torch.rand(1, 3, 32, 32)
+    plain, compiled = (
+        Restorer.from_preset(load_model(folders["ddpm"], compile=compile))(image, steps=2) for compile in (False, True)
+    )
+    assert (plain - compiled).abs().max() < 1e-4
+
+
 # -- loading ---------------------------------------------------------------------------------------------------------------
 
 
@@ -254,7 +262,8 @@ def test_impossible_options_get_one_sentence(folders: dict[str, Path], options: 
     with pytest.raises(ModelError, match=sentence):
         load_pipeline(folders["sd"], **options)
     with pytest.raises(
-        ModelError, match="is a diffusers pipeline and has no option condition; it takes dtype, controlnet, prompt"
+        ModelError,
+        match="is a diffusers pipeline and has no option condition; it takes dtype, compile, controlnet, prompt",
     ):
         load_prior(folders["sd"], condition=False)
 

@@ -18,7 +18,7 @@ class DiffusersPipeline(Format):
     """
 
     options: ClassVar[tuple[str, ...]] = (
-        "dtype", "controlnet", "prompt", "negative_prompt", "guidance", "tiling", "attention_slicing", "cpu_offload",
+        "dtype", "compile", "controlnet", "prompt", "negative_prompt", "guidance", "tiling", "attention_slicing", "cpu_offload",
         "variant", "revision",
     )  # fmt: skip
     what: ClassVar[str] = "a diffusers pipeline"
