@@ -26,7 +26,9 @@ class ImageNoise:
 
     def __call__(self, like: Tensor) -> Tensor:
         if like.shape[0] != len(self.generators):
-            raise ValueError(f"there are seeds for {len(self.generators)} images, and noise for {like.shape[0]} was requested")
+            raise ValueError(
+                f"there are seeds for {len(self.generators)} images, and noise for {like.shape[0]} was requested"
+            )
         rows = [torch.randn(like.shape[1:], generator=generator) for generator in self.generators]
         return torch.stack(rows).to(like.device, like.dtype)
 
