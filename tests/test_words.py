@@ -139,22 +139,17 @@ def test_no_file_and_no_function_is_long(file: str) -> None:
     lines = FILES[file].read_text(encoding="utf-8").splitlines()
     assert len(lines) <= LONGEST_FILE
     long = [
-        f"{node.name}: {lines_of_code(node, lines)} lines"
+        f"{node.name}: {lines_of(node)} lines"
         for node in ast.walk(tree(file))
-        if isinstance(node, Function) and lines_of_code(node, lines) > LONGEST_FUNCTION
+        if isinstance(node, Function) and lines_of(node) > LONGEST_FUNCTION
     ]
     assert not long
 
 
-def lines_of_code(function: Function, lines: list[str]) -> int:
-    """Lines of a function with its signature, without its docstring and empty lines."""
-    body = range(function.lineno, (function.end_lineno or function.lineno) + 1)
-    first = function.body[0]
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-        text = range(first.lineno, (first.end_lineno or first.lineno) + 1)
-    else:
-        text = range(0)
-    return sum(1 for number in body if number not in text and lines[number - 1].strip())
+def lines_of(function: Function) -> int:
+    """Lines of a function from its first decorator to its end, docstring and empty lines included."""
+    first = min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
+    return (function.end_lineno or first) - first + 1
 
 
 def test_attributes_are_declared_instead_of_asked_for() -> None:

@@ -18,6 +18,8 @@ from rebridge.bridges.schedules import Clock
 class Generative(Bridge):
     """A process that forgets the image: the state at t = 1 is noise alone."""
 
+    generative: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.modulation == "zero":

@@ -9,7 +9,6 @@ from typing import Any
 
 from rebridge import bridges, inverse, samplers
 from rebridge.bridges import Bridge
-from rebridge.bridges.diffusion import Generative
 from rebridge.commands.options import BridgeListOptions
 from rebridge.inverse import operators
 from rebridge.samplers import Sampler
@@ -88,7 +87,7 @@ def list_solvers() -> SolverList:
 
 
 def _samples(sampler: Sampler, bridge: Bridge) -> bool:
-    generative = isinstance(bridge, Generative)
+    generative = bridge.generative
     if (sampler.walks_prior and not generative) or (sampler.evaluates_prior and generative):
         return False
     return sampler.fits(bridge)

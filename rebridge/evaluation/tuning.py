@@ -122,37 +122,40 @@ def tune(
         if key not in SEARCH:
             raise ValueError(f"unknown setting {key!r} to search; known are {', '.join(SEARCH)}")
     base = str(chosen_preset(base, model.info.presets, task))
-    pairs = [(clean[None], degraded[None]) for clean, degraded in (case.load() for case in cases)]
-    total = 1 + rounds * sum(len(choices) for choices in search.values())
-    known: dict[str, float] = {}
-
-    def measured(changes: Mapping[str, Any]) -> float:
-        key = json.dumps(changes, sort_keys=True)
-        if key not in known:
-            restore = Restorer.from_preset(model, base, task, **_nested(changes))
-            known[key] = statistics.fmean(_score(restore, *pair, steps, seed) for pair in pairs)
-        return known[key]
-
+    measured = _Measured(model, base, task, cases, steps, seed)
     best: dict[str, Any] = {}
     before = top = measured(best)
     trials: list[Trial] = []
-    done = 1
-    for _ in range(rounds):
-        for setting, choices in search.items():
-            for value in choices:
-                changes = {**best, setting: value}
-                try:
-                    score = measured(changes)
-                    trials.append(Trial(setting, _shown(value), score))
-                except ValueError as error:
-                    score = -1.0
-                    trials.append(Trial(setting, _shown(value), None, " ".join(str(error).split())))
-                if score > top:
-                    top, best = score, changes
-                done += 1
-                if progress is not None:
-                    progress(done, total, f"{task} {setting} {_shown(value)} {top:.2f} dB")
+    plan = [(setting, value) for _ in range(rounds) for setting, choices in search.items() for value in choices]
+    for done, (setting, value) in enumerate(plan, start=2):
+        changes, score = {**best, setting: value}, -1.0
+        try:
+            score = measured(changes)
+            trials.append(Trial(setting, _shown(value), score))
+        except ValueError as error:
+            trials.append(Trial(setting, _shown(value), None, " ".join(str(error).split())))
+        if score > top:
+            top, best = score, changes
+        if progress is not None:
+            progress(done, 1 + len(plan), f"{task} {setting} {_shown(value)} {top:.2f} dB")
     return Tuned(task, base, _nested(best), top, before, trials)
+
+
+class _Measured:
+    """The mean PSNR in dB of changes to a preset, each measured once."""
+
+    def __init__(self, model: Model, base: str, task: str, cases: Sequence[Case], steps: int, seed: int) -> None:
+        self.model, self.base, self.task, self.steps, self.seed = model, base, task, steps, seed
+        self.pairs = [(clean[None], degraded[None]) for clean, degraded in (case.load() for case in cases)]
+        self.known: dict[str, float] = {}
+
+    def __call__(self, changes: Mapping[str, Any]) -> float:
+        key = json.dumps(changes, sort_keys=True)
+        if key not in self.known:
+            restore = Restorer.from_preset(self.model, self.base, self.task, **_nested(changes))
+            scores = (_score(restore, *pair, self.steps, self.seed) for pair in self.pairs)
+            self.known[key] = statistics.fmean(scores)
+        return self.known[key]
 
 
 def write_presets(path: Path, tuned: Sequence[Tuned]) -> Path:

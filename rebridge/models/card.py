@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 from rebridge import bridges
-from rebridge.bridges.diffusion import Generative
 from rebridge.models.config import without_name
 
 _HEAD = """---
@@ -64,7 +63,7 @@ def card(name: str, config: dict[str, Any], parameters: int | None = None) -> st
 
 
 def _generative(described: dict[str, Any]) -> bool:
-    return isinstance(bridges.create(described["name"], **without_name(described)), Generative)
+    return bridges.create(described["name"], **without_name(described)).generative
 
 
 def _listed(params: dict[str, Any]) -> str:

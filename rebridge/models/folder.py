@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from rebridge import bridges, networks, samplers
 from rebridge.bridges import Bridge
-from rebridge.bridges.diffusion import Generative
 from rebridge.denoisers import NetworkDenoiser
 from rebridge.images.atomic import reason, write_atomic
 from rebridge.models.base import ModelError
@@ -64,7 +63,7 @@ def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **o
     for part in (denoiser, predictor):
         if part is not None:
             part.eval().requires_grad_(False).to(device)
-            if not isinstance(bridge, Generative):  # priors keep the layout in which their published figures were made
+            if not bridge.generative:  # priors keep the layout in which their published figures were made
                 part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     presets = folder / PRESET_FILE
     return TrainedModel(

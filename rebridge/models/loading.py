@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from rebridge.bridges import Bridge
-from rebridge.bridges.diffusion import Generative
 from rebridge.denoisers import Denoiser, NetworkDenoiser
 from rebridge.denoisers.precision import device_of
 from rebridge.models.base import DenoiserModel, Model, ModelError
@@ -52,7 +51,7 @@ def load_prior(name: str | Path, *, device: str | torch.device | None = None, **
     Raises ModelError for any other model.
     """
     model = load_model(name, device, **options)
-    if not isinstance(model.process, Generative):
+    if not model.process.generative:
         raise ModelError(
             f"model '{model.info.name}' restores along the bridge {model.process.name}; "
             "a prior needs vp, ve or rectified-flow"

@@ -71,29 +71,27 @@ def load_pipeline(
     if kind in LATENT_PIPELINES and "XL" not in kind:
         options |= {"safety_checker": None, "requires_safety_checker": False}
     pipeline = _loaded(getattr(diffusers, kind).from_pretrained, name, **options)
-    control = pipeline.components.get("controlnet")
-    if controlnet is not None:
-        if kind in PIXEL_PIPELINES:
-            raise ModelError(f"'{name}' is a {kind}, which takes no ControlNet; use a Stable Diffusion pipeline")
-        control = _loaded(diffusers.ControlNetModel.from_pretrained, controlnet, torch_dtype=precision)
-        _check_control(control, pipeline.unet, controlnet)
+    if controlnet is not None and kind in PIXEL_PIPELINES:
+        raise ModelError(f"'{name}' is a {kind}, which takes no ControlNet; use a Stable Diffusion pipeline")
+    control = _control(diffusers, pipeline, controlnet, precision)
     if attention_slicing:
         pipeline.enable_attention_slicing()
     _place(pipeline, control, place, cpu_offload)
     pipeline.unet.requires_grad_(False).eval()
-    model = DiffusersModel(
-        pipeline,
-        control,
-        prompt=prompt,
-        negative_prompt=negative_prompt,
-        guidance=guidance,
-        tiling=tiling,
-        device=place,
-        name=str(name),
-    )
+    texts: dict[str, Any] = {"prompt": prompt, "negative_prompt": negative_prompt, "guidance": guidance}
+    model = DiffusersModel(pipeline, control, tiling=tiling, device=place, name=str(name), **texts)
     if compile:
         model.unet = torch.compile(pipeline.unet)
     return model
+
+
+def _control(diffusers: Any, pipeline: Any, name: str | Path | None, dtype: torch.dtype) -> Any:
+    """The ControlNet of that name, by default the pipeline's own, or None."""
+    if name is None:
+        return pipeline.components.get("controlnet")
+    control = _loaded(diffusers.ControlNetModel.from_pretrained, name, torch_dtype=dtype)
+    _check_control(control, pipeline.unet, name)
+    return control
 
 
 def _place(pipeline: Any, control: Any, place: torch.device, cpu_offload: str | None) -> None:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from rebridge.bridges import Bridge
-from rebridge.bridges.diffusion import Generative
 from rebridge.denoisers import Autocast, ClassifierFree, Denoiser, Estimate, NetworkDenoiser
 from rebridge.denoisers.precision import dtype_of
 from rebridge.models.base import Model, ModelError, ModelInfo, PixelSpace
@@ -121,7 +120,7 @@ class TrainedModel(Model):
         Without a condition, y = 0 takes its place.
         """
         if condition is None:
-            if not isinstance(self.process, Generative):
+            if not self.process.generative:
                 raise ModelError(
                     f"model '{self.info.name}' restores along the bridge {self.process.name}; "
                     "a prior needs vp, ve or rectified-flow"

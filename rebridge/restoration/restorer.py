@@ -13,7 +13,6 @@ from torch import Tensor
 
 from rebridge import inverse, samplers
 from rebridge.bridges import Bridge
-from rebridge.bridges.diffusion import Generative
 from rebridge.bridges.transition import check_pair
 from rebridge.denoisers import Counted, Denoiser, Progress
 from rebridge.images import Batch, to_batch
@@ -284,7 +283,7 @@ class Restorer:
     def _recommended(self) -> dict[str, Any]:
         if self.bridge == self.model.process:
             return dict(self.model.info.sampler)
-        if isinstance(self.model.process, Generative):
+        if self.model.process.generative:
             return {"name": "irbridge"}
         return {"name": "dbim", "steps": 10}
 

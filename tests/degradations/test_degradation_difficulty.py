@@ -1,6 +1,6 @@
 """The degraded inputs are as hard as those of the field's data sets.
 
-Measured on the 68 images of CBSD68 where they are present (../shared/data beside the project), and always on
+Measured on the 68 images of CBSD68 where they are present ($REBRIDGE_DATA beside the project), and always on
 generated images of dead leaves: opaque discs of power-law sizes, which share the contrast, the edges and the spectrum
 of photographs (Lee, Mumford and Huang, 2001). Their numbers are close to those of photographs, not equal.
 """
@@ -59,7 +59,7 @@ def leaves(rng: np.random.Generator, size: int = 192) -> Tensor:
     return torch.from_numpy((image + texture).clip(0, 1))[None]
 
 
-@pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="CBSD68 is not in ../shared/data; dead leaves are checked instead")
+@pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="CBSD68 is not in $REBRIDGE_DATA; dead leaves are checked instead")
 @pytest.mark.parametrize("task", list(INPUT_PSNR))
 def test_photographs_are_as_hard_as_those_of_the_field(task: str) -> None:
     low, high = INPUT_PSNR[task]

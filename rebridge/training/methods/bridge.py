@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from rebridge import bridges, networks, samplers
 from rebridge.bridges import Bridge
-from rebridge.bridges.diffusion import Generative
 from rebridge.data import Pair
 from rebridge.denoisers import Denoiser, NetworkDenoiser
 from rebridge.images.atomic import reason
@@ -303,7 +302,7 @@ def settings_of(config: TrainConfig) -> tuple[Bridge, Sampler]:
         )
     if config.loss.on == "step" and bridge.noiseless:
         raise ConfigError(f"loss.on: step needs a bridge with noise, and {bridge.name} here has none")
-    if config.states.condition_dropout and not isinstance(bridge, Generative):
+    if config.states.condition_dropout and not bridge.generative:
         raise ConfigError(
             f"states.condition_dropout: {bridge.name} has y in its states; only vp, ve and rectified-flow do without"
         )
