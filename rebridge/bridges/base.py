@@ -53,6 +53,8 @@ class Bridge:
     name: ClassVar[str]
     value_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     """Range of the images inside the process; standard deviations such as `lam` are in these units."""
+    generative: ClassVar[bool] = False
+    """True for processes that know nothing of y: beta is 0, and they end in noise."""
     start: ClassVar[str] = "noise"
     """The first step of a sampler from t = 1 where gamma is 0 there, "mean" or "noise"; samplers may choose another."""
 
