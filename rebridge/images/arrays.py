@@ -3,6 +3,7 @@
 PIL images, arrays, tensors and image files.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image as PILImage
 from torch import Tensor
 
 from rebridge.images.image import Image, to_samples
+from rebridge.images.transparency import fill_hidden
 
 OVERSHOOT = 0.2
 """How far outside [0, 1] a float image may reach, as interpolation leaves it; it is clamped."""
@@ -40,13 +42,15 @@ def to_batch(image: Any) -> Batch:
             numpy array: (H, W), (H, W, C) or (B, H, W, C) with C = 1, 2, 3, 4, of uint8, uint16 or floats in [0, 1].
             tensor: (C, H, W) or (B, C, H, W), of uint8 or floats in [0, 1]. The last of 2 or 4 channels is alpha and is kept.
             rebridge.images.Image: comes back with its metadata.
+            Pixels of alpha 0 get the colour of the nearest one that can be seen, so that no hidden colour reaches the others.
 
     Raises:
         TypeError: another type.
         ValueError: values or a shape that are no image.
     """
     if isinstance(image, Image):
-        return Batch(_checked(image.pixels), lambda restored: image.with_pixels(restored[0].detach().cpu()))
+        planes = _checked(image.visible_pixels)
+        return Batch(planes, lambda restored: image.with_pixels(restored[0].detach().cpu()))
     if isinstance(image, PILImage.Image):
         return _from_pil(image)
     if isinstance(image, np.ndarray):
@@ -99,6 +103,9 @@ def _from_array(array: np.ndarray) -> Batch:
     batched = array.reshape((*array.shape, 1)) if array.ndim == 2 else array[..., :colours]
     top = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(array.dtype, 1)
     planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(batched, -1, -3), dtype=np.float32)) / top
+    if array.ndim > 2 and colours < array.shape[-1]:
+        hidden = torch.from_numpy(np.moveaxis(array[..., colours:] != 0, -1, -3).astype(np.float32))
+        planes = fill_hidden(planes, hidden)
 
     def back(restored: Tensor) -> np.ndarray:
         images = restored.detach().float().clamp(0, 1).cpu()
@@ -127,7 +134,8 @@ def _from_tensor(tensor: Tensor) -> Batch:
         result = restored.detach().float().clamp(0, 1).reshape(planes.shape)
         return torch.cat([((result * top).round() if top == 255 else result).to(alpha), alpha], dim=-3)
 
-    return Batch(_checked(planes.float() / top), back)
+    visible = planes.float() / top
+    return Batch(_checked(fill_hidden(visible, alpha) if alpha.shape[-3] else visible), back)
 
 
 def _colours(channels: int) -> int:
@@ -136,12 +144,16 @@ def _colours(channels: int) -> int:
 
 
 def _checked(planes: Tensor) -> Tensor:
-    """Colours ([B, ]C, H, W) as a clamped batch; ValueError for values that are no image."""
+    """Return colours ([B, ]C, H, W) as a clamped batch.
+
+    Raises ValueError for values that are no image.
+    """
     if planes.numel() == 0:
         raise ValueError(f"the image has no pixels: shape {tuple(planes.shape)}")
-    if not torch.isfinite(planes).all():
+    low, high = (value.item() for value in torch.aminmax(planes))
+    if not math.isfinite(low) or not math.isfinite(high):
         raise ValueError("the image contains NaN or infinite values")
-    low, high = planes.min().item(), planes.max().item()
     if low < -OVERSHOOT or high > 1 + OVERSHOOT:
         raise ValueError(f"float images must lie in [0, 1], got values from {low:g} to {high:g}")
-    return planes.reshape(-1, *planes.shape[-3:]).clamp(0, 1)
+    batch = planes.reshape(-1, *planes.shape[-3:])
+    return batch if low >= 0 and high <= 1 else batch.clamp(0, 1)

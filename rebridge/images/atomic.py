@@ -1,20 +1,38 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import errno
 import os
+import re
 import secrets
+import stat
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_LONGEST = 100
+"""Bytes of the final name that a temporary name repeats; names may have 255."""
+_LEFTOVER = re.compile(r"\..*\.[0-9a-f]{12}\.part", re.DOTALL)
+_UNLOCKED_AGE = 3600.0
 
 
-def write_atomic(path: str | Path, data: bytes, overwrite: bool = False) -> None:
+def write_atomic(path: str | Path, data: bytes, overwrite: bool = False, modified: float | None = None) -> None:
     """Write data through a temporary file in the same folder.
 
-    A reader never sees half a file, and a failure (full disk, no permission) leaves what was there untouched.
+    A reader never sees half a file, and a failure (full disk, no permission) leaves what was there untouched. A file
+    that is replaced keeps its permissions.
 
     Args:
         path: of the file; missing folders are created.
         data: its bytes.
         overwrite: replace a file that exists.
+        modified: time of last change to give the file, in seconds; None for now.
 
     Raises:
         FileExistsError: the file exists and `overwrite` is false.
@@ -24,27 +42,140 @@ def write_atomic(path: str | Path, data: bytes, overwrite: bool = False) -> None
     if not overwrite and os.path.lexists(path):
         raise FileExistsError(f"{path} exists already; pass overwrite to replace it")
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder, not a file")
+        raise IsADirectoryError(errno.EISDIR, f"{path} is a folder, not a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     if overwrite:
-        path = path.resolve()
-    partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.part")
-    try:
-        with open(partial, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        path = _followed(path)
+    with _temporary(path) as (partial, file):
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        if overwrite:
+            _copy_permissions(path, partial)
+        if modified is not None:
+            with contextlib.suppress(OSError, OverflowError, ValueError):
+                os.utime(partial, (time.time(), modified))
         if overwrite:
             os.replace(partial, path)
         else:
             _publish(partial, path)
+
+
+def remove_leftovers(folder: str | Path) -> list[Path]:
+    """Remove temporary files of `write_atomic` that killed programs left in a folder.
+
+    A file that is still being written is locked by its writer and stays; where files cannot be locked, only those
+    older than an hour go.
+
+    Returns:
+        The files that were removed.
+    """
+    removed = []
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if _LEFTOVER.fullmatch(entry.name)]
+    except OSError:
+        return []
+    for name in names:
+        path = Path(folder) / name
+        with contextlib.suppress(OSError):
+            if stat.S_ISREG(os.lstat(path).st_mode) and _is_abandoned(path):
+                removed.append(path)
+    return removed
+
+
+def check_folder(folder: str | Path) -> None:
+    """Create a folder where it is missing and prove that files can be written there.
+
+    Raises:
+        OSError: they cannot.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _temporary(folder / "probe"):
+        pass
+
+
+def reason(error: BaseException) -> str:
+    """Extract the part of an exception that is worth showing.
+
+    'No space left on device' rather than '[Errno 28] ...'.
+    """
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
+    """Open a locked temporary file beside a path.
+
+    It is gone afterwards, unless it was renamed.
+    """
+    stem = os.fsencode(path.name)[:_LONGEST].decode("utf-8", "ignore")
+    while True:
+        partial = path.with_name(f".{stem}.{secrets.token_hex(6)}.part")
+        try:
+            with open(partial, "xb") as file:
+                if fcntl is not None:
+                    with contextlib.suppress(OSError):
+                        fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+                    # Another program may have removed the file as a leftover before it was locked.
+                    if os.fstat(file.fileno()).st_nlink == 0:
+                        continue
+                yield partial, file
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                partial.unlink()
+        return
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Remove a temporary file unless somebody still writes it.
+
+    Tells whether it was removed.
+    """
+    if fcntl is None:
+        if time.time() - path.stat().st_mtime < _UNLOCKED_AGE:
+            return False
+        path.unlink()
+        return True
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
+        os.close(descriptor)
+    return True
+
+
+def _followed(path: Path) -> Path:
+    """The file that a link leads to."""
+    try:
+        return path.resolve()
+    except RuntimeError as error:  # how older versions of Python report a loop
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
+
+
+def _copy_permissions(source: Path, target: Path) -> None:
+    """Give one file the permissions and owner of another, if that exists.
+
+    What is not allowed is left.
+    """
+    try:
+        status = os.stat(source)
+    except FileNotFoundError:
+        return
+    if hasattr(os, "chown") and (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+        with contextlib.suppress(OSError):
+            os.chown(target, status.st_uid, status.st_gid)
+    os.chmod(target, stat.S_IMODE(status.st_mode))
 
 
 def _publish(partial: Path, path: Path) -> None:
-    """Give `partial` its final name without ever replacing a file that somebody else has just put there."""
+    """Give a temporary file its final name, never replacing another.
+
+    Somebody else may just have put one there.
+    """
     try:
         os.link(partial, path)
     except FileExistsError:
@@ -57,12 +188,3 @@ def _publish(partial: Path, path: Path) -> None:
         except OSError:
             path.unlink()
             raise
-
-
-def reason(error: BaseException) -> str:
-    """Extract the part of an exception that is worth showing.
-
-    'No space left on device' rather than '[Errno 28] ...'.
-    """
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split()) or type(error).__name__

@@ -4,7 +4,6 @@ EXIF is kept as the bytes that were found, with two corrections: the orientation
 the pixels, and the thumbnail is unlinked, because it shows the picture before it was restored.
 """
 
-import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -58,11 +57,12 @@ def upright_exif(exif: bytes) -> tuple[int, bytes | None]:
         order = _byte_order(block)
         (start,) = struct.unpack_from(order + "I", block, 4)
         end = start + 2
-        for position, tag, _, _ in _entries(block, order, start):
+        for position, tag, kind, _ in _entries(block, order, start):
             end = position + 12
             if tag == _ORIENTATION:
-                (orientation,) = struct.unpack_from(order + "H", block, position + 8)
-                struct.pack_into(order + "H", block, position + 8, 1)
+                number = order + ("I" if kind == 4 else "H")
+                (orientation,) = struct.unpack_from(number, block, position + 8)
+                struct.pack_into(number, block, position + 8, 1)
         if end + 4 <= len(block):
             struct.pack_into(order + "I", block, end, 0)
     except (struct.error, ValueError):
@@ -70,9 +70,43 @@ def upright_exif(exif: bytes) -> tuple[int, bytes | None]:
     return (orientation if 1 <= orientation <= 8 else 1), EXIF_PREFIX + bytes(block)
 
 
-def upright_xmp(xmp: bytes) -> bytes:
-    """Set the orientation of an XMP packet to 1."""
-    return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))\d", rb"\g<1>1", xmp)
+def exif_orientation(exif: bytes) -> int | None:
+    """Return the orientation 1..8 that EXIF states.
+
+    None where it states none or is malformed.
+    """
+    block = bytearray(exif.removeprefix(EXIF_PREFIX))
+    try:
+        order = _byte_order(block)
+        (start,) = struct.unpack_from(order + "I", block, 4)
+        for position, tag, kind, _ in _entries(block, order, start):
+            if tag == _ORIENTATION:
+                (value,) = struct.unpack_from(order + ("I" if kind == 4 else "H"), block, position + 8)
+                return value if 1 <= value <= 8 else None
+    except (struct.error, ValueError):
+        return None
+    return None
+
+
+def exif_of_size(exif: bytes, width: int, height: int) -> bytes:
+    """Return the same EXIF for a picture of another size.
+
+    Width and height are set where they are stated.
+    """
+    block = bytearray(exif.removeprefix(EXIF_PREFIX))
+    sizes = {0x0100: width, 0x0101: height, 0xA002: width, 0xA003: height}
+    try:
+        order = _byte_order(block)
+        directories = [struct.unpack_from(order + "I", block, 4)[0]]
+        for directory in directories:
+            for position, tag, kind, count in list(_entries(block, order, directory)):
+                if tag == _EXIF_IFD and len(directories) == 1:
+                    directories += struct.unpack_from(order + "I", block, position + 8)
+                if tag in sizes and count == 1 and kind in (3, 4) and sizes[tag] < 256 ** (2 * kind - 4):
+                    struct.pack_into(order + ("H" if kind == 3 else "I"), block, position + 8, sizes[tag])
+    except (struct.error, ValueError):
+        return exif
+    return exif[: len(exif) - len(block)] + bytes(block)
 
 
 def exif_byte_order(exif: bytes | None) -> str:

@@ -1,7 +1,11 @@
-"""Image files: nothing is lost on the way in or out, and bad files get one sentence."""
+"""Image files.
+
+Nothing is lost on the way in or out, and bad files get one sentence.
+"""
 
 import builtins
 import errno
+import functools
 import io
 import struct
 import zlib
@@ -23,6 +27,7 @@ from rebridge.images import Image, ImageError, metadata, read_image, write_image
 LOSSLESS = (".png", ".tif")
 
 
+@functools.cache
 def srgb_profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -319,12 +324,12 @@ def test_a_disk_without_hard_links_gets_the_file_all_the_same(tmp_path: Path, mo
 
 @pytest.mark.parametrize("name", ["a.png", "a16.png", "a.jpg", "a.webp", "a.tif", "a16.tif"])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.95])
-def test_a_truncated_file_gets_one_sentence_that_names_it(tmp_path: Path, name: str, share: float) -> None:
+def test_a_truncated_file_gets_one_sentence_that_names_it_when_strict(tmp_path: Path, name: str, share: float) -> None:
     path = tmp_path / name
     write_image(path, random_image(16 if "16" in name else 8, 3, False, 60, 50))
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(ImageError) as caught:
-        read_image(path)
+        read_image(path, strict=True)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -358,7 +363,7 @@ def test_a_flipped_bit_in_a_png_is_noticed(tmp_path: Path) -> None:
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
     with pytest.raises(ImageError, match="IDAT chunk is damaged"):
-        read_image(path)
+        read_image(path, strict=True)
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
