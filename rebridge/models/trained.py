@@ -132,7 +132,9 @@ class TrainedModel(Model):
             return self._without
         if not self.info.conditional:
             return self._without
-        return self._run if self.guidance == 1 else ClassifierFree(self._run, self._without, self.guidance)
+        if self.guidance != 1:
+            return ClassifierFree(self._run, self._without, self.guidance)
+        return self._seeing(condition)
 
     def to(self, device: str | torch.device) -> TrainedModel:
         """Move the networks to a device; returns the model itself."""
@@ -185,6 +187,45 @@ class TrainedModel(Model):
         from rebridge.models.folder import describe_model
 
         return describe_model(self)
+
+    def treating(self, kinds: Sequence[str], strength: float = 1.0) -> TrainedModel:
+        """Make a model that removes these kinds of degradation, whatever is found.
+
+        Args:
+            kinds: some of `tasks`.
+            strength: share of the change that is made, in [0, 1].
+
+        Raises:
+            ValueError: the network cannot be told, or does not know the kinds.
+        """
+        if not isinstance(self.network, Network):
+            raise ValueError(f"model '{self.info.name}' cannot be told what to remove")
+        told = self._denoiser_of(self.network.treating(kinds, strength))
+        return TrainedModel(
+            told,
+            sampler=self.info.sampler,
+            tasks=self.info.tasks,
+            name=self.info.name,
+            predictor=self._first_predictor,
+            dtype=self.precision,
+            licence=self.info.licence,
+            source=self.info.source,
+        )
+
+    def _seeing(self, condition: Tensor) -> Denoiser:
+        """The denoiser of a network that has seen the whole images."""
+        if not isinstance(self.network, Network):
+            return self._run
+        with torch.no_grad():
+            network = self.network.seeing(self.space.encode(condition))
+        if network is self.network:
+            return self._run
+        denoiser = self._denoiser_of(network)
+        return denoiser if self.precision == torch.float32 else Autocast(denoiser, self.device.type, self.precision)
+
+    def _denoiser_of(self, network: Network) -> NetworkDenoiser:
+        own = self.denoiser
+        return NetworkDenoiser(network, own.bridge, own.prediction, own.clamp, own.scale).eval()
 
     def _place(self) -> None:
         """Note where the network lies, and wrap it for its precision."""

@@ -4,6 +4,7 @@ import inspect
 from typing import Any
 
 from rebridge.catalogue import Catalogue
+from rebridge.networks.careful import Careful
 from rebridge.networks.equaliser import EqualiserAlone
 from rebridge.networks.fast import Fast
 from rebridge.networks.hidiff import hi_diff, hi_diff_tiny
@@ -19,6 +20,7 @@ NETWORKS: Catalogue[Any] = Catalogue(
         "rdbm-l": rdbm_l,
         "fast": Fast,
         "equaliser": EqualiserAlone,
+        "careful": Careful,
         "hi-diff-tiny": hi_diff_tiny,
         "hi-diff": hi_diff,
     },

@@ -1,7 +1,7 @@
 """Parts that the networks share: base class, embedding, norms, padding."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -27,12 +27,29 @@ class Network(nn.Module):
     """Largest side of an image that is restored in one piece; larger ones are taken in tiles of that size."""
     kinds: int = 0
     """Classes of the network's degradation classifier; 0 for none."""
+    told: bool = False
+    """True if the network can be told what to remove, by `treating`."""
     optional_condition: bool = False
     """True if the network also works without a degraded image, where y is 0."""
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Compute the raw output, (B, C, H, W)."""
         raise NotImplementedError("a network defines forward(x, t, y)")
+
+    def seeing(self, y: Tensor) -> "Network":
+        """Return the network for parts of whole images y (B, C, H, W).
+
+        Tiles of an image are then judged alike; a network that judges nothing of the whole returns itself.
+        """
+        return self
+
+    def treating(self, kinds: Sequence[str], strength: float = 1.0) -> "Network":
+        """Return a network that is told which kinds of degradation to remove.
+
+        Raises:
+            ValueError: it cannot be told, or does not know the kinds.
+        """
+        raise ValueError("this network finds out itself what to remove, and cannot be told")
 
 
 class TimeEmbedding(nn.Module):
@@ -42,21 +59,28 @@ class TimeEmbedding(nn.Module):
         features: of the result.
         sinusoids: how many sines and cosines there are.
         scale: turns t in [0, 1] into the index of a training time, so that frequencies 1 ... 1e-4 per index suit it.
+        offset: is taken off the index.
+        gelu: GELU between the two layers instead of SiLU.
     """
 
-    def __init__(self, features: int, sinusoids: int = 32, scale: float = 100.0) -> None:
+    def __init__(
+        self, features: int, sinusoids: int = 32, scale: float = 100.0, offset: float = 0.0, gelu: bool = False
+    ) -> None:
         super().__init__()
         self.sinusoids = sinusoids
         self.scale = scale
+        self.offset = offset
+        self.activation: Callable[[Tensor], Tensor] = F.gelu if gelu else F.silu
         self.first = nn.Linear(sinusoids, features)
         self.second = nn.Linear(features, features)
 
     def forward(self, t: Tensor) -> Tensor:
         half = self.sinusoids // 2
         exponents = torch.arange(half, device=t.device, dtype=torch.float32) / max(half - 1, 1)
-        angles = self.scale * t.float()[:, None] * torch.exp(-math.log(1e4) * exponents)
+        index = self.scale * t.float() - self.offset
+        angles = index[:, None] * torch.exp(-math.log(1e4) * exponents)
         waves = torch.cat([angles.sin(), angles.cos()], dim=1).to(self.first.weight.dtype)
-        return self.second(F.silu(self.first(waves)))
+        return self.second(self.activation(self.first(waves)))
 
 
 class ScaleShift(nn.Module):
@@ -89,7 +113,7 @@ class ChannelNorm(nn.Module):
         return F.layer_norm(last, last.shape[-1:], self.weight, self.bias).permute(0, 3, 1, 2)
 
 
-Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
+Layer = TypeVar("Layer", bound=nn.Conv2d | nn.Linear)
 
 
 def zero_init(layer: Layer) -> Layer:

@@ -1,0 +1,255 @@
+"""A restorer that decides what ails a picture, and mends that alone.
+
+It blends in what it expects to help.
+
+    c      = examiner(y)                        kinds of degradation that are there, each in [0, 1]
+    z      = tone(y, c)                         air taken out and exposure put right: a map of few parameters
+    x_hat  = z + trunk(z, y, c)                 rain, snow, drops, noise, blur, JPEG
+    x0_hat = y + trust (x_hat - y)              trust in [0, 1] at each place, learned as what would have been best
+
+Where no kind is found, the result is y itself, bit for bit, and nothing but the examiner is computed. The kinds may be given
+by the caller instead. It is a regression: the state x_t and the time do not matter. Derived.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rebridge.networks.equaliser import Equaliser
+from rebridge.networks.layers import Network, check_inputs, check_sizes, pad_to_multiple, zero_init
+from rebridge.networks.toning import Examiner, Impression, Tone, feature_blocks, impression
+from rebridge.networks.trunk import Trunk
+
+KINDS = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg")
+HAZE, LOWLIGHT = KINDS.index("haze"), KINDS.index("lowlight")
+PLACE = 16
+"""Side in pixels of the places that the examiner and the trust distinguish."""
+
+
+class Parts(NamedTuple):
+    """The steps from y to the clean estimate, in the range [-1, 1]."""
+
+    logits: Tensor
+    """(B, kinds): of the probability of each kind."""
+    kinds: Tensor
+    """(B, kinds) in [0, 1]: what was treated."""
+    toned: Tensor
+    """(B, 3, H, W): z."""
+    whole: Tensor
+    """(B, 3, H, W): x_hat, fully trusted."""
+    trust: Tensor
+    """(B, 1, H/16, W/16) in [0, 1]."""
+
+
+class Careful(Network):
+    """Residual x0_hat - y (B, 3, H, W), 0 where nothing ails the picture.
+
+    See the head of this module.
+
+    channels: of an image; grey ones are treated as three equal colours. widths: of the trunk's levels, at 1/2, 1/4, ...
+    of the size; blocks: before and again after the middle at each level but the last; middle: blocks there; features: of
+    the examiner; equalise: filter pictures by an `Equaliser` before the trunk. The examiner, the air
+    and the exposure see the whole picture that is handed over.
+    """
+
+    told = True
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self,
+        channels: int = 3,
+        widths: Sequence[int] = (32, 48, 64, 80),
+        blocks: Sequence[int] = (3, 5, 8),
+        middle: int = 8,
+        features: int = 96,
+        equalise: bool = True,
+    ) -> None:
+        super().__init__()
+        check_sizes(channels=channels, widths=widths, blocks=blocks, middle=middle, features=features)
+        if len(blocks) != len(widths) - 1:
+            raise ValueError(f"blocks must have one entry less than widths, got {len(blocks)} and {len(widths)}")
+        if channels not in (1, 3):
+            raise ValueError(f"channels must be 1 or 3, got {channels}")
+        self.channels = channels
+        self.multiple = max(2 ** len(widths), PLACE)
+        self.examiner = Examiner(len(KINDS), features)
+        self.tone = Tone(features)
+        self.trunk = Trunk(len(KINDS), widths, blocks, middle)
+        self.equaliser = Equaliser(ripples=True) if equalise else None
+        self.trust = TrustMap(features, widths[-1], len(KINDS))
+        self.register_buffer("low", torch.full((len(KINDS),), 0.4))
+        self.register_buffer("high", torch.full((len(KINDS),), 0.6))
+
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        y: Tensor,
+        kinds: Tensor | None = None,
+        strength: float | Tensor = 1.0,
+        seen: Impression | None = None,
+    ) -> Tensor:
+        """Residual of the clean estimate, (B, 3, H, W).
+
+        Args:
+            x: state, (B, 3, H, W); checked, else unused.
+            t: times, (B,); checked, else unused.
+            y: degraded pictures, (B, 3, H, W) in [-1, 1].
+            kinds: (B, kinds) in [0, 1], what to treat, in the order of `KINDS`; by default what the examiner finds.
+            strength: share of the change that is made, a number or (B, 1, 1, 1), in [0, 1].
+            seen: `look` at the whole pictures, where y are parts of them, so that all parts are judged alike.
+        """
+        check_inputs(x, t, y, self.channels)
+        height, width = y.shape[-2:]
+        padded = pad_to_multiple(y.expand(-1, 3, -1, -1), self.multiple)
+        features = self.examiner(padded)
+        seen = impression(padded, features) if seen is None else seen
+        decided = self.decide(self.examiner.logits(seen)) if kinds is None else kinds.to(y)
+        sick = decided.amax(1) > 0
+        change = torch.zeros(len(y), 3, height, width, dtype=y.dtype, device=y.device)
+        if sick.any():
+            some = Impression(seen.features[sick], seen.levels[sick])
+            found = self.mend(padded[sick], features[sick], some, decided[sick])
+            trusted = F.interpolate(found.trust, scale_factor=float(PLACE), mode="bilinear")
+            surest = decided[sick].amax(1).view(-1, 1, 1, 1)
+            part = surest * trusted * (found.whole - padded[sick])
+            change[sick] = part[..., :height, :width].to(change)
+        return strength * (change if self.channels == 3 else change.mean(1, keepdim=True))
+
+    def look(self, y: Tensor) -> Impression:
+        """Sum up whole pictures (B, 3, H, W) in [-1, 1]."""
+        padded = pad_to_multiple(y.expand(-1, 3, -1, -1), self.multiple)
+        return impression(padded, self.examiner(padded))
+
+    def examine(self, y: Tensor) -> Tensor:
+        """Estimate the probability (B, kinds) of each kind of `KINDS`.
+
+        For pictures (B, 3, H, W) in [-1, 1].
+        """
+        return self.examiner.logits(self.look(y)).sigmoid()
+
+    def decide(self, logits: Tensor) -> Tensor:
+        """Turn logits (B, kinds) into what is treated, in [0, 1].
+
+        Nothing below the probability `low`, all above `high`.
+        """
+        low, high = self.low.float(), self.high.float()
+        return ((logits.float().sigmoid() - low) / (high - low).clamp_min(1e-3)).clamp(0, 1)
+
+    def seeing(self, y: Tensor) -> "Treating":
+        """Return the network for parts of whole pictures (B, 3, H, W).
+
+        The kinds in them are decided once.
+        """
+        return Treating(self, seen=self.look(y))
+
+    def treating(self, kinds: Sequence[str], strength: float = 1.0) -> "Treating":
+        """Make a network that treats these kinds, whatever is found.
+
+        With a strength in [0, 1].
+
+        Raises:
+            ValueError: for a kind that is not one of `KINDS`, and for a strength outside [0, 1].
+        """
+        return Treating(self, kinds, strength)
+
+    def mend(self, y: Tensor, features: Tensor, seen: Impression, kinds: Tensor) -> Parts:
+        """Compute all parts for y (B, 3, H, W), whose sides are multiples of 16.
+
+        From its features, what is seen of the whole, and the kinds to treat.
+        """
+        logits = self.examiner.logits(seen)
+        toned = self.tone(y, features, seen, kinds[:, HAZE], kinds[:, LOWLIGHT])
+        sharper = self.sharper(toned)
+        residual, deep = self.trunk(toned, y, sharper, kinds)
+        whole = toned + residual + sharper
+        trust = self.trust(features, deep, feature_blocks(whole - y), kinds, logits)
+        return Parts(logits, kinds, toned, whole, trust)
+
+    def sharper(self, toned: Tensor) -> Tensor:
+        """Compute what the equaliser adds to pictures (B, 3, H, W)."""
+        if self.equaliser is None:
+            return torch.zeros_like(toned)
+        image = toned.clamp(-1, 1).float()
+        return (self.equaliser(image) - image).to(toned)
+
+
+class Treating(Network):
+    """A `Careful` network that is told what to treat.
+
+    Or one that has seen the whole picture of which it gets parts.
+
+    Args:
+        network: the network itself.
+        kinds: what to treat; None for what the network finds.
+        strength: share of the change that is made, in [0, 1].
+        seen: `look` at the whole pictures.
+
+    Raises:
+        ValueError: for a kind that is not one of `KINDS`, and for a strength outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        network: Careful,
+        kinds: Sequence[str] | None = None,
+        strength: float = 1.0,
+        seen: Impression | None = None,
+    ) -> None:
+        super().__init__()
+        unknown = [kind for kind in kinds or () if kind not in KINDS]
+        if unknown or (kinds is not None and not kinds):
+            raise ValueError(f"kinds must be some of {', '.join(KINDS)}, got {', '.join(unknown) or 'none'}")
+        if not 0 <= strength <= 1:
+            raise ValueError(f"strength must lie in [0, 1], got {strength:g}")
+        self.network = network
+        self.channels = network.channels
+        self.multiple = network.multiple
+        self.treated = kinds
+        self.strength = strength
+        self.seen = seen
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Residual of the clean estimate, (B, 3, H, W)."""
+        given = None
+        if self.treated is not None:
+            given = torch.tensor([[float(kind in self.treated) for kind in KINDS]], device=y.device).expand(len(y), -1)
+        residual: Tensor = self.network(x, t, y, given, self.strength, self.seen)
+        return residual
+
+    def seeing(self, y: Tensor) -> "Treating":
+        """See `Careful.seeing`."""
+        return Treating(self.network, self.treated, self.strength, self.network.look(y))
+
+
+class TrustMap(nn.Module):
+    """Share of a change to make at each place, (B, 1, H/16, W/16).
+
+    From all that is known of the picture and the change.
+    """
+
+    def __init__(self, features: int, deep: int, kinds: int, width: int = 64) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(features + deep + 9, width, 1)
+        self.given = nn.Linear(2 * kinds, width)
+        self.inner = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, padding_mode="replicate") for _ in range(2))
+        self.leave = nn.Conv2d(width, 1, 1)
+        zero_init(self.leave)
+        with torch.no_grad():
+            self.leave.bias.fill_(3.0)  # type: ignore[union-attr]
+
+    def forward(self, features: Tensor, deep: Tensor, change: Tensor, kinds: Tensor, logits: Tensor) -> Tensor:
+        """Nothing but the trust itself is taught by what becomes of it."""
+        height, width = features.shape[-2:]
+        deep = F.adaptive_avg_pool2d(deep.float(), (height, width))
+        seen = torch.cat([features.float(), deep, change.float()], 1).detach()
+        given = torch.cat([kinds.float(), logits.float().sigmoid()], 1).detach()
+        h = F.gelu(self.enter(seen) + self.given(given)[:, :, None, None])
+        for layer in self.inner:
+            h = h + F.gelu(layer(h))
+        trust: Tensor = self.leave(h).float().sigmoid()
+        return trust

@@ -1,0 +1,306 @@
+"""Trains `careful` networks: the examiner and the tone on large patches, the trunk and the trust on small ones, in turn.
+
+    REBRIDGE_DATA=../shared/data python tools/train_careful.py --minutes 12 --only-judge --output runs/small-1
+    python tools/train_careful.py --minutes 70 --start runs/small-1/last.pt --output runs/small-2
+
+Both losses are shares: the logarithm of each picture's error, so that a hardly visible fault counts as a grave one does.
+"""
+
+import argparse
+import math
+import os
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from rebridge import networks
+from rebridge.data.mixtures import Labelled, MixedPatches, Photographs, RealPairs
+from rebridge.degradations.base import Degradation, Draw
+from rebridge.degradations.mixture import LABELS, RENDERERS, Mixture
+from rebridge.degradations.preparation import Preparation
+from rebridge.networks.careful import HAZE, LOWLIGHT, Careful
+from rebridge.networks.classifier import block_statistics
+from rebridge.networks.toning import feature_blocks, impression
+
+DATA = Path(os.environ.get("REBRIDGE_DATA", "../shared/data"))
+FOLDERS = {
+    "bsd432": 2.0,
+    "clean/wallpapers": 1.6,
+    "clean/imagenet": 1.6,
+    "clean/urban100": 1.0,
+    "clean/sunhays80": 0.8,
+    "clean/t91": 0.8,
+    "clean/camvid": 0.15,
+    "clean/celebahq": 0.25,
+    "clean/receipts": 0.3,
+    "clean/screenshots": 0.5,
+    "clean/rendered": 0.7,
+}
+WEIGHTS = {
+    "rain": 1.2,
+    "haze": 1.1,
+    "snow": 0.9,
+    "raindrop": 1.0,
+    "lowlight": 1.1,
+    "noise": 1.4,
+    "blur": 1.1,
+    "jpeg": 1.6,
+}
+
+
+def log_error(a: Tensor, b: Tensor, floor: float = 1e-4) -> Tensor:
+    """Logarithm of each picture's mean square error, (B,), of pictures (B, 3, H, W) in [-1, 1]."""
+    return torch.log((a.float() - b.float()).square().flatten(1).mean(1) + floor)
+
+
+def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of the kinds that are not left open."""
+    known = (labels >= 0).float()
+    losses = F.binary_cross_entropy_with_logits(logits, labels.clamp_min(0), reduction="none")
+    return (known * losses).sum() / known.sum()
+
+
+def judge_loss(model: Careful, batch: Labelled) -> tuple[Tensor, dict[str, float]]:
+    """Loss of examiner and tone on a batch in [-1, 1]."""
+    features = model.examiner(batch.degraded)
+    seen = impression(batch.degraded, features)
+    logits = model.examiner.logits(seen)
+    toned = model.tone(batch.degraded, features, seen, batch.treat[:, HAZE], batch.treat[:, LOWLIGHT])
+    rows = (batch.treat[:, HAZE] > 0) | (batch.treat[:, LOWLIGHT] > 0)
+    kinds = label_loss(logits, batch.labels)
+    if not rows.any():
+        return kinds, {"kinds": kinds.item()}
+    errors = log_error(F.avg_pool2d(toned[rows], 2), F.avg_pool2d(batch.target[rows], 2), 1e-3)
+    tone = errors.mean()
+    return kinds + 0.2 * tone, {"kinds": kinds.item(), "tone": tone.item()}
+
+
+def mend_loss(model: Careful, batch: Labelled) -> tuple[Tensor, dict[str, float]]:
+    """Loss of trunk and trust on a batch in [-1, 1]; the examiner and the tone are as they are."""
+    y, target, treat = batch.degraded, batch.target, batch.treat
+    with torch.no_grad():
+        features = model.examiner(y)
+        seen = impression(y, features)
+        logits = model.examiner.logits(seen)
+        toned = model.tone(y, features, seen, treat[:, HAZE], treat[:, LOWLIGHT])
+        sharper = model.sharper(toned)
+    residual, deep = model.trunk(toned, y, sharper, treat)
+    whole = toned + residual.float() + sharper
+    restored = log_error(whole, target, 3e-4)
+    trust = model.trust(features, deep, feature_blocks(whole - y), treat, logits)
+    change = whole.detach() - y
+    blend = y + F.interpolate(trust, scale_factor=16.0, mode="bilinear") * change
+    before = log_error(y, target)
+    trusted = log_error(blend, target)
+    harm = (trusted - before).clamp_min(0)
+    loss = restored.mean() + trusted.mean() + harm.mean()
+    return loss, {
+        "before": before.mean().item(),
+        "restored": restored.mean().item(),
+        "trusted": trusted.mean().item(),
+        "harm": harm.mean().item(),
+    }
+
+
+def warm(model: Careful, name: str) -> None:
+    """Begin the trunk with the weights of a packaged `fast` network, as far as they fit."""
+    from rebridge.models import load_model
+
+    old = load_model(name)
+    source, trunk = old.network, model.trunk
+    place = {task: index for index, task in enumerate(old.tasks)}
+    sound = place["clean"]
+    # A kind that the old network does not know begins as one that it knows: as "clean", it would stay one that changes nothing.
+    use = {"rain": "rain", "snow": "snow", "noise": "noise", "blur": "blur", "jpeg": "noise", "raindrop": "snow"}
+    waves = F.silu(source.time(torch.ones(1)))
+    levels = [
+        (trunk.middle, source.middle),
+        *zip(trunk.before, source.before, strict=True),
+        *zip(trunk.after, source.after, strict=True),
+    ]
+    with torch.no_grad():
+        for new, level in levels:
+            columns = level.kind.weight[:, :, 0, 0]
+            new.kind.bias.copy_(level.time(waves)[0] + columns[:, sound])
+            for index, kind in enumerate(LABELS):
+                if kind in use:
+                    new.kind.weight[:, index] = columns[:, place[use[kind]]] - columns[:, sound]
+            for block, other in zip(new.blocks, level.blocks, strict=False):
+                block.load_state_dict(other.state_dict())
+        for key in ("down", "up"):
+            getattr(trunk, key).load_state_dict(getattr(source, key).state_dict())
+        trunk.tail.load_state_dict(source.tail.state_dict())
+        trunk.head.weight.zero_()
+        trunk.head.weight[:, :12] = source.head.weight[:, 12:24]
+        trunk.head.weight[:, 24:] = source.equalised.weight
+        trunk.head.bias.copy_(source.head.bias + source.equalised.bias)
+        model.equaliser.load_state_dict(source.equaliser.state_dict())
+        for key in ("enter", "inner", "norms"):
+            getattr(model.examiner.around, key).load_state_dict(getattr(source.guide, key).state_dict())
+        columns = source.guide.leave.weight
+        model.examiner.around.leave.weight.mul_(0.3)
+        model.examiner.around.leave.weight[-len(columns) :] = columns
+
+
+@torch.no_grad()
+def whiten(model: Careful, stream: MixedPatches) -> None:
+    """Begin with statistics that are uncorrelated and of unit deviation: most of them rise and fall together."""
+    seen = block_statistics(in_range(stream.batch(160, 128, 123)).degraded).permute(0, 2, 3, 1).flatten(0, 2).double()
+    mean = seen.mean(0)
+    values, vectors = torch.linalg.eigh(torch.cov((seen - mean).T))
+    matrix = vectors.T / (values[:, None] + 1e-3).sqrt()
+    layer = model.examiner.measured
+    layer.weight.mul_(0.1)
+    layer.weight[: len(matrix), :, 0, 0] = matrix.float()
+    layer.bias.zero_()
+    layer.bias[: len(matrix)] = -(matrix @ mean).float()
+
+
+class RainLayers(Degradation):
+    """Adds layers of rain that another generator drew, enlarged, turned and repeated."""
+
+    def __init__(self, folder: Path) -> None:
+        layers = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in sorted(folder.glob("rain100l_*.png"))]
+        object.__setattr__(self, "layers", [layer.astype(np.float32) / 255 for layer in layers])
+
+    def degrade(self, image: Tensor, draw: Draw) -> Tensor:
+        """Degrade one image (C, H, W) with the random numbers of `draw`."""
+        layer = self.layers[draw.integer(0, len(self.layers) - 1)]  # type: ignore[attr-defined]
+        layer = cv2.resize(layer, None, fx=(scale := draw.uniform((0.8, 1.8))), fy=scale * draw.uniform((0.9, 1.6)))
+        layer = layer[:, ::-1] if draw.uniform((0, 1)) < 0.5 else layer
+        height, width = image.shape[-2:]
+        tiled = np.tile(layer, (-(-height // layer.shape[0]), -(-width // layer.shape[1])))
+        shift = (draw.integer(0, height - 1), draw.integer(0, width - 1))
+        rain = np.roll(tiled[:height, :width], shift, (0, 1))
+        return image + draw.uniform((0.5, 1.3)) * torch.from_numpy(np.ascontiguousarray(rain))
+
+
+def patches(photographs: Photographs, clean: float, tones: float = 1.0, alarm: float = 0.12) -> MixedPatches:
+    """Make the stream of training patches.
+
+    Args:
+        photographs: what they are cut from.
+        clean: share of sound pictures.
+        tones: factor on the share of haze and low light.
+        alarm: share of sound pictures that are to be treated nonetheless, and come out as they are.
+    """
+    rest = 1 - clean
+    weights = WEIGHTS | {kind: tones * WEIGHTS[kind] for kind in ("haze", "lowlight")}
+    mixture = Mixture(counts=(clean, 0.66 * rest, 0.24 * rest, 0.1 * rest), weights=weights)
+    real = [
+        (RealPairs(DATA / "train/pairs/noise", "noise"), 0.035),
+        (RealPairs(DATA / "train/pairs/lowlight", "lowlight"), 0.015),
+    ]
+    return MixedPatches(photographs, mixture, Preparation(), real, alarm=alarm)
+
+
+def in_range(batch: Labelled) -> Labelled:
+    """Pictures in [-1, 1], channels last."""
+    degraded, target = ((2 * image - 1).contiguous(memory_format=torch.channels_last) for image in batch[:2])
+    return Labelled(degraded, target, batch.treat, batch.labels)
+
+
+def beginning(options: argparse.Namespace, judged: MixedPatches) -> Careful:
+    """Make the network, with the weights of an earlier run or those of a packaged network as far as they fit."""
+    model = networks.create("careful")
+    assert isinstance(model, Careful)
+    if options.start:
+        model.load_state_dict(torch.load(options.start))
+    else:
+        warm(model, "rdbm-tiny")
+        whiten(model, judged)
+        if options.examiner:
+            kept = {key: value for key, value in torch.load(options.examiner).items() if key.startswith("examiner.")}
+            model.load_state_dict(kept, strict=False)
+    return model.to(memory_format=torch.channels_last).train()
+
+
+def fit(options: argparse.Namespace) -> None:
+    """Train for a fixed time and keep the averaged weights in `last.pt`."""
+    torch.manual_seed(options.seed)
+    output = Path(options.output)
+    output.mkdir(parents=True, exist_ok=True)
+    RENDERERS["rain"] = (*RENDERERS["rain"], (0.2, RainLayers(DATA / "train/pairs/rain_layers")))
+    photographs = Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()])
+    judged = patches(photographs, options.clean, 1.5)
+    mended = patches(photographs, options.clean / 3, alarm=1.0)
+    model = beginning(options, judged)
+    average = {key: value.clone() for key, value in model.state_dict().items()}
+    told = [parameter for name, parameter in model.trunk.named_parameters() if ".kind." in name]
+    mend = [p for name, p in model.trunk.named_parameters() if ".kind." not in name] + [*model.trust.parameters()]
+    groups = [
+        {"params": list(model.examiner.parameters()), "peak": options.judge_lr},
+        {"params": list(model.tone.parameters()), "peak": options.tone_lr},
+        {"params": mend, "peak": options.lr},
+        {"params": told, "peak": 5 * options.lr},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.99), weight_decay=1e-4)
+    begin, seconds, step, sums = time.time(), 60 * options.minutes, 0, {}
+    print(f"loaded; {sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
+    while (share := (time.time() - begin) / seconds) < 1:
+        rate = min(1.0, step / 100) * (options.floor + (1 - options.floor) * 0.5 * (1 + math.cos(math.pi * share)))
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group["peak"]
+        judging = options.only_judge or step % options.judge_every == 0
+        size = options.judge_patch if judging else options.patch
+        count = options.judge_batch if judging else options.batch
+        batch = in_range((judged if judging else mended).batch(count, size, options.seed * 10_000_000 + step))
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, figures = (judge_loss if judging else mend_loss)(model, batch)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        for group in optimiser.param_groups:
+            nn.utils.clip_grad_norm_(group["params"], 1.0)
+        optimiser.step()
+        step += 1
+        decay = min(options.ema, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for key, value in model.state_dict().items():
+                average[key].lerp_(value, 1 - decay)
+        for key, value in figures.items():
+            total, times = sums.get(key, (0.0, 0))
+            sums[key] = (total + value, times + 1)
+        if step % 200 == 0:
+            text = " ".join(f"{key} {total / times:.3f}" for key, (total, times) in sums.items())
+            print(f"{step} {(time.time() - begin) / 60:.1f} min  {text}", flush=True)
+            sums = {}
+            torch.save(average, output / "last.tmp")
+            os.replace(output / "last.tmp", output / "last.pt")
+    torch.save(average, output / "last.tmp")
+    os.replace(output / "last.tmp", output / "last.pt")
+    print("done", flush=True)
+
+
+def main() -> None:
+    """Read the options and train."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", required=True)
+    parser.add_argument("--start")
+    parser.add_argument("--examiner")
+    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--only-judge", action="store_true")
+    parser.add_argument("--judge-every", type=int, default=5)
+    parser.add_argument("--judge-patch", type=int, default=192)
+    parser.add_argument("--judge-batch", type=int, default=12)
+    parser.add_argument("--judge-lr", type=float, default=1e-3)
+    parser.add_argument("--tone-lr", type=float, default=6e-4)
+    parser.add_argument("--patch", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--lr", type=float, default=5e-4)
+    parser.add_argument("--floor", type=float, default=0.02)
+    parser.add_argument("--clean", type=float, default=0.22)
+    parser.add_argument("--ema", type=float, default=0.998)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    fit(options)
+
+
+if __name__ == "__main__":
+    main()
