@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ class Brownian(Bridge):
         steps: T, grid steps of the schedule.
         m_min: mixing weight at the first grid point, in [0, 1].
         m_max: mixing weight at t = 1, in [m_min, 1].
+        schedule: "linear", or the authors' "sin": m = 1.0075^(i - T), with m_max at t = 1; m_min has no meaning then.
         max_var: s in gamma^2 = 2 s (m - m^2), positive.
     """
 
@@ -38,6 +39,7 @@ class Brownian(Bridge):
     m_min: float = 0.001
     m_max: float = 0.999
     max_var: float = 1.0
+    schedule: Literal["linear", "sin"] = "linear"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,8 +49,16 @@ class Brownian(Bridge):
                 f"m_min and m_max must satisfy 0 <= m_min <= m_max <= 1, got {self.m_min} and {self.m_max}"
             )
 
+        if self.schedule not in ("linear", "sin"):
+            raise ValueError(f"schedule must be linear or sin, got {self.schedule!r}")
+
     @cached_property
     def _mixing(self) -> Clock:
+        if self.schedule == "sin":
+            powers = 1.0075 ** (torch.linspace(0, self.steps, self.steps, dtype=torch.float64) - self.steps)
+            return Clock(
+                torch.cat([powers.new_zeros(1), powers[:-1].clamp(max=self.m_max), powers.new_tensor([self.m_max])])
+            )
         grid = torch.linspace(self.m_min, self.m_max, self.steps, dtype=torch.float64)
         return Clock(torch.cat([grid.new_zeros(1), grid]))
 

@@ -38,6 +38,7 @@ BRIDGE_PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "paper": {"modulation": "residual", "lam": 10 / 255},
         "release": {"modulation": "one", "lam": 1e-4},
     },
+    "brownian": {"lbm": {"m_min": 0.0, "m_max": 1.0, "max_var": 5e-7}},
 }
 """Named parameter sets where a paper and its code differ; a parameter given beside a preset wins."""
 

@@ -28,7 +28,7 @@ class OrnsteinUhlenbeck(Bridge):
     Args:
         lam: noise level; RDBM's is the stationary variance, that of the others the stationary standard deviation.
         steps: T, the number of grid steps of the schedule.
-        schedule: "cosine", "linear", "sigmoid" or "constant", see `theta_clock`.
+        schedule: "cosine", "linear", "linear-authors", "sigmoid" or "constant", see `theta_clock`.
         eps: exp(-tb1), how much of x0 - y an unconditioned process would keep at t = 1.
     """
 

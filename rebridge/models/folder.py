@@ -35,6 +35,9 @@ from rebridge.models.config import (
 )
 from rebridge.models.trained import TrainedModel
 
+_PUBLISHED = "published/"
+"""Beginning of the names of networks of published checkpoints."""
+
 
 def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **options: Any) -> TrainedModel:
     """Load a model folder, ready for inference (eval mode, float32).
@@ -53,7 +56,7 @@ def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **o
     config = read_config(folder)
     try:
         bridge = bridges.create(config["bridge"]["name"], **without_name(config["bridge"]))
-        network = networks.create(config["network"]["name"], **without_name(config["network"]))
+        network = create_network(config["network"])
         role = {"scale": config.get("residual_scale", 1.0), "clamp": config.get("clamp", True)}
         denoiser = NetworkDenoiser(network, bridge, prediction=config["prediction"], **role)
         predictor = _predictor(config, bridge)
@@ -66,6 +69,8 @@ def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **o
             if not bridge.generative:  # priors keep the layout in which their published figures were made
                 part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     presets = folder / PRESET_FILE
+    if config["network"]["name"].startswith(_PUBLISHED) and network.optional_condition:
+        options = {"condition": False, **options}  # published priors know of no degraded image
     return TrainedModel(
         denoiser,
         name=name,
@@ -146,6 +151,19 @@ def describe_model(model: TrainedModel) -> dict[str, Any]:
     return config
 
 
+def create_network(described: Mapping[str, Any]) -> networks.Network:
+    """Build the network that a config describes, a published one too.
+
+    Raises:
+        ValueError: an unknown name, or parameters that do not fit.
+    """
+    from rebridge.models.formats.published.catalogue import build
+
+    if str(described["name"]).startswith(_PUBLISHED):
+        return build(described)
+    return networks.create(described["name"], **without_name(dict(described)))
+
+
 def network_config(network: nn.Module) -> dict[str, Any]:
     """The name and parameters of a network of the catalogue.
 
@@ -166,7 +184,7 @@ def _check_parts(model: TrainedModel, config: Mapping[str, Any]) -> None:
         bridge = bridges.create(config["bridge"]["name"], **without_name(config["bridge"]))
         samplers.create(config["sampler"]["name"], **without_name(config["sampler"])).check(bridge)
         with torch.device("meta"):
-            network = networks.create(config["network"]["name"], **without_name(config["network"]))
+            network = create_network(config["network"])
     except (TypeError, ValueError) as error:
         raise ModelError(f"the model could not be loaded again: {error}") from error
     wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}

@@ -79,13 +79,25 @@ class LatentEncoder(nn.Module):
     normalised and a hyperbolic tangent, which therefore cannot saturate, keeps them where the diffusion clamps them (derived).
     spectra: features of a second way to the tokens, by `SpectralTokens`; 0 for none, as published. Means of what convolutions
     give show little of a blur, and beside them a weak signal is lost, so the first way begins with zero weights then.
+    end: "tanh" of normalised tokens, or the authors' "gelu".
     """
 
     def __init__(
-        self, images: int, channels: int, width: int, blocks: int, side: int, features: int, spectra: int = 0
+        self,
+        images: int,
+        channels: int,
+        width: int,
+        blocks: int,
+        side: int,
+        features: int,
+        spectra: int = 0,
+        end: str = "tanh",
     ) -> None:
         super().__init__()
+        if end not in ("tanh", "gelu"):
+            raise ValueError(f"end must be tanh or gelu, got {end!r}")
         self.side = side
+        self.end = end
         self.enter = nn.Conv2d(16 * images * channels, width, 3, padding=1)
         self.blocks = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1))
@@ -108,7 +120,7 @@ class LatentEncoder(nn.Module):
         z = self.leave(self.mixer(cells.flatten(2).mT))
         if self.spectra is not None:
             z = z + self.spectra(*images)
-        return torch.tanh(F.layer_norm(z, z.shape[-1:]))
+        return F.gelu(z) if self.end == "gelu" else torch.tanh(F.layer_norm(z, z.shape[-1:]))
 
 
 class LatentDenoiser(nn.Module):

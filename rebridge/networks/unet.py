@@ -69,10 +69,15 @@ class LinearAttention(nn.Module):
     """h + attention with softmax(q) over channels and softmax(k) over pixels.
 
     Its cost grows with H W, not with its square. Per head: context = k v^T (32 x 32), output = context^T q; arXiv 1812.01243.
+
+    Args:
+        width: features.
+        mean_values: v / (H W) in place of v, as the released codes of the family have it.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, mean_values: bool = False) -> None:
         super().__init__()
+        self.mean_values = mean_values
         self.norm = ChannelGain(width)
         self.project = nn.Conv2d(width, 3 * HEADS * HEAD_WIDTH, 1, bias=False)
         self.leave = nn.Conv2d(HEADS * HEAD_WIDTH, width, 1)
@@ -81,6 +86,8 @@ class LinearAttention(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         q, k, v = _heads(self.project(self.norm(h)))
         q = q.softmax(dim=2) * HEAD_WIDTH**-0.5
+        if self.mean_values:
+            v = v / v.shape[-1]
         context = k.softmax(dim=3) @ v.mT
         seen = (context.mT @ q).reshape(len(h), -1, *h.shape[-2:])
         return h + self.leave_norm(self.leave(seen))
@@ -112,13 +119,16 @@ class AttentionLevel(nn.Module):
         out_width: features of the next level.
         embedding: features of time.
         resize: "down", "up" or "same".
+        mean_values: of the attention.
     """
 
-    def __init__(self, width: int, skip: int, out_width: int, embedding: int, resize: str) -> None:
+    def __init__(
+        self, width: int, skip: int, out_width: int, embedding: int, resize: str, mean_values: bool = False
+    ) -> None:
         super().__init__()
         self.first = ResidualBlock(width + skip, width, embedding)
         self.second = ResidualBlock(width + skip, width, embedding)
-        self.attend = LinearAttention(width)
+        self.attend = LinearAttention(width, mean_values)
         self.leave: nn.Module
         if resize == "down":
             self.leave = nn.Conv2d(width, out_width, 4, stride=2, padding=1)
@@ -153,8 +163,11 @@ class UNet(Network):
         channels: of an image.
         width: features, a multiple of 8.
         multipliers: of width, per level.
-        steps: t in [0, 1] is embedded as the index t * steps.
+        steps: t in [0, 1] is embedded as the index t * steps - offset.
         add_input: return output + y (as in the paper), or the output alone.
+        released: the details of the code that RDDM and DiffUIR publish: GELU in the perceptron of the time, attention to
+            values divided by the number of pixels, sides padded to a multiple of 2**levels; its times count from 0, offset 1.
+        offset: is taken off the index of the time.
 
     Raises:
         ValueError: a size that is not positive, or a width that is no multiple of 8.
@@ -167,6 +180,8 @@ class UNet(Network):
         multipliers: Sequence[int] = (1, 4, 4, 4),
         steps: int = 100,
         add_input: bool = True,
+        released: bool = False,
+        offset: float = 0.0,
     ) -> None:
         super().__init__()
         check_sizes(channels=channels, width=width, multipliers=multipliers, steps=steps)
@@ -174,23 +189,23 @@ class UNet(Network):
             raise ValueError(f"width must be a multiple of {GROUPS}, got {width}")
         self.channels = channels
         self.add_input = add_input
-        self.multiple = 2 ** (len(multipliers) - 1)
+        self.multiple = 2 ** (len(multipliers) if released else len(multipliers) - 1)
         embedding = 4 * width
         widths = [width, *(width * multiplier for multiplier in multipliers)]
         steps_down = list(itertools.pairwise(widths))
         resize_down = ["down"] * (len(multipliers) - 1) + ["same"]
         resize_up = ["up"] * (len(multipliers) - 1) + ["same"]
-        self.time = TimeEmbedding(embedding, sinusoids=width, scale=float(steps))
+        self.time = TimeEmbedding(embedding, width, scale=float(steps), offset=offset, gelu=released)
         self.head = nn.Conv2d(2 * channels, width, 7, padding=3)
         self.descent = nn.ModuleList(
-            AttentionLevel(above, 0, below, embedding, resize)
+            AttentionLevel(above, 0, below, embedding, resize, released)
             for (above, below), resize in zip(steps_down, resize_down, strict=True)
         )
         self.middle_first = ResidualBlock(widths[-1], widths[-1], embedding)
         self.middle_attend = FullAttention(widths[-1])
         self.middle_second = ResidualBlock(widths[-1], widths[-1], embedding)
         self.ascent = nn.ModuleList(
-            AttentionLevel(below, above, above, embedding, resize)
+            AttentionLevel(below, above, above, embedding, resize, released)
             for (above, below), resize in zip(reversed(steps_down), resize_up, strict=True)
         )
         self.last = ResidualBlock(2 * width, width, embedding)
@@ -202,6 +217,14 @@ class UNet(Network):
         """Compute the output for the state x at times t given y; see `Network`."""
         check_inputs(x, t, y, self.channels)
         height, width = x.shape[-2:]
+        output = self.decode(*self.encode(x, t, y))[..., :height, :width]
+        return output + y if self.add_input else output
+
+    def encode(self, x: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
+        """Compute the features of the middle and all that `decode` needs besides.
+
+        These are the features of the first convolution, those kept on the way down, and the embedded time.
+        """
         embedding = self.time(t)
         head = self.head(pad_to_multiple(torch.cat([x, y], dim=1), self.multiple))
         h = head
@@ -209,12 +232,17 @@ class UNet(Network):
         for level in self.descent:
             h = level(h, embedding, skips)
         h = self.middle_attend(self.middle_first(h, embedding))
-        h = self.middle_second(h, embedding)
+        return self.middle_second(h, embedding), head, skips, embedding
+
+    def decode(self, h: Tensor, head: Tensor, skips: list[Tensor], embedding: Tensor) -> Tensor:
+        """Compute the output, still padded, from what `encode` returns.
+
+        Uses up the kept features.
+        """
         for level in self.ascent:
             h = level.ascend(h, embedding, skips)  # type: ignore[operator]
-        h = self.last(torch.cat([h, head], dim=1), embedding)
-        output = self.tail(h)[..., :height, :width]
-        return output + y if self.add_input else output
+        output: Tensor = self.tail(self.last(torch.cat([h, head], dim=1), embedding))
+        return output
 
 
 def _heads(projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:

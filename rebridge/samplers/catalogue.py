@@ -5,10 +5,13 @@ from __future__ import annotations
 from rebridge.catalogue import Catalogue
 from rebridge.samplers.base import Sampler
 from rebridge.samplers.dbim import DBIM
+from rebridge.samplers.denoise import NoiseRemoval
 from rebridge.samplers.exponential import Exponential
 from rebridge.samplers.generation import DDIM, SDEdit
+from rebridge.samplers.increments import Increments, ResidualPosterior
 from rebridge.samplers.irbridge import IRBridge
 from rebridge.samplers.ode import ODE, ODES3
+from rebridge.samplers.resample import Resample
 from rebridge.samplers.sde import SDE, HeunChurn, MeanODE
 
 SAMPLERS: Catalogue[Sampler] = Catalogue(
@@ -21,9 +24,13 @@ SAMPLERS: Catalogue[Sampler] = Catalogue(
         "mean-ode": MeanODE,
         "odes3": ODES3,
         "exponential": Exponential,
+        "increments": Increments,
+        "residual-posterior": ResidualPosterior,
+        "resample": Resample,
         "irbridge": IRBridge,
         "ddim": DDIM,
         "sdedit": SDEdit,
+        "denoise": NoiseRemoval,
     },
 )
 

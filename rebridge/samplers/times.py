@@ -21,6 +21,15 @@ def uniform(bridge: Bridge, steps: int) -> Tensor:
     return torch.linspace(1.0, 0.0, steps + 1, dtype=torch.float64)
 
 
+def index(bridge: Bridge, steps: int) -> Tensor:
+    """Space times equally, rounded down to whole indices of the bridge's own grid.
+
+    As RDDM's and DiffUIR's code takes them.
+    """
+    grid, own = uniform(bridge, steps), bridge.params.get("steps")
+    return grid if own is None or own < steps else torch.floor(grid * own + 1e-9) / own
+
+
 def quadratic(bridge: Bridge, steps: int) -> Tensor:
     """Square a uniform grid: short steps near the clean image."""
     return uniform(bridge, steps).square()
@@ -64,6 +73,7 @@ def log_snr(bridge: Bridge, steps: int, smallest: float = 1e-3, largest: float =
 
 GRIDS: dict[str, Callable[[Bridge, int], Tensor]] = {
     "uniform": uniform,
+    "index": index,
     "quadratic": quadratic,
     "cosine": cosine,
     "karras": karras,

@@ -23,7 +23,7 @@ def unused(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
     raise AssertionError
 
 
-OWN_TIMES = {"irbridge", "sdedit"}
+OWN_TIMES = {"irbridge", "sdedit", "denoise"}
 """Samplers whose default grid does not begin at t = 1."""
 
 

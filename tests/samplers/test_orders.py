@@ -26,11 +26,18 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("odes3", {}),
     ("exponential", {}),
     ("exponential", {"order": 2}),
+    ("exponential", {"order": 2, "extrapolate": "log"}),
     ("exponential", {"eta": 1.0}),
+    ("increments", {}),
+    ("increments", {"hold": True}),
+    ("residual-posterior", {}),
+    ("residual-posterior", {"eta": 0.0}),
+    ("resample", {}),
     ("irbridge", {"process": bridges.create("vp")}),
     ("ddim", {}),
     ("ddim", {"order": 2}),
     ("sdedit", {}),
+    ("denoise", {}),
 ]
 BRIDGE = bridges.create("goub", schedule="constant", lam=0.5)
 PRIOR = bridges.create("vp")

@@ -9,6 +9,7 @@ from rebridge.catalogue import Catalogue
 from rebridge.models.base import Model, ModelError
 from rebridge.models.config import CONFIG_FILE, WEIGHTS_FILE
 from rebridge.models.formats.base import Format
+from rebridge.models.formats.checkpoint import PublishedCheckpoint
 from rebridge.models.formats.folder import RebridgeFolder
 from rebridge.models.formats.pipeline import DiffusersPipeline
 
@@ -17,6 +18,7 @@ FORMATS: Catalogue[Format] = Catalogue(
     {
         "rebridge": RebridgeFolder,
         "diffusers": DiffusersPipeline,
+        "published": PublishedCheckpoint,
     },
 )
 

@@ -1,0 +1,129 @@
+"""The published families by name, and the one call that converts their files.
+
+`convert` reads the weights, finds out whose they are by a few of their names, and makes a `Converted` model; `build` makes its
+network again, empty, from the configuration that a model folder keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rebridge.catalogue import check_name
+from rebridge.models.formats.published import adm, bbdm, ddbm, ddpm, diffuir, hidiff, i2sb, irsde, rddm, resshift, vq
+from rebridge.models.formats.published.base import PREFIX, Autoencoder, Converted, Dialect, Family, Request
+from rebridge.models.formats.published.errors import FormatError
+from rebridge.models.formats.published.reading import Weights, read_weights
+
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        diffuir.DIFFUIR_FAMILY,
+        rddm.RDDM_FAMILY,
+        *irsde.IRSDE_FAMILIES,
+        hidiff.HIDIFF_FAMILY,
+        i2sb.I2SB_FAMILY,
+        bbdm.BBDM_FAMILY,
+        ddbm.DDBM_FAMILY,
+        adm.ADM_FAMILY,
+        ddpm.DDPM_FAMILY,
+        resshift.RESSHIFT_FAMILY,
+        vq.VQ_FAMILY,
+    )
+}
+"""In the order in which "auto" tries them."""
+AUTO = "auto"
+
+
+def names() -> list[str]:
+    """Names of all families."""
+    return list(FAMILIES)
+
+
+def convert(
+    files: str | Path | Sequence[str | Path],
+    family: str = AUTO,
+    task: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    **options: Any,
+) -> Converted:
+    """Make a model of the library from a published checkpoint.
+
+    Args:
+        files: The authors' file, or all of them where a family has several (HI-Diff three, ResShift with its autoencoder two).
+        family: One of `names`, or "auto" to go by the names of the weights.
+        task: One of the family's tasks, where the weights do not tell; by default the first.
+        dtype: Type in which the weights are kept; others are cast one by one.
+        **options: Further parameters of the family, such as max_sigma.
+
+    Raises:
+        FormatError: One sentence: a damaged or harmful file, another family, missing weights.
+        ValueError: For an unknown family or option.
+    """
+    paths = [files] if isinstance(files, (str, Path)) else list(files)
+    if not paths:
+        raise ValueError("no files were given")
+    weights = [read_weights(path) for path in paths]
+    chosen = _choose(weights, family)
+    for option in options:
+        if option not in chosen.options:
+            known = ", ".join(chosen.options) or "none"
+            raise ValueError(f"family {chosen.name!r} has no option {option!r}; it takes {known}")
+    label = " and ".join(file.source.name for file in weights)
+    try:
+        return chosen.convert(weights, Request(chosen.name, task, dtype, options))
+    except FormatError as error:
+        raise FormatError(f"{label} looks like {chosen.title}, but {error}") from None
+    except (KeyError, IndexError, ZeroDivisionError, RuntimeError) as error:
+        reason = error.args[0] if error.args else error
+        raise FormatError(
+            f"{label} looks like {chosen.title}, but cannot be converted: {reason} is missing or odd"
+        ) from None
+
+
+def build(config: Mapping[str, Any]) -> Dialect:
+    """The dialect that `config` describes, with empty weights.
+
+    Args:
+        config: What `Converted.network.config` holds, {"name": "published/" and the family, **parameters}.
+
+    Raises:
+        ValueError: For an unknown family or parameters that do not fit it.
+    """
+    params = {key: value for key, value in config.items() if key != "name"}
+    name = str(config.get("name")).removeprefix(PREFIX)
+    check_name("published family", name, FAMILIES)
+    try:
+        network = FAMILIES[name].build(**params)
+    except TypeError as error:
+        raise ValueError(f"published family {name!r}: {error}") from None
+    network.config = dict(config)
+    return network
+
+
+def build_autoencoder(config: Mapping[str, Any]) -> Autoencoder:
+    """Make the autoencoder of a latent model, empty, from its configuration."""
+    return vq.VQAutoencoder(**{key: value for key, value in config.items() if key != "name"})
+
+
+def _choose(weights: Sequence[Weights], family: str) -> Family:
+    states = [file.state for file in weights]
+    found = [known for known in FAMILIES.values() if known.detect(states)]
+    label = " and ".join(file.source.name for file in weights)
+    if family != AUTO:
+        check_name("published family", family, FAMILIES)
+        if found and FAMILIES[family] not in found and not _is_lowlight_rddm(family, found):
+            raise FormatError(f"{label} looks like {found[0].title}, not {FAMILIES[family].title}")
+        return FAMILIES[family]
+    if not found:
+        some = ", ".join(list(states[0])[:3])
+        raise FormatError(f"{label} holds {len(states[0])} weights of no family known here, such as {some}")
+    return found[0]
+
+
+def _is_lowlight_rddm(family: str, found: Sequence[Family]) -> bool:
+    """Allow RDDM's model for dark images, which has one U-Net as DiffUIR has."""
+    return family == "rddm" and found[0].name == "diffuir"

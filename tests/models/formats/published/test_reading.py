@@ -1,0 +1,207 @@
+"""Reading: every container, nothing that a file asks for is run, clear refusals."""
+
+import argparse
+import collections
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from rebridge.models.formats.published import FormatError, convert, read_weights
+from tests.published import state
+
+PART = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2)}
+OTHER = {name: torch.zeros_like(value) for name, value in PART.items()}
+
+
+class Harm:
+    """Makes a file that would leave a mark when it is read carelessly."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.mark}",)
+
+
+def saved(folder: Path, content: Any, legacy: bool = False) -> Path:
+    path = folder / "file.pth"
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    return path
+
+
+def prefixed(prefix: str, part: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: value for name, value in part.items()}
+
+
+CONTAINERS = {
+    "plain": (PART, "only"),
+    "ordered": (collections.OrderedDict(PART), "only"),
+    "module": (prefixed("module.", PART), "only"),
+    "compiled": (prefixed("_orig_mod.module.", PART), "only"),
+    "state_dict": ({"state_dict": PART, "epoch": 3}, "trained"),
+    "basicsr": ({"params": PART}, "trained"),
+    "basicsr averages": ({"params": OTHER, "params_ema": PART}, "averaged"),
+    "lucidrains": (
+        {"step": 1, "model": OTHER, "opt": {}, "ema": prefixed("online_model.", OTHER) | prefixed("ema_model.", PART)},
+        "averaged",
+    ),
+    "lucidrains without averages": ({"step": 1, "model": PART, "opt": {"state": {}}}, "trained"),
+    "i2sb": ({"net": OTHER, "ema": {"decay": 0.99, "shadow_params": list(PART.values())}, "optimizer": {}}, "averaged"),
+    "bbdm": ({"epoch": 1, "model": OTHER, "ema": PART}, "averaged"),
+}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("kind", list(CONTAINERS))
+def test_every_container_gives_its_best_weights_and_says_which(tmp_path: Path, kind: str, legacy: bool) -> None:
+    content, words = CONTAINERS[kind]
+    read = read_weights(saved(tmp_path, content, legacy))
+    assert words in read.taken
+    assert list(read.state) == list(PART)
+    for name, value in PART.items():
+        assert torch.equal(read.state[name], value)
+
+
+def test_safetensors_are_read(tmp_path: Path) -> None:
+    save_file(PART, tmp_path / "model.safetensors")
+    assert torch.equal(read_weights(tmp_path / "model.safetensors").state["a.weight"], PART["a.weight"])
+
+
+def test_averages_complete_what_was_not_trained(tmp_path: Path) -> None:
+    model = OTHER | {"vqgan.weight": torch.full((3,), 7.0)}
+    read = read_weights(saved(tmp_path, {"model": model, "ema": PART}))
+    assert torch.equal(read.state["vqgan.weight"], model["vqgan.weight"])
+    assert torch.equal(read.state["a.bias"], PART["a.bias"])
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_lightning_files_are_read_by_stand_ins(tmp_path: Path, legacy: bool) -> None:
+    half = PART | {"b": torch.ones(3, dtype=torch.float16), "c": torch.tensor(3), "d": nn.Parameter(torch.ones(2))}
+    half["view"] = torch.arange(12.0).reshape(3, 4).T[1:]
+    content = {
+        "state_dict": half,
+        "callbacks": {collections.Counter: collections.Counter("abc")},
+        "hyper_parameters": argparse.Namespace(lr=1e-4, names=["x"]),
+        "best": np.float64(0.5),
+        "pytorch-lightning_version": "1.4.2",
+    }
+    path = saved(tmp_path, content, legacy)
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=True)
+    read = read_weights(path)
+    assert list(read.state) == list(half)
+    for name, value in half.items():
+        assert torch.equal(read.state[name], value)
+        assert read.state[name].dtype == value.dtype
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_harmful_file_runs_nothing_and_is_refused(tmp_path: Path, legacy: bool) -> None:
+    mark = tmp_path / "mark"
+    path = saved(tmp_path, {"state_dict": PART, "extra": Harm(mark)}, legacy)
+    with pytest.raises(FormatError, match=r"file\.pth asks to run (posix|nt|os)\.system"):
+        read_weights(path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("kept", [0, 3, 50, 200, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_truncated_file_is_refused_in_one_sentence(tmp_path: Path, kept: float, legacy: bool) -> None:
+    path = saved(tmp_path, state("irsde_denoising_nafnet"), legacy)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
+    with pytest.raises(FormatError, match=r"^file\.pth (is damaged|is empty|is a text|cannot)") as caught:
+        read_weights(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("train.yml", b"name: ir-sde\nnetwork_G:\n  nf: 64\n", "text file"),
+        ("model.pth", b"name: ir-sde\nnetwork_G:\n  nf: 64\n", "text file"),
+        ("model.pth", b"<!DOCTYPE html><html><title>Google Drive - Quota exceeded</title>", "web page"),
+        ("model.pth", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "Git LFS"),
+        ("model.pth", b"\x89PNG\r\n\x1a\n" + bytes(300), "damaged"),
+        ("model.safetensors", b"\x00" * 20, "damaged"),
+    ],
+)
+def test_what_is_no_file_of_weights_is_named(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FormatError, match=words):
+        convert(tmp_path / name)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="No such file"):
+        convert(tmp_path / "nowhere.pth")
+    with pytest.raises(FormatError, match="is a folder"):
+        convert(tmp_path)
+
+
+@pytest.mark.parametrize("content", [[1, 2], PART["a.weight"], nn.Linear(2, 2), {"epoch": 3}])
+def test_a_file_without_weights_by_name_is_refused(tmp_path: Path, content: Any) -> None:
+    with pytest.raises(FormatError, match=r"holds no"):
+        read_weights(saved(tmp_path, content))
+
+
+def test_averages_of_another_size_are_refused(tmp_path: Path) -> None:
+    wide = {name: torch.zeros(4, *value.shape[1:]) for name, value in PART.items()}
+    for content in ({"model": PART, "ema": prefixed("ema_model.", wide)}, {"model": PART, "ema": wide}):
+        with pytest.raises(FormatError, match="another size"):
+            read_weights(saved(tmp_path, content))
+    with pytest.raises(FormatError, match="1 averaged weights for 2 trained"):
+        read_weights(saved(tmp_path, {"net": PART, "ema": {"shadow_params": [torch.ones(1)]}}))
+
+
+def test_weights_of_no_family_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"file\.pth holds 2 weights of no family known here, such as a\.weight"):
+        convert(saved(tmp_path, PART))
+
+
+def test_the_wrong_family_is_said_to_look_like_the_right_one(tmp_path: Path) -> None:
+    path = saved(tmp_path, state("diffuir_unet"))
+    with pytest.raises(FormatError, match="looks like DiffUIR, not GOUB"):
+        convert(path, family="goub")
+    with pytest.raises(ValueError, match="unknown published family 'goob'"):
+        convert(path, family="goob")
+    with pytest.raises(ValueError, match="no option 'max_sigma'"):
+        convert(path, max_sigma=3)
+    with pytest.raises(FormatError, match="not published for the task 'fog'"):
+        convert(saved(tmp_path, state("irsde_conditional_unet")), task="fog")
+
+
+SINGLE = [
+    ("diffuir_unet", "DiffUIR"),
+    ("rddm_two_unets", "RDDM"),
+    ("irsde_conditional_unet", "IR-SDE"),
+    ("irsde_conditional_nafnet", ""),
+    ("adm_uncond256", "guided-diffusion"),
+    ("ddpm_celebahq", "DDPM"),
+    ("resshift_swinunet", "ResShift"),
+    ("resshift_vqgan_f4", "VQ"),
+]
+
+
+@pytest.mark.parametrize(("name", "family"), SINGLE)
+@pytest.mark.parametrize("missing", [3, -20])
+def test_missing_weights_are_named_with_the_family(tmp_path: Path, name: str, family: str, missing: int) -> None:
+    part = state(name)
+    options: dict[str, Any] = {"head_width": 16} if name.startswith("adm") else {}
+    del part[list(part)[missing]]
+    with pytest.raises(FormatError, match=rf"file\.pth (looks like .*{family}.*|holds \d+ weights)") as caught:
+        convert(saved(tmp_path, part), **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_of_three_files_says_which_are_missing(tmp_path: Path) -> None:
+    inner = {name.removeprefix("net_g."): value for name, value in state("hidiff").items() if name.startswith("net_g.")}
+    with pytest.raises(FormatError, match="looks like HI-Diff, but lacks net_le_dm and net_d"):
+        convert(saved(tmp_path, {"params": inner}))
