@@ -1,0 +1,347 @@
+"""The routes of the server: jobs, their progress and their files, and the page."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import shutil
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import anyio
+from fastapi import Depends, FastAPI, File, Form, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
+
+from rebridge.app.guard import Guard
+from rebridge.app.jobs import UNFINISHED, Jobs, RefusedError, WebJob
+from rebridge.app.limits import Limits
+from rebridge.app.work import Wanted, Worker, result_name, safe_name
+from rebridge.images import WRITABLE_SUFFIXES
+
+STATIC = Path(__file__).parent / "static"
+READERS = 2
+"""Uploads that are decoded at the same time."""
+POLL_SECONDS, ALIVE_SECONDS = 0.1, 10.0
+MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+MEDIA |= {".tif": "image/tiff", ".tiff": "image/tiff"}
+Picture = Annotated[UploadFile, File(description="The picture, in any format that rebridge reads.")]
+View = Literal["before", "after", "changed", "uncertainty"]
+
+
+def wanted_options(
+    model: Annotated[str, Form(description="One of those that /api/about lists.")] = Wanted.model,
+    method: Annotated[str | None, Form(description="bridge or irbridge; by default the model's.")] = None,
+    task: Annotated[
+        str | None, Form(description="What to remove, as rain or haze+noise; of irbridge, its settings.")
+    ] = None,
+    sampler: Annotated[str | None, Form(description="As dbim or dbim:eta=1; by default the model's.")] = None,
+    steps: Annotated[int | None, Form(description="Of the sampler; by default what the model recommends.")] = None,
+    seed: Annotated[int, Form(description="The same seed gives the same result.", ge=0, lt=2**63)] = 0,
+    samples: Annotated[int, Form(description="Restorations with different noise to average.")] = 1,
+    tile: Annotated[int | None, Form(description="Side of the tiles in pixels, 0 for none.")] = None,
+    format: Annotated[str | None, Form(description="png, jpg, webp or tiff; by default the picture's.")] = None,
+    quality: Annotated[int | None, Form(description="Of JPEG, WebP, AVIF and JPEG XL, 1 to 100.")] = None,
+) -> Wanted:
+    """Read the options of a job from form fields named as on the command line."""
+    texts = {"method": method, "task": task, "sampler": sampler, "format": format}
+    given: dict[str, Any] = {key: value.strip().lower() or None for key, value in texts.items() if value is not None}
+    numbers: dict[str, Any] = {"steps": steps, "seed": seed, "samples": samples, "tile": tile, "quality": quality}
+    return Wanted(model=model, **given, **numbers)
+
+
+Options = Annotated[Wanted, Depends(wanted_options)]
+
+
+def create_app(
+    limits: Limits | None = None,
+    models: tuple[str, ...] = (),
+    device: str | None = None,
+    token: str | None = None,
+    hosts: frozenset[str] | None = None,
+) -> FastAPI:
+    """Make the application.
+
+    Args:
+        limits: what it takes on.
+        models: to offer besides the packaged ones.
+        device: of the models.
+        token: that visitors must know, or None.
+        hosts: names by which it may be addressed; None for any.
+
+    Raises:
+        ModelError: a model that there is not.
+    """
+    service = Service(limits or Limits(), models, device)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service.jobs.start()
+        yield
+        await anyio.to_thread.run_sync(service.jobs.close)
+
+    app = FastAPI(
+        title="rebridge",
+        summary="Restore images with diffusion bridges.",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.jobs = service.jobs
+    _errors(app)
+    _job_routes(app, service)
+    _file_routes(app, service)
+    _page_routes(app, service)
+    app.add_middleware(Guard, limits=service.limits, token=token, hosts=hosts)
+    return app
+
+
+class Service:
+    """The parts behind the routes: folder, worker and jobs.
+
+    Args:
+        limits: what is taken on.
+        models: to offer besides the packaged ones.
+        device: of the models.
+    """
+
+    def __init__(self, limits: Limits, models: tuple[str, ...], device: str | None) -> None:
+        self.limits = limits
+        self.worker = Worker(limits, models, device)
+        self.folder = Path(tempfile.mkdtemp(prefix="rebridge-"))
+        self.jobs = Jobs(self._work, self.folder, limits, self.worker.prepare)
+        self._readers: anyio.CapacityLimiter | None = None
+        self._number, self._lock = 0, threading.Lock()
+
+    def _work(self, job: WebJob, report: Any) -> None:
+        self.worker.work(job, report, self.jobs.show)
+
+    async def take(self, visitor: str, image: UploadFile, wanted: Wanted) -> WebJob:
+        """Put an uploaded picture into the queue, once it was read.
+
+        Raises:
+            RefusedError: a picture or options that are impossible, or a full queue.
+        """
+        if self._readers is None:
+            self._readers = anyio.CapacityLimiter(READERS)
+        self.jobs.check_room(visitor)
+        return await anyio.to_thread.run_sync(self._taken, visitor, image, wanted, limiter=self._readers)
+
+    def _taken(self, visitor: str, image: UploadFile, wanted: Wanted) -> WebJob:
+        with self._lock:
+            self._number += 1
+            source = self.folder / f"upload-{self._number}"
+        try:
+            with open(source, "xb") as file:
+                shutil.copyfileobj(image.file, file)
+            size = self.worker.check(source, wanted)
+            return self.jobs.add(visitor, safe_name(image.filename), source, wanted, size)
+        finally:
+            source.unlink(missing_ok=True)
+
+    def state(self, job: WebJob) -> dict[str, Any]:
+        """Describe a job in plain data."""
+        left = None if job.finished is None else self.limits.kept_seconds - (time.monotonic() - job.finished)
+        return {
+            "id": job.id,
+            "name": job.name,
+            "state": job.state,
+            "before_it": self.jobs.place(job),
+            "progress": round(job.progress, 4),
+            "width": job.size[0],
+            "height": job.size[1],
+            "error": job.error,
+            "done": job.facts or None,
+            "result": result_name(job) if job.state == "done" else None,
+            "views": list(job.views) if job.state == "done" else [],
+            "vanishes_in": None if left is None else max(round(left), 0),
+        }
+
+
+def _visitor(request: Request) -> str:
+    return str(request.scope["state"]["visitor"])
+
+
+def _file(job: WebJob) -> FileResponse:
+    if job.state in UNFINISHED:
+        raise RefusedError(409, "the picture is not restored yet", 1)
+    if job.state != "done" or job.result is None:
+        raise RefusedError(410, f"there is no result: {job.error}")
+    return FileResponse(job.result, media_type=MEDIA[job.result.suffix], filename=result_name(job))
+
+
+def _job_routes(app: FastAPI, service: Service) -> None:
+    jobs = service.jobs
+
+    @app.post("/api/jobs", status_code=202)
+    async def add_job(request: Request, image: Picture, options: Options) -> dict[str, Any]:
+        """Put a picture into the queue; the answer has its id. Keep the cookie: jobs belong to their visitor."""
+        return service.state(await service.take(_visitor(request), image, options))
+
+    @app.get("/api/jobs")
+    async def list_jobs(request: Request) -> list[dict[str, Any]]:
+        """List your pictures, the oldest first."""
+        return [service.state(job) for job in jobs.of(_visitor(request))]
+
+    @app.get("/api/jobs/{id}")
+    async def job_state(request: Request, id: str) -> dict[str, Any]:
+        """Say how far a picture is, and once it is done what was done."""
+        return service.state(jobs.get(_visitor(request), id))
+
+    @app.delete("/api/jobs/{id}")
+    async def cancel_job(request: Request, id: str) -> dict[str, Any]:
+        """Cancel a picture that is not restored yet; remove one that is."""
+        job = jobs.get(_visitor(request), id)
+        jobs.cancel(job)
+        return service.state(job)
+
+    @app.get("/api/jobs/{id}/events", response_class=StreamingResponse)
+    async def job_events(request: Request, id: str) -> StreamingResponse:
+        """Tell the progress by server-sent events; `preview` is a small JPEG of the estimate, in Base64."""
+        job = jobs.get(_visitor(request), id)
+        return StreamingResponse(_events(service, job), media_type="text/event-stream")
+
+    @app.post("/api/restore", response_class=FileResponse)
+    async def restore(request: Request, image: Picture, options: Options) -> FileResponse:
+        """Restore a picture and answer with the file; who leaves before has it cancelled."""
+        job = await service.take(_visitor(request), image, options)
+        job.watchers += 1
+        try:
+            while job.state in UNFINISHED:
+                if await request.is_disconnected():
+                    jobs.cancel(job, "cancelled, as nobody waited for it")
+                    raise RefusedError(499, "you have left")
+                await asyncio.sleep(POLL_SECONDS)
+        finally:
+            job.watchers -= 1
+            if job.state in UNFINISHED:
+                jobs.cancel(job, "cancelled, as nobody waited for it")
+        if job.state != "done":
+            raise RefusedError(422, job.error or "the picture could not be restored")
+        return _file(job)
+
+
+async def _events(service: Service, job: WebJob) -> AsyncIterator[str]:
+    job.watchers += 1
+    version, sent, shown = -1, time.monotonic(), None
+    try:
+        while True:
+            if job.version != version:
+                version, sent = job.version, time.monotonic()
+                told = service.state(job)
+                if job.preview is not None and job.preview is not shown:
+                    shown = job.preview
+                    told["preview"] = base64.b64encode(shown).decode()
+                yield f"data: {json.dumps(told)}\n\n"
+                if told["state"] not in UNFINISHED:
+                    return
+            elif time.monotonic() - sent > ALIVE_SECONDS:
+                sent = time.monotonic()
+                yield ": waiting\n\n"
+            await asyncio.sleep(POLL_SECONDS)
+    finally:
+        job.watchers -= 1
+        job.seen = time.monotonic()
+
+
+def _file_routes(app: FastAPI, service: Service) -> None:
+    jobs = service.jobs
+
+    @app.get("/api/jobs/{id}/result", response_class=FileResponse)
+    async def job_result(request: Request, id: str) -> FileResponse:
+        """Answer with the restored file: name, metadata and bits are those of the picture."""
+        return _file(jobs.get(_visitor(request), id))
+
+    @app.get("/api/jobs/{id}/views/{view}", response_class=FileResponse)
+    async def job_view(request: Request, id: str, view: View) -> FileResponse:
+        """Answer with a picture that every browser shows: before, after, what changed, where samples differ."""
+        job = jobs.get(_visitor(request), id)
+        if job.state != "done" or view not in job.views:
+            raise RefusedError(404, "there is no such view of this picture")
+        return FileResponse(job.views[view], media_type=MEDIA[job.views[view].suffix])
+
+    @app.get("/api/results.zip", response_class=FileResponse)
+    async def all_results(request: Request) -> FileResponse:
+        """Answer with all your restored pictures in one ZIP file."""
+        done = [job for job in jobs.of(_visitor(request)) if job.state == "done" and job.result is not None]
+        if not done:
+            raise RefusedError(404, "no picture is restored yet")
+        archive = await anyio.to_thread.run_sync(_archive, service.folder, done)
+        remove = BackgroundTask(archive.unlink, missing_ok=True)
+        return FileResponse(archive, media_type="application/zip", filename="restored.zip", background=remove)
+
+
+def _archive(folder: Path, done: list[WebJob]) -> Path:
+    """Write results into a ZIP file, each under a name of its own."""
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".zip", delete=False) as file:
+        names: set[str] = set()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for job in done:
+                name, number = result_name(job), 1
+                stem, _, ending = name.rpartition(".")
+                while name.lower() in names:
+                    number += 1
+                    name = f"{stem} ({number}).{ending}"
+                names.add(name.lower())
+                assert job.result is not None
+                archive.write(job.result, name)
+    return Path(file.name)
+
+
+def _page_routes(app: FastAPI, service: Service) -> None:
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """Say that the server answers."""
+        return {"status": "ok"}
+
+    @app.get("/api/about")
+    async def about() -> dict[str, Any]:
+        """List models, formats and limits."""
+        offered = [asdict(model) | {"method": model.method} for model in service.worker.offered.values()]
+        formats = [suffix[1:] for suffix in WRITABLE_SUFFIXES]
+        return {"models": offered, "default": Wanted.model, "formats": formats, "limits": asdict(service.limits)}
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(STATIC / "index.html")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> FileResponse:
+        return FileResponse(STATIC / "docs.html")
+
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+
+def _errors(app: FastAPI) -> None:
+    """Answer every error with one sentence: no trace, no place, no version."""
+
+    @app.exception_handler(RefusedError)
+    async def refused(request: Request, error: RefusedError) -> Response:
+        headers = {} if error.retry is None else {"Retry-After": str(error.retry)}
+        return JSONResponse({"error": str(error)}, error.status, headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        parts = [f"{found['loc'][-1]}: {str(found['msg']).lower()}" for found in error.errors()]
+        return JSONResponse({"error": "; ".join(parts)}, 422)
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        sentences = {404: "there is nothing at this address", 405: "this address is not used in this way"}
+        return JSONResponse({"error": sentences.get(error.status_code, str(error.detail).lower())}, error.status_code)
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        return JSONResponse({"error": "something went wrong on the server, which has recorded it"}, 500)

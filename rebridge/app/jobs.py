@@ -1,0 +1,297 @@
+"""Jobs of visitors: a queue that one thread works off, and what it leaves."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from rebridge.app.limits import Limits
+
+JobState = Literal["waiting", "running", "done", "failed", "cancelled"]
+UNFINISHED = ("waiting", "running")
+
+
+class RefusedError(Exception):
+    """A request that is not taken on.
+
+    Args:
+        status: of HTTP.
+        sentence: for the visitor.
+        retry: seconds after which the same request may be taken on.
+    """
+
+    def __init__(self, status: int, sentence: str, retry: int | None = None) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.retry = retry
+
+
+class StoppedError(Exception):
+    """Raised inside a job's work to end it; says why."""
+
+
+@dataclass
+class WebJob:
+    """One picture to restore.
+
+    Attributes:
+        id: unguessable.
+        visitor: whose it is.
+        name: of the picture, as uploaded.
+        folder: of its files.
+        options: as sent.
+        size: width and height.
+        state: see `JobState`.
+        progress: in [0, 1].
+        preview: the latest estimate of the clean image, as a JPEG of few kilobytes.
+        error: a sentence, where it failed or was cancelled.
+        result: file of the restored picture.
+        facts: what was done, and how much changed.
+        views: pictures for the page, by name.
+        seen: when somebody asked for it last.
+        watchers: open connections that wait for it.
+        finished: when it ended.
+        version: counts changes.
+        stop: why it shall end, or None.
+    """
+
+    id: str
+    visitor: str
+    name: str
+    folder: Path
+    options: Any
+    size: tuple[int, int]
+    state: JobState = "waiting"
+    progress: float = 0.0
+    preview: bytes | None = None
+    error: str | None = None
+    result: Path | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    views: dict[str, Path] = field(default_factory=dict)
+    seen: float = field(default_factory=time.monotonic)
+    watchers: int = 0
+    finished: float | None = None
+    version: int = 0
+    stop: str | None = None
+
+    @property
+    def source(self) -> Path:
+        """The uploaded file."""
+        return self.folder / "source"
+
+    @property
+    def bytes(self) -> int:
+        """Size of its files."""
+        return sum(path.stat().st_size for path in self.folder.glob("*") if path.is_file())
+
+
+JobWork = Callable[[WebJob, Callable[[float], None]], None]
+"""Restores one job's picture; reports the progress in [0, 1], which raises `StoppedError` when it shall end."""
+
+
+class Jobs:
+    """All jobs of a server, and the thread that works them off, one at a time.
+
+    Args:
+        work: of one job.
+        folder: for the files of jobs.
+        limits: what is taken on.
+        prepare: called by the thread before the first job, for instance to load a model.
+    """
+
+    def __init__(self, work: JobWork, folder: Path, limits: Limits, prepare: Callable[[], None] | None = None) -> None:
+        self._work = work
+        self._folder = folder
+        self._limits = limits
+        self._prepare = prepare
+        self._jobs: dict[str, WebJob] = {}
+        self._served: dict[str, float] = {}
+        self._changed = threading.Condition(threading.RLock())
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="rebridge-worker", daemon=True)
+        self._keeper = threading.Thread(target=self._tidy, name="rebridge-keeper", daemon=True)
+
+    def start(self) -> None:
+        """Start to work."""
+        self._thread.start()
+        self._keeper.start()
+
+    def close(self) -> None:
+        """Stop the work and remove all files."""
+        with self._changed:
+            self._closing = True
+            for job in self._jobs.values():
+                job.stop = job.stop or "the server was stopped"
+            self._changed.notify_all()
+        self._thread.join(timeout=30)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def check_room(self, visitor: str) -> None:
+        """Refuse where the queue is full, of the visitor or of all.
+
+        Raises:
+            RefusedError: with the seconds to wait.
+        """
+        with self._changed:
+            waiting = [job for job in self._jobs.values() if job.state in UNFINISHED]
+            own = sum(job.visitor == visitor for job in waiting)
+        if own >= self._limits.visitor_waiting:
+            raise RefusedError(429, f"you have {own} pictures in the queue, which is the most; wait for one to end", 10)
+        if len(waiting) >= self._limits.waiting:
+            raise RefusedError(503, "the queue is full; try again in a minute", 60)
+
+    def add(self, visitor: str, name: str, source: Path, options: Any, size: tuple[int, int]) -> WebJob:
+        """Put a picture into the queue; its file is moved into the job's folder.
+
+        Raises:
+            RefusedError: the queue is full.
+        """
+        self.check_room(visitor)
+        number = secrets.token_urlsafe(16)
+        folder = self._folder / number
+        folder.mkdir(mode=0o700)
+        job = WebJob(number, visitor, name, folder, options, size)
+        source.rename(job.source)
+        with self._changed:
+            self._jobs[number] = job
+            self._changed.notify_all()
+        return job
+
+    def get(self, visitor: str, number: str) -> WebJob:
+        """Find a visitor's job.
+
+        Raises:
+            RefusedError: there is none, or it is another visitor's, which is not told apart.
+        """
+        with self._changed:
+            job = self._jobs.get(number)
+            if job is None or job.visitor != visitor:
+                raise RefusedError(404, "there is no such picture; results vanish after a while")
+            job.seen = time.monotonic()
+            return job
+
+    def of(self, visitor: str) -> list[WebJob]:
+        """List the jobs of a visitor, the oldest first."""
+        with self._changed:
+            found = [job for job in self._jobs.values() if job.visitor == visitor]
+            for job in found:
+                job.seen = time.monotonic()
+        return found
+
+    def cancel(self, job: WebJob, why: str = "cancelled") -> None:
+        """End an unfinished job; a finished one is removed."""
+        with self._changed:
+            if job.state == "waiting":
+                self._end(job, "cancelled", why)
+            elif job.state == "running":
+                job.stop = job.stop or why
+            else:
+                self._remove(job)
+
+    def place(self, job: WebJob) -> int:
+        """Count the waiting jobs, of all visitors, that came before this one."""
+        with self._changed:
+            earlier = [other for other in self._jobs.values() if other.state == "waiting"]
+        return earlier.index(job) if job in earlier else 0
+
+    def show(self, job: WebJob, preview: bytes) -> None:
+        """Set the estimate that visitors see while the job runs."""
+        with self._changed:
+            job.preview = preview
+            self._tell(job)
+
+    def _run(self) -> None:
+        if self._prepare is not None:
+            self._prepare()
+        while (job := self._next()) is not None:
+            began = time.monotonic()
+            report = self._reporter(job, began)
+            try:
+                self._work(job, report)
+            except StoppedError as stopped:
+                self._finish(job, "cancelled", str(stopped))
+            except RefusedError as refused:
+                self._finish(job, "failed", str(refused))
+            else:
+                self._finish(job, "done", None)
+
+    def _reporter(self, job: WebJob, began: float) -> Callable[[float], None]:
+        def report(progress: float) -> None:
+            if job.stop is not None:
+                raise StoppedError(job.stop)
+            if time.monotonic() - began > self._limits.job_seconds:
+                raise RefusedError(
+                    408, f"it took longer than {self._limits.job_seconds:g} s, the limit for one picture"
+                )
+            with self._changed:
+                job.progress = min(max(progress, job.progress), 1.0)
+                self._tell(job)
+
+        return report
+
+    def _next(self) -> WebJob | None:
+        """Wait for the next job: of the visitor who was served least recently, so that nobody waits for a long list."""
+        with self._changed:
+            while not self._closing:
+                waiting = [job for job in self._jobs.values() if job.state == "waiting"]
+                if waiting:
+                    job = min(waiting, key=lambda job: self._served.get(job.visitor, 0.0))
+                    self._served[job.visitor] = time.monotonic()
+                    job.state = "running"
+                    self._tell(job)
+                    return job
+                self._changed.wait()
+        return None
+
+    def _finish(self, job: WebJob, state: JobState, error: str | None) -> None:
+        with self._changed:
+            self._end(job, state, error)
+
+    def _end(self, job: WebJob, state: JobState, error: str | None) -> None:
+        job.state, job.error, job.finished, job.preview = state, error, time.monotonic(), None
+        job.progress = 1.0 if state == "done" else job.progress
+        if state != "done":
+            job.result, job.views = None, {}
+            shutil.rmtree(job.folder, ignore_errors=True)
+        self._tell(job)
+
+    def _tell(self, job: WebJob) -> None:
+        job.version += 1
+        self._changed.notify_all()
+
+    def _remove(self, job: WebJob) -> None:
+        self._jobs.pop(job.id, None)
+        shutil.rmtree(job.folder, ignore_errors=True)
+
+    def _tidy(self) -> None:
+        while not self._closing:
+            self.tidy()
+            time.sleep(1)
+
+    def tidy(self) -> None:
+        """Cancel what nobody waits for any more, and remove what is old or too much."""
+        now, limits = time.monotonic(), self._limits
+        with self._changed:
+            for job in list(self._jobs.values()):
+                if job.state in UNFINISHED:
+                    if not job.watchers and now - job.seen > limits.absent_seconds:
+                        self.cancel(job, "cancelled, as nobody waited for it")
+                elif job.finished is not None and now - job.finished > limits.kept_seconds:
+                    self._remove(job)
+            done = sorted(
+                (job for job in self._jobs.values() if job.state == "done"), key=lambda job: job.finished or 0
+            )
+            sizes = [job.bytes for job in done]
+            for job, size in zip(done, list(sizes), strict=True):
+                if sum(sizes) <= limits.kept_bytes:
+                    break
+                self._remove(job)
+                sizes.remove(size)
+            kept = {job.visitor for job in self._jobs.values()}
+            self._served = {visitor: when for visitor, when in self._served.items() if visitor in kept}

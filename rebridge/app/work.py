@@ -1,0 +1,245 @@
+"""The work of one job: read, restore, write the result and views of it."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image as PILImage
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from rebridge.app.jobs import RefusedError, StoppedError, WebJob
+from rebridge.app.limits import Limits
+from rebridge.commands.maps import Map, change_map, value_map
+from rebridge.commands.models import PackagedModel, described, list_models, model_summary
+from rebridge.commands.opening import Opened, check_sampling, open_restorer
+from rebridge.commands.options import DEFAULT_MODELS, ModelOptions, SamplingOptions
+from rebridge.commands.restore import restore_image
+from rebridge.images import WRITABLE_SUFFIXES, Image, ImageError, read_image, reason, to_samples, write_image
+
+OPEN_MODELS = 3
+"""Models that stay in memory."""
+PREVIEW_SIDE = 320
+VIEW_QUALITY = 92
+LONGEST_NAME = 120
+RESTORING = 0.97
+"""Share of the progress that restoring has; the rest is for writing."""
+_PLACE = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[\\/][\w.~+@-]+){2,}[\\/]?")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted(SamplingOptions):
+    """Options of one job, named as on the command line.
+
+    Attributes:
+        method: "bridge" or "irbridge"; by default the one that the model is for.
+        model: one of those that the server offers.
+        task: what to remove, as "rain" or "haze+noise"; of irbridge, the degradation whose settings are used.
+        sampler: by default the model's.
+        format: suffix of the result, by default that of the picture.
+        quality: of JPEG, WebP, AVIF and JPEG XL, 1 to 100.
+    """
+
+    method: str | None = None
+    model: str = DEFAULT_MODELS["bridge"]
+    task: str | None = None
+    sampler: str | None = None
+    format: str | None = None
+    quality: int | None = None
+
+
+class Worker:
+    """Restores pictures with models that stay open.
+
+    Args:
+        limits: of pixels, steps and samples.
+        models: folders or ids to offer besides the packaged models.
+        device: of the models.
+
+    Raises:
+        ModelError: a model that there is not.
+    """
+
+    def __init__(self, limits: Limits, models: tuple[str, ...] = (), device: str | None = None) -> None:
+        self._limits = limits
+        self._device = device
+        self._opened: dict[tuple[str, str, str | None], Opened] = {}
+        self.offered: dict[str, PackagedModel] = {model.name: model for model in list_models()}
+        self._sources: dict[str, str] = {name: name for name in self.offered}
+        for source in models:
+            found = model_summary(source)
+            self.offered[found.name] = found
+            self._sources[found.name] = source
+
+    def prepare(self) -> None:
+        """Open the default model, so that the first picture need not wait for it."""
+        self._open(Wanted())
+
+    def check(self, path: Path, wanted: Wanted) -> tuple[int, int]:
+        """Return the size of an uploaded picture, or refuse it or its options.
+
+        Raises:
+            RefusedError: a sentence that says what to change.
+        """
+        self._check_options(wanted)
+        try:
+            return read_image(path, self._limits.pixels).size
+        except ImageError as error:
+            raise RefusedError(400, public_sentence(error, path)) from None
+
+    def work(self, job: WebJob, report: Callable[[float], None], show: Callable[[WebJob, bytes], None]) -> None:
+        """Restore the picture of a job; see `rebridge.app.jobs.JobWork`.
+
+        Raises:
+            RefusedError: what went wrong, as a sentence.
+            StoppedError: as `report` raises it.
+        """
+        try:
+            self._restore(job, report, show)
+        except (StoppedError, RefusedError):
+            raise
+        except (ValueError, OSError) as error:
+            raise RefusedError(400, public_sentence(error, job.source)) from error
+        except MemoryError:
+            raise RefusedError(500, "the picture is too large for the memory of the server") from None
+        except Exception as error:
+            logger.exception("a picture could not be restored")
+            raise RefusedError(500, "the picture could not be restored; the server has recorded why") from error
+
+    def _restore(self, job: WebJob, report: Callable[[float], None], show: Callable[[WebJob, bytes], None]) -> None:
+        wanted: Wanted = job.options
+        report(0.0)
+        opened = self._open(wanted)
+        before = read_image(job.source, self._limits.pixels)
+        job.views["before"] = write_view(job.folder / "before", before)
+        chosen = check_sampling(opened.restorer, wanted, wanted.sampler)
+        if chosen.steps > self._limits.steps:
+            raise RefusedError(400, f"steps must be at most {self._limits.steps} here, got {chosen.steps}")
+        found = restore_image(
+            before,
+            opened,
+            wanted,
+            lambda done, total, note: report(RESTORING * done / total),
+            wanted.sampler,
+            lambda estimate: show(job, preview_jpeg(estimate)),
+        )
+        after: Image = found.image
+        result = job.folder / ("result" + _suffix(job.name, wanted))
+        write_image(result, after, quality=wanted.quality)
+        job.views["after"] = write_view(job.folder / "after", after)
+        changed = change_map(before, after)
+        job.facts = facts(found.done, found.seconds, found.note) | {"changed": figures(changed)}
+        job.views["changed"] = write_view(job.folder / "changed", changed.picture)
+        if found.std is not None:
+            spread = value_map(found.std[0])
+            job.facts["uncertainty"] = figures(spread)
+            job.views["uncertainty"] = write_view(job.folder / "uncertainty", spread.picture)
+        job.result = result
+        report(1.0)
+
+    def _open(self, wanted: Wanted) -> Opened:
+        method = wanted.method or self.offered[wanted.model].method
+        key = (method, wanted.model, wanted.task)
+        opened = self._opened.pop(key, None)
+        if opened is None:
+            source = self._sources[wanted.model]
+            options = ModelOptions(method=method, model=source, device=self._device)  # type: ignore[arg-type]
+            opened = replace(open_restorer(options, wanted.task), name=wanted.model)
+        self._opened[key] = opened
+        while len(self._opened) > OPEN_MODELS:
+            del self._opened[next(iter(self._opened))]
+        return opened
+
+    def _takes_task(self, wanted: Wanted) -> bool:
+        model = self.offered[wanted.model]
+        return model.told or (wanted.method or model.method) != "bridge"
+
+    def _check_options(self, wanted: Wanted) -> None:
+        limits = self._limits
+        problem = None
+        if wanted.model not in self.offered:
+            problem = f"unknown model '{wanted.model}'; there are {', '.join(self.offered)}"
+        elif wanted.method not in (None, "bridge", "irbridge"):
+            problem = f"method must be bridge or irbridge, got '{wanted.method}'"
+        elif wanted.task is not None and not self._takes_task(wanted):
+            problem = "task goes with the method irbridge, or a model that can be told; this one finds out by itself"
+        elif wanted.format is not None and f".{wanted.format}" not in WRITABLE_SUFFIXES:
+            problem = f"unknown format '{wanted.format}'; use one of {', '.join(s[1:] for s in WRITABLE_SUFFIXES)}"
+        elif wanted.quality is not None and not 1 <= wanted.quality <= 100:
+            problem = f"quality must be between 1 and 100, got {wanted.quality}"
+        for name, value, most in (("steps", wanted.steps, limits.steps), ("samples", wanted.samples, limits.samples)):
+            if value is not None and not 1 <= value <= most:
+                problem = f"{name} must be between 1 and {most} here, got {value}"
+        if problem is not None:
+            raise RefusedError(400, problem)
+
+
+def facts(done: dict[str, Any], seconds: float, note: str | None) -> dict[str, Any]:
+    """Say what was done in plain data."""
+    parts = {key: described(done[key]) for key in ("bridge", "sampler")}
+    return {**done, **parts, "seconds": round(seconds, 2), "note": note}
+
+
+def figures(found: Map) -> dict[str, float]:
+    """Return the figures of a map, in 8-bit levels."""
+    return {"mean": round(found.mean, 3), "largest": round(found.largest, 3), "share": round(found.share, 4)}
+
+
+def safe_name(name: str | None) -> str:
+    """Return the last part of a name, without what file names must not have."""
+    last = PurePosixPath((name or "").replace("\\", "/")).name
+    kept = "".join(letter for letter in last if letter.isprintable() and letter not in '<>:"|?*').strip(". ")
+    stem, dot, ending = kept.rpartition(".")
+    return f"{stem[:LONGEST_NAME]}{dot}{ending[:10]}" if dot and stem else kept[:LONGEST_NAME] or "picture"
+
+
+def _suffix(name: str, wanted: Wanted) -> str:
+    """Choose the suffix of a result: as wanted, else the picture's or PNG."""
+    own = "." + name.rpartition(".")[2].lower()
+    return f".{wanted.format}" if wanted.format else own if own in WRITABLE_SUFFIXES else ".png"
+
+
+def result_name(job: WebJob) -> str:
+    """Name a result as its picture is named."""
+    assert job.result is not None
+    stem, dot, _ = job.name.rpartition(".")
+    own = job.name.rpartition(".")[2]
+    kept = f".{own}" if f".{own.lower()}" == job.result.suffix else job.result.suffix
+    return f"{stem if dot else job.name}{kept}"
+
+
+def write_view(place: Path, image: Image) -> Path:
+    """Write a picture as browsers show it: JPEG, or PNG where it has transparency."""
+    path = place.with_suffix(".jpg" if image.alpha is None else ".png")
+    shown = replace(image, bits=8, exif=None, xmp=None, dpi=None, chunks=())
+    write_image(path, shown, overwrite=True, quality=VIEW_QUALITY)
+    return path
+
+
+def preview_jpeg(estimate: Tensor) -> bytes:
+    """Encode an estimate (C, H, W) in [0, 1] as a small JPEG."""
+    height, width = estimate.shape[-2:]
+    factor = min(1.0, PREVIEW_SIDE / max(height, width))
+    size = (max(round(height * factor), 1), max(round(width * factor), 1))
+    small = interpolate(estimate.detach()[None], size, mode="area")[0]
+    samples = to_samples(small, 8)
+    buffer = io.BytesIO()
+    PILImage.fromarray(np.squeeze(samples, 2) if samples.shape[2] == 1 else samples).save(buffer, "JPEG", quality=75)
+    return buffer.getvalue()
+
+
+def public_sentence(error: Exception, path: Path) -> str:
+    """Write an error for visitors: one sentence, without places of the server."""
+    text = reason(error).removeprefix(f"{path}: ").replace(str(path), "the picture")
+    text = text.replace("--", "").replace(" (max_pixels)", "")
+    text = _PLACE.sub("a file", " ".join(text.split()))
+    return f"the picture {text}" if text.startswith("cannot be") else text
