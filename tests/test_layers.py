@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("evaluation",),
     ("training",),
     ("commands",),
+    ("app",),
     ("cli",),
 )
 """From the lowest to the highest; a package may import those in the lines before its own."""

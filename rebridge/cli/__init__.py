@@ -44,6 +44,8 @@ for show in (files.restore, files.solve, files.degrade, models.train, models.eva
     app.command()(show)
 app.command("models")(models.list_models)
 app.command()(models.info)
+app.command()(models.convert)
+app.command()(models.serve)
 app.command("bridges")(catalogues.list_bridges)
 app.command("samplers")(catalogues.list_samplers)
 app.command("solvers")(catalogues.list_solvers)

@@ -1,6 +1,6 @@
 """Commands that read and write image files: restore, solve, degrade."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -10,7 +10,6 @@ from rebridge.commands.options import DegradeOptions, RestoreOptions, SolveOptio
 
 if TYPE_CHECKING:
     from rebridge.commands.files import FilesResult
-    from rebridge.restoration import FileResult
 
 
 @command(RestoreOptions)
@@ -23,7 +22,6 @@ def restore(options: RestoreOptions, as_json: Json = False) -> None:
 
     with progress("restoring") as bar:
         result = restore(options, bar)
-    note(result.note)
     _finish("restored", result, as_json)
 
 
@@ -56,8 +54,10 @@ def solve(options: SolveOptions, as_json: Json = False) -> None:
     with progress("solving") as bar:
         result = solve(options, bar)
     rows = [row.details for row in result.written]
+    for sentence in result.notes():
+        note(sentence)
     if as_json:
-        print_json({**_totals(rows), "results": [_record(row) for row in result.results]})
+        print_json({**result.totals(), "results": result.records()})
     else:
         for row in rows:
             text = f"wrote {', '.join(map(str, row['files']))}: {row['calls']} network calls, {row['seconds']:.1f} s"
@@ -67,22 +67,12 @@ def solve(options: SolveOptions, as_json: Json = False) -> None:
     _fail(result)
 
 
-def _totals(rows: list[Any]) -> dict[str, Any]:
-    """Figures of all measurements together: calls for each, the mean PSNR, the largest standard deviation."""
-    known = [row["psnr"] for row in rows if row["psnr"] is not None]
-    return {
-        "files": [str(path) for row in rows for path in row["files"]],
-        "calls": max((row["calls"] for row in rows), default=0),
-        "seconds": round(sum(row["seconds"] for row in rows), 3),
-        "psnr": sum(known) / len(known) if known else None,
-        "largest_std": max((row["largest_std"] for row in rows), default=None),
-    }
-
-
 def _finish(done: str, result: "FilesResult", as_json: bool) -> None:
     """Say what became of the files; exit code 1 when some failed."""
+    for sentence in result.notes():
+        note(sentence)
     if as_json:
-        print_json([_record(row) for row in result.results])
+        print_json(result.records())
     else:
         written, skipped = result.written, len(result.skipped)
         places = {row.output.parent for row in written}
@@ -98,20 +88,6 @@ def _fail(result: "FilesResult") -> None:
         rows = [{"file": row.path.name, "reason": row.error} for row in result.failures]
         show_table(rows, f"{_count(len(rows))} of {len(result.results)} failed", err())
         raise typer.Exit(1)
-
-
-def _record(result: "FileResult") -> dict[str, Any]:
-    details = {key: value for key, value in result.details.items() if key != "seconds"}
-    if "files" in details:
-        details["files"] = [str(path) for path in details["files"]]
-    return {
-        "input": str(result.path),
-        "output": None if result.error else str(result.output),
-        "seconds": round(result.seconds, 3),
-        "skipped": result.skipped,
-        "error": result.error,
-        **details,
-    }
 
 
 def _count(files: int) -> str:

@@ -1,4 +1,4 @@
-"""Commands about models: train, evaluate, compare, tune, models, info."""
+"""Commands about models: train, evaluate, compare, tune, models, info, serve."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,8 +6,17 @@ from typing import Annotated, Any
 import typer
 
 from rebridge.cli.console import note, out, print_json, progress, say, show_table
-from rebridge.cli.options import MODEL, OUTPUT, PATH, TASK, TEXT, Json, command, numbers, option, repeated
-from rebridge.commands.options import CompareOptions, EvaluateOptions, InfoOptions, TrainOptions, TuneOptions
+from rebridge.cli.options import MODEL, OUTPUT, PATH, TASK, TEXT, Json, command, option, repeated
+from rebridge.commands.options import (
+    CompareOptions,
+    ConvertOptions,
+    EvaluateOptions,
+    InfoOptions,
+    ServeOptions,
+    TrainOptions,
+    TuneOptions,
+)
+from rebridge.commands.words import numbers
 
 
 @command(TrainOptions)
@@ -126,19 +135,45 @@ def tune(options: TuneOptions, as_json: Json = False) -> None:
 
 
 @command()
-def list_models(as_json: Json = False) -> None:
-    """List the models that come with rebridge."""
-    from rebridge.commands.models import list_models
+def list_models(
+    published: Annotated[
+        bool, typer.Option("--published", help="The authors' checkpoints that `rebridge convert` reads.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the models that come with rebridge, or the published ones."""
+    from rebridge.commands.models import list_models, list_published
 
-    rows = [vars(model) for model in list_models()]
     if as_json:
-        print_json(rows)
-    elif not rows:
-        say("no model is packaged with this installation; train one with `rebridge train CONFIG.yaml`")
+        print_json([vars(found) | {"command": found.command} for found in list_published()] if published
+                   else [vars(model) for model in list_models()])  # fmt: skip
     else:
-        shown = {"name": "model", "tasks": "removes", "megabytes": "MB"}
-        rows = [row | {"megabytes": f"{row['megabytes']:.1f}", "tasks": ", ".join(row["tasks"])} for row in rows]
-        show_table([{shown.get(key, key): value for key, value in row.items()} for row in rows])
+        show_table([found.row for found in (list_published() if published else list_models())])
+
+
+@command(
+    ConvertOptions,
+    checkpoints=Annotated[list[Path], typer.Argument(metavar="FILE...", help="The authors' file, or all of them.")],
+    output=option(PATH, "Folder for the model; leave out to look only.", *OUTPUT),
+    family=option(str, "Whose it is: diffuir, goub, ir-sde, ...; auto goes by the weights.", "--from"),
+    task=option(TEXT, "The task it was trained for, where the weights do not say."),
+)
+def convert(options: ConvertOptions, as_json: Json = False) -> None:
+    """Make a model folder of a published checkpoint.
+
+    `rebridge convert model-300.pt -o diffuir`, then `rebridge restore photo.png -o out.png --model diffuir`.
+    """
+    from rebridge.commands.convert import convert
+
+    found = convert(options)
+    if as_json:
+        print_json({key: str(value) if key == "folder" and value else value for key, value in vars(found).items()})
+        return
+    show_table([{"": key, " ": value} for key, value in found.facts.items()])
+    for sentence in found.notes:
+        note(sentence)
+    if found.folder is not None:
+        say(f"wrote {found.folder}; use it as --model {found.folder}")
 
 
 @command(InfoOptions, model=Annotated[str, typer.Argument(metavar="NAME", help="Name, folder or id of a model.")])
@@ -147,23 +182,19 @@ def info(options: InfoOptions, as_json: Json = False) -> None:
     from rebridge.commands.models import info
 
     found = info(options)
-    config = found.config
     if as_json:
         about = {"name": found.name, "folder": found.folder, "parameters": found.parameters}
-        print_json({**about, "flops_256x256": found.flops, **config})
+        print_json({**about, "flops_256x256": found.flops, **found.config})
         return
-    rows = {"model": found.name, "folder": found.folder, "removes": ", ".join(found.model.tasks) or "not stated"}
-    rows |= {part: _described(config[part]) for part in ("bridge", "network", "sampler") if part in config}
-    if "predictor" in config:
-        rows["starts from"] = _described(config["predictor"]["network"])
-    rows |= {key: str(config[key]) for key in ("prediction",) if key in config}
-    rows["parameters"] = f"{found.parameters:,}"
-    if found.flops is not None and found.macs is not None:
-        rows["one call, 256x256"] = f"{found.flops / 1e9:.2f} GFLOP ({found.macs / 1e9:.2f} GMAC)"
-    rows |= {f"training: {key}": str(value) for key, value in config.get("training", {}).items()}
-    show_table([{"": key, " ": value} for key, value in rows.items()])
+    show_table([{"": key, " ": value} for key, value in found.facts.items()])
 
 
-def _described(part: dict[str, Any]) -> str:
-    params = ", ".join(f"{key}={value}" for key, value in part.items() if key != "name")
-    return f"{part['name']} ({params})" if params else str(part["name"])
+@command(ServeOptions, models=repeated("A model to offer besides the packaged ones", *MODEL))
+def serve(options: ServeOptions) -> None:
+    """Open a web page that restores pictures, with an API: `rebridge serve`.
+
+    Other machines reach it with --host 0.0.0.0, and then visitors need the token that is printed.
+    """
+    from rebridge.app import serve
+
+    serve(options, say)

@@ -8,63 +8,17 @@ value.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import typer
 
-from rebridge.catalogue import load_extension, value_of
+from rebridge.catalogue import load_extension
+from rebridge.commands.words import choices, listed, numbers, pairs, size
 
 Show = Callable[..., None]
-
-
-def numbers(option: str, smallest: int = 1) -> Callable[[str | None], list[int] | None]:
-    """Make a reader of whole numbers separated by commas."""
-
-    def read(text: str | None) -> list[int] | None:
-        try:
-            found = None if text is None else [int(part) for part in text.split(",")]
-        except ValueError:
-            raise ValueError(f"{option} takes whole numbers separated by commas, got {text!r}") from None
-        if found and min(found) < smallest:
-            raise ValueError(f"{option} must be at least {smallest}, got {min(found)}")
-        return found
-
-    return read
-
-
-def pairs(words: Sequence[str] | None) -> dict[str, Any] | None:
-    """Read KEY=VALUE words; a value may have commas in it, as a prompt has."""
-    found: dict[str, Any] = {}
-    for text in words or []:
-        key, equals, value = text.partition("=")
-        if not (key and equals):
-            raise ValueError(f"--prior-option takes KEY=VALUE, got {text!r}")
-        found[key.strip()] = value_of(value.strip())
-    return found or None
-
-
-def choices(words: Sequence[str] | None) -> dict[str, tuple[Any, ...]] | None:
-    """Read what to search: a setting alone, or as KEY=VALUE,VALUE."""
-    split = [text.partition("=") for text in words or []]
-    return {key: tuple(value_of(part) for part in rest.split(",")) if rest else () for key, _, rest in split} or None
-
-
-def size(text: str | None) -> tuple[int, int] | None:
-    """Read HEIGHTxWIDTH."""
-    if text is None:
-        return None
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise ValueError(f"--size takes HEIGHTxWIDTH, as 256x384, got {text!r}")
-    return int(parts[0]), int(parts[1])
-
-
-def listed(words: Sequence[str] | None) -> tuple[str, ...]:
-    """Read an option that can be repeated."""
-    return tuple(words or ())
 
 
 def load_extensions(sources: list[str] | None) -> None:
@@ -104,14 +58,16 @@ OPTIONS: dict[str, Any] = {
     "skip_existing": option(bool, "Leave out files whose result exists.", "--skip-existing"),
     "recursive": option(bool, "Search folders below folders; keep the tree.", "--recursive", "-r"),
     "suffix": option(str, "Text to put behind the name of each result, such as _restored."),
-    "format": option(TEXT, "png, jpg, webp or tiff; by default that of the input."),
-    "quality": option(int, "Of JPEG and WebP, 1 to 100."),
+    "format": option(TEXT, "png, jpg, webp, tiff, avif, jxl, ...; by default that of the input."),
+    "quality": option(NUMBER, "Of JPEG, WebP, AVIF, JPEG XL, 1 to 100; by default 95, or the input's where that is higher."),
+    "max_pixels": option(NUMBER, "Refuse larger images; by default 67 million pixels."),
+    "strict": option(bool, "Refuse damaged files, which else are restored as far as they can be read.", "--strict"),
     "upsample": option(bool, "Enlarge what sr2, sr4, sr8 give back to size.", "--upsample"),
     # models
     "method": option(Literal["bridge", "irbridge"], "bridge: any model on a bridge. irbridge: a generative one, by a preset."),
     "model": option(TEXT, "Name, folder, hub id; with irbridge also a diffusers pipeline. See `rebridge models`.", *MODEL),
     "preset": option(TEXT, "With irbridge: paper, sound, tuned (the model's own, its default), or a file of `rebridge tune`."),
-    "task": option(TEXT, "With irbridge: rain, haze, ...: settings for it.", *TASK),
+    "task": option(TEXT, "What to remove, as rain or haze+noise, with rdbm-small; with irbridge, settings for it.", *TASK),
     "bridge": option(TEXT, "Bridge to restore along, as ir-sde or goub:lam=0.01; by default the model's or the preset's."),
     "schedule": option(TEXT, "With irbridge: the times at which the generative model is evaluated."),
     "controlnet": option(TEXT, "With a diffusers pipeline: folder or id of its condition."),
@@ -157,7 +113,10 @@ OPTIONS: dict[str, Any] = {
     "crop": option(NUMBER, "With --operator: only the middle square of so many pixels."),
     "seeds": option(str, "Seeds, separated by commas.", read=numbers("--seeds", 0)),
     "draws": option(int, "With --analytic: samples per run.", "--samples"),
-    # train and lists
+    # train, serve and lists
+    "host": option(str, "Address to listen at; others than the loopback ones are reached by other machines."),
+    "port": option(int, "Port to listen at, 0 for any that is free."),
+    "token": option(TEXT, "What visitors must know; by default a random one where other machines can reach the page."),
     "config": Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What to train, and on what.")],
     "overrides": Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings to change: optimisation.lr=1e-3."), listed

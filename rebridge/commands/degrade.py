@@ -8,7 +8,7 @@ from rebridge.commands.options import DegradeOptions
 from rebridge.commands.progress import Reporter, cancellable
 from rebridge.evaluation.cases import degrade_case
 from rebridge.images import Image, read_image, write_image
-from rebridge.restoration.files import Job
+from rebridge.restoration.files import Job, left_out
 
 
 def degrade_image(image: Image, task: str, seed: int = 0, name: str = "image", upsample: bool = False) -> Image:
@@ -24,7 +24,7 @@ def degrade_image(image: Image, task: str, seed: int = 0, name: str = "image", u
     Raises:
         ValueError: an unknown task, or an image with transparency that would change its size.
     """
-    pixels = degrade_case(image.pixels, task, seed, name, upsample)
+    pixels = degrade_case(image.visible_pixels, task, seed, name, upsample)
     if pixels.shape != image.pixels.shape and image.alpha is not None:
         raise ValueError(f"an image with transparency keeps its size: {task} needs --upsample")
     return image.with_pixels(pixels)
@@ -44,9 +44,16 @@ def degrade(options: DegradeOptions, progress: Reporter | None = None) -> FilesR
     jobs = planned(options)
 
     def work(job: Job, report: Reporter) -> None:
-        spoilt = degrade_image(read_image(job.path), options.task, options.seed, job.name, options.upsample)
+        spoilt = degrade_image(
+            read_image(job.path, options.pixel_limit, options.strict),
+            options.task,
+            options.seed,
+            job.name,
+            options.upsample,
+        )
         write_image(job.output, spoilt, options.overwrite, options.quality)
 
     done = {"task": options.task, "seed": options.seed}
     with cancellable(progress) as report:
-        return FilesResult(process(jobs, work, options, report), done)
+        results = process(jobs, work, options, report)
+    return FilesResult(results, done, left_out=left_out(options.inputs, recursive=options.recursive))

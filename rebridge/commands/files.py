@@ -10,10 +10,13 @@ from typing import Any
 from rebridge.commands.options import FileOptions
 from rebridge.commands.progress import Reporter
 from rebridge.images import READABLE_SUFFIXES
-from rebridge.restoration.files import FileResult, Job, Report, attempt, plan
+from rebridge.restoration.files import FileResult, Job, Report, attempt, plan, prepare_folders
 
 Work = Callable[[Job, Reporter], Mapping[str, Any] | None]
 """Reads, restores and writes one file; reports (done, total, note) of this file; returns details of the result."""
+
+UNCHANGED = "left as it is: the model is not sure of anything to restore (--task says what to remove)"
+SAME_SAMPLES = "all samples are the same: this sampler draws no noise; --sampler dbim:eta=1 with several steps does"
 
 
 @dataclass(frozen=True)
@@ -24,15 +27,50 @@ class FilesResult(Report):
         results: what became of each file.
         done: what was done: model, bridge, sampler, steps, seed and the like.
         note: a sentence that the user should know, or None.
+        left_out: pictures in the folders whose formats are not read.
     """
 
     done: dict[str, Any] = field(default_factory=dict)
     note: str | None = None
+    left_out: list[Path] = field(default_factory=list)
 
     @property
     def skipped(self) -> list[FileResult]:
         """The files that were left out, as their result existed."""
         return [result for result in self.results if result.skipped]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Describe each file in plain data, as JSON takes it."""
+        return [_record(result) for result in self.results]
+
+    def notes(self) -> list[str]:
+        """Say what the user should know of the run and its files."""
+        found = [self.note] if self.note else []
+        found += [sentence for result in self.results for sentence in result.notes]
+        found += [f"{result.path}: {UNCHANGED}" for result in self.written if result.details.get("unchanged")]
+        if any(result.details.get("identical") for result in self.written):
+            found.append(SAME_SAMPLES)
+        if self.left_out:
+            names = ", ".join(path.name for path in self.left_out)
+            found.append(f"left out, as these formats are not read: {names}")
+        return found
+
+    def totals(self) -> dict[str, Any]:
+        """Sum up the figures of all measurements that `solve` wrote.
+
+        Returns:
+            All files; the most calls for one image; seconds; the mean PSNR and the largest standard deviation, None where no
+            file has one.
+        """
+        rows = [result.details for result in self.written]
+        known = [row["psnr"] for row in rows if row["psnr"] is not None]
+        return {
+            "files": [str(path) for row in rows for path in row["files"]],
+            "calls": max((row["calls"] for row in rows), default=0),
+            "seconds": round(sum(row["seconds"] for row in rows), 3),
+            "psnr": sum(known) / len(known) if known else None,
+            "largest_std": max((row["largest_std"] for row in rows), default=None),
+        }
 
 
 def planned(
@@ -66,6 +104,7 @@ def process(jobs: list[Job], work: Work, options: FileOptions, report: Reporter)
         options: what to do with results that exist.
         report: called with the files that are done, in fractions of a file, out of all.
     """
+    prepare_folders(jobs)
     results: list[FileResult] = []
     for job in jobs:
 
@@ -79,3 +118,18 @@ def process(jobs: list[Job], work: Work, options: FileOptions, report: Reporter)
         results.append(attempt(job, worked, overwrite=options.overwrite, skip_existing=options.skip_existing))
     report(len(jobs), len(jobs), "")
     return results
+
+
+def _record(result: FileResult) -> dict[str, Any]:
+    details = {key: value for key, value in result.details.items() if key not in ("seconds", "identical")}
+    if "files" in details:
+        details["files"] = [str(path) for path in details["files"]]
+    return {
+        "input": str(result.path),
+        "output": None if result.error else str(result.output),
+        "seconds": round(result.seconds, 3),
+        "skipped": result.skipped,
+        "error": result.error,
+        "notes": list(result.notes),
+        **details,
+    }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rebridge import networks
+from rebridge import bridges, networks
 from rebridge.commands.options import InfoOptions
 from rebridge.models import Model, TrainedModel, find_model, load_model, packaged, read_config
 from rebridge.models.config import CONFIG_FILE, WEIGHTS_FILE
+from rebridge.models.formats.published.checkpoints import PUBLISHED, Published
+from rebridge.networks.catalogue import NETWORKS
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class PackagedModel:
         bridge, network: names.
         steps: of its recommended sampler.
         megabytes: of its weights.
+        told: whether it can be told what to remove.
     """
 
     name: str
@@ -29,6 +33,24 @@ class PackagedModel:
     network: str
     steps: int | None
     megabytes: float
+    told: bool = False
+
+    @property
+    def method(self) -> str:
+        """The method of `restore` that it is for: "irbridge" or "bridge"."""
+        return "irbridge" if bridges.create(self.bridge).generative else "bridge"
+
+    @property
+    def row(self) -> dict[str, str]:
+        """Its line in a table."""
+        return {
+            "model": self.name,
+            "removes": ", ".join(self.tasks),
+            "bridge": self.bridge,
+            "network": self.network,
+            "steps": str(self.steps),
+            "MB": f"{self.megabytes:.1f}",
+        }
 
 
 @dataclass(frozen=True)
@@ -53,24 +75,54 @@ class ModelReport:
     macs: int | None = None
     config: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """Sum up the model, one text by name."""
+        config = self.config
+        found = {"model": self.name, "folder": self.folder, "removes": ", ".join(self.model.tasks) or "not stated"}
+        found |= {part: described(config[part]) for part in ("bridge", "network", "sampler") if part in config}
+        if "predictor" in config:
+            found["starts from"] = described(config["predictor"]["network"])
+        if "prediction" in config:
+            found["prediction"] = str(config["prediction"])
+        found["parameters"] = f"{self.parameters:,}"
+        if self.flops is not None and self.macs is not None:
+            found["one call, 256x256"] = f"{self.flops / 1e9:.2f} GFLOP ({self.macs / 1e9:.2f} GMAC)"
+        return found | {f"training: {key}": str(value) for key, value in config.get("training", {}).items()}
+
 
 def list_models() -> list[PackagedModel]:
     """List the models that come with rebridge."""
-    found = []
-    for name in packaged():
-        folder = find_model(name)
-        config = read_config(folder)
-        found.append(
-            PackagedModel(
-                name,
-                config["tasks"],
-                config["bridge"]["name"],
-                config["network"]["name"],
-                config["sampler"].get("steps"),
-                (folder / WEIGHTS_FILE).stat().st_size / 1e6,
-            )
-        )
-    return found
+    return [model_summary(name) for name in packaged()]
+
+
+def model_summary(model: str) -> PackagedModel:
+    """Sum up a model by its folder, without loading it.
+
+    Args:
+        model: name, folder or hub id of a model of rebridge.
+
+    Raises:
+        ModelError: no such model.
+    """
+    folder = find_model(model)
+    config = read_config(folder)
+    name = config["network"]["name"]
+    network = NETWORKS[name] if name in NETWORKS else None  # noqa: SIM401
+    return PackagedModel(
+        folder.name,
+        config["tasks"],
+        config["bridge"]["name"],
+        config["network"]["name"],
+        config["sampler"].get("steps"),
+        (folder / WEIGHTS_FILE).stat().st_size / 1e6,
+        isinstance(network, type) and issubclass(network, networks.Network) and network.told,
+    )
+
+
+def list_published() -> list[Published]:
+    """List the checkpoints that authors have published, and how to convert them."""
+    return list(PUBLISHED)
 
 
 def info(options: InfoOptions) -> ModelReport:
@@ -89,3 +141,9 @@ def info(options: InfoOptions) -> ModelReport:
     process = model.process
     config = {"bridge": {"name": process.name, **process.params}, "sampler": dict(model.info.sampler)}
     return ModelReport(name, folder, model, model.parameters, config={**config, "tasks": model.tasks})
+
+
+def described(part: Mapping[str, Any]) -> str:
+    """Write a part and its parameters as "name (key=value, ...)"."""
+    params = ", ".join(f"{key}={value}" for key, value in part.items() if key != "name")
+    return f"{part['name']} ({params})" if params else str(part["name"])

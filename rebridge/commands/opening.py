@@ -7,7 +7,7 @@ from typing import Any
 
 from rebridge.catalogue import Spec
 from rebridge.commands.options import DEFAULT_MODELS, ModelOptions, PriorOptions, SamplingOptions
-from rebridge.models import Model, load_model, load_prior
+from rebridge.models import Model, TrainedModel, load_model, load_prior
 from rebridge.restoration import Restorer
 from rebridge.restoration.engine import Tiles, check_samples
 from rebridge.samplers import ImageNoise, Sampler
@@ -33,7 +33,8 @@ def open_restorer(options: ModelOptions, task: str | None = None) -> Opened:
 
     Args:
         options: method, model, bridge, preset and device.
-        task: of irbridge, the degradation whose settings are used.
+        task: of irbridge, the degradation whose settings are used; else what to remove, as "rain" or "haze+noise", of a model
+            that can be told.
 
     Raises:
         ModelError: a model that cannot be loaded.
@@ -41,8 +42,10 @@ def open_restorer(options: ModelOptions, task: str | None = None) -> Opened:
     """
     name = options.model or DEFAULT_MODELS[options.method]
     if options.method == "bridge":
-        _check_bridge_options(options, task)
+        _check_bridge_options(options)
         model = load_model(name, options.device, dtype=options.dtype, compile=options.compile or None)
+        if task is not None:
+            model = _told(model, task)
         return Opened(Restorer(model, options.bridge), name)
     settings: dict[str, Any] = {"schedule": options.schedule}
     if options.bridge is not None:
@@ -87,8 +90,21 @@ def check_images(options: SamplingOptions) -> None:
     Tiles(options.tile, options.overlap)
 
 
-def _check_bridge_options(options: ModelOptions, task: str | None) -> None:
-    given: dict[str, Any] = {"--preset": options.preset, "--task": task, "--schedule": options.schedule}
+def _told(model: Model, task: str) -> Model:
+    """The model that removes the kinds of "rain" or "haze+noise"."""
+    try:
+        if isinstance(model, TrainedModel):
+            return model.treating(task.split("+"))
+    except ValueError as error:
+        if "kinds must be" in str(error):
+            raise ValueError(f"--task {task}: {error}") from None
+    raise ValueError(
+        f"--task goes with --method irbridge, or a model that can be told, as rdbm-small; not {model.info.name}"
+    )
+
+
+def _check_bridge_options(options: ModelOptions) -> None:
+    given: dict[str, Any] = {"--preset": options.preset, "--schedule": options.schedule}
     given |= {"--controlnet": options.controlnet, "--detail": options.detail or None}
     given |= {"--prior-option": options.prior_options or None}
     for option, value in given.items():

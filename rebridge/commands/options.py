@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-DEFAULT_MODELS = {"bridge": "rdbm-tiny", "irbridge": "pixel-prior-tiny"}
+DEFAULT_MODELS = {"bridge": "rdbm-small", "irbridge": "pixel-prior-tiny"}
 """The packaged model of each method."""
+SHORTEST_TOKEN = 16
+"""Characters of a token that cannot be guessed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,9 @@ class FileOptions:
         recursive: search folders below folders and keep the tree.
         suffix: text behind the name of each result.
         format: suffix of the results, by default that of the input.
-        quality: of JPEG and WebP, 1 to 100.
+        quality: of JPEG, WebP, AVIF and JPEG XL, 1 to 100; by default 95, or that of the input where it was higher.
+        max_pixels: larger images are refused, by default those of more than 2^26 pixels.
+        strict: refuse damaged files, which else are restored as far as they can be read.
     """
 
     inputs: Sequence[str | Path]
@@ -37,11 +41,20 @@ class FileOptions:
     recursive: bool = False
     suffix: str = ""
     format: str | None = None
-    quality: int = 95
+    quality: int | None = None
+    max_pixels: int | None = None
+    strict: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.quality <= 100:
+        if self.quality is not None and not 1 <= self.quality <= 100:
             raise ValueError(f"quality must be between 1 and 100, got {self.quality}")
+        if self.max_pixels is not None and self.max_pixels < 1:
+            raise ValueError(f"max_pixels must be at least 1, got {self.max_pixels}")
+
+    @property
+    def pixel_limit(self) -> int:
+        """The most pixels of an image that is read."""
+        return 2**26 if self.max_pixels is None else self.max_pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,6 +297,25 @@ class InfoOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConvertOptions:
+    """Options of `convert`.
+
+    Attributes:
+        checkpoints: the authors' file, or all of them where a model has several.
+        output: folder for the model; None to look only.
+        family: whose it is, or "auto" to go by the weights.
+        task: where the weights do not say it.
+        overwrite: replace a model that is in the folder.
+    """
+
+    checkpoints: Sequence[Path]
+    output: Path | None = None
+    family: str = "auto"
+    task: str | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class BridgeListOptions:
     """Options of the list of bridges.
 
@@ -294,3 +326,28 @@ class BridgeListOptions:
 
     names: Sequence[str] = ()
     plot: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeOptions:
+    """Options of `serve`.
+
+    Attributes:
+        host: address to listen at; other machines reach any but the loopback ones.
+        port: 0 for any that is free.
+        token: what visitors must know; by default nothing on loopback, and a random one elsewhere.
+        models: to offer besides the packaged ones, by folder or hub id.
+        device: "cpu", "cuda", ...; by default a GPU where there is one.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
+    models: Sequence[str] = ()
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port must be between 0 and 65535, got {self.port}")
+        if self.token is not None and len(self.token) < SHORTEST_TOKEN:
+            raise ValueError(f"a token needs at least {SHORTEST_TOKEN} characters, got {len(self.token)}")

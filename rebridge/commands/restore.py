@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rebridge.commands.files import FilesResult, planned, process
+from torch import Tensor
+
+from rebridge.commands.files import SAME_SAMPLES, FilesResult, planned, process
 from rebridge.commands.opening import Opened, check_sampling, open_restorer
 from rebridge.commands.options import RestoreOptions, SamplingOptions
 from rebridge.commands.progress import Reporter, cancellable
-from rebridge.images import read_image, write_image
-from rebridge.restoration.files import Job
+from rebridge.denoisers import Denoiser
+from rebridge.images import read_image, to_batch, write_image
+from rebridge.restoration import Restorer
+from rebridge.restoration.files import Job, left_out
+
+Preview = Callable[[Tensor], object]
+"""Called with an estimate (C, H, W) in [0, 1] of the clean image."""
+PREVIEW_SECONDS = 0.5
+"""Between two estimates that are shown: those of a latent model must be decoded."""
+ROUNDING = 1e-6
+"""Largest change of a pixel in [0, 1] that comes from nothing but the range of the process."""
+LARGEST_PART = 0.95
+"""Of a step that its tiles count for: they overlap, and a sampler may evaluate them twice."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +37,14 @@ class ImageResult:
         seconds: of work.
         done: what was done: model, bridge, sampler, steps, seed and the like.
         note: a sentence that the user should know, or None.
+        std: of several samples, float32 (B, C, H, W) in units of [0, 1]; None for a single one.
     """
 
     image: Any
     seconds: float
     done: dict[str, Any]
     note: str | None = None
+    std: Tensor | None = None
 
 
 def restore_image(
@@ -38,6 +53,7 @@ def restore_image(
     options: SamplingOptions,
     progress: Reporter | None = None,
     sampler: str | None = None,
+    preview: Preview | None = None,
 ) -> ImageResult:
     """Restore one image in memory.
 
@@ -45,8 +61,9 @@ def restore_image(
         image: a PIL image, array, tensor or `rebridge.images.Image`, as `Restorer` takes it.
         opened: from `open_restorer`; it can be kept for many images.
         options: steps, seed, tiles and samples.
-        progress: called with (done, total, note) after each step; raise from it to cancel.
+        progress: called with (done, total, note) in steps, after each step and each tile; raise from it to cancel.
         sampler: by default the model's.
+        preview: called with estimates of the clean image while the sampler runs.
 
     Raises:
         ValueError: impossible options, or an image that the model cannot take.
@@ -54,10 +71,14 @@ def restore_image(
     done = _done(opened, options, sampler)
     began = time.perf_counter()
     with cancellable(progress) as report:
-        restored = opened.restorer(
-            image, **_call(options), sampler=sampler, progress=lambda step, steps: report(step, steps, "")
+        watch = _Watch(opened.restorer, image, report, done["steps"] * options.samples, preview)
+        found = opened.restorer.wrapped(watch.tiles).sample(
+            image, **_call(options), sampler=sampler, callback=watch.step, progress=watch.progress, keep=False
         )
-    return ImageResult(restored, time.perf_counter() - began, done, opened.note)
+    if options.samples == 1:
+        return ImageResult(found.mean, time.perf_counter() - began, done, opened.note)
+    note = opened.note if found.std.any() else SAME_SAMPLES
+    return ImageResult(found.mean, time.perf_counter() - began, done, note, found.std)
 
 
 def restore(options: RestoreOptions, progress: Reporter | None = None, opened: Opened | None = None) -> FilesResult:
@@ -77,17 +98,57 @@ def restore(options: RestoreOptions, progress: Reporter | None = None, opened: O
     done = _done(opened, options, options.sampler)
 
     def work(job: Job, report: Reporter) -> Mapping[str, Any] | None:
-        restored = restorer(
-            read_image(job.path),
+        image = read_image(job.path, options.pixel_limit, options.strict)
+        found = restorer.sample(
+            image,
             **_call(options),
             sampler=options.sampler,
             progress=lambda step, steps: report(step, steps, ""),
+            keep=False,
         )
-        write_image(job.output, restored, options.overwrite, options.quality)
-        return None
+        write_image(job.output, found.mean, options.overwrite, options.quality)
+        return {
+            "unchanged": (found.mean.pixels - image.pixels).abs().max().item() < ROUNDING,
+            "identical": options.samples > 1 and not found.std.any().item(),
+        }
 
     with cancellable(progress) as report:
-        return FilesResult(process(jobs, work, options, report), done, opened.note)
+        results = process(jobs, work, options, report)
+    return FilesResult(results, done, opened.note, left_out(options.inputs, recursive=options.recursive))
+
+
+class _Watch:
+    """Progress of one restoration, by steps and by the tiles within a step, and its estimates now and then."""
+
+    def __init__(self, restorer: Restorer, image: Any, report: Reporter, total: int, preview: Preview | None) -> None:
+        self._space = restorer.model.space
+        self._size = tuple(to_batch(image).images.shape[-2:])
+        self._report = report
+        self._preview = preview
+        self._shown = time.perf_counter()
+        self._done, self._total, self._within = 0.0, float(total), 0.0
+
+    def tiles(self, denoiser: Denoiser) -> Denoiser:
+        """Report each evaluation of a denoiser as a part of the step."""
+        whole = self._size[0] * self._size[1] / self._space.scale**2
+
+        def call(x_t: Tensor, t: Tensor, y: Tensor) -> Any:
+            estimate = denoiser(x_t, t, y)
+            self._within = min(self._within + x_t.shape[-2] * x_t.shape[-1] / whole, LARGEST_PART)
+            self._report(self._done + self._within, self._total, "")
+            return estimate
+
+        return call
+
+    def progress(self, done: float, total: float) -> None:
+        self._done, self._total, self._within = done, total, 0.0
+        self._report(done, total, "")
+
+    def step(self, step: int, t: float, x_t: Tensor, x0_hat: Tensor) -> None:
+        if self._preview is not None and time.perf_counter() - self._shown >= PREVIEW_SECONDS:
+            height, width = self._size
+            self._preview(self._space.decode(x0_hat, (height, width))[0].float().clamp(0, 1))
+            self._shown = time.perf_counter()
 
 
 def _call(options: SamplingOptions) -> dict[str, Any]:

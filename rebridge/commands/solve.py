@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from rebridge.evaluation.metrics import psnr
 from rebridge.images import READABLE_SUFFIXES
 from rebridge.inverse import Measurement, OperatorSpec
 from rebridge.restoration import Restorer
-from rebridge.restoration.files import Job
-from rebridge.restoration.measurements import ARRAYS, read_measured, write_solution
+from rebridge.restoration.files import Job, left_out
+from rebridge.restoration.measurements import ARRAYS, read_measured, solution_files, write_solution
 
 DEFAULT_FORMAT = "png"
 
@@ -42,11 +43,13 @@ def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResul
     params = {"steps": options.steps} if options.steps is not None else {}
     method = inverse.create(chosen.name, **{**params, **chosen.params})
     jobs = planned(options, DEFAULT_FORMAT, (*READABLE_SUFFIXES, *ARRAYS))
+    jobs = [_with_free_files(job, options) for job in jobs]
     _check_only(jobs, options)
     model = open_prior(options.prior, options)
     restorer = Restorer(model)
     reading: dict[str, Any] = {"simulate": options.simulate, "seed": options.seed, "size": options.size}
-    reading |= {"mask": options.mask, "kernel": options.kernel}
+    reading |= {"mask": options.mask, "kernel": options.kernel, "max_pixels": options.pixel_limit}
+    reading["strict"] = options.strict
     sampling: dict[str, Any] = {"samples": options.samples, "seed": options.seed, "method": method}
     sampling |= {"tile": options.tile, "overlap": options.overlap}
 
@@ -69,7 +72,16 @@ def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResul
         results = process(jobs, work, options, report)
     if _is_one(options) and results[0].error is not None:
         raise ValueError(results[0].error)
-    return FilesResult(results, done)
+    return FilesResult(results, done, left_out=left_out(options.inputs, recursive=options.recursive))
+
+
+def _with_free_files(job: Job, options: SolveOptions) -> Job:
+    """The job, with the problem that a file beside its result exists already."""
+    if job.problem is None and not (options.overwrite or (options.skip_existing and job.output.exists())):
+        for file in solution_files(job.output, options.samples, options.simulate):
+            if file.exists():
+                return replace(job, problem=f"{file}: exists already and is not overwritten without --overwrite")
+    return job
 
 
 def _is_one(options: SolveOptions) -> bool:

@@ -64,6 +64,8 @@ class OperatorSpec:
             sigma = -1.0
         if not 0 <= sigma < float("inf"):
             raise ValueError(f"after @ comes the noise's standard deviation in 8-bit levels, got {text!r}")
+        if spec.name == "noise" and not at:
+            raise ValueError("the operator noise needs its standard deviation in 8-bit levels, as noise@25")
         return cls(text, spec.name, spec.params, sigma / LEVELS)
 
     @property

@@ -2,13 +2,28 @@
 
 import glob
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rebridge.images import MAX_PIXELS, READABLE_SUFFIXES, WRITABLE_SUFFIXES, Image, read_image, write_image
-from rebridge.images.atomic import reason
+from rebridge.images import (
+    MAX_PIXELS,
+    READABLE_SUFFIXES,
+    UNREADABLE_SUFFIXES,
+    WRITABLE_SUFFIXES,
+    Image,
+    ImageWarning,
+    check_folder,
+    read_image,
+    reason,
+    remove_leftovers,
+    result_suffix,
+    unwritable,
+    write_image,
+)
 
 _MAGIC = "*?["
 
@@ -41,6 +56,7 @@ class FileResult:
         error: None for success, else one sentence.
         skipped: True where the result was there already.
         details: figures about this file, such as calls of the network and further files.
+        notes: one sentence for each thing that could not be read or is not kept.
     """
 
     path: Path
@@ -49,6 +65,7 @@ class FileResult:
     error: str | None = None
     skipped: bool = False
     details: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,7 +100,7 @@ def restore_files(
     recursive: bool = False,
     suffix: str = "",
     format: str | None = None,
-    quality: int = 95,
+    quality: int | None = None,
     max_pixels: int = MAX_PIXELS,
     progress: Callable[[int, int, FileResult], None] | None = None,
     **options: Any,
@@ -95,7 +112,7 @@ def restore_files(
         restorer: a `Restorer`, called with (Image, **options).
         overwrite: replace results that exist; else such a file fails, or with skip_existing counts as skipped.
         skip_existing: leave out files whose result exists.
-        quality: of JPEG and WebP.
+        quality: of JPEG, WebP, AVIF and JPEG XL; by default 95, or that of the input where it was higher.
         max_pixels: larger images are refused.
         progress: called with (done, total, result) after each file; an exception from it ends the batch.
         options: of the restorer.
@@ -104,6 +121,7 @@ def restore_files(
         ValueError: before any work, when there is nothing to restore or the output is impossible.
     """
     jobs = plan(inputs, output, recursive=recursive, suffix=suffix, format=format)
+    prepare_folders(jobs)
     results = []
     for job in jobs:
         result = run(
@@ -127,7 +145,7 @@ def run(
     *,
     overwrite: bool = False,
     skip_existing: bool = False,
-    quality: int = 95,
+    quality: int | None = None,
     max_pixels: int = MAX_PIXELS,
     **options: Any,
 ) -> FileResult:
@@ -163,19 +181,56 @@ def attempt(
     began = time.perf_counter()
     error = job.problem
     details: Mapping[str, Any] = {}
-    if error is None and job.output.exists():
-        if skip_existing:
-            return FileResult(job.path, job.output, skipped=True)
-        if not overwrite:
-            error = f"{job.output}: exists already and is not overwritten without --overwrite"
+    if error is None and skip_existing and job.output.exists():
+        return FileResult(job.path, job.output, skipped=True)
+    if error is None and (problem := unwritable(job.output, overwrite=overwrite)) is not None:
+        error = f"{job.output}: {problem}"
+    notes: list[str] = []
     if error is None:
         try:
-            details = work(job) or {}
+            with _image_warnings(notes):
+                details = work(job) or {}
         except Exception as problem:  # one bad file must not end the batch, whatever is wrong with it
             error = reason(problem)
             if str(job.path) not in error and str(job.output) not in error:
                 error = f"{job.path}: {error}"
-    return FileResult(job.path, job.output, time.perf_counter() - began, error, details=details)
+    return FileResult(job.path, job.output, time.perf_counter() - began, error, details=details, notes=tuple(notes))
+
+
+@contextmanager
+def _image_warnings(notes: list[str]) -> Iterator[None]:
+    """Take the sentences of `ImageWarning`; other warnings are shown as ever."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ImageWarning)
+        yield
+    for found in caught:
+        if issubclass(found.category, ImageWarning):
+            notes.append(str(found.message))
+        else:
+            warnings.warn_explicit(found.message, found.category, found.filename, found.lineno)
+
+
+def prepare_folders(jobs: Iterable[Job]) -> None:
+    """Make the folders of results, and prove that they can be written.
+
+    What killed runs left in them is removed.
+
+    Raises:
+        OSError: a folder that cannot be made or written.
+    """
+    for folder in dict.fromkeys(job.output.parent for job in jobs if job.problem is None):
+        check_folder(folder)
+        remove_leftovers(folder)
+
+
+def left_out(inputs: str | Path | Iterable[str | Path], *, recursive: bool = False) -> list[Path]:
+    """List pictures in folders that `plan` leaves out.
+
+    Their formats are not read."""
+    entries = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    folders = [path for path in map(Path, entries) if path.is_dir()]
+    files = (file for path in folders for file in (path.rglob("*") if recursive else path.iterdir()))
+    return sorted(file for file in files if _is_readable(file, UNREADABLE_SUFFIXES))
 
 
 def plan(
@@ -230,8 +285,8 @@ def plan(
         extension = f".{default_format}"
     jobs = []
     for path, relative in found.items():
-        kept = relative.suffix if relative.suffix.lower() in WRITABLE_SUFFIXES else ".png"
-        place = target / relative.parent / f"{relative.stem}{suffix}{extension or kept}"
+        name = f"{relative.stem}{suffix}{extension or result_suffix(relative.suffix)}"
+        place = target / relative.parent / name
         jobs.append(Job(path, place, name=seed_name(relative)))
     return _checked(jobs)
 
@@ -242,7 +297,13 @@ def seed_name(relative: Path) -> str:
 
 
 def _is_file_name(target: Path, entries: list[str | Path], extension: str | None) -> bool:
-    if target.is_dir() or target.suffix.lower() not in WRITABLE_SUFFIXES:
+    if target.is_dir():
+        return False
+    if str(target) == "-":
+        raise ValueError("results are written to files: give a file name or a folder instead of -")
+    if target.suffix.lower() not in WRITABLE_SUFFIXES:
+        if target.suffix.lower() in (*READABLE_SUFFIXES, *UNREADABLE_SUFFIXES):
+            raise ValueError(f"{target}: {unwritable(target)}")
         return False
     if len(entries) != 1 or not Path(entries[0]).is_file():
         raise ValueError(f"{target} names one file, but the input is not one file; give a folder")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rebridge.images import Image, read_image, write_image
+from rebridge.images import MAX_PIXELS, Image, ImageWarning, read_image, write_image
 from rebridge.images.atomic import reason, write_atomic
 from rebridge.inverse import operators
 from rebridge.inverse.measurement import OperatorSpec
@@ -55,6 +56,8 @@ def read_measured(
     mask: str | Path | None = None,
     kernel: str | Path | None = None,
     size: tuple[int, int] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    strict: bool = False,
 ) -> Measured:
     """Read a measurement, or a clean image to be measured.
 
@@ -67,6 +70,8 @@ def read_measured(
         mask: a picture, white where a pixel is known.
         kernel: of a blur, as a picture of odd size; its sum is made 1.
         size: (height, width) of the image, where the measurement does not tell.
+        max_pixels: larger pictures are refused.
+        strict: refuse damaged pictures.
 
     Raises:
         ImageError, ValueError: the file cannot be read, or does not fit; one sentence.
@@ -76,8 +81,8 @@ def read_measured(
         if simulate:
             raise ValueError("--simulate takes an image file")
         return _from_array(Path(path), spec, channels, size, constants)
-    image = read_image(path)
-    pixels = image.pixels[None]
+    image = read_image(path, max_pixels, strict)
+    pixels = image.visible_pixels[None]
     if channels == 1 and image.mode != "grey":
         raise ValueError(f"{path} has colours, and the prior makes grey images")
     if simulate:
@@ -116,7 +121,7 @@ def _operator_of(
 
 
 def write_solution(
-    measured: Measured, solution: Samples, output: Path, overwrite: bool = False, quality: int = 95
+    measured: Measured, solution: Samples, output: Path, overwrite: bool = False, quality: int | None = None
 ) -> list[Path]:
     """Write the mean and, with several samples, the uncertainty.
 
@@ -128,7 +133,7 @@ def write_solution(
         solution: the restored images.
         output: the file of the mean.
         overwrite: replace files that exist.
-        quality: of JPEG and WebP.
+        quality: of JPEG, WebP, AVIF and JPEG XL; see `write_image`.
 
     Returns:
         The files written, the mean first.
@@ -138,7 +143,12 @@ def write_solution(
     """
     bare = replace(measured.image, alpha=None)
     written = [output]
-    write_image(output, bare.with_pixels(_coloured(solution.mean[0], measured.grey)), overwrite, quality)
+    mean = _coloured(solution.mean[0], measured.grey)
+    alpha = measured.image.alpha
+    if alpha is not None and alpha.shape[-2:] != mean.shape[-2:]:
+        warnings.warn(f"{output}: the transparency is not kept, as the size changes", ImageWarning, stacklevel=2)
+        alpha = None
+    write_image(output, bare.with_pixels(mean, alpha), overwrite, quality)
 
     def beside(ending: str) -> Path:
         written.append(output.with_name(output.stem + ending))
@@ -160,6 +170,19 @@ def write_solution(
         )
         write_atomic(beside("_samples.npz"), arrays.getvalue(), overwrite)
     return written
+
+
+def solution_files(output: Path, samples: int = 1, simulated: bool = False) -> list[Path]:
+    """List the files that `write_solution` may write beside a mean.
+
+    Args:
+        output: the file of the mean.
+        samples: number of samples.
+        simulated: whether the measurement is simulated.
+    """
+    endings = ["_measured.png"] if simulated else []
+    endings += ["_std.png", "_samples.npz"] if samples > 1 else []
+    return [output.with_name(output.stem + ending) for ending in endings]
 
 
 def _from_array(

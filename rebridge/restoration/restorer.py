@@ -206,16 +206,18 @@ class Restorer:
         method: MethodChoice = None,
         callback: Callback | None = None,
         progress: Progress | None = None,
+        keep: bool = True,
     ) -> Samples:
         """Restore an image several times: mean, standard deviation, all samples.
 
         Options as in `__call__`; the first sample is what a call with samples=1 returns. With a deterministic sampler
-        and start they are all the same: use sampler={"name": "dbim", "eta": 1.0}.
+        and start they are all the same: use sampler={"name": "dbim", "eta": 1.0}. With keep=False only their mean and standard
+        deviation stay in memory.
         """
         tiles = Tiles(tile, overlap)
         if isinstance(image, Measurement):
-            return self._solved(image, steps, seed, tiles, samples, method, callback, progress, keep=True)
-        return self._restored(image, steps, seed, tiles, samples, sampler, callback, progress, keep=True)
+            return self._solved(image, steps, seed, tiles, samples, method, callback, progress, keep=keep)
+        return self._restored(image, steps, seed, tiles, samples, sampler, callback, progress, keep=keep)
 
     def prediction(self, image: Any, *, tile: int | None = None, overlap: int | None = None) -> Any:
         """Restore by the predictor alone, without the bridge.

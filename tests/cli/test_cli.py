@@ -25,9 +25,11 @@ COMMANDS = (
     "tune",
     "models",
     "info",
+    "convert",
     "bridges",
     "samplers",
     "solvers",
+    "serve",
 )
 
 
@@ -150,7 +152,10 @@ def test_a_terminal_sees_progress_on_stderr_and_results_alone_on_stdout(
 def test_a_damaged_file_does_not_stop_the_others(photos: Path, tmp_path: Path, model: Path) -> None:
     whole = (photos / "a.png").read_bytes()
     (photos / "broken.png").write_bytes(whole[: len(whole) // 2])
-    result = rebridge("restore", photos, "-o", tmp_path / "out", "--model", model)
+    lenient = rebridge("restore", photos, "-o", tmp_path / "lenient", "--model", model)
+    assert lenient.exit_code == 0
+    assert "broken.png: the file is cut short" in lenient.stderr
+    result = rebridge("restore", photos, "-o", tmp_path / "out", "--model", model, "--strict")
     assert result.exit_code == 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.jpg"]
     assert "1 file of 3 failed" in result.stderr
@@ -295,3 +300,12 @@ def test_the_installed_program_answers_bad_input_with_code_two(tmp_path: Path) -
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert ended.stderr.strip() == f"Error: {tmp_path / 'gone.png'}: no such file or folder"
+
+
+def test_a_picture_that_is_left_as_it_is_is_named(tmp_path: Path) -> None:
+    flat = np.full((64, 64, 3), 120, np.uint8)
+    Image.fromarray(flat).save(tmp_path / "sound.png")
+    result = rebridge("restore", tmp_path / "sound.png", "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    assert "sound.png: left as it is" in result.stderr
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "sound.png")), flat)

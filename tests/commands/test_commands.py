@@ -71,6 +71,6 @@ def test_samplers_of_generative_models_are_listed_with_what_they_sample() -> Non
     assert set(parts["ddim"].bridges) == set(parts["sdedit"].bridges) == generative
     assert not set(parts["irbridge"].bridges) & (generative | {"rdbm", "flow"})
     assert "ir-sde" in parts["irbridge"].bridges
-    assert {name for name, part in parts.items() if part.needs} == {"irbridge", "ddim", "sdedit"}
+    assert {name for name, part in parts.items() if part.needs} == {"irbridge", "ddim", "sdedit", "denoise"}
     assert set(parts["dbim"].bridges) == {part.name for part in list_bridges(BridgeListOptions())}
     assert all(part.calls for part in list_solvers().solvers)

@@ -10,6 +10,7 @@ from rebridge.commands import opening
 from rebridge.commands.options import ModelOptions, RestoreOptions, SolveOptions
 from rebridge.commands.restore import restore
 from rebridge.commands.solve import solve
+from rebridge.networks.careful import Treating
 
 DEVICE: dict[str, Any] = {"device": "cpu", "dtype": "bfloat16", "compile": True}
 
@@ -38,7 +39,7 @@ def test_device_precision_and_compilation_reach_every_way_to_restore(
     prior = str(pixel_folder)
     assert restore(RestoreOptions(output=tmp_path / "1", model=str(model), **files)).written
     assert restore(RestoreOptions(output=tmp_path / "2", model=prior, method="irbridge", **files)).written
-    assert solve(SolveOptions(output=tmp_path / "3", prior=prior, operator="noise", solver="ddnm", **files)).written
+    assert solve(SolveOptions(output=tmp_path / "3", prior=prior, operator="noise@10", solver="ddnm", **files)).written
     assert len(loaded) == 3
     for options in loaded:
         assert DEVICE.items() <= options.items()
@@ -57,3 +58,12 @@ def test_another_bridge_is_walked_with_a_model_of_either_method(model: Path, pix
     assert (other.bridge.name, other.model.process.name) == ("ir-sde", "goub")
     prior = opening.open_restorer(ModelOptions(method="irbridge", model=str(pixel_folder), bridge="goub")).restorer
     assert (prior.bridge.name, prior.model.process.name) == ("goub", "vp")
+
+
+def test_a_model_that_can_be_told_removes_what_it_is_told() -> None:
+    opened = opening.open_restorer(ModelOptions(model="rdbm-small"), "rain+noise")
+    network = opened.restorer.model.network
+    assert isinstance(network, Treating)
+    assert network.treated == ["rain", "noise"]
+    with pytest.raises(ValueError, match="--task rainbow: kinds must be some of rain, haze"):
+        opening.open_restorer(ModelOptions(model="rdbm-small"), "rainbow")

@@ -28,7 +28,7 @@ def test_unknown_pixels_are_shown_grey() -> None:
     assert torch.equal(shown[~unknown], image()[~unknown])
 
 
-@pytest.mark.parametrize("text", ["noise", "mask", "sr4", "average2", "blur:length=5", "jpeg"])
+@pytest.mark.parametrize("text", ["noise@0", "mask", "sr4", "average2", "blur:length=5", "jpeg"])
 def test_a_picture_of_a_measurement_is_read_as_that_measurement(text: str) -> None:
     operator = OperatorSpec.parse(text).operator((3, 16, 24))
     y = operator.A(image())
@@ -59,3 +59,8 @@ def test_noise_is_added_only_where_something_is_measured() -> None:
 def test_a_text_of_another_form_gets_one_sentence(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         OperatorSpec.parse(text)
+
+
+def test_noise_needs_a_level() -> None:
+    with pytest.raises(ValueError, match="noise@25"):
+        OperatorSpec.parse("noise")

@@ -54,9 +54,9 @@ def test_a_grey_picture_gives_a_grey_result_unless_colour_is_what_was_lost(tmp_p
     grey = saved(tmp_path / "grey.png", image()[:, :1])
     assert read(grey, "sr2").grey
     assert not read(grey, "colour").grey
-    assert read(grey, "noise", channels=1).y.shape == (1, 1, 16, 24)
+    assert read(grey, "noise@0", channels=1).y.shape == (1, 1, 16, 24)
     with pytest.raises(ValueError, match="has colours, and the prior makes grey images"):
-        read(saved(tmp_path / "photo.png", image()), "noise", channels=1)
+        read(saved(tmp_path / "photo.png", image()), "noise@0", channels=1)
 
 
 def test_masks_kernels_and_arrays_are_read(tmp_path: Path) -> None:

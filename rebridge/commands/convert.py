@@ -1,0 +1,94 @@
+"""Command `convert`: a published checkpoint becomes an ordinary model folder."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from rebridge.commands.options import ConvertOptions
+from rebridge.models import ModelError
+from rebridge.models.config import CONFIG_FILE
+from rebridge.models.formats.checkpoint import model_of
+from rebridge.models.formats.published import convert as convert_files
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """Result of a conversion.
+
+    Attributes:
+        family: whose it is.
+        bridge, sampler: names, with steps of the sampler.
+        tasks: degradations that it removes.
+        parameters: number of weights.
+        fingerprint: of the weights, to compare conversions.
+        taken: which weights of the file were used.
+        licence, weights_licence, source: terms of use and origin.
+        sha256: of each file.
+        notes: what to know before use.
+        folder: where the model is, or None if nothing was written.
+    """
+
+    family: str
+    bridge: str
+    sampler: str
+    tasks: list[str]
+    parameters: int
+    fingerprint: str
+    taken: str
+    licence: str
+    weights_licence: str
+    source: str
+    sha256: dict[str, str]
+    notes: list[str]
+    folder: Path | None = None
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Sum up the conversion, one text by name."""
+        return {
+            "family": self.family,
+            "bridge": self.bridge,
+            "sampler": self.sampler,
+            "removes": ", ".join(self.tasks) or "not stated",
+            "weights": f"{self.parameters:,}, {self.taken}",
+            "fingerprint": self.fingerprint,
+            "licence": f"code {self.licence}; weights {self.weights_licence}",
+            "source": self.source,
+        }
+
+
+def convert(options: ConvertOptions) -> Conversion:
+    """Convert a checkpoint, and write it as a model folder if one is given.
+
+    Raises:
+        ModelError: a file that cannot be read or converted, or a folder that holds a model already.
+    """
+    if options.output is not None and (options.output / CONFIG_FILE).exists() and not options.overwrite:
+        raise ModelError(f"{options.output} holds a model already; give another folder or --overwrite")
+    files = [Path(file).expanduser() for file in options.checkpoints]
+    converted = convert_files(files, options.family, options.task)
+    sums = {file.name: _sha256(file) for file in files}
+    if options.output is not None:
+        model_of(converted, options.output.resolve().name, files=sums).save_pretrained(options.output)
+    return Conversion(
+        family=converted.family,
+        bridge=converted.bridge.name,
+        sampler=f"{converted.sampler.name}, {converted.sampler.steps} steps",
+        tasks=list(converted.tasks),
+        parameters=converted.parameters,
+        fingerprint=converted.fingerprint(),
+        taken=converted.taken,
+        licence=converted.licence,
+        weights_licence=converted.weights_licence,
+        source=converted.source,
+        sha256=sums,
+        notes=list(converted.notes),
+        folder=options.output,
+    )
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,55 @@
+"""Readers of options that are written as words: numbers, KEY=VALUE, HEIGHTxWIDTH."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rebridge.catalogue import value_of
+
+
+def numbers(option: str, smallest: int = 1) -> Callable[[str | None], list[int] | None]:
+    """Make a reader of whole numbers separated by commas."""
+
+    def read(text: str | None) -> list[int] | None:
+        try:
+            found = None if text is None else [int(part) for part in text.split(",")]
+        except ValueError:
+            raise ValueError(f"{option} takes whole numbers separated by commas, got {text!r}") from None
+        if found and min(found) < smallest:
+            raise ValueError(f"{option} must be at least {smallest}, got {min(found)}")
+        return found
+
+    return read
+
+
+def pairs(words: Sequence[str] | None) -> dict[str, Any] | None:
+    """Read KEY=VALUE words; a value may have commas in it, as a prompt has."""
+    found: dict[str, Any] = {}
+    for text in words or []:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise ValueError(f"--prior-option takes KEY=VALUE, got {text!r}")
+        found[key.strip()] = value_of(value.strip())
+    return found or None
+
+
+def choices(words: Sequence[str] | None) -> dict[str, tuple[Any, ...]] | None:
+    """Read what to search: a setting alone, or as KEY=VALUE,VALUE."""
+    split = [text.partition("=") for text in words or []]
+    return {key: tuple(value_of(part) for part in rest.split(",")) if rest else () for key, _, rest in split} or None
+
+
+def size(text: str | None) -> tuple[int, int] | None:
+    """Read HEIGHTxWIDTH."""
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise ValueError(f"--size takes HEIGHTxWIDTH, as 256x384, got {text!r}")
+    return int(parts[0]), int(parts[1])
+
+
+def listed(words: Sequence[str] | None) -> tuple[str, ...]:
+    """Read an option that can be repeated."""
+    return tuple(words or ())
