@@ -22,7 +22,7 @@ Preview = Callable[[Tensor], object]
 """Called with an estimate (C, H, W) in [0, 1] of the clean image."""
 PREVIEW_SECONDS = 0.5
 """Between two estimates that are shown: those of a latent model must be decoded."""
-ROUNDING = 1e-6
+UNCHANGED_BELOW = 1e-6
 """Largest change of a pixel in [0, 1] that comes from nothing but the range of the process."""
 LARGEST_PART = 0.95
 """Of a step that its tiles count for: they overlap, and a sampler may evaluate them twice."""
@@ -108,7 +108,7 @@ def restore(options: RestoreOptions, progress: Reporter | None = None, opened: O
         )
         write_image(job.output, found.mean, options.overwrite, options.quality)
         return {
-            "unchanged": (found.mean.pixels - image.pixels).abs().max().item() < ROUNDING,
+            "unchanged": (found.mean.pixels - image.pixels).abs().max().item() < UNCHANGED_BELOW,
             "identical": options.samples > 1 and not found.std.any().item(),
         }
 

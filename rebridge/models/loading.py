@@ -45,12 +45,15 @@ def load_model(
     return format_of(folder).load(folder, title, device=place, **options)
 
 
-def load_prior(name: str | Path, *, device: str | torch.device | None = None, **options: Any) -> Model:
-    """Load a generative prior, as `load_model` does.
+def load_prior(name: Any, *, device: str | torch.device | None = None, **options: Any) -> Model:
+    """Load a generative prior by name, or take one in hand.
 
     Raises ModelError for any other model.
     """
-    model = load_model(name, device, **options)
+    if isinstance(name, str | Path):
+        model = load_model(name, device, **options)
+    else:
+        model = as_model(name, **options) if device is None else as_model(name, **options).to(device)
     if not model.process.generative:
         raise ModelError(
             f"model '{model.info.name}' restores along the bridge {model.process.name}; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from rebridge.inverse.measurement import Measurement
 from rebridge.inverse.methods.base import Method
 from rebridge.irbridge.presets import chosen_preset
 from rebridge.irbridge.presets import preset as preset_settings
-from rebridge.models import Model, as_model, load_model
+from rebridge.models import Model, ModelError, as_model, load_model
 from rebridge.restoration import engine
 from rebridge.restoration.choices import BridgeChoice, MethodChoice, SamplerChoice, Seed, bridge_of, named, seeds_of
 from rebridge.restoration.engine import Gathered, Tiles
@@ -218,6 +218,28 @@ class Restorer:
         if isinstance(image, Measurement):
             return self._solved(image, steps, seed, tiles, samples, method, callback, progress, keep=keep)
         return self._restored(image, steps, seed, tiles, samples, sampler, callback, progress, keep=keep)
+
+    def to(self, device: str | torch.device) -> Restorer:
+        """Move the model to a device; returns the restorer itself."""
+        self.model.to(device)
+        return self
+
+    def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
+        """Write a model folder, with this sampler as the recommended one.
+
+        Options as in `Model.save_pretrained`.
+
+        Raises:
+            ModelError: the model cannot be written, or restores along another bridge than its own.
+        """
+        if self.bridge is not self.model.process:
+            raise ModelError("only a model on its own bridge can be saved; write down the bridge with the model's name")
+        given = self.model.info
+        self.model.info = replace(given, sampler=dict(self.sampler_config))
+        try:
+            return self.model.save_pretrained(folder, **options)
+        finally:
+            self.model.info = given
 
     def prediction(self, image: Any, *, tile: int | None = None, overlap: int | None = None) -> Any:
         """Restore by the predictor alone, without the bridge.
