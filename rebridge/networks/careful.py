@@ -25,6 +25,10 @@ from rebridge.networks.trunk import Trunk
 
 KINDS = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg")
 HAZE, LOWLIGHT = KINDS.index("haze"), KINDS.index("lowlight")
+BAND = 2**22
+"""Most pixels that the examiner sees at once where it sees a whole picture."""
+REACH = 160
+"""Rows above and below that a feature depends on."""
 PLACE = 16
 """Side in pixels of the places that the examiner and the trust distinguish."""
 
@@ -123,7 +127,21 @@ class Careful(Network):
     def look(self, y: Tensor) -> Impression:
         """Sum up whole pictures (B, 3, H, W) in [-1, 1]."""
         padded = pad_to_multiple(y.expand(-1, 3, -1, -1), self.multiple)
-        return impression(padded, self.examiner(padded))
+        return impression(padded, self._features(padded))
+
+    def _features(self, padded: Tensor) -> Tensor:
+        """The examiner's features, in bands of a large picture: they depend on what lies within `REACH` rows."""
+        height, width = padded.shape[-2:]
+        rows = max(BAND // width // PLACE, 1) * PLACE
+        if rows >= height:
+            whole: Tensor = self.examiner(padded)
+            return whole
+        bands = []
+        for top in range(0, height, rows):
+            above, below = min(REACH, top), min(top + rows + REACH, height)
+            band = self.examiner(padded[..., top - above : below, :])
+            bands.append(band[..., above // PLACE : (above + min(rows, height - top)) // PLACE, :])
+        return torch.cat(bands, -2)
 
     def examine(self, y: Tensor) -> Tensor:
         """Estimate the probability (B, kinds) of each kind of `KINDS`.

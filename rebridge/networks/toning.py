@@ -22,6 +22,8 @@ SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 """Quantiles of the brightness of a picture that its tone is judged by."""
 DETAIL = 8.0
 """Factor on differences to the surroundings, which are small beside the brightness and tell more."""
+MOST_LEVELS = 2**21
+"""Most places of a picture that its quantiles are taken from."""
 HAZE_KEPT = 0.94
 """Share of the haze that the dark channel prior would remove; some of it is what makes things look far."""
 LEAK = 0.05
@@ -55,7 +57,10 @@ def impression(y: Tensor, features: Tensor) -> Impression:
 
     Their sides are multiples of 4.
     """
-    small = (F.avg_pool2d(y.float(), 4) + 1) / 2
+    side = 4
+    while y[0, 0].numel() > MOST_LEVELS * side**2:
+        side *= 2
+    small = (F.avg_pool2d(y, side).float() + 1) / 2
     levels = torch.cat([small, small.amin(1, keepdim=True)], 1).flatten(2)
     quantiles = torch.quantile(levels, torch.tensor(SHARES, device=y.device), dim=-1).permute(1, 2, 0)
     pooled = [features.mean((2, 3)), features.std((2, 3), correction=0), features.amax((2, 3))]
