@@ -136,6 +136,17 @@ def clean() -> Iterator[Case]:
     yield from drawn()
 
 
+def independent() -> Iterator[Case]:
+    """Yield sound pictures that no threshold was set on: CBSD68, reduced and whole, and the truths of real pairs."""
+    for path in image_files(DATA / "eval/cbsd68"):
+        for factor in (0.5, 0.75):
+            picture = reduced(read(path), factor)
+            yield Case("clean CBSD68", picture, picture)
+    for path in sorted((DATA / "real-pairs").glob("*/gt/*")):
+        truth = crop(read(path), 400)
+        yield Case("clean real truths", truth, truth)
+
+
 def streaks(shape: tuple[int, ...], random: np.random.Generator) -> Array:
     """Draw rain on a page four times as large: tapered polygons, each of its own brightness; (H, W) in [0, 1]."""
     height, width = shape[:2]
@@ -335,7 +346,13 @@ def main() -> None:
     parser.add_argument("--write")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    sources = {"clean": clean, "real": real, "foreign": foreign, "own": lambda: own(options.own)}
+    sources = {
+        "clean": clean,
+        "independent": independent,
+        "real": real,
+        "foreign": foreign,
+        "own": lambda: own(options.own),
+    }
     groups: dict[str, list[Case]] = {}
     for key in options.sets.split(","):
         for case in sources[key]():

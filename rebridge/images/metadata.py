@@ -17,29 +17,6 @@ _ORIENTATION, _EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 0x0112, 0x8769, 0x8825, 0xA005
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 
 
-def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
-    """List the chunks of a PNG file as (name, content).
-
-    Raises:
-        ValueError: a damaged chunk, or no end.
-    """
-    chunks = []
-    position = len(PNG_SIGNATURE)
-    while position + 12 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, position)
-        content = data[position + 8 : position + 8 + length]
-        if position + 12 + length > len(data):
-            break
-        (checksum,) = struct.unpack_from(">I", data, position + 8 + length)
-        if checksum != zlib.crc32(name + content):
-            raise ValueError(f"its {name.decode('ascii', 'replace')} chunk is damaged")
-        chunks.append((name, content))
-        if name == b"IEND":
-            return chunks
-        position += 12 + length
-    raise ValueError("the file is truncated")
-
-
 def png_chunk(name: bytes, content: bytes) -> bytes:
     """Encode one PNG chunk: length, name, content, checksum."""
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))

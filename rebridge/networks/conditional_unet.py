@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rebridge.networks.layers import ScaleShift, TimeEmbedding, check_sizes, pad_to_multiple
-from rebridge.networks.unet import FullAttention, LinearAttention
+from rebridge.networks.unet import FullAttention, LinearAttention, SkipLevel
 
 
 class PlainBlock(nn.Module):
@@ -33,7 +33,7 @@ class PlainBlock(nn.Module):
         return self.match(h) + F.silu(self.second(inner))
 
 
-class PlainLevel(nn.Module):
+class PlainLevel(SkipLevel):
     """Two blocks and linear attention.
 
     On the way up, kept features are concatenated to what enters each block.
@@ -45,20 +45,6 @@ class PlainLevel(nn.Module):
         self.second = PlainBlock(width + skip, width, embedding)
         self.attend = LinearAttention(width, mean_values=True)
         self.leave = leave
-
-    def descend(self, h: Tensor, embedding: Tensor, skips: list[Tensor]) -> Tensor:
-        """Next level's features; appends two tensors to `skips`."""
-        h = self.first(h, embedding)
-        skips.append(h)
-        h = self.attend(self.second(h, embedding))
-        skips.append(h)
-        return self.leave(h)
-
-    def ascend(self, h: Tensor, embedding: Tensor, skips: list[Tensor]) -> Tensor:
-        """Features of the level above; takes two tensors from `skips`."""
-        h = self.first(torch.cat([h, skips.pop()], dim=1), embedding)
-        h = self.second(torch.cat([h, skips.pop()], dim=1), embedding)
-        return self.leave(self.attend(h))
 
 
 class ConditionalUNet(nn.Module):
@@ -116,7 +102,7 @@ class ConditionalUNet(nn.Module):
         h = head
         skips: list[Tensor] = []
         for level in self.descent:
-            h = level.descend(h, embedding, skips)  # type: ignore[operator]
+            h = level(h, embedding, skips)
         h = self.middle_attend(self.middle_first(h, embedding))
         h = self.middle_second(h, embedding)
         for level in self.ascent:

@@ -108,7 +108,33 @@ class FullAttention(nn.Module):
         return h + self.leave(seen.mT.reshape(len(h), -1, *h.shape[-2:]))
 
 
-class AttentionLevel(nn.Module):
+class SkipLevel(nn.Module):
+    """Two blocks at one size, attention, and what leaves to the next level.
+
+    Subclasses build first, second, attend and leave.
+    """
+
+    first: nn.Module
+    second: nn.Module
+    attend: nn.Module
+    leave: nn.Module
+
+    def forward(self, h: Tensor, embedding: Tensor, skips: list[Tensor]) -> Tensor:
+        """Go down: append two features to skips."""
+        h = self.first(h, embedding)
+        skips.append(h)
+        h = self.attend(self.second(h, embedding))
+        skips.append(h)
+        return self.leave(h)
+
+    def ascend(self, h: Tensor, embedding: Tensor, skips: list[Tensor]) -> Tensor:
+        """Go up: take two features from skips."""
+        h = self.first(torch.cat([h, skips.pop()], dim=1), embedding)
+        h = self.second(torch.cat([h, skips.pop()], dim=1), embedding)
+        return self.leave(self.attend(h))
+
+
+class AttentionLevel(SkipLevel):
     """Two residual blocks, linear attention, and a convolution to the next level.
 
     The next level has half, twice or the same size.
@@ -129,27 +155,12 @@ class AttentionLevel(nn.Module):
         self.first = ResidualBlock(width + skip, width, embedding)
         self.second = ResidualBlock(width + skip, width, embedding)
         self.attend = LinearAttention(width, mean_values)
-        self.leave: nn.Module
         if resize == "down":
             self.leave = nn.Conv2d(width, out_width, 4, stride=2, padding=1)
         elif resize == "up":
             self.leave = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(width, out_width, 3, padding=1))
         else:
             self.leave = nn.Conv2d(width, out_width, 3, padding=1)
-
-    def forward(self, h: Tensor, embedding: Tensor, skips: list[Tensor]) -> Tensor:
-        """Go down: append two features to skips."""
-        h = self.first(h, embedding)
-        skips.append(h)
-        h = self.attend(self.second(h, embedding))
-        skips.append(h)
-        return self.leave(h)
-
-    def ascend(self, h: Tensor, embedding: Tensor, skips: list[Tensor]) -> Tensor:
-        """Go up: take two features from skips."""
-        h = self.first(torch.cat([h, skips.pop()], dim=1), embedding)
-        h = self.second(torch.cat([h, skips.pop()], dim=1), embedding)
-        return self.leave(self.attend(h))
 
 
 class UNet(Network):
