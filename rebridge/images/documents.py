@@ -13,9 +13,9 @@ from typing import Any
 from rebridge.images.atomic import reason
 from rebridge.images.regular import read_regular
 
-LARGEST = 2**24
+LARGEST_JSON = 2**24
 """Bytes of a JSON file: 16 MB, far above any that describes a model, a run or presets."""
-DEEPEST = 50
+DEEPEST_JSON = 50
 """Levels to which lists and objects may be nested."""
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
@@ -29,7 +29,7 @@ def read_json(path: str | Path) -> Any:
             goes on from the file's name, "is a named pipe, not a JSON file".
     """
     try:
-        data, _ = read_regular(path, LARGEST, "a JSON file")
+        data, _ = read_regular(path, LARGEST_JSON, "a JSON file")
         return parse_json(data.decode("utf-8"))
     except FileNotFoundError:
         raise
@@ -45,8 +45,8 @@ def parse_json(text: str) -> Any:
     Raises:
         ValueError: as `read_json`.
     """
-    if _depth(text) > DEEPEST:
-        raise ValueError(f"is not readable JSON: it is nested more than {DEEPEST} levels deep")
+    if _depth(text) > DEEPEST_JSON:
+        raise ValueError(f"is not readable JSON: it is nested more than {DEEPEST_JSON} levels deep")
     try:
         return json.loads(text, object_pairs_hook=_unique)
     except ValueError as error:

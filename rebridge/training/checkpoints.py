@@ -70,7 +70,9 @@ def save_checkpoint(
 def save_best(
     output: Path, iteration: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
 ) -> Path:
-    """Write the best weights so far in place of earlier ones, as safely as a checkpoint.
+    """Write the best weights so far in place of earlier ones.
+
+    It is as safe as with a checkpoint.
 
     Returns their folder.
     """
@@ -89,7 +91,10 @@ def checkpoint_folders(output: Path, kind: str = "checkpoint") -> list[Path]:
 
 
 def remove_partial(output: Path) -> None:
-    """Remove what killed runs left half written or half deleted; only for the run that holds the folder."""
+    """Remove what killed runs left half written or half deleted.
+
+    Only for the run that holds the folder.
+    """
     for path in output.glob(".*.part"):
         if _PARTIAL.fullmatch(path.name):
             shutil.rmtree(path, ignore_errors=True)
@@ -121,7 +126,10 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def update_state(folder: Path, **changes: Any) -> None:
-    """Change values in the state.json of a checkpoint that is there; CheckpointError where the disk refuses."""
+    """Change values in the state.json of a checkpoint that is there.
+
+    CheckpointError where the disk refuses.
+    """
     try:
         record = json.dumps(read_state(folder) | changes, indent=1)
         write_atomic(folder / STATE_FILE, record.encode(), overwrite=True)
@@ -187,7 +195,10 @@ def load_optimizer(optimizer: torch.optim.Optimizer, network: nn.Module, tensors
 
 
 def first_not_finite(tensors: Mapping[str, Mapping[str, Tensor]]) -> str | None:
-    """Name the first tensor that holds NaN or infinite values, as "model: weight"; None where all are finite."""
+    """Name the first tensor that holds NaN or infinite values.
+
+    Its name is "model: weight"; None where all are finite.
+    """
     named = {f"{file}: {name}": value for file, group in tensors.items() for name, value in group.items()}
     looked = {name: torch.isfinite(value).all() for name, value in named.items() if value.is_floating_point()}
     by_device: dict[torch.device, list[str]] = {}

@@ -1,4 +1,7 @@
-"""Signals that ask a run to end after a last checkpoint: SIGTERM, Ctrl-C, and SIGHUP of a terminal that is closed."""
+"""Signals that ask a run to end after a last checkpoint.
+
+SIGTERM, Ctrl-C, and SIGHUP of a terminal that is closed.
+"""
 
 from __future__ import annotations
 

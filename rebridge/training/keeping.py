@@ -1,4 +1,4 @@
-"""The output folder of a run: one writer, checkpoints, and the best weights beside them."""
+"""The output folder of a run: one writer, checkpoints, best weights."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ class RunFolder:
             self._lock.release()
 
     def latest(self, resume: bool) -> Checkpoint | None:
-        """The checkpoint to go on from, after a look at its settings; None for a new run.
+        """The checkpoint to go on from, or None for a new run.
+
+        Its settings are compared with those of the run.
 
         Raises:
             CheckpointError: checkpoints in the way of a new run, damaged ones, or such of another problem.
@@ -62,7 +64,10 @@ class RunFolder:
         return found
 
     def remember(self, tensors: Tensors) -> None:
-        """Keep the tensors that a new run begins with, until its first checkpoint is written."""
+        """Keep the tensors that a new run begins with until they are not needed.
+
+        That is when its first checkpoint is written.
+        """
         if self.writes:
             self._first = {
                 file: {name: value.detach().to("cpu", copy=True) for name, value in group.items()}
@@ -70,7 +75,10 @@ class RunFolder:
             }
 
     def save(self, done: int, tensors: Tensors, state: Mapping[str, Any]) -> Path:
-        """Write a checkpoint after `done` iterations; returns its folder, in every process."""
+        """Write a checkpoint after `done` iterations.
+
+        Returns its folder, in every process.
+        """
         if self.writes:
             checkpoints.save_checkpoint(self.output, done, tensors, state, self.config.keep_checkpoints)
         self._first = None
@@ -96,6 +104,9 @@ class RunFolder:
         checkpoints.save_best(self.output, done, tensors, state)
 
     def best(self) -> Checkpoint | None:
-        """The best weights, or None where no validation gave a score; CheckpointError where they are damaged."""
+        """The best weights, or None where no validation gave a score.
+
+        CheckpointError where they are damaged.
+        """
         folders = checkpoints.checkpoint_folders(self.output, "best")
         return checkpoints.load_checkpoint(folders[0]) if folders else None

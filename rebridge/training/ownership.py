@@ -1,4 +1,7 @@
-"""One run for each output folder: a lock that ends with the process, however that ends."""
+"""A lock for the output folder of a run.
+
+It ends with the process, however that ends.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparison of a run's settings with those of the checkpoint that it goes on from.
+"""Comparison of a run's settings with those of its checkpoint.
 
 Weights and optimiser of one problem are no beginning for another: a change of what `FitConfig.PROBLEM` names is refused.
 Everything else may change, and is said.

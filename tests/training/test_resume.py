@@ -252,7 +252,10 @@ def test_the_best_weights_are_kept_beside_the_last_and_exported_by_choice(
         | {"optimisation": {"iterations": 6, "lr": 1.0, "clip": None}, "export": export}
     )
     data = TensorDataset(torch.zeros(16, 1))
-    descent = {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=1.0), "schedule": lambda iteration: 1.0}
+    descent: dict[str, Any] = {
+        "optimizer": lambda parameters: torch.optim.SGD(parameters, lr=1.0),
+        "schedule": lambda iteration: 1.0,
+    }
     result = fit(Scored(), config, data, **descent)
     assert sorted(path.name for path in tmp_path.glob("*-0*")) == ["best-00000003", "checkpoint-00000006"]
     assert load_file(tmp_path / "best-00000003" / "model.safetensors")["weight"].item() == 3
