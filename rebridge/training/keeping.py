@@ -20,7 +20,9 @@ Tensors = Mapping[str, Mapping[str, Tensor]]
 
 
 class RunFolder:
-    """What a run keeps in its output folder, which is its own until it is released.
+    """The files that a run keeps in its output folder.
+
+    The folder is its own until it is released.
 
     Args:
         config: of the run.

@@ -236,7 +236,7 @@ class Scored(Task):
     def __init__(self) -> None:
         module = torch.nn.Linear(1, 1, bias=False)
         torch.nn.init.zeros_(module.weight)
-        super().__init__(module, lambda module, batch: -module.weight.sum())
+        super().__init__(module, lambda module, batch: -next(module.parameters()).sum())
 
     def validate(self) -> Validation:
         value = float(self.module.state_dict()["weight"])
@@ -252,10 +252,8 @@ def test_the_best_weights_are_kept_beside_the_last_and_exported_by_choice(
         | {"optimisation": {"iterations": 6, "lr": 1.0, "clip": None}, "export": export}
     )
     data = TensorDataset(torch.zeros(16, 1))
-    descent: dict[str, Any] = {
-        "optimizer": lambda parameters: torch.optim.SGD(parameters, lr=1.0),
-        "schedule": lambda iteration: 1.0,
-    }
+    descent: dict[str, Any] = {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=1.0)}
+    descent["schedule"] = lambda iteration: 1.0
     result = fit(Scored(), config, data, **descent)
     assert sorted(path.name for path in tmp_path.glob("*-0*")) == ["best-00000003", "checkpoint-00000006"]
     assert load_file(tmp_path / "best-00000003" / "model.safetensors")["weight"].item() == 3
