@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rebridge.commands.limits import Limited
+
 DEFAULT_MODELS = {"bridge": "rdbm-small", "irbridge": "pixel-prior-tiny"}
 """The packaged model of each method."""
 SHORTEST_TOKEN = 16
@@ -18,7 +20,7 @@ SHORTEST_TOKEN = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileOptions:
+class FileOptions(Limited):
     """Files to read, and where results go.
 
     Attributes:
@@ -46,6 +48,7 @@ class FileOptions:
     strict: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise ValueError(f"quality must be between 1 and 100, got {self.quality}")
         if self.max_pixels is not None and self.max_pixels < 1:
@@ -58,7 +61,7 @@ class FileOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceOptions:
+class DeviceOptions(Limited):
     """Device and precision of networks.
 
     Attributes:
@@ -109,7 +112,7 @@ class ModelOptions(PriorOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingOptions:
+class SamplingOptions(Limited):
     """Settings for the restoration of one image.
 
     Attributes:
@@ -179,7 +182,7 @@ class DegradeOptions(FileOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaseOptions:
+class CaseOptions(Limited):
     """Images whose clean version is known.
 
     Attributes:
@@ -233,7 +236,7 @@ class TuneOptions(PriorOptions, CaseOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions:
+class CompareOptions(Limited):
     """Options of `compare`, which takes one of three forms.
 
     Attributes:
@@ -269,7 +272,7 @@ class CompareOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
+class TrainOptions(Limited):
     """Options of `train`.
 
     Attributes:
@@ -286,7 +289,7 @@ class TrainOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InfoOptions:
+class InfoOptions(Limited):
     """Options of `info`.
 
     Attributes:
@@ -297,7 +300,7 @@ class InfoOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertOptions:
+class ConvertOptions(Limited):
     """Options of `convert`.
 
     Attributes:
@@ -316,7 +319,7 @@ class ConvertOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BridgeListOptions:
+class BridgeListOptions(Limited):
     """Options of the list of bridges.
 
     Attributes:
@@ -329,7 +332,7 @@ class BridgeListOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeOptions:
+class ServeOptions(Limited):
     """Options of `serve`.
 
     Attributes:
@@ -347,6 +350,7 @@ class ServeOptions:
     device: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must be between 0 and 65535, got {self.port}")
         if self.token is not None and len(self.token) < SHORTEST_TOKEN:
