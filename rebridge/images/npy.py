@@ -1,4 +1,7 @@
-"""Arrays in files of numpy, .npy and .npz, read within limits and without running anything."""
+"""Arrays in files of numpy, .npy and .npz.
+
+They are read within limits and without running anything.
+"""
 
 from __future__ import annotations
 

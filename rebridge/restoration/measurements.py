@@ -189,7 +189,7 @@ def _from_array(
     """Read a measurement from an array file."""
     array = read_array(path, "y" if path.suffix.lower() == ".npz" else None)
     if size is None:
-        raise ValueError("a measurement from an array needs --size HEIGHTxWIDTH of the image")
+        raise ValueError("a measurement from an array needs --size WIDTHxHEIGHT of the image")
     y = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
     operator = spec.operator((channels, *size), **constants)
     if y.ndim == len(operator.measurement_shape):
