@@ -285,9 +285,10 @@ def restorer(name: str) -> Restore:
     if name.endswith(".pt"):
         from rebridge import networks
 
-        network = networks.create("careful")
+        state = torch.load(name)
+        network = networks.create("careful", verdict="verdict.mean" in state)
         assert isinstance(network, Careful)
-        network.load_state_dict(torch.load(name))
+        network.load_state_dict(state)
         return treating(network.eval())
     from rebridge import Restorer
 

@@ -65,19 +65,23 @@ def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return (known * losses).sum() / known.sum()
 
 
-def judge_loss(model: Careful, batch: Labelled) -> tuple[Tensor, dict[str, float]]:
-    """Loss of examiner and tone on a batch in [-1, 1]."""
+def judge_loss(model: Careful, where: nn.Module, batch: Labelled) -> tuple[Tensor, dict[str, float]]:
+    """Loss of examiner and tone on a batch in [-1, 1].
+
+    `where` says of the features what is at each place: a hundred labels for a patch instead of one. It is not kept.
+    """
     features = model.examiner(batch.degraded)
     seen = impression(batch.degraded, features)
     logits = model.examiner.logits(seen)
     toned = model.tone(batch.degraded, features, seen, batch.treat[:, HAZE], batch.treat[:, LOWLIGHT])
     rows = (batch.treat[:, HAZE] > 0) | (batch.treat[:, LOWLIGHT] > 0)
-    kinds = label_loss(logits, batch.labels)
+    kinds, places = label_loss(logits, batch.labels), label_loss(where(features).float(), batch.places)
+    loss = kinds + 0.7 * places
     if not rows.any():
-        return kinds, {"kinds": kinds.item()}
+        return loss, {"kinds": kinds.item(), "places": places.item()}
     errors = log_error(F.avg_pool2d(toned[rows], 2), F.avg_pool2d(batch.target[rows], 2), 1e-3)
     tone = errors.mean()
-    return kinds + 0.2 * tone, {"kinds": kinds.item(), "tone": tone.item()}
+    return loss + 0.4 * tone, {"kinds": kinds.item(), "places": places.item(), "tone": tone.item()}
 
 
 def mend_loss(model: Careful, batch: Labelled) -> tuple[Tensor, dict[str, float]]:
@@ -180,7 +184,9 @@ class RainLayers(Degradation):
         return image + draw.uniform((0.5, 1.3)) * torch.from_numpy(np.ascontiguousarray(rain))
 
 
-def patches(photographs: Photographs, clean: float, tones: float = 1.0, alarm: float = 0.12) -> MixedPatches:
+def patches(
+    photographs: Photographs, clean: float, tones: float = 1.0, alarm: float = 0.12, single: bool = False
+) -> MixedPatches:
     """Make the stream of training patches.
 
     Args:
@@ -188,10 +194,12 @@ def patches(photographs: Photographs, clean: float, tones: float = 1.0, alarm: f
         clean: share of sound pictures.
         tones: factor on the share of haze and low light.
         alarm: share of sound pictures that are to be treated nonetheless, and come out as they are.
+        single: one kind at most, and not faded: what is learned first.
     """
     rest = 1 - clean
     weights = WEIGHTS | {kind: tones * WEIGHTS[kind] for kind in ("haze", "lowlight")}
-    mixture = Mixture(counts=(clean, 0.66 * rest, 0.24 * rest, 0.1 * rest), weights=weights)
+    counts = (clean, rest) if single else (clean, 0.66 * rest, 0.24 * rest, 0.1 * rest)
+    mixture = Mixture(counts=counts, weights=weights, faded=0.0 if single else 0.2)
     real = [
         (RealPairs(DATA / "train/pairs/noise", "noise"), 0.035),
         (RealPairs(DATA / "train/pairs/lowlight", "lowlight"), 0.015),
@@ -202,7 +210,7 @@ def patches(photographs: Photographs, clean: float, tones: float = 1.0, alarm: f
 def in_range(batch: Labelled) -> Labelled:
     """Pictures in [-1, 1], channels last."""
     degraded, target = ((2 * image - 1).contiguous(memory_format=torch.channels_last) for image in batch[:2])
-    return Labelled(degraded, target, batch.treat, batch.labels)
+    return batch._replace(degraded=degraded, target=target)
 
 
 def beginning(options: argparse.Namespace, judged: MixedPatches) -> Careful:
@@ -221,59 +229,72 @@ def beginning(options: argparse.Namespace, judged: MixedPatches) -> Careful:
 
 
 def fit(options: argparse.Namespace) -> None:
-    """Train for a fixed time and keep the averaged weights in `last.pt`."""
+    """Train for a fixed time of the processor and keep the averaged weights in `last.pt`."""
     torch.manual_seed(options.seed)
     output = Path(options.output)
     output.mkdir(parents=True, exist_ok=True)
     RENDERERS["rain"] = (*RENDERERS["rain"], (0.2, RainLayers(DATA / "train/pairs/rain_layers")))
     photographs = Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()])
-    judged = patches(photographs, options.clean, 1.5)
+    judged, simple = (patches(photographs, options.clean, 1.5, single=single) for single in (False, True))
     mended = patches(photographs, options.clean / 3, alarm=1.0)
     model = beginning(options, judged)
     average = {key: value.clone() for key, value in model.state_dict().items()}
     told = [parameter for name, parameter in model.trunk.named_parameters() if ".kind." in name]
     mend = [p for name, p in model.trunk.named_parameters() if ".kind." not in name] + [*model.trust.parameters()]
+    where = nn.Conv2d(model.examiner.place.in_channels, len(LABELS), 1)
+    if options.start and (beside := Path(options.start).with_name("where.pt")).exists():
+        where.load_state_dict(torch.load(beside))
     groups = [
-        {"params": list(model.examiner.parameters()), "peak": options.judge_lr},
+        {"params": [*model.examiner.parameters(), *where.parameters()], "peak": options.judge_lr},
         {"params": list(model.tone.parameters()), "peak": options.tone_lr},
         {"params": mend, "peak": options.lr},
         {"params": told, "peak": 5 * options.lr},
     ]
     optimiser = torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.99), weight_decay=1e-4)
-    begin, seconds, step, sums = time.time(), 60 * options.minutes, 0, {}
+    begin, seconds, step, sums = time.process_time(), 60 * options.minutes, 0, {}
     print(f"loaded; {sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
-    while (share := (time.time() - begin) / seconds) < 1:
+    while (share := (time.process_time() - begin) / seconds) < 1:
         rate = min(1.0, step / 100) * (options.floor + (1 - options.floor) * 0.5 * (1 + math.cos(math.pi * share)))
         for group in optimiser.param_groups:
             group["lr"] = rate * group["peak"]
-        judging = options.only_judge or step % options.judge_every == 0
+        judging = options.only_judge or (options.judge_every > 0 and step % options.judge_every == 0)
         size = options.judge_patch if judging else options.patch
         count = options.judge_batch if judging else options.batch
-        batch = in_range((judged if judging else mended).batch(count, size, options.seed * 10_000_000 + step))
+        source = (simple if share < options.single else judged) if judging else mended
+        batch = in_range(source.batch(count, size, options.seed * 10_000_000 + step))
         with torch.autocast("cpu", torch.bfloat16):
-            loss, figures = (judge_loss if judging else mend_loss)(model, batch)
+            loss, figures = judge_loss(model, where, batch) if judging else mend_loss(model, batch)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        for group in optimiser.param_groups:
-            nn.utils.clip_grad_norm_(group["params"], 1.0)
+        norms = [nn.utils.clip_grad_norm_(group["params"], 1.0) for group in optimiser.param_groups]
+        if not all(torch.isfinite(norm) for norm in norms):
+            print(f"step {step}: gradients that are no numbers, left out", flush=True)
+            torch.save(batch, output / "odd.pt")
+            step += 1
+            continue
         optimiser.step()
         step += 1
         decay = min(options.ema, (1 + step) / (10 + step))
         with torch.no_grad():
             for key, value in model.state_dict().items():
-                average[key].lerp_(value, 1 - decay)
+                average[key].lerp_(value, 1 - decay) if value.is_floating_point() else average[key].copy_(value)
         for key, value in figures.items():
             total, times = sums.get(key, (0.0, 0))
             sums[key] = (total + value, times + 1)
         if step % 200 == 0:
             text = " ".join(f"{key} {total / times:.3f}" for key, (total, times) in sums.items())
-            print(f"{step} {(time.time() - begin) / 60:.1f} min  {text}", flush=True)
+            print(f"{step} {(time.process_time() - begin) / 60:.1f} min  {text}", flush=True)
             sums = {}
-            torch.save(average, output / "last.tmp")
-            os.replace(output / "last.tmp", output / "last.pt")
-    torch.save(average, output / "last.tmp")
-    os.replace(output / "last.tmp", output / "last.pt")
+            keep(average, where, output)
+    keep(average, where, output)
     print("done", flush=True)
+
+
+def keep(average: dict[str, Tensor], where: nn.Module, output: Path) -> None:
+    """Write the weights; a stop at any time leaves those before or these."""
+    for name, state in (("where", where.state_dict()), ("last", average)):
+        torch.save(state, output / f"{name}.tmp")
+        os.replace(output / f"{name}.tmp", output / f"{name}.pt")
 
 
 def main() -> None:
@@ -282,9 +303,10 @@ def main() -> None:
     parser.add_argument("--output", required=True)
     parser.add_argument("--start")
     parser.add_argument("--examiner")
-    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--minutes", type=float, required=True, help="time of the processor, not of the clock")
+    parser.add_argument("--single", type=float, default=0.0, help="share of the time with one strong fault at most")
     parser.add_argument("--only-judge", action="store_true")
-    parser.add_argument("--judge-every", type=int, default=5)
+    parser.add_argument("--judge-every", type=int, default=5, help="0: never")
     parser.add_argument("--judge-patch", type=int, default=192)
     parser.add_argument("--judge-batch", type=int, default=12)
     parser.add_argument("--judge-lr", type=float, default=1e-3)

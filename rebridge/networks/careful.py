@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 from rebridge.networks.equaliser import Equaliser
 from rebridge.networks.layers import Network, check_inputs, check_sizes, pad_to_multiple, zero_init
-from rebridge.networks.toning import Examiner, Impression, Tone, feature_blocks, impression
+from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature_blocks, impression
 from rebridge.networks.trunk import Trunk
+from rebridge.networks.verdict import LINES, Verdict, line_statistics
 
 KINDS = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg")
 HAZE, LOWLIGHT = KINDS.index("haze"), KINDS.index("lowlight")
@@ -55,8 +56,9 @@ class Careful(Network):
 
     channels: of an image; grey ones are treated as three equal colours. widths: of the trunk's levels, at 1/2, 1/4, ...
     of the size; blocks: before and again after the middle at each level but the last; middle: blocks there; features: of
-    the examiner; equalise: filter pictures by an `Equaliser` before the trunk. The examiner, the air
-    and the exposure see the whole picture that is handed over.
+    the examiner; equalise: filter pictures by an `Equaliser` before the trunk; verdict: a `Verdict` decides on the kinds, and
+    what the examiner says of them is a part of what it hears. The examiner, the air and the exposure see the whole picture that
+    is handed over.
     """
 
     told = True
@@ -72,6 +74,7 @@ class Careful(Network):
         middle: int = 8,
         features: int = 96,
         equalise: bool = True,
+        verdict: bool = False,
     ) -> None:
         super().__init__()
         check_sizes(channels=channels, widths=widths, blocks=blocks, middle=middle, features=features)
@@ -86,6 +89,8 @@ class Careful(Network):
         self.trunk = Trunk(len(KINDS), widths, blocks, middle)
         self.equaliser = Equaliser(ripples=True) if equalise else None
         self.trust = TrustMap(features, widths[-1], len(KINDS))
+        known = 3 * features + 4 * len(SHARES) + len(KINDS) + LINES
+        self.verdict = Verdict(known, len(KINDS)) if verdict else None
         self.register_buffer("low", torch.full((len(KINDS),), 0.4))
         self.register_buffer("high", torch.full((len(KINDS),), 0.6))
 
@@ -112,8 +117,8 @@ class Careful(Network):
         height, width = y.shape[-2:]
         padded = pad_to_multiple(y.expand(-1, 3, -1, -1), self.multiple)
         features = self.examiner(padded)
-        seen = impression(padded, features) if seen is None else seen
-        decided = self.decide(self.examiner.logits(seen)) if kinds is None else kinds.to(y)
+        seen = self._seen(padded, features, kinds is None) if seen is None else seen
+        decided = self.decide(self.judge(seen)) if kinds is None else kinds.to(y)
         sick = decided.amax(1) > 0
         change = torch.zeros(len(y), 3, height, width, dtype=y.dtype, device=y.device)
         if sick.any():
@@ -128,7 +133,16 @@ class Careful(Network):
     def look(self, y: Tensor) -> Impression:
         """Sum up whole pictures (B, 3, H, W) in [-1, 1]."""
         padded = pad_to_multiple(y.expand(-1, 3, -1, -1), self.multiple)
-        return impression(padded, self._features(padded))
+        return self._seen(padded, self._features(padded))
+
+    def _seen(self, padded: Tensor, features: Tensor, judged: bool = True) -> Impression:
+        lines = line_statistics(padded) if judged and self.verdict is not None else None
+        return impression(padded, features)._replace(lines=lines)
+
+    def judge(self, seen: Impression) -> Tensor:
+        """Logits (B, kinds) of the kinds that are there, from what is seen of whole pictures."""
+        logits = self.examiner.logits(seen)
+        return logits if self.verdict is None else self.verdict(gathered(seen, logits))
 
     def _features(self, padded: Tensor) -> Tensor:
         """The examiner's features, in bands of a large picture: they depend on what lies within `REACH` rows."""
@@ -149,11 +163,11 @@ class Careful(Network):
 
         For pictures (B, 3, H, W) in [-1, 1].
         """
-        return self.examiner.logits(self.look(y)).sigmoid()
+        return self.judge(self.look(y)).sigmoid()
 
     def diagnose(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """See `Network.diagnose`."""
-        logits = self.examiner.logits(self.look(y))
+        logits = self.judge(self.look(y))
         return logits.float().sigmoid(), self.decide(logits)
 
     def decide(self, logits: Tensor) -> Tensor:
@@ -200,6 +214,13 @@ class Careful(Network):
             return torch.zeros_like(toned)
         image = toned.clamp(-1, 1).float()
         return (self.equaliser(image) - image).to(toned)
+
+
+def gathered(seen: Impression, logits: Tensor) -> Tensor:
+    """Join all that a `Verdict` hears, (B, known); the lines must have been looked at."""
+    if seen.lines is None:
+        raise ValueError("this impression was made without lines: look again with the network that judges")
+    return torch.cat([seen.features.float(), seen.levels.flatten(1), logits, seen.lines], 1)
 
 
 class Treating(Network):
