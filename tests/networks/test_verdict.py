@@ -71,7 +71,7 @@ def test_the_network_decides_by_its_verdict() -> None:
     assert network.verdict is not None
     y = 2 * torch.rand(1, 3, 64, 64) - 1
     with torch.no_grad():
-        network.verdict.layers[-1].bias.copy_(torch.tensor([9.0 if kind == "rain" else -9.0 for kind in KINDS]))  # type: ignore[operator, union-attr]
+        network.verdict.layers[-1].bias.copy_(torch.tensor([9.0 if kind == "rain" else -9.0 for kind in KINDS]))  # type: ignore[operator]
         found, treated = network.diagnose(y)
         assert [kind for kind, share in zip(KINDS, treated[0].tolist(), strict=True) if share > 0] == ["rain"]
         assert torch.equal(found, network.examine(y))
