@@ -65,12 +65,11 @@ def rows(tables: dict[str, dict[str, dict[str, float]]], name: str) -> str:
     """Lines of the table of figures, one for each set."""
     lines = []
     for key, row in tables[name].items():
-        old = tables["rdbm-tiny"][key]
+        old = tables["rdbm-tiny"].get(key)
         start = f"{row['in']:.2f}" if row["in"] < 100 else "-"
         named = f"{row['named']:.2f}" if "named" in row else "-"
-        middle = (
-            f"{old['median']:.2f} | {row['median']:.2f}" if start == "-" else f"{old['out']:.2f} | {row['out']:.2f}"
-        )
+        figure = "median" if start == "-" else "out"
+        middle = f"{old[figure]:.2f} | {row[figure]:.2f}" if old else f"- | {row[figure]:.2f}"
         worse = f"{row['worse by 0.1']:.0f}" if start != "-" else f"{row['below 30']:.0f} below 30"
         lines.append(f"| {key} | {row['images']:.0f} | {start} | {middle} | {row['worst']:.2f} | {worse} | {named} |")
     return "\n".join([*lines, "", "Sets without an input figure are clean: there the columns hold medians."])
@@ -85,8 +84,9 @@ def main() -> None:
     parser.add_argument("--commands", type=Path, required=True)
     parser.add_argument("--limits", type=Path, required=True)
     options = parser.parse_args()
-    network = networks.create("careful")
-    network.load_state_dict(torch.load(options.checkpoint))
+    state = torch.load(options.checkpoint)
+    network = networks.create("careful", verdict="verdict.mean" in state)
+    network.load_state_dict(state)
     bridge = bridges.create("rdbm", lam=1e-4)
     tasks = list(KINDS)
     training = {"figures": json.loads(options.figures.read_text())[options.name]}

@@ -25,7 +25,7 @@ from rebridge.networks.trunk import Trunk
 from rebridge.networks.verdict import LINES, Verdict, line_statistics
 
 KINDS = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg")
-HAZE, LOWLIGHT = KINDS.index("haze"), KINDS.index("lowlight")
+HAZE, LOWLIGHT, NOISE = (KINDS.index(kind) for kind in ("haze", "lowlight", "noise"))
 BAND = 2**22
 """Most pixels that the examiner sees at once where it sees a whole picture."""
 REACH = 160
@@ -140,9 +140,16 @@ class Careful(Network):
         return impression(padded, features)._replace(lines=lines)
 
     def judge(self, seen: Impression) -> Tensor:
-        """Logits (B, kinds) of the kinds that are there, from what is seen of whole pictures."""
+        """Logits (B, kinds) of the kinds that are there, from what is seen of whole pictures.
+
+        Faint noise is seen by the examiner's own filters before a verdict hears of it; the greater of both counts.
+        """
         logits = self.examiner.logits(seen)
-        return logits if self.verdict is None else self.verdict(gathered(seen, logits))
+        if self.verdict is None:
+            return logits
+        decided: Tensor = self.verdict(gathered(seen, logits)).clone()
+        decided[:, NOISE] = torch.maximum(decided[:, NOISE], logits[:, NOISE])
+        return decided
 
     def _features(self, padded: Tensor) -> Tensor:
         """The examiner's features, in bands of a large picture: they depend on what lies within `REACH` rows."""
