@@ -48,7 +48,11 @@ class Operator:
 
     name: str = "operator"
     linear: bool = True
-    """True if A is linear; a method that differentiates |y - A x|^2 needs that."""
+    """True if A is linear."""
+    differentiable: bool = False
+    """True if automatic differentiation goes through a non-linear A."""
+    has_prox: bool = True
+    """True if the pseudo-inverse and the proximal step are known, exactly or nearly."""
     has_spectrum: ClassVar[bool] = False
     """True if the singular value decomposition is known, as in `Spectral`."""
     pictured: bool = True
@@ -126,6 +130,53 @@ class Operator:
         For instance the noise in unknown pixels of a mask.
         """
         return y
+
+    @property
+    def has_gradient(self) -> bool:
+        """True if the gradient of |A x - y|^2 is known."""
+        return self.linear or self.differentiable
+
+    @property
+    def measured(self) -> int:
+        """Number of values that are measured of one image."""
+        return math.prod(self.measurement_shape)
+
+    @cached_property
+    def amplifies(self) -> bool:
+        """True if the pseudo-inverse makes white noise more than three times as large as it was beside the image.
+
+        Measured once, on one draw.
+        """
+        if not self.has_prox:
+            return False
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(1, *self.shape, generator=generator)
+        z = torch.randn(1, *self.measurement_shape, generator=generator)
+        gain = self.A_dagger(z).square().mean() / z.square().mean() * self.A(x).square().mean() / x.square().mean()
+        return gain.item() > 9.0
+
+    def misfit_gradient(self, x: Tensor, y: Tensor) -> Tensor:
+        """Compute J^T (A x - y), the gradient of |A x - y|^2 / 2, with J = dA/dx.
+
+        Args:
+            x: images (B, C, H, W).
+            y: measurements (B, *measurement_shape).
+
+        Returns:
+            Images (B, C, H, W).
+
+        Raises:
+            ValueError: A is not linear and cannot be differentiated.
+        """
+        if self.linear:
+            return self.A_adjoint(self.A(x) - y)
+        if not self.differentiable:
+            raise ValueError(f"{self.name} is not linear and cannot be differentiated")
+        with torch.enable_grad():
+            point = x.detach().requires_grad_(True)
+            measured = self.A(point)
+        (gradient,) = torch.autograd.grad(measured, point, (measured - y).detach())
+        return gradient
 
     def __matmul__(self, inner: Measures) -> Operator:
         """Compose: (A @ B) x = A (B x); see `rebridge.inverse.operators.compose`."""
