@@ -239,7 +239,8 @@ class CompareOptions:
     Attributes:
         models, clean, tasks: models restore degraded images; with method "irbridge" generative models, by `presets`.
         analytic, bridges, draws: exact denoisers of a Gaussian problem along bridges, with so many draws per run.
-        operators, solvers, prior, crop: zero-shot solvers restore measurements, beside IRBridge ("irbridge") and `models`.
+        operators, solvers, prior, crop: zero-shot solvers restore measurements, beside IRBridge ("irbridge"), `models`, and what
+            needs no model ("baselines").
         samplers: of the first two forms.
         steps: by default 1, 2, 5, 10; with method "irbridge" 25; with solvers one number, or their own.
         seeds: of the first two forms.

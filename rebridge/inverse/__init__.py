@@ -6,7 +6,7 @@ from rebridge.inverse import methods, operators
 from rebridge.inverse.catalogue import SOLVERS, create, names, parameters, parse, register, summary
 from rebridge.inverse.gaussian import GaussianProblem
 from rebridge.inverse.measurement import Measurement, OperatorSpec
-from rebridge.inverse.methods import Guided, GuidedMethod, Method, Proximal
+from rebridge.inverse.methods import Guided, GuidedMethod, Method, MethodWarning, Proximal
 from rebridge.inverse.problem import Problem
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "GuidedMethod",
     "Measurement",
     "Method",
+    "MethodWarning",
     "OperatorSpec",
     "Problem",
     "Proximal",
