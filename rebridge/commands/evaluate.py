@@ -9,7 +9,19 @@ from typing import Any
 from rebridge.commands.opening import check_sampling, open_restorer
 from rebridge.commands.options import CaseOptions, EvaluateOptions
 from rebridge.commands.progress import Reporter, cancellable
-from rebridge.evaluation import Case, Evaluation, Score, evaluate_tasks, paired_cases, synthetic_cases
+from rebridge.evaluation import (
+    Case,
+    Evaluation,
+    Score,
+    Scoring,
+    evaluate_results,
+    evaluate_tasks,
+    paired_cases,
+    result_cases,
+    synthetic_cases,
+)
+from rebridge.evaluation.evaluate import IMAGE_COLUMNS, RESTORING, TASK_COLUMNS
+from rebridge.evaluation.tables import Column
 
 
 @dataclass(frozen=True)
@@ -18,17 +30,30 @@ class EvaluationResult:
 
     Attributes:
         evaluation: scores by image, and means by task.
-        model, sampler, steps, seed, channel: what was measured.
+        model, sampler, steps: what was measured; None of results made elsewhere.
+        seed: of the degradations and the sampler.
+        scoring: how it was measured.
         note: a sentence that the user should know, or None.
     """
 
     evaluation: Evaluation
-    model: str
-    sampler: str
-    steps: int
+    model: str | None
+    sampler: str | None
+    steps: int | None
     seed: int
-    channel: str
+    scoring: Scoring
     note: str | None = None
+
+    @property
+    def channel(self) -> str:
+        """What was compared."""
+        return self.scoring.channel
+
+    def columns(self, per_image: bool) -> list[Column]:
+        """Columns of a table of the rows of images or of tasks."""
+        base = IMAGE_COLUMNS if per_image else TASK_COLUMNS
+        kept = [column for column in base if self.model is not None or column.key not in RESTORING]
+        return [*kept, *self.scoring.columns]
 
 
 def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> EvaluationResult:
@@ -41,6 +66,9 @@ def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> Eval
     Raises:
         ValueError: options that contradict each other, an unknown task, or no images.
     """
+    scoring = Scoring(options.channel, options.border, options.window, options.truncate, tuple(options.metrics))
+    if options.results is not None or options.truth is not None:
+        return _results(options, scoring, progress)
     check_cases(options)
     if options.pairs is not None and options.tasks:
         raise ValueError("--task degrades the images of --clean; --pairs are degraded already")
@@ -57,9 +85,26 @@ def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> Eval
         def scored(done: int, total: int, score: Score) -> None:
             report(done, total, f"{score.task} {score.name} {score.psnr:.2f} dB")
 
-        found = evaluate_tasks(restorer, cases, channel=options.channel, progress=scored, **settings)
+        found = evaluate_tasks(restorer, cases, scoring=scoring, progress=scored, **settings)
     name = options.sampler or sampler.name
-    return EvaluationResult(found, opened.name, name, sampler.steps, options.seed, options.channel, opened.note)
+    return EvaluationResult(found, opened.name, name, sampler.steps, options.seed, scoring, opened.note)
+
+
+def _results(options: EvaluateOptions, scoring: Scoring, progress: Reporter | None) -> EvaluationResult:
+    """Score results made elsewhere."""
+    if options.results is None or options.truth is None:
+        raise ValueError("--results DIR and --truth DIR go together")
+    if options.clean is not None or options.pairs is not None or options.model is not None:
+        raise ValueError("--results are compared as they are: leave out --clean, --pairs and --model")
+    cases, without = result_cases(options.results, options.truth, options.suffix, options.limit)
+    with cancellable(progress) as report:
+
+        def scored(done: int, total: int, score: Score) -> None:
+            report(done, total, f"{score.name} {score.psnr:.2f} dB")
+
+        found = evaluate_results(cases, scoring=scoring, progress=scored)
+    note = f"{without} true images have no result" if without else None
+    return EvaluationResult(found, None, None, None, options.seed, scoring, note)
 
 
 def check_cases(options: CaseOptions) -> None:

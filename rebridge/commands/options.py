@@ -201,11 +201,25 @@ class EvaluateOptions(SamplingOptions, ModelOptions, CaseOptions):
 
     Attributes:
         limit: images per task.
-        channel: colours, or luma only.
+        channel: colours, luma only, or luma in whole levels as MATLAB has it.
+        border: pixels cut off at each side.
+        window: of SSIM, "gaussian", or "uniform" as scikit-image's.
+        truncate: cut levels down instead of rounding them.
+        metrics: further ones of pyiqa, such as "lpips" and "niqe".
+        results: folder of results made elsewhere, instead of a model.
+        truth: folder of their true images.
+        suffix: text behind the names of the results.
     """
 
     limit: int | None = None
-    channel: Literal["rgb", "y"] = "rgb"
+    channel: Literal["rgb", "y", "y-matlab"] = "rgb"
+    border: int = 0
+    window: Literal["gaussian", "uniform"] = "gaussian"
+    truncate: bool = False
+    metrics: Sequence[str] = ()
+    results: Path | None = None
+    truth: Path | None = None
+    suffix: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

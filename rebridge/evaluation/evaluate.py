@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from rebridge.evaluation.cases import Case
-from rebridge.evaluation.metrics import Channel, psnr, ssim
+from rebridge.evaluation.metrics import Channel
+from rebridge.evaluation.scoring import Scoring
 from rebridge.evaluation.tables import Column
 from rebridge.restoration import Restorer
 
@@ -21,7 +23,10 @@ Scored = Callable[[int, int, "Score"], None]
 
 @dataclass(frozen=True)
 class Score:
-    """PSNR in dB and SSIM of one image before (input_) and after, and the seconds."""
+    """PSNR in dB and SSIM of one image before (input_) and after, and the seconds.
+
+    `further` holds other metrics by name. Of results made elsewhere, what was before and the seconds are NaN.
+    """
 
     task: str
     name: str
@@ -30,11 +35,17 @@ class Score:
     input_ssim: float
     ssim: float
     seconds: float
+    further: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def gain(self) -> float:
         """Change by restoring, in dB."""
         return self.psnr - self.input_psnr
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """All figures by name, for a table."""
+        return {**vars(self), "gain": self.gain, **self.further}
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,12 @@ class TaskScores:
     input_ssim: float
     ssim: float
     seconds: float
+    further: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """All figures by name, for a table."""
+        return {**vars(self), **self.further}
 
 
 @dataclass(frozen=True)
@@ -74,6 +91,7 @@ def evaluate(
     cases: Sequence[Case],
     *,
     channel: Channel = "rgb",
+    scoring: Scoring | None = None,
     progress: Scored | None = None,
     **options: Any,
 ) -> Evaluation:
@@ -83,26 +101,45 @@ def evaluate(
         restore: a `Restorer`, or anything that turns degraded images (1, 3, H, W) in [0, 1] into restored ones.
         cases: the images.
         channel: "rgb", or "y" for luma.
+        scoring: the whole protocol, instead of the channel.
         progress: called after each image.
         options: of `restore`, such as steps and seed.
     """
     scores: list[Score] = []
+    protocol = scoring or Scoring(channel)
     for case in cases:
         clean, degraded = (image[None] for image in case.load())
         began = time.perf_counter()
         restored = restore(degraded, **options)
         seconds = time.perf_counter() - began
-        scores.append(
-            Score(
-                case.task,
-                case.name,
-                input_psnr=float(psnr(degraded, clean, channel)),
-                psnr=float(psnr(restored, clean, channel)),
-                input_ssim=float(ssim(degraded, clean, channel)),
-                ssim=float(ssim(restored, clean, channel)),
-                seconds=seconds,
-            )
-        )
+        before, after = protocol.pair(degraded, clean), protocol.pair(restored, clean)
+        further = protocol.further(restored, clean)
+        scores.append(Score(case.task, case.name, before[0], after[0], before[1], after[1], seconds, further))
+        if progress is not None:
+            progress(len(scores), len(cases), scores[-1])
+    return Evaluation(scores)
+
+
+def evaluate_results(
+    cases: Sequence[Case], *, scoring: Scoring | None = None, progress: Scored | None = None
+) -> Evaluation:
+    """Compare results made elsewhere with their clean images.
+
+    Args:
+        cases: the images, with the result in the place of the degraded image; see `result_cases`.
+        scoring: the protocol.
+        progress: called after each image.
+    """
+    protocol, scores = scoring or Scoring(), []
+    for case in cases:
+        clean, restored = (image[None] for image in case.load())
+        if restored.shape != clean.shape:
+            sizes = " and ".join("x".join(str(n) for n in image.shape[-1:-3:-1]) for image in (restored, clean))
+            raise ValueError(f"{case.name}: the result and the true image differ in size, {sizes}")
+        quality, likeness = protocol.pair(restored, clean)
+        further = protocol.further(restored, clean)
+        nothing = math.nan
+        scores.append(Score(case.task, case.name, nothing, quality, nothing, likeness, nothing, further))
         if progress is not None:
             progress(len(scores), len(cases), scores[-1])
     return Evaluation(scores)
@@ -113,6 +150,7 @@ def evaluate_tasks(
     cases: Sequence[Case],
     *,
     channel: Channel = "rgb",
+    scoring: Scoring | None = None,
     progress: Scored | None = None,
     **options: Any,
 ) -> Evaluation:
@@ -125,7 +163,8 @@ def evaluate_tasks(
 
     for task in dict.fromkeys(case.task for case in cases):
         group = [case for case in cases if case.task == task]
-        scores.extend(evaluate(restorer.for_task(task), group, channel=channel, progress=report, **options).scores)
+        found = evaluate(restorer.for_task(task), group, channel=channel, scoring=scoring, progress=report, **options)
+        scores.extend(found.scores)
     return Evaluation(scores)
 
 
@@ -144,6 +183,7 @@ def _task_scores(task: str, scores: list[Score]) -> TaskScores:
         input_ssim=mean("input_ssim"),
         ssim=mean("ssim"),
         seconds=statistics.median(score.seconds for score in scores),
+        further={key: statistics.fmean(score.further[key] for score in scores) for key in scores[0].further},
     )
 
 
@@ -167,3 +207,6 @@ IMAGE_COLUMNS = (
     *(column for column in TASK_COLUMNS if column.key not in ("task", "images", "median_psnr", "median_gain")),
 )
 """Columns of a table of `Evaluation.scores`."""
+
+RESTORING = ("input_psnr", "gain", "median_gain", "input_ssim", "seconds")
+"""Keys of columns that results made elsewhere do not have."""

@@ -1,5 +1,7 @@
 """DDNM's time travel and DDNM+: the walk written out, and the law of its noise."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -25,7 +27,7 @@ def test_time_travel_is_the_authors_loop_written_out(eta: float) -> None:
     c = VP.coefficients(times)
     x, count, x0 = draws[0], 1, draws[0]
     walked = [0, 1, 2, 1, 0, 1, 2, 3, 4, 3, 2, 3, 4, 5]
-    for i, j in zip(walked[:-1], walked[1:], strict=True):
+    for i, j in pairwise(walked):
         z = draws[count]
         count += 1
         if j > i:

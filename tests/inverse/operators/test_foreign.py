@@ -13,7 +13,7 @@ from tests.inverse.conftest import SHAPE, VP, StandIn, gaussian_problem, seeded
 
 
 class Strict:
-    """An operator as strict as deepinv's formulas: sums of 1/gamma and a tensor, of the images' type, without broadcasting tricks.
+    """An operator as strict as deepinv's formulas: sums of 1/gamma and a tensor of the images' type.
 
     A diagonal operator that keeps its mask in single precision, as deepinv's do.
     """
@@ -52,7 +52,8 @@ def test_every_method_takes_a_strict_foreign_operator_and_a_batch(
     name: str, dtype: torch.dtype, sigma_y: float
 ) -> None:
     """It does what our own mask does to the same noise."""
-    strict, params = Strict(), {"steps": 4, **({"sweeps": 4} if name == "deqir" else {})}
+    strict = Strict()
+    params: dict[str, Any] = {"steps": 4, **({"sweeps": 4} if name == "deqir" else {})}
     params |= {"plus": False} if name == "ddnm" else {}
     params |= {"mean": "all"} if name == "red-diff" else {}  # a foreign mask does not tell how much it measures
     y = strict.A(torch.rand(3, *SHAPE, dtype=dtype))
