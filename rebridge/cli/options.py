@@ -73,6 +73,8 @@ OPTIONS: dict[str, Any] = {
     "controlnet": option(TEXT, "With a diffusers pipeline: folder or id of its condition."),
     "prior_options": repeated("How a generative model runs, as guidance=2, and with a diffusers pipeline tiling=true, "
         "attention_slicing=true, cpu_offload=model, variant=fp16", "--prior-option", read=pairs),
+    "colour": option(Literal["adain", "wavelet"] | None, "With irbridge: take the colours of the input."),
+    "resize": option(NUMBER, "With irbridge: scale the shorter side of images to so many pixels for the model, and back."),
     "detail": option(float, "With irbridge: 0 to 1, keep the input's details where nothing was restored."),
     "device": option(TEXT, "cpu, cuda, cuda:1, mps; by default a GPU where there is one."),
     "dtype": option(TEXT, "float32, or bfloat16 or float16 for speed."),

@@ -18,6 +18,7 @@ from rebridge.denoisers import Counted, Denoiser, Progress
 from rebridge.images import Batch, to_batch
 from rebridge.inverse.measurement import Measurement
 from rebridge.inverse.methods.base import Method
+from rebridge.irbridge.finish import Finish
 from rebridge.irbridge.presets import chosen_preset
 from rebridge.irbridge.presets import preset as preset_settings
 from rebridge.models import Model, ModelError, as_model, load_model
@@ -65,8 +66,8 @@ class Restorer:
             IRBridge. The bridge's noise is in units of the model's space.
         sampler: a name, {"name": ..., **parameters} or a `Sampler`; by default the model's recommended one, and "irbridge"
             for a generative model on a bridge.
-        detail: strength in [0, 1] with which details of the input are kept where nothing was restored, for autoencoders that
-            lose them; see `rebridge.irbridge.keep_details`.
+        detail: of `rebridge.irbridge.Finish`, for short.
+        finish: size, colours and details of pictures that pass a generative model.
         options: of `rebridge.models.as_model`, where `model` is not a `Model` yet.
 
     Raises:
@@ -81,14 +82,13 @@ class Restorer:
         sampler: SamplerChoice = None,
         *,
         detail: float = 0.0,
+        finish: Finish | None = None,
         **options: Any,
     ) -> None:
-        if not 0 <= detail <= 1:
-            raise ValueError(f"detail must lie in [0, 1], got {detail}")
+        self.finish = finish or Finish(detail)
         chosen = bridge_of(bridge)
         self.model: Model = as_model(model, chosen, **options)
         self.bridge: Bridge = self.model.process if chosen is None else chosen
-        self.detail = detail
         self._wrap: engine.Wrap = _same
         self._preset: dict[str, Any] | None = None
         if sampler is None:
@@ -133,7 +133,13 @@ class Restorer:
 
     @classmethod
     def from_preset(
-        cls, model: Any, preset: str | Path | None = None, task: str | None = None, detail: float = 0.0, **settings: Any
+        cls,
+        model: Any,
+        preset: str | Path | None = None,
+        task: str | None = None,
+        detail: float = 0.0,
+        finish: Finish | None = None,
+        **settings: Any,
     ) -> Restorer:
         """Make a restorer of a generative model inside a bridge, by a preset.
 
@@ -142,7 +148,7 @@ class Restorer:
             preset: "sound" or "paper", see `rebridge.irbridge.presets`, a file that `rebridge tune` wrote, or "tuned": the one
                 that the model brings along; by default that one where it has settings for the task, or else "sound".
             task: the degradation, for the settings chosen for it.
-            detail: of the class.
+            detail, finish: of the class.
             settings: changes to the preset, see `rebridge.irbridge.preset`.
 
         Raises:
@@ -150,8 +156,8 @@ class Restorer:
         """
         opened = as_model(model)
         chosen = preset_settings(chosen_preset(preset, opened.info.presets, task), task, **settings)
-        restorer = cls(opened, chosen.pop("bridge"), {"name": "irbridge", **chosen}, detail=detail)
-        restorer._preset = {"preset": preset, "detail": detail, **settings}
+        restorer = cls(opened, chosen.pop("bridge"), {"name": "irbridge", **chosen}, finish=finish or Finish(detail))
+        restorer._preset = {"preset": preset, "finish": restorer.finish, **settings}
         return restorer
 
     def __call__(
@@ -328,15 +334,16 @@ class Restorer:
     ) -> Samples:
         batch: Batch = to_batch(image)
         walk = self.sampler(sampler, steps)
-        y = engine.predicted(self.model, engine.enter(self.model, batch.images), tiles)
-        condition = engine.coloured(batch.images, self.model.info.channels).to(self.device)
-        height, width = batch.images.shape[-2:]
+        images = self.finish.scaled(batch.images)
+        y = engine.predicted(self.model, engine.enter(self.model, images), tiles)
+        condition = engine.coloured(images, self.model.info.channels).to(self.device)
+        height, width = images.shape[-2:]
         counted = Counted(engine.tiled(self.model, condition, (height, width), tiles, self._wrap))
         report = _step_counter(callback, progress, samples * walk.steps)
 
         def draw(noise: ImageNoise) -> Tensor:
             states = engine.walk_bridge(self.model, self.bridge, walk, counted, y, noise, report)
-            return engine.leave(self.model, states, batch.images, self.detail)
+            return engine.leave(self.model, states, batch.images, self.finish)
 
         found = engine.gather(draw, seeds_of(seed, len(y)), samples, keep)
         return _samples(found, batch.back, counted.rows // len(y))
