@@ -20,7 +20,7 @@ from rebridge.evaluation import (
     result_cases,
     synthetic_cases,
 )
-from rebridge.evaluation.evaluate import IMAGE_COLUMNS, RESTORING, TASK_COLUMNS
+from rebridge.evaluation.evaluate import IMAGE_COLUMNS, RESTORER_KEYS, TASK_COLUMNS
 from rebridge.evaluation.tables import Column
 
 
@@ -46,13 +46,13 @@ class EvaluationResult:
 
     @property
     def channel(self) -> str:
-        """What was compared."""
+        """Channel that was compared."""
         return self.scoring.channel
 
     def columns(self, per_image: bool) -> list[Column]:
         """Columns of a table of the rows of images or of tasks."""
         base = IMAGE_COLUMNS if per_image else TASK_COLUMNS
-        kept = [column for column in base if self.model is not None or column.key not in RESTORING]
+        kept = [column for column in base if self.model is not None or column.key not in RESTORER_KEYS]
         return [*kept, *self.scoring.columns]
 
 

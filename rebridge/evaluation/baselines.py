@@ -18,7 +18,7 @@ from rebridge.inverse.operators import Operator
 Baseline = Callable[[Operator, Tensor, float], Tensor | None]
 """Called as (operator, y, sigma_y); gives images (B, C, H, W), or None where it makes no sense."""
 
-SLOPE = 0.07
+PHOTO_SLOPE = 0.07
 """Standard deviation of the differences of neighbouring pixels in photographs, for the Wiener filter."""
 
 
@@ -33,13 +33,14 @@ def pseudo_inverse(operator: Operator, y: Tensor, sigma_y: float) -> Tensor | No
 
 
 def wiener(operator: Operator, y: Tensor, sigma_y: float, iterations: int = 60) -> Tensor | None:
-    """Restore with the prior of a spectrum 1/f^2: (A^T A / s^2 - laplacian / g^2)^-1 A^T y / s^2.
+    """Restore with the prior of a spectrum 1/f^2.
 
-    g is `SLOPE`. By conjugate gradients, so that it takes any linear operator; at least 1/255 of noise is reckoned with.
+    (A^T A / s^2 - laplacian / g^2)^-1 A^T y / s^2, where g is `PHOTO_SLOPE`. By conjugate gradients, so that it takes any linear
+    operator; at least 1/255 of noise is reckoned with.
     """
     if not operator.linear:
         return None
-    weight = (max(sigma_y, 1 / 255) / SLOPE) ** 2
+    weight = (max(sigma_y, 1 / 255) / PHOTO_SLOPE) ** 2
 
     def normal(v: Tensor) -> Tensor:
         return operator.A_adjoint(operator.A(v)) + weight * _laplacian(v)
@@ -56,10 +57,10 @@ def wiener(operator: Operator, y: Tensor, sigma_y: float, iterations: int = 60) 
     return x
 
 
-def total_variation(operator: Operator, y: Tensor, sigma_y: float, iterations: int = 60) -> Tensor | None:
-    """Minimise |A x - y|^2 / 2 + 0.8 s TV(x), without noise TV(x) among the images that fit y.
+def least_variation(operator: Operator, y: Tensor, sigma_y: float, iterations: int = 60) -> Tensor | None:
+    """Minimise |A x - y|^2 / 2 + 0.8 s TV(x).
 
-    ADMM with the operator's own proximal step; the total variation is isotropic and its proximal step Chambolle's (2004).
+    Without noise TV(x) among the images that fit y. ADMM with the operator's own proximal step; the total variation is isotropic and its proximal step Chambolle's (2004).
     """
     if not operator.has_prox:
         return None
@@ -109,7 +110,7 @@ BASELINES: dict[str, Baseline] = {
     "bicubic": enlarged,
     "A^+": pseudo_inverse,
     "Wiener": wiener,
-    "TV": total_variation,
+    "TV": least_variation,
     "cv2.inpaint": inpainted,
     "NLM": non_local_means,
 }
@@ -123,7 +124,10 @@ def baseline(name: str) -> Baseline:
 
 
 def known_pixels(operator: Operator, like: Tensor) -> Tensor | None:
-    """Find the pixels (H, W) that an operator measures as they are; None if it does anything else."""
+    """Find the pixels (H, W) that an operator measures as they are.
+
+    None if it does anything else.
+    """
     if not operator.linear or operator.measurement_shape != operator.shape:
         return None
     generator = torch.Generator().manual_seed(0)

@@ -105,7 +105,7 @@ def paired_cases(
 def result_cases(
     results: str | Path, truth: str | Path, suffix: str = "", limit: int | None = None
 ) -> tuple[list[Case], int]:
-    """List results made elsewhere, with the true images in the place of the clean ones.
+    """List results made elsewhere, beside their true images.
 
     A result belongs to the true image of its path below the folder, or else of its name, without the suffix and whatever the
     file's type. A folder inside `results` is a task of its own. Part of the true images is enough.

@@ -208,5 +208,5 @@ IMAGE_COLUMNS = (
 )
 """Columns of a table of `Evaluation.scores`."""
 
-RESTORING = ("input_psnr", "gain", "median_gain", "input_ssim", "seconds")
+RESTORER_KEYS = ("input_psnr", "gain", "median_gain", "input_ssim", "seconds")
 """Keys of columns that results made elsewhere do not have."""

@@ -1,4 +1,4 @@
-"""How restored images are scored: one protocol for all figures of a table."""
+"""Protocols of scoring: one for all figures of a table."""
 
 from __future__ import annotations
 

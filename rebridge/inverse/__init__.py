@@ -8,6 +8,7 @@ from rebridge.inverse.gaussian import GaussianProblem
 from rebridge.inverse.measurement import Measurement, OperatorSpec
 from rebridge.inverse.methods import Guided, GuidedMethod, Method, MethodWarning, Proximal
 from rebridge.inverse.problem import Problem
+from rebridge.inverse.recommended import recommended, recommended_text
 
 __all__ = [
     "SOLVERS",
@@ -26,6 +27,8 @@ __all__ = [
     "operators",
     "parameters",
     "parse",
+    "recommended",
+    "recommended_text",
     "register",
     "summary",
 ]

@@ -1,4 +1,4 @@
-"""How pictures enter and leave a generative model: size, colours, details.
+"""Size, colours and details of pictures that pass a generative model.
 
 Priors in latents were trained at one size, and shift colours: the published results of IRBridge are of 512 x 512 pixels, and
 restorers built on Stable Diffusion take the colours of the degraded image where the degradation did not touch them.
@@ -81,7 +81,10 @@ def match_colours(restored: Tensor, y: Tensor, kind: Colours) -> Tensor:
 
 
 def smooth(images: Tensor, levels: int = WAVELET_LEVELS) -> Tensor:
-    """Keep the lowest octaves: the a-trous wavelet transform with the kernel (1, 2, 1)/4 along rows and columns."""
+    """Keep the lowest octaves of images (B, C, H, W).
+
+    The a-trous wavelet transform with the kernel (1, 2, 1)/4 along rows and columns.
+    """
     axis = torch.tensor([0.25, 0.5, 0.25], dtype=images.dtype, device=images.device)
     channels = images.shape[1]
     kernel = (axis[:, None] * axis).expand(channels, 1, 3, 3)

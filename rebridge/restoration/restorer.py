@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,39 +18,17 @@ from rebridge.denoisers import Counted, Denoiser, Progress
 from rebridge.images import Batch, to_batch
 from rebridge.inverse.measurement import Measurement
 from rebridge.inverse.methods.base import Method
+from rebridge.inverse.operators import as_operator
 from rebridge.irbridge.finish import Finish
 from rebridge.irbridge.presets import chosen_preset
 from rebridge.irbridge.presets import preset as preset_settings
-from rebridge.models import Model, ModelError, as_model, load_model
+from rebridge.models import Finding, Model, ModelError, as_model, load_model
 from rebridge.restoration import engine
 from rebridge.restoration.choices import BridgeChoice, MethodChoice, SamplerChoice, Seed, bridge_of, named, seeds_of
-from rebridge.restoration.engine import Gathered, Tiles
+from rebridge.restoration.engine import Tiles
+from rebridge.restoration.samples import Samples
 from rebridge.samplers import ImageNoise, Sampler
 from rebridge.samplers.base import Callback
-
-DEFAULT_METHOD = "ddnm"
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Several restorations of one image.
-
-    Attributes:
-        mean: of the type that was passed in; a tensor (B, C, H, W) in [0, 1] for a measurement.
-        std: float32 (B, C, H, W) in units of [0, 1], how far the samples differ at each pixel: large where the model guesses.
-        all: each sample, of the type of `mean`.
-        calls: evaluations of the network for each image, all samples together.
-    """
-
-    mean: Any
-    std: Tensor
-    all: list[Any]
-    calls: int = 0
-
-    @property
-    def samples(self) -> Tensor:
-        """All samples of a measurement or of tensors as one tensor (K, B, C, H, W)."""
-        return torch.stack(self.all)
 
 
 class Restorer:
@@ -169,6 +147,7 @@ class Restorer:
         tile: int | None = None,
         overlap: int | None = None,
         samples: int = 1,
+        strength: float = 1.0,
         sampler: SamplerChoice = None,
         method: MethodChoice = None,
         callback: Callback | None = None,
@@ -186,8 +165,10 @@ class Restorer:
                 1024 x 1024 pixels are taken in tiles of at most 768, and those larger than the model's window, if it has
                 one, in tiles of that size; tile=0 never tiles. If memory runs out, tiles are halved.
             samples: number of restorations with different noise to average.
+            strength: share of the change that is made: 0 returns the image, 1 what the model makes. Not for measurements.
             sampler: as in the class, for this call.
-            method: for a measurement: a zero-shot method's name, {"name": ..., **parameters} or object.
+            method: for a measurement: a zero-shot method's name, {"name": ..., **parameters} or object; by default
+                `rebridge.inverse.recommended`.
             callback: called after each step with (step, t, x_t, x0_hat) in the model's space; raise from it to cancel.
             progress: called with (done, total) in steps of the sampler, or calls of the method.
 
@@ -195,9 +176,12 @@ class Restorer:
             What came in: the same type, dtype and size; for a measurement a tensor (B, C, H, W) in [0, 1].
         """
         tiles = Tiles(tile, overlap)
+        engine.check_strength(strength, isinstance(image, Measurement))
         if isinstance(image, Measurement):
             return self._solved(image, steps, seed, tiles, samples, method, callback, progress, keep=False).mean
-        return self._restored(image, steps, seed, tiles, samples, sampler, callback, progress, keep=False).mean
+        return self._restored(
+            image, steps, seed, tiles, samples, strength, sampler, callback, progress, keep=False
+        ).mean
 
     def sample(
         self,
@@ -208,6 +192,7 @@ class Restorer:
         seed: Seed = 0,
         tile: int | None = None,
         overlap: int | None = None,
+        strength: float = 1.0,
         sampler: SamplerChoice = None,
         method: MethodChoice = None,
         callback: Callback | None = None,
@@ -221,9 +206,10 @@ class Restorer:
         deviation stay in memory.
         """
         tiles = Tiles(tile, overlap)
+        engine.check_strength(strength, isinstance(image, Measurement))
         if isinstance(image, Measurement):
             return self._solved(image, steps, seed, tiles, samples, method, callback, progress, keep=keep)
-        return self._restored(image, steps, seed, tiles, samples, sampler, callback, progress, keep=keep)
+        return self._restored(image, steps, seed, tiles, samples, strength, sampler, callback, progress, keep=keep)
 
     def to(self, device: str | torch.device) -> Restorer:
         """Move the model to a device; returns the restorer itself."""
@@ -260,6 +246,21 @@ class Restorer:
         batch = to_batch(image)
         found = engine.predicted(self.model, engine.enter(self.model, batch.images), Tiles(tile, overlap))
         return batch.back(engine.leave(self.model, found, batch.images))
+
+    def examine(self, image: Any) -> list[Finding]:
+        """Tell what ails an image: kinds of degradation, the most probable first.
+
+        Args:
+            image: one image, as in `__call__`.
+
+        Raises:
+            ModelError: the model does not tell what it finds.
+            ValueError: several images.
+        """
+        images = to_batch(image).images
+        if len(images) > 1:
+            raise ValueError(f"one image is examined at a time, got {len(images)}")
+        return sorted(self.model.examine(images)[0], key=lambda found: -found.probability)
 
     def wrapped(self, wrap: Callable[[Denoiser], Denoiser]) -> Restorer:
         """Make a restorer like this one with `wrap(denoiser)`, for instance to count."""
@@ -298,11 +299,20 @@ class Restorer:
         if self.bridge != self.model.process:
             check_pair(self.bridge, self.model.process)
 
-    def method(self, choice: MethodChoice = None, steps: int | None = None) -> Method:
-        """Make the zero-shot method for a choice as in `__call__`."""
+    def method(
+        self, choice: MethodChoice = None, steps: int | None = None, measured: Measurement | None = None
+    ) -> Method:
+        """Make the zero-shot method for a choice as in `__call__`.
+
+        measured: what it is for, where the choice is None; see `rebridge.inverse.recommended`.
+        """
         if isinstance(choice, Method):
             return choice.with_settings(steps)
-        chosen = {"name": DEFAULT_METHOD} if choice is None else named(choice)
+        if choice is None and measured is not None:
+            return inverse.recommended(as_operator(measured.operator, measured.y), measured.sigma_y).with_settings(
+                steps
+            )
+        chosen = {"name": "ddnm"} if choice is None else named(choice)
         return inverse.create(chosen.pop("name"), **chosen, **({} if steps is None else {"steps": steps}))
 
     @property
@@ -327,6 +337,7 @@ class Restorer:
         seed: Seed,
         tiles: Tiles,
         samples: int,
+        strength: float,
         sampler: SamplerChoice,
         callback: Callback | None,
         progress: Progress | None,
@@ -339,14 +350,14 @@ class Restorer:
         condition = engine.coloured(images, self.model.info.channels).to(self.device)
         height, width = images.shape[-2:]
         counted = Counted(engine.tiled(self.model, condition, (height, width), tiles, self._wrap))
-        report = _step_counter(callback, progress, samples * walk.steps)
+        report = engine.step_counter(callback, progress, samples * walk.steps)
 
         def draw(noise: ImageNoise) -> Tensor:
             states = engine.walk_bridge(self.model, self.bridge, walk, counted, y, noise, report)
-            return engine.leave(self.model, states, batch.images, self.finish)
+            return engine.leave(self.model, states, batch.images, self.finish, strength)
 
         found = engine.gather(draw, seeds_of(seed, len(y)), samples, keep)
-        return _samples(found, batch.back, counted.rows // len(y))
+        return Samples.of(found, batch.back, counted.rows // len(y))
 
     def _solved(
         self,
@@ -360,7 +371,7 @@ class Restorer:
         progress: Progress | None,
         keep: bool,
     ) -> Samples:
-        chosen = self.method(method, steps)
+        chosen = self.method(method, steps, measured)
         found, calls = engine.solve_measurement(
             self.model,
             chosen,
@@ -373,28 +384,8 @@ class Restorer:
             callback=callback,
             progress=progress,
         )
-        return _samples(found, _same, calls)
+        return Samples.of(found, _same, calls)
 
 
 def _same(value: Any) -> Any:
     return value
-
-
-def _samples(found: Gathered, back: Callable[[Tensor], Any], calls: int) -> Samples:
-    return Samples(back(found.mean), found.std, [back(sample) for sample in found.kept], calls)
-
-
-def _step_counter(callback: Callback | None, progress: Progress | None, total: int) -> Callback | None:
-    """A sampler's callback that also reports how many steps are done."""
-    if progress is None:
-        return callback
-    done = 0
-
-    def report(step: int, t: float, x_t: Tensor, x0_hat: Tensor) -> None:
-        nonlocal done
-        done += 1
-        if callback is not None:
-            callback(step, t, x_t, x0_hat)
-        progress(min(done, total), total)
-
-    return report

@@ -36,9 +36,9 @@ def quadratic(bridge: Bridge, steps: int) -> Tensor:
 
 
 def quad(bridge: Bridge, steps: int) -> Tensor:
-    """Space times as 1 - sqrt(i/(N - 1)) in thousandths, then 0.001 and 0: long steps first.
+    """Space times as 1 - sqrt(i/(N - 1)) in thousandths: long steps first.
 
-    DiffPIR's "quad" (arXiv 2305.08995), on the index grid of a model of 1000 steps. One step, or more
+    Then 0.001 and 0. DiffPIR's "quad" (arXiv 2305.08995), on the index grid of a model of 1000 steps. One step, or more
     than 500, are spaced equally.
     """
     if steps < 2 or steps > 500:

@@ -18,7 +18,7 @@ from rebridge.samplers.base import Callback, Noise
 
 
 class MethodWarning(UserWarning):
-    """A method that will not do well on a problem, such as one that reproduces its noise."""
+    """Warning of a method that reproduces the noise of a problem."""
 
 
 @dataclass(frozen=True, kw_only=True)

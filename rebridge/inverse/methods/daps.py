@@ -1,4 +1,4 @@
-"""DAPS (arXiv 2407.01521): noise levels decoupled, an image drawn at each of them.
+"""DAPS (arXiv 2407.01521): an image drawn anew at each noise level.
 
 At every time t of the grid, with the noise-to-signal ratio r = b_t / a_t,
 

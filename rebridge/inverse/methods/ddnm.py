@@ -1,4 +1,6 @@
-"""DDNM and DDNM+ (arXiv 2212.00490): every clean estimate fits y, as exactly as its noise allows.
+"""DDNM and DDNM+ (arXiv 2212.00490): every clean estimate fits y.
+
+As exactly as its noise allows:
 
     x0~ = x0_hat + A^+ (y - A x0_hat),        x_s = a_s x0~ + eta b_s z + sqrt(1 - eta^2) b_s eps
 

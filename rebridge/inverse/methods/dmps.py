@@ -1,4 +1,4 @@
-"""DMPS (arXiv 2211.12343): ancestral sampling with the likelihood's score in closed form.
+"""DMPS (arXiv 2211.12343): the likelihood's score in closed form.
 
 With a flat prior, x0 given x_t is x_t / a up to a variance v = b^2 / a^2, so that the score needs no gradient through the model,
 

@@ -117,7 +117,10 @@ class DPS(GridMethod):
 def misfit_slope(
     denoise: Callable[[Tensor], Tensor], x_t: Tensor, operator: Operator, y: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Compute x0_hat and the gradient of |y - A x0_hat(x_t)| with respect to x_t, both (B, C, H, W)."""
+    """Compute x0_hat and the gradient of |y - A x0_hat(x_t)| in x_t.
+
+    Both (B, C, H, W).
+    """
 
     def pull(x0_hat: Tensor) -> Tensor:
         norm = (operator.A(x0_hat) - y).flatten(1).norm(dim=1)

@@ -130,7 +130,7 @@ class GuidedMethod(GridMethod):
 
     @property
     def markov(self) -> float:
-        """Share of the Markov posterior's noise that each step draws, in [0, 1]: DDIM's eta."""
+        """Share of the Markov posterior's noise that each step draws: DDIM's eta."""
         return 0.0
 
     def guidance(self, operator: Measures, y: Tensor, sigma_y: float = 0.0) -> Guidance:

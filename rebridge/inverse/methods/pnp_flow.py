@@ -1,4 +1,4 @@
-"""PnP-Flow (arXiv 2410.02423): gradient steps on the data, and denoising along the straight path.
+"""PnP-Flow (arXiv 2410.02423): gradient steps between denoised draws.
 
 For t from 1 down, in the time of a straight path (n / (1 + n) in any other process, n = b/a its noise-to-signal ratio),
 
@@ -79,7 +79,9 @@ class PnPFlow(GridMethod):
 
 
 def squared_norm(operator: Operator, like: Tensor, iterations: int = 20) -> float:
-    """Estimate |A|^2, the square of the largest singular value, by power iteration; 1 for a non-linear operator.
+    """Estimate |A|^2, the square of the largest singular value.
+
+    By power iteration; 1 for a non-linear operator.
 
     Args:
         operator: A.

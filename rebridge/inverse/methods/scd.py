@@ -194,9 +194,9 @@ def total_variation(x: Tensor, border: bool = True) -> Tensor:
 
 
 def conjugate_step(z: Tensor, problem: Problem, gamma: float, iterations: int) -> Tensor:
-    """Approximate the proximal step by conjugate gradients from z, differentiable in z.
+    """Approximate the proximal step by conjugate gradients from z.
 
-    They solve (I + gamma A^T A) v = z + gamma A^T y, and stop where nothing is left to solve.
+    Differentiable in z. They solve (I + gamma A^T A) v = z + gamma A^T y, and stop where nothing is left to solve.
     """
     operator = problem.operator
 

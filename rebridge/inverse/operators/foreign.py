@@ -75,7 +75,7 @@ class ForeignOperator(Operator):
 
 
 class ForwardOperator(Operator):
-    """A measurement that nothing is known of but A, differentiable and possibly not linear.
+    """A measurement of which only a differentiable A is known.
 
     Methods that follow the gradient of |A x - y|^2 can use it: red-diff, dps, daps, pnp-flow.
 
