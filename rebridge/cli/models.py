@@ -57,7 +57,8 @@ def evaluate(
 
     Or results made elsewhere: `rebridge evaluate --results restored --truth clean --suffix _out`.
 
-    PSNR and SSIM of 8-bit images, whole, in RGB; means per task, s/image is a median. Equal images count 100 dB.
+    PSNR and SSIM of 8-bit images, whole, in RGB; means per task, s/image is a median. Equal images count 100 dB. Clean is what is
+    left of the clean images, restored as if they were not; worse the share that lost more than 0.1 dB.
     """
     if as_json and as_csv:
         raise ValueError("give only one of --json and --csv")
@@ -77,7 +78,8 @@ def evaluate(
     elif as_csv:
         print(to_csv(rows, columns), end="")
     else:
-        out().print(table(rows, columns))
+        shown = result.columns(per_image, shown=True)
+        out().print(table(rows, [column for column in shown if options.baselines or column.key != "method"]))
 
 
 @command(

@@ -20,7 +20,7 @@ from rebridge.evaluation import (
     result_cases,
     synthetic_cases,
 )
-from rebridge.evaluation.evaluate import IMAGE_COLUMNS, RESTORER_KEYS, TASK_COLUMNS
+from rebridge.evaluation.evaluate import IMAGE_COLUMNS, RESTORER_KEYS, SHOWN_COLUMNS, TASK_COLUMNS
 from rebridge.evaluation.tables import Column
 
 
@@ -49,9 +49,12 @@ class EvaluationResult:
         """Channel that was compared."""
         return self.scoring.channel
 
-    def columns(self, per_image: bool) -> list[Column]:
-        """Columns of a table of the rows of images or of tasks."""
-        base = IMAGE_COLUMNS if per_image else TASK_COLUMNS
+    def columns(self, per_image: bool, shown: bool = False) -> list[Column]:
+        """List the columns of a table of images or of tasks.
+
+        shown: those that fit on a terminal.
+        """
+        base = IMAGE_COLUMNS if per_image else SHOWN_COLUMNS if shown else TASK_COLUMNS
         kept = [column for column in base if self.model is not None or column.key not in RESTORER_KEYS]
         return [*kept, *self.scoring.columns]
 
@@ -85,7 +88,15 @@ def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> Eval
         def scored(done: int, total: int, score: Score) -> None:
             report(done, total, f"{score.task} {score.name} {score.psnr:.2f} dB")
 
-        found = evaluate_tasks(restorer, cases, scoring=scoring, progress=scored, **settings)
+        found = evaluate_tasks(
+            restorer,
+            cases,
+            scoring=scoring,
+            progress=scored,
+            harm=options.harm,
+            plain=options.baselines,
+            **settings,
+        )
     name = options.sampler or sampler.name
     return EvaluationResult(found, opened.name, name, sampler.steps, options.seed, scoring, opened.note)
 

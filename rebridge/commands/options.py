@@ -181,6 +181,8 @@ class EvaluateOptions(SamplingOptions, ModelOptions, CaseOptions):
         results: folder of results made elsewhere, instead of a model.
         truth: folder of their true images.
         suffix: text behind the names of the results.
+        harm: restore the clean images too, and say what is left of them.
+        baselines: measure filters without a model beside it.
     """
 
     limit: int | None = None
@@ -192,6 +194,8 @@ class EvaluateOptions(SamplingOptions, ModelOptions, CaseOptions):
     results: Path | None = None
     truth: Path | None = None
     suffix: str = ""
+    harm: bool = True
+    baselines: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,8 @@ def wiener(operator: Operator, y: Tensor, sigma_y: float, iterations: int = 60) 
 def least_variation(operator: Operator, y: Tensor, sigma_y: float, iterations: int = 60) -> Tensor | None:
     """Minimise |A x - y|^2 / 2 + 0.8 s TV(x).
 
-    Without noise TV(x) among the images that fit y. ADMM with the operator's own proximal step; the total variation is isotropic and its proximal step Chambolle's (2004).
+    Without noise TV(x) among the images that fit y. ADMM with the operator's own proximal step; the total variation is isotropic
+    and its proximal step Chambolle's (2004).
     """
     if not operator.has_prox:
         return None

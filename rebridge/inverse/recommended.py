@@ -1,7 +1,7 @@
 """The method that does best for an operator, as far as measured.
 
-`rebridge compare --operator ... --solver all --solver baselines` prints the figures; docs/solvers.md has those that decided. A rule
-with no name in it, so that it holds for operators of one's own too:
+`rebridge compare --operator ... --solver all --solver baselines` prints the figures; docs/solvers.md has those that decided. The
+rule names no operator, so that it holds for one's own too:
 
     only A is known                      daps
     not linear                           diffpir:zeta=0.8

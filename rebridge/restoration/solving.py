@@ -50,8 +50,8 @@ def solve(
         y: measurements (B, ...) of images in [0, 1].
         operator: of `rebridge.inverse.operators`, or anything with deepinv's methods.
         prior: a model, or its name, folder or hub id.
-        solver: a method's name with its parameters (steps, params), or an object; by default what is recommended for the operator,
-            see `rebridge.inverse.recommended`.
+        solver: a method's name with its parameters (steps, params), or an object; by default what is recommended for
+            the operator, see `rebridge.inverse.recommended`.
         sigma_y: standard deviation of the noise, in the units of y.
         steps: of the method, by default its own.
         seed: as in `Restorer.__call__`.
