@@ -96,10 +96,22 @@ def note(sentence: str | None) -> None:
 
 def show_table(rows: Sequence[Mapping[str, Any]], title: str | None = None, console: "Console | None" = None) -> None:
     """Print rows of text by heading as a table."""
-    from rebridge.evaluation.tables import Column, table
+    from rich.table import Table
+    from rich.text import Text
 
     keys = dict.fromkeys(key for row in rows for key in row)
-    (console or out()).print(table(rows, [Column(key, key) for key in keys], title))
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for key in keys:
+        table.add_column(key, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(row.get(key))) for key in keys))
+    (console or out()).print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return {None: "-", True: "yes", False: "no"}.get(value, str(value))
 
 
 def _console(stderr: bool) -> "Console":

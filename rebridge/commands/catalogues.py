@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rebridge import bridges, inverse, samplers
+from rebridge import bridges, samplers
 from rebridge.bridges import Bridge
 from rebridge.commands.options import BridgeListOptions
-from rebridge.inverse import operators
 from rebridge.samplers import Sampler
 
 PRIOR = "a generative model"
@@ -78,6 +77,9 @@ def list_samplers() -> list[Part]:
 
 def list_solvers() -> SolverList:
     """List zero-shot solvers and operators."""
+    from rebridge import inverse
+    from rebridge.inverse import operators
+
     solvers = [
         Part(name, inverse.summary(name), inverse.parameters(name), calls=inverse.create(name).calls)
         for name in inverse.names()
