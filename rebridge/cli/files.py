@@ -1,12 +1,13 @@
 """Commands that read and write image files: restore, solve, degrade."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from rebridge.cli.console import err, note, print_json, progress, say, show_table
+from rebridge.cli.console import counted, end_failed, note, print_json, progress, say
 from rebridge.cli.options import NUMBER, TASK, Json, command, option
 from rebridge.commands.options import DegradeOptions, RestoreOptions, SolveOptions
+from rebridge.commands.stopping import Stopped
 
 if TYPE_CHECKING:
     from rebridge.commands.files import FilesResult
@@ -20,9 +21,7 @@ def restore(options: RestoreOptions, as_json: Json = False) -> None:
     """
     from rebridge.commands.restore import restore
 
-    with progress("restoring") as bar:
-        result = restore(options, bar)
-    _finish("restored", result, as_json)
+    _run("restoring", restore, options, partial(_show, "restored", as_json))
 
 
 @command(
@@ -36,9 +35,7 @@ def degrade(options: DegradeOptions, as_json: Json = False) -> None:
     """
     from rebridge.commands.degrade import degrade
 
-    with progress("degrading") as bar:
-        result = degrade(options, bar)
-    _finish("degraded", result, as_json)
+    _run("degrading", degrade, options, partial(_show, "degraded", as_json))
 
 
 @command(SolveOptions, steps=option(NUMBER, "Steps of the solver; by default its own."))
@@ -51,24 +48,35 @@ def solve(options: SolveOptions, as_json: Json = False) -> None:
     """
     from rebridge.commands.solve import solve
 
-    with progress("solving") as bar:
-        result = solve(options, bar)
-    rows = [row.details for row in result.written]
+    _run("solving", solve, options, partial(_show_solved, as_json))
+
+
+def _show_solved(as_json: bool, result: "FilesResult") -> None:
     for sentence in result.notes():
         note(sentence)
     if as_json:
         print_json({**result.totals(), "results": result.records()})
-    else:
-        for row in rows:
-            text = f"wrote {', '.join(map(str, row['files']))}: {row['calls']} network calls, {row['seconds']:.1f} s"
-            text += "" if row["psnr"] is None else f", PSNR {row['psnr']:.2f} dB"
-            spread = f"; white in the map is a standard deviation of {row['largest_std']:.4f}"
-            say(text + (spread if options.samples > 1 else ""))
-    _fail(result)
+        return
+    for row in (row.details for row in result.written):
+        text = f"wrote {', '.join(map(str, row['files']))}: {row['calls']} network calls, {row['seconds']:.1f} s"
+        text += "" if row["psnr"] is None else f", PSNR {row['psnr']:.2f} dB"
+        spread = f"; white in the map is a standard deviation of {row['largest_std']:.4f}"
+        say(text + (spread if row["largest_std"] > 0 else ""))
 
 
-def _finish(done: str, result: "FilesResult", as_json: bool) -> None:
-    """Say what became of the files; exit code 1 when some failed."""
+def _run(doing: str, command: Any, options: Any, show: "Callable[[FilesResult], None]") -> None:
+    """Run a command on files and show what became of them, also where it is stopped; exit code 1 when some failed."""
+    try:
+        with progress(doing) as bar:
+            result = command(options, bar)
+    except Stopped as stop:
+        show(stop.result)
+        raise
+    show(result)
+    end_failed([{"file": row.path.name, "reason": row.error} for row in result.failures], len(result.results))
+
+
+def _show(done: str, as_json: bool, result: "FilesResult") -> None:
     for sentence in result.notes():
         note(sentence)
     if as_json:
@@ -77,18 +85,6 @@ def _finish(done: str, result: "FilesResult", as_json: bool) -> None:
         written, skipped = result.written, len(result.skipped)
         places = {row.output.parent for row in written}
         where = f" in {places.pop()}" if len(places) == 1 else ""
-        seconds = sum(row.seconds for row in written)
-        text = f"{done} {_count(len(written))}{where}, {seconds:.1f} s" if written else f"{done} no file"
-        say(text + (f"; {_count(skipped)} skipped, as the result exists" if skipped else ""))
-    _fail(result)
-
-
-def _fail(result: "FilesResult") -> None:
-    if result.failures:
-        rows = [{"file": row.path.name, "reason": row.error} for row in result.failures]
-        show_table(rows, f"{_count(len(rows))} of {len(result.results)} failed", err())
-        raise typer.Exit(1)
-
-
-def _count(files: int) -> str:
-    return f"{files} file" if files == 1 else f"{files} files"
+        text = f"{done} {counted(len(written))}{where}, {sum(row.seconds for row in written):.1f} s"
+        text = text if written else f"{done} no file"
+        say(text + (f"; {counted(skipped)} skipped, as the result exists" if skipped else ""))

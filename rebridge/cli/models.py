@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rebridge.cli.console import note, out, print_json, progress, say, show_table
+from rebridge.cli.console import end_failed, note, out, print_json, progress, say, show_table
 from rebridge.cli.options import MODEL, OUTPUT, PATH, TASK, TEXT, Json, command, option, repeated
 from rebridge.commands.options import (
     CompareOptions,
@@ -66,11 +66,13 @@ def evaluate(
     if as_json:
         about = {key: getattr(result, key) for key in ("model", "sampler", "steps", "seed", "channel")}
         tasks = [record(row, TASK_COLUMNS) for row in found.summaries]
-        print_json({**about, "tasks": tasks, "images": [record(row, IMAGE_COLUMNS) for row in found.scores]})
+        print_json({**about, "tasks": tasks, "images": [record(row, IMAGE_COLUMNS) for row in found.scores],
+                    "failures": [vars(failure) for failure in found.failures]})  # fmt: skip
     elif as_csv:
         print(to_csv(rows, columns), end="")
     else:
         out().print(table(rows, columns))
+    end_failed([vars(failure) for failure in found.failures], len(found.scores) + len(found.failures))
 
 
 @command(

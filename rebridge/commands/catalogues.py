@@ -9,9 +9,11 @@ from typing import Any
 
 from rebridge import bridges, samplers
 from rebridge.bridges import Bridge
+from rebridge.commands.files import settle
 from rebridge.commands.options import BridgeListOptions
 from rebridge.samplers import Sampler
 
+PLOTS = (".png", ".svg", ".pdf")
 PRIOR = "a generative model"
 
 
@@ -48,8 +50,12 @@ def list_bridges(options: BridgeListOptions) -> list[Part]:
     """List bridges, and draw forward paths of one pixel if a file is given.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name, or a file that cannot be drawn.
     """
+    if options.plot is not None:
+        if Path(options.plot).suffix.lower() not in PLOTS:
+            raise ValueError(f"{options.plot}: a plot is drawn as one of {', '.join(PLOTS)}")
+        settle([Path(options.plot)], options.overwrite)
     names = [bridges.create(name).name for name in options.names or bridges.names()]
     parts = [Part(name, bridges.summary(name), bridges.parameters(name)) for name in names]
     if options.plot is not None:

@@ -114,17 +114,22 @@ class SamplingOptions:
 
     Attributes:
         steps: of the sampler or solver, by default what is recommended.
-        seed: the same seed gives the same result.
+        seed: the same seed gives the same result; None for 0, also where no noise is drawn.
         tile: side of the tiles that the network sees in pixels, 0 for none; by default as memory needs.
         overlap: pixels that neighbouring tiles share.
         samples: restorations with different noise, of which the mean is the result.
     """
 
     steps: int | None = None
-    seed: int = 0
+    seed: int | None = None
     tile: int | None = None
     overlap: int | None = None
     samples: int = 1
+
+    @property
+    def noise_seed(self) -> int:
+        """The seed that is used."""
+        return 0 if self.seed is None else self.seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,6 +250,7 @@ class CompareOptions:
         seeds: of the first two forms.
         limit: images per task.
         output: folder for compare.csv and compare.png.
+        overwrite: replace those that exist.
         device: as in `DeviceOptions`.
     """
 
@@ -265,6 +271,7 @@ class CompareOptions:
     limit: int | None = None
     draws: int = 4000
     output: Path | None = None
+    overwrite: bool = False
     device: str | None = None
 
 
@@ -322,10 +329,12 @@ class BridgeListOptions:
     Attributes:
         names: only these.
         plot: a PNG for forward paths of one pixel.
+        overwrite: replace it if it exists.
     """
 
     names: Sequence[str] = ()
     plot: Path | None = None
+    overwrite: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

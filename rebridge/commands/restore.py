@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from rebridge.commands.files import SAME_SAMPLES, FilesResult, planned, process
-from rebridge.commands.opening import Opened, check_sampling, open_restorer
+from rebridge.commands.opening import Opened, check_noise, check_sampling, open_restorer
 from rebridge.commands.options import RestoreOptions, SamplingOptions
 from rebridge.commands.progress import Reporter, cancellable
 from rebridge.denoisers import Denoiser
@@ -96,6 +96,7 @@ def restore(options: RestoreOptions, progress: Reporter | None = None, opened: O
     opened = opened or open_restorer(options, options.task)
     restorer = opened.restorer
     done = _done(opened, options, options.sampler)
+    check_noise(restorer, restorer.sampler(options.sampler, options.steps), options)
 
     def work(job: Job, report: Reporter) -> Mapping[str, Any] | None:
         image = read_image(job.path, options.pixel_limit, options.strict)
@@ -154,7 +155,7 @@ class _Watch:
 def _call(options: SamplingOptions) -> dict[str, Any]:
     return {
         "steps": options.steps,
-        "seed": options.seed,
+        "seed": options.noise_seed,
         "tile": options.tile,
         "overlap": options.overlap,
         "samples": options.samples,
@@ -169,6 +170,6 @@ def _done(opened: Opened, options: SamplingOptions, sampler: str | None) -> dict
         "bridge": {"name": bridge.name, **bridge.params},
         "sampler": {"name": chosen.name, **chosen.params},
         "steps": chosen.steps,
-        "seed": options.seed,
+        "seed": options.noise_seed,
         "samples": options.samples,
     }

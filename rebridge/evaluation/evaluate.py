@@ -13,6 +13,7 @@ from torch import Tensor
 from rebridge.evaluation.cases import Case
 from rebridge.evaluation.metrics import Channel, psnr, ssim
 from rebridge.evaluation.tables import Column
+from rebridge.images import reason
 from rebridge.restoration import Restorer
 
 Scored = Callable[[int, int, "Score"], None]
@@ -57,10 +58,25 @@ class TaskScores:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """An image that could not be read or restored, and why, in one sentence."""
+
+    task: str
+    name: str
+    error: str
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """All scores, in the order in which the images were restored."""
+    """All scores, in the order in which the images were restored.
+
+    Attributes:
+        scores: one per image.
+        failures: the images without a score.
+    """
 
     scores: list[Score] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
     @property
     def summaries(self) -> list[TaskScores]:
@@ -79,33 +95,47 @@ def evaluate(
 ) -> Evaluation:
     """Restore every case and compare it with its clean image.
 
+    One that fails does not stop the rest.
+
     Args:
         restore: a `Restorer`, or anything that turns degraded images (1, 3, H, W) in [0, 1] into restored ones.
         cases: the images.
         channel: "rgb", or "y" for luma.
         progress: called after each image.
         options: of `restore`, such as steps and seed.
+
+    Raises:
+        ValueError: the first one's, where all fail.
     """
-    scores: list[Score] = []
+    found = Evaluation()
     for case in cases:
-        clean, degraded = (image[None] for image in case.load())
-        began = time.perf_counter()
-        restored = restore(degraded, **options)
-        seconds = time.perf_counter() - began
-        scores.append(
-            Score(
-                case.task,
-                case.name,
-                input_psnr=float(psnr(degraded, clean, channel)),
-                psnr=float(psnr(restored, clean, channel)),
-                input_ssim=float(ssim(degraded, clean, channel)),
-                ssim=float(ssim(restored, clean, channel)),
-                seconds=seconds,
-            )
-        )
+        try:
+            score = _scored(restore, case, channel, options)
+        except Exception as error:  # one bad file must not end the run, whatever is wrong with it
+            found.failures.append(Failure(case.task, case.name, reason(error)))
+            if len(found.failures) == len(cases):
+                raise
+            continue
+        found.scores.append(score)
         if progress is not None:
-            progress(len(scores), len(cases), scores[-1])
-    return Evaluation(scores)
+            progress(len(found.scores) + len(found.failures), len(cases), score)
+    return found
+
+
+def _scored(restore: Callable[..., Tensor], case: Case, channel: Channel, options: dict[str, Any]) -> Score:
+    clean, degraded = (image[None] for image in case.load())
+    began = time.perf_counter()
+    restored = restore(degraded, **options)
+    seconds = time.perf_counter() - began
+    return Score(
+        case.task,
+        case.name,
+        input_psnr=float(psnr(degraded, clean, channel)),
+        psnr=float(psnr(restored, clean, channel)),
+        input_ssim=float(ssim(degraded, clean, channel)),
+        ssim=float(ssim(restored, clean, channel)),
+        seconds=seconds,
+    )
 
 
 def evaluate_tasks(
@@ -117,16 +147,18 @@ def evaluate_tasks(
     **options: Any,
 ) -> Evaluation:
     """Restore every case with the restorer's settings for its task; see `evaluate`."""
-    scores: list[Score] = []
+    found = Evaluation()
 
     def report(done: int, total: int, score: Score) -> None:
         if progress is not None:
-            progress(len(scores) + done, len(cases), score)
+            progress(len(found.scores) + len(found.failures) + done, len(cases), score)
 
     for task in dict.fromkeys(case.task for case in cases):
         group = [case for case in cases if case.task == task]
-        scores.extend(evaluate(restorer.for_task(task), group, channel=channel, progress=report, **options).scores)
-    return Evaluation(scores)
+        part = evaluate(restorer.for_task(task), group, channel=channel, progress=report, **options)
+        found.scores.extend(part.scores)
+        found.failures.extend(part.failures)
+    return found
 
 
 def _task_scores(task: str, scores: list[Score]) -> TaskScores:
