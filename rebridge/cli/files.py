@@ -1,27 +1,72 @@
-"""Commands that read and write image files: restore, solve, degrade."""
+"""Commands that read and write image files."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from rebridge.cli.console import counted, end_failed, note, print_json, progress, say
-from rebridge.cli.options import NUMBER, TASK, Json, command, option
-from rebridge.commands.options import DegradeOptions, RestoreOptions, SolveOptions
+from rebridge.cli.options import Json, command
+from rebridge.commands.flags import MODEL, NUMBER, OPTIONS, PATH, TASK, TEXT, option
+from rebridge.commands.options import DegradeOptions, EnlargeOptions, InspectOptions, RestoreOptions, SolveOptions
 from rebridge.commands.stopping import Stopped
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rebridge.commands.files import FilesResult
+    from rebridge.restoration.files import FileResult
 
 
-@command(RestoreOptions)
+INPUT = {"inputs": OPTIONS["inputs"]._replace(help="Image files, folders, or patterns such as '*.png'.")}
+"""Pictures of commands that read no stdin."""
+
+
+@command(
+    RestoreOptions,
+    mask=option(
+        PATH, "White where INPUT is to be filled, black where it stays bit for bit: a picture, or a folder of them."
+    ),
+)
 def restore(options: RestoreOptions, as_json: Json = False) -> None:
     """Restore degraded images: `rebridge restore photos -o restored`.
 
-    With --method irbridge a generative model restores, inside a bridge.
+    Says of each what was found, what was done and how much changed. Animations, and with the extra video films, are
+    restored frame by frame. With --method irbridge a generative model restores, inside a bridge.
     """
     from rebridge.commands.restore import restore
 
-    _run("restoring", restore, options, partial(_show, "restored", as_json))
+    _run("restor", restore, options, as_json)
+
+
+@command(
+    EnlargeOptions,
+    model=option(TEXT, "A model that restores what was enlarged; by default bicubic, made consistent.", *MODEL),
+)
+def enlarge(options: EnlargeOptions, as_json: Json = False) -> None:
+    """Enlarge images: `rebridge enlarge small.jpg --by 4 -o large.png`.
+
+    Shrunk again, the result is the picture that it was made of, whatever a model paints.
+    """
+    from rebridge.commands.enlarge import enlarge
+
+    _run("enlarg", enlarge, options, as_json)
+
+
+@command(InspectOptions, **INPUT)
+def inspect(options: InspectOptions, as_json: Json = False) -> None:
+    """Say what ails pictures, with probabilities: `rebridge inspect photos`.
+
+    Exit code 1 where a file cannot be read.
+    """
+    from rebridge.commands.inspect import inspect
+
+    with progress("inspecting") as bar:
+        results = inspect(options, bar, None if as_json else lambda one: (note if one.error else say)(one.sentence))
+    if as_json:
+        print_json([one.record for one in results])
+    if any(one.error for one in results):
+        raise typer.Exit(1)
 
 
 @command(
@@ -35,7 +80,7 @@ def degrade(options: DegradeOptions, as_json: Json = False) -> None:
     """
     from rebridge.commands.degrade import degrade
 
-    _run("degrading", degrade, options, partial(_show, "degraded", as_json))
+    _run_batch("degrading", degrade, options, partial(_show, "degraded", as_json))
 
 
 @command(SolveOptions, steps=option(NUMBER, "Steps of the solver; by default its own."))
@@ -48,7 +93,7 @@ def solve(options: SolveOptions, as_json: Json = False) -> None:
     """
     from rebridge.commands.solve import solve
 
-    _run("solving", solve, options, partial(_show_solved, as_json))
+    _run_batch("solving", solve, options, partial(_show_solved, as_json))
 
 
 def _show_solved(as_json: bool, result: "FilesResult") -> None:
@@ -64,19 +109,45 @@ def _show_solved(as_json: bool, result: "FilesResult") -> None:
         say(text + (spread if row["largest_std"] > 0 else ""))
 
 
-def _run(doing: str, command: Any, options: Any, show: "Callable[[FilesResult], None]") -> None:
-    """Run a command on files and show what became of them, also where it is stopped; exit code 1 when some failed."""
+def _run_batch(doing: str, run: "Callable[..., FilesResult]", options: Any, show: "Callable[[FilesResult], None]",
+               **given: Any) -> "FilesResult":  # fmt: skip
+    """Run a command on files and show what became of them, also where it is stopped."""
     try:
         with progress(doing) as bar:
-            result = command(options, bar)
+            result = run(options, bar, **given)
     except Stopped as stop:
         show(stop.result)
         raise
     show(result)
     end_failed([{"file": row.path.name, "reason": row.error} for row in result.failures], len(result.results))
+    return result
 
 
-def _show(done: str, as_json: bool, result: "FilesResult") -> None:
+def _run(verb: str, run: "Callable[..., FilesResult]", options: Any, as_json: bool) -> None:
+    """Run a command on files; each is told of once it is done."""
+    from rebridge.commands.files import sentence
+    from rebridge.commands.pipes import piped
+    from rebridge.commands.viewing import to_open
+
+    with piped(options) as pipe:
+        print_line = note if pipe.is_stdout else say
+
+        def tell(row: "FileResult") -> None:
+            if row.error is None and not as_json:
+                print_line(pipe.named(sentence(row)))
+
+        def show(result: "FilesResult") -> None:
+            for row in result.results if options.dry_run else ():
+                tell(row)
+            _show(f"would have {verb}ed" if options.dry_run else f"{verb}ed", as_json, result, pipe.is_stdout)
+
+        result = _run_batch(f"{verb}ing", run, pipe.options, show, finished=tell)
+    if options.open and (place := to_open(result)) is not None:
+        typer.launch(str(place))
+
+
+def _show(done: str, as_json: bool, result: "FilesResult", quiet: bool = False) -> None:
+    """Say what became of the files."""
     for sentence in result.notes():
         note(sentence)
     if as_json:
@@ -87,4 +158,4 @@ def _show(done: str, as_json: bool, result: "FilesResult") -> None:
         where = f" in {places.pop()}" if len(places) == 1 else ""
         text = f"{done} {counted(len(written))}{where}, {sum(row.seconds for row in written):.1f} s"
         text = text if written else f"{done} no file"
-        say(text + (f"; {counted(skipped)} skipped, as the result exists" if skipped else ""))
+        (note if quiet else say)(text + (f"; {counted(skipped)} skipped, as the result exists" if skipped else ""))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from rebridge.restoration.files import FileResult, Job, Report, attempt, plan, p
 
 Work = Callable[[Job, Reporter], Mapping[str, Any] | None]
 """Reads, restores and writes one file; reports (done, total, note) of this file; returns details of the result."""
+Finished = Callable[[FileResult], object]
+"""Called with each file once it is done."""
 
 LONGEST_NAME = 255
 """Bytes of a file's name."""
@@ -32,11 +34,13 @@ class FilesResult(Report):
         done: what was done: model, bridge, sampler, steps, seed and the like.
         note: a sentence that the user should know, or None.
         left_out: pictures in the folders whose formats are not read.
+        files: that were written for all pictures together.
     """
 
     done: dict[str, Any] = field(default_factory=dict)
     note: str | None = None
     left_out: list[Path] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
 
     @property
     def skipped(self) -> list[FileResult]:
@@ -96,6 +100,19 @@ def settle(files: Sequence[Path], overwrite: bool) -> None:
         remove_leftovers(folder)
 
 
+def sentence(result: FileResult) -> str:
+    """Say in one line what was found, done and changed, and where it lies."""
+    if result.error is not None:
+        return result.error
+    details = result.details
+    if result.skipped:
+        return f"{result.path}: skipped, as {result.output} exists"
+    if details.get("planned"):
+        return f"{result.path}: would be written to {result.output}"
+    parts = [str(details[key]) for key in ("found_words", "done_words", "changed_words") if details.get(key)]
+    return f"{result.path}: {'; '.join(parts)}; wrote {result.output}, {result.seconds:.1f} s"
+
+
 def planned(
     options: FileOptions, default_format: str | None = None, readable: Collection[str] = READABLE_SUFFIXES
 ) -> list[Job]:
@@ -104,9 +121,7 @@ def planned(
     Raises:
         ValueError: an input that is neither there nor a pattern, nothing found, or an impossible output.
     """
-    for entry in options.inputs:
-        if not Path(entry).exists() and not any(sign in str(entry) for sign in "*?["):
-            raise ValueError(f"{entry}: no such file or folder")
+    check_there(options.inputs)
     return plan(
         options.inputs,
         options.output,
@@ -118,7 +133,20 @@ def planned(
     )
 
 
-def process(jobs: list[Job], work: Work, options: FileOptions, report: Reporter) -> list[FileResult]:
+def check_there(inputs: Iterable[str | Path]) -> None:
+    """Raise ValueError for an input that is neither there nor a pattern."""
+    for entry in inputs:
+        if not Path(entry).exists() and not any(sign in str(entry) for sign in "*?["):
+            raise ValueError(f"{entry}: no such file or folder")
+
+
+def process(
+    jobs: list[Job],
+    work: Work,
+    options: FileOptions,
+    report: Reporter,
+    finished: Finished | None = None,
+) -> list[FileResult]:
     """Do the work of every file; one that fails does not stop the others.
 
     Args:
@@ -126,6 +154,7 @@ def process(jobs: list[Job], work: Work, options: FileOptions, report: Reporter)
         work: of one file.
         options: what to do with results that exist.
         report: called with the files that are done, in fractions of a file, out of all.
+        finished: called with the result of each file.
 
     Raises:
         Stopped: the user interrupts, with the files that were done.
@@ -133,13 +162,20 @@ def process(jobs: list[Job], work: Work, options: FileOptions, report: Reporter)
     prepare_folders(jobs)
     results: list[FileResult] = []
     try:
-        _process(jobs, work, options, report, results)
+        _process(jobs, work, options, report, finished, results)
     except KeyboardInterrupt as interrupt:
         raise Stopped(FilesResult(results), len(jobs), interrupt) from interrupt
     return results
 
 
-def _process(jobs: list[Job], work: Work, options: FileOptions, report: Reporter, results: list[FileResult]) -> None:
+def _process(
+    jobs: list[Job],
+    work: Work,
+    options: FileOptions,
+    report: Reporter,
+    finished: Finished | None,
+    results: list[FileResult],
+) -> None:
     """Append one result per file."""
     for job in jobs:
 
@@ -151,19 +187,24 @@ def _process(jobs: list[Job], work: Work, options: FileOptions, report: Reporter
 
         report(len(results), len(jobs), job.path.name)
         results.append(attempt(job, worked, overwrite=options.overwrite, skip_existing=options.skip_existing))
+        if finished is not None:
+            finished(results[-1])
     report(len(jobs), len(jobs), "")
 
 
 def _record(result: FileResult) -> dict[str, Any]:
-    details = {key: value for key, value in result.details.items() if key not in ("seconds", "identical")}
-    if "files" in details:
-        details["files"] = [str(path) for path in details["files"]]
+    internal = ("seconds", "identical", "found_words", "done_words", "changed_words")
+    details = {key: value for key, value in result.details.items() if key not in internal}
+    for key in ("files", "views"):
+        if key in details:
+            details[key] = [str(path) for path in details[key]]
     return {
         "input": str(result.path),
         "output": None if result.error else str(result.output),
         "seconds": round(result.seconds, 3),
         "skipped": result.skipped,
         "error": result.error,
+        "sentence": sentence(result),
         "notes": list(result.notes),
         **details,
     }

@@ -11,7 +11,6 @@ from torch import Tensor
 from rebridge import Restorer
 from rebridge.denoisers import Denoiser
 from rebridge.evaluation import degrade_case
-from rebridge.models import load_model
 
 
 def picture(height: int, width: int) -> torch.Tensor:
