@@ -45,6 +45,7 @@ from rebridge.images import Image, ImageError, read_image, write_image
 from rebridge.models import TrainedModel
 
 SECONDS = 60
+"""Of computing, after which a case hangs; and five times as long by the clock, as machines are shared."""
 MEMORY = 4 * 2**30
 KINDS = {"files": 5, "options": 4, "models": 3, "configurations": 1}
 """Kinds of cases, and how many of each come in a round."""
@@ -141,7 +142,7 @@ def fuzz(cases: Sequence[Case], jobs: int = 1, seconds: int = SECONDS) -> Iterat
         waiting, running = list(reversed(cases)), list[Child]()
         while waiting or running:
             while waiting and len(running) < jobs:
-                running.append(Child(waiting.pop(), materials, Path(place)))
+                running.append(Child(waiting.pop(), materials, Path(place), seconds))
             time.sleep(0.002)
             for child in list(running):
                 outcome = child.outcome(seconds)
@@ -159,7 +160,7 @@ def rounds(count: int, first: int = 0) -> list[Case]:
 class Child:
     """A forked process that tries one case and tells through a pipe what became of it."""
 
-    def __init__(self, case: Case, materials: Materials, place: Path) -> None:
+    def __init__(self, case: Case, materials: Materials, place: Path, seconds: int) -> None:
         self.case = case
         self.folder = Path(tempfile.mkdtemp(prefix="case-", dir=place))
         self.began = time.monotonic()
@@ -169,6 +170,7 @@ class Child:
             os.close(tells)
             return
         try:
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
             found = _attempt(case, materials, self.folder)
         except BaseException:
             found = {"problem": "the fuzzer itself: " + traceback.format_exc(limit=-3)}
@@ -178,7 +180,7 @@ class Child:
     def outcome(self, seconds: int) -> Outcome | None:
         """What became of the case, or None while it runs."""
         ended, status = os.waitpid(self.number, os.WNOHANG)
-        if not ended and time.monotonic() - self.began < seconds:
+        if not ended and time.monotonic() - self.began < 5 * seconds:
             return None
         if not ended:
             os.kill(self.number, signal.SIGKILL)
@@ -187,7 +189,7 @@ class Child:
             answer = pipe.read()
         shutil.rmtree(self.folder, ignore_errors=True)
         if not ended:
-            return Outcome(self.case, f"hangs for {seconds} s")
+            return Outcome(self.case, f"hangs for {5 * seconds} s")
         if os.WIFSIGNALED(status) or not answer:
             return Outcome(self.case, f"ended by signal {os.WTERMSIG(status) if os.WIFSIGNALED(status) else status}")
         return Outcome(self.case, **json.loads(answer))

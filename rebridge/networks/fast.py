@@ -146,7 +146,7 @@ class Fast(Network):
         self.kinds = kinds
         self.optional_condition = optional_condition
         self.multiple = max(2 ** len(widths), BLOCK if kinds else 1)
-        self.context = 128 if equalise or kinds else 96
+        self.context = 6 * 2 ** len(widths) + 32 * equalise  # what matters of the window that is named above
         steps = list(itertools.pairwise(widths))
 
         def gated(width: int, count: int) -> ConditionedLevel:
