@@ -92,7 +92,7 @@ def check_noise(restorer: Restorer, sampler: Sampler, options: SamplingOptions, 
     if given and not restorer.draws_noise(sampler):
         raise ValueError(
             f"the sampler {sampler.name} draws no noise here, so that {' and '.join(given)} would change nothing: "
-            "leave that out, or take --sampler dbim:eta=1 with several --steps"
+            "leave that out, or take --sampler dbim:eta=1 with 3 steps or more"
         )
 
 
