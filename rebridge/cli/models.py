@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rebridge.cli.console import note, out, print_json, progress, say, show_table
+from rebridge.cli.console import end_failed, note, out, print_json, progress, say, show_table
 from rebridge.cli.options import Json, command
 from rebridge.commands.flags import MODEL, OUTPUT, PATH, TASK, TEXT, argument, option, repeated
 from rebridge.commands.options import (
@@ -74,12 +74,16 @@ def evaluate(
     if as_json:
         about = {key: getattr(result, key) for key in ("model", "sampler", "steps", "seed", "channel")}
         tasks = [record(row, result.columns(False)) for row in tasks]
-        print_json({**about, "tasks": tasks, "images": [record(row, result.columns(True)) for row in images]})
+        images = [record(row, result.columns(True)) for row in images]
+        print_json(
+            {**about, "tasks": tasks, "images": images, "failures": [vars(failure) for failure in found.failures]}
+        )
     elif as_csv:
         print(to_csv(rows, columns), end="")
     else:
         shown = result.columns(per_image, shown=True)
         out().print(table(rows, [column for column in shown if options.baselines or column.key != "method"]))
+    end_failed([vars(failure) for failure in found.failures], len(found.scores) + len(found.failures))
 
 
 @command(

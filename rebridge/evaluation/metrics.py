@@ -14,7 +14,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from rebridge.images import quantise
 
@@ -47,6 +46,9 @@ def psnr(
     Raises:
         ValueError: the shapes differ, or nothing is left inside the border.
     """
+    # Imported here, as torchmetrics takes longer to load than torch itself.
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
     pair = _prepared(restored, clean, channel, border, truncate)
     values = peak_signal_noise_ratio(*pair, data_range=1.0, reduction="none", dim=(1, 2, 3))
     return values.clamp(max=HIGHEST_PSNR)
@@ -79,6 +81,8 @@ def ssim(
         return torch.full((len(restored),), torch.nan)
     if window == "uniform":
         return _uniform_ssim(*pair)
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     _, similarity = structural_similarity_index_measure(
         *pair, data_range=1.0, sigma=1.5, k1=0.01, k2=0.03, reduction="none", return_full_image=True
     )
