@@ -316,10 +316,8 @@ class Restorer:
         """Make the zero-shot method for a choice as in `__call__`, of a measurement."""
         if isinstance(choice, Method):
             return choice.with_settings(steps)
-        if choice is None and measured is not None:
-            return inverse.recommended(as_operator(measured.operator, measured.y), measured.sigma_y).with_settings(
-                steps
-            )
+        if choice is None and of is not None:
+            return inverse.recommended(as_operator(of.operator, of.y), of.sigma_y).with_settings(steps)
         chosen = {"name": "ddnm"} if choice is None else named(choice)
         return inverse.create(chosen.pop("name"), **chosen, **({} if steps is None else {"steps": steps}))
 
