@@ -122,6 +122,8 @@ class Model:
     device: torch.device = torch.device("cpu")
     network: nn.Module | None = None
     """The module inside the denoiser, for methods that adapt or count it; None where there is none."""
+    blind_at_end: bool = False
+    """True if an estimate at t = 1 is the degraded image, whatever that is; see `NetworkDenoiser.blind_at_end`."""
     predictor: Denoiser | None = None
     """Where the bridge starts from a prediction g(y) = predictor(y, 1, y) instead of y, that denoiser."""
 

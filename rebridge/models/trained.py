@@ -63,6 +63,7 @@ class TrainedModel(Model):
         self.denoiser = denoiser
         self.network = unwrapped(denoiser.network)
         self.process = denoiser.bridge
+        self.blind_at_end = denoiser.blind_at_end
         self.training = dict(training or {})
         self.guidance = guidance
         self._first_predictor = predictor

@@ -334,7 +334,7 @@ class Restorer:
         return {"name": "dbim", "steps": 10}
 
     def _fitted(self, sampler: Sampler) -> Sampler:
-        return sampler.for_model(self.model.process, self.model.info.earliest_time)
+        return engine.fitted(self.model, self.bridge, sampler)
 
     def _restored(
         self,
