@@ -31,7 +31,7 @@ class ModelInfo:
 
     Attributes:
         name: for messages and cards.
-        channels: of the images, 3 or 1.
+        channels: of the images.
         multiple: sides that the network takes are multiples of this; the space extends images to it where needed.
         window: largest side of an image that is restored in one piece, or None for any.
         tasks: the degradations that it was trained to remove.

@@ -35,6 +35,7 @@ class TrainedModel(Model):
         condition: whether a generative network sees the degraded image.
         guidance: classifier-free guidance of a generative network, 1 for none.
         presets: see `ModelInfo.presets`.
+        channels: of the images, where the network does not declare them.
         licence, source: see `ModelInfo`.
 
     Raises:
@@ -57,6 +58,7 @@ class TrainedModel(Model):
         condition: bool = True,
         guidance: float = 1.0,
         presets: Path | None = None,
+        channels: int | None = None,
         licence: str | None = None,
         source: str | None = None,
     ) -> None:
@@ -73,7 +75,7 @@ class TrainedModel(Model):
             raise ModelError(f"model '{name}' was not trained without a degraded image: optional_condition is off")
         self.info = ModelInfo(
             name=name,
-            channels=needs["channels"],
+            channels=needs["channels"] if channels is None else channels,
             multiple=needs["multiple"],
             window=needs["window"],
             tasks=tuple(tasks),

@@ -126,7 +126,10 @@ def check_samples(samples: int) -> None:
 
 
 def fitted(model: Model, bridge: Bridge, sampler: Sampler) -> Sampler:
-    """Adapt a sampler to a model; warn where one step can only return the image as it is."""
+    """Adapt a sampler to a model.
+
+    Warns where one step can only return the image as it is.
+    """
     if sampler.steps == 1 and model.blind_at_end and bridge == model.process:
         warnings.warn(
             f"one step returns the image as it is: at t = 1 the network of model '{model.info.name}' does not see the clean "

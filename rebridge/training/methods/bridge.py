@@ -70,6 +70,13 @@ class TrainConfig(RunConfig):
     channels_last: bool = False
     start_from: Path | tuple[Path, ...] | None = None
 
+    @property
+    def channels(self) -> int:
+        """Channels of the network, and so of the images."""
+        known = NETWORKS.parameters(self.network.name) if self.network.name in NETWORKS else {}
+        channels = (known | self.network.params).get("channels", 3)
+        return channels if isinstance(channels, int) else 3
+
     @model_validator(mode="before")
     @classmethod
     def _default_names(cls, tree: Any) -> Any:
