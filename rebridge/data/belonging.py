@@ -15,15 +15,15 @@ from torch.nn import functional
 from rebridge.data.folders import as_float
 from rebridge.data.pairs import PairedSource
 
-SIDE = 64
+SMALL_SIDE = 64
 """Pixels along the longer side of the small images."""
 FARTHEST = 8
 """Greatest shift in their pixels, an eighth of the image."""
 UNRELATED = 0.35
 """Correlation below which two images are taken for different scenes.
 
-Between different photographs of CBSD68 it is 0.26 at most (392 pairs), and 0.52 at least between a photograph and its degradations
-by `rebridge.degradations`.
+Between different photographs of CBSD68 it is 0.26 at most (392 pairs), and 0.52 at least between a photograph and its
+degradations by `rebridge.degradations`.
 """
 LOOKED_AT = 64
 """Pairs of a folder that are read for this alone; those that are in memory are all looked at."""
@@ -54,7 +54,10 @@ def likeness(clean: Tensor, degraded: Tensor) -> float:
 
 
 def looked_at(source: PairedSource) -> list[int]:
-    """Choose the pairs to compare: all that are in memory, and some evenly spaced others."""
+    """Choose the pairs to compare.
+
+    Those are all that are in memory, and some evenly spaced others.
+    """
     held = set(source.clean.held) & set(source.degraded.held)
     return sorted({*held, *range(0, len(source), -(-len(source) // LOOKED_AT))})
 
@@ -74,7 +77,7 @@ def _structure(image: Tensor) -> Tensor:
     """A small grey image (1, 1, h, w) without its coarse brightness, of about equal contrast everywhere."""
     grey = as_float(image).mean(0, keepdim=True)[None]
     height, width = grey.shape[-2:]
-    scale = max(1.0, max(height, width) / SIDE)
+    scale = max(1.0, max(height, width) / SMALL_SIDE)
     small = functional.interpolate(
         grey, size=(max(1, round(height / scale)), max(1, round(width / scale))), mode="area"
     )

@@ -14,9 +14,9 @@ from rebridge.images.npy import read_array
 
 ARRAY_SUFFIX = ".npy"
 IMAGE_SUFFIXES = (*READABLE_SUFFIXES, ARRAY_SUFFIX)
-HEADERS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP")
+READ_BY_HEADER = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP")
 """Formats whose headers Pillow is asked for; others are decoded."""
-LUMA = (0.299, 0.587, 0.114)
+GREY_SHARES = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in the grey that a coloured image becomes (BT.601)."""
 
 
@@ -133,7 +133,7 @@ def read_stored(path: Path, channels: int = 3) -> Tensor:
     image = read_image(path)
     pixels = image.pixels
     if channels == 1 and len(pixels) == 3:
-        pixels = (pixels * pixels.new_tensor(LUMA).view(3, 1, 1)).sum(0, keepdim=True)
+        pixels = (pixels * pixels.new_tensor(GREY_SHARES).view(3, 1, 1)).sum(0, keepdim=True)
     elif channels == 3 and len(pixels) == 1:
         pixels = pixels.expand(3, -1, -1)
     elif len(pixels) != channels:
@@ -267,7 +267,7 @@ def _size(path: Path, channels: int) -> tuple[int, int]:
         height, width = _of_array(path, channels).shape[1:]
         return width, height
     try:
-        with PillowImage.open(path, formats=HEADERS) as header:
+        with PillowImage.open(path, formats=READ_BY_HEADER) as header:
             return _displayed_size(header)
     except OSError:
         height, width = read_image(path).pixels.shape[1:]

@@ -70,7 +70,7 @@ class PairedSource:
         return len(self.folder)
 
     def pair(self, index: int) -> tuple[Tensor, Tensor]:
-        """Clean and degraded image number `index`, as they are kept in memory; see `as_float`."""
+        """Clean and degraded image number `index`, as they are kept; see `as_float`."""
         return self.folder.fit(index, self.clean.stored(index), self.degraded.stored(index))
 
     def draw(self, patch: int, generator: torch.Generator) -> Pair:

@@ -55,7 +55,9 @@ def score_results(
 
 
 def matched(folder: str | Path, names: Sequence[str]) -> dict[str, Path]:
-    """Match the images of a folder to names such as "boat.png" or "lake/boat.png"; the longest stem that fits wins.
+    """Match the images of a folder to names such as "lake/boat.png".
+
+    The longest name that fits wins.
 
     Raises:
         ValueError: an image that fits none, or two that fit one.
