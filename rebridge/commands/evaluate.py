@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rebridge.commands.opening import check_sampling, open_restorer
+from rebridge.commands.opening import check_noise, check_sampling, open_restorer
 from rebridge.commands.options import CaseOptions, EvaluateOptions
 from rebridge.commands.progress import Reporter, cancellable
 from rebridge.data import CLEAN
@@ -54,9 +54,10 @@ def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> Eval
     opened = open_restorer(options)
     restorer = opened.restorer
     sampler = check_sampling(restorer, options, options.sampler)
+    check_noise(restorer, sampler, options, seeded=options.pairs is not None)
     channels = restorer.model.info.channels
-    cases = cases_of(options, options.tasks or restorer.model.tasks, options.seed, options.limit, channels)
-    settings: dict[str, Any] = {"steps": options.steps, "seed": options.seed, "sampler": options.sampler}
+    cases = cases_of(options, options.tasks or restorer.model.tasks, options.noise_seed, options.limit, channels)
+    settings: dict[str, Any] = {"steps": options.steps, "seed": options.noise_seed, "sampler": options.sampler}
     settings |= {"tile": options.tile, "overlap": options.overlap, "samples": options.samples}
     with cancellable(progress) as report:
 
@@ -73,7 +74,7 @@ def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> Eval
             **settings,
         )
     name = options.sampler or sampler.name
-    return EvaluationResult(found, opened.name, name, sampler.steps, options.seed, options.channel, opened.note)
+    return EvaluationResult(found, opened.name, name, sampler.steps, options.noise_seed, options.channel, opened.note)
 
 
 def _of_results(options: EvaluateOptions, progress: Reporter | None) -> EvaluationResult:
@@ -90,7 +91,7 @@ def _of_results(options: EvaluateOptions, progress: Reporter | None) -> Evaluati
     for key, value in given.items():
         if value:
             raise ValueError(f"{key} says how a model restores; --restored measures results that are there already")
-    cases = cases_of(options, [CLEAN], options.seed, options.limit)
+    cases = cases_of(options, [CLEAN], 0, options.limit)
     with cancellable(progress) as report:
 
         def scored(done: int, total: int, score: Score) -> None:
@@ -103,7 +104,7 @@ def _of_results(options: EvaluateOptions, progress: Reporter | None) -> Evaluati
         found = score_results(options.restored, named, channel=options.channel, progress=scored)
     left = len(cases) - len(found.scores)
     note = f"{left} of {len(cases)} clean images have no result in {options.restored}" if left else None
-    return EvaluationResult(found, str(options.restored), "", 0, options.seed, options.channel, note)
+    return EvaluationResult(found, str(options.restored), "", 0, 0, options.channel, note)
 
 
 def check_cases(options: CaseOptions) -> None:

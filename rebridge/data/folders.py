@@ -1,5 +1,6 @@
 """Folders of images, and pairs of folders whose images match by name."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from rebridge.images.npy import read_array
 
 ARRAY_SUFFIX = ".npy"
 IMAGE_SUFFIXES = (*READABLE_SUFFIXES, ARRAY_SUFFIX)
-READ_BY_HEADER = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP")
-"""Formats whose headers Pillow is asked for; others are decoded."""
+READ_BY_HEADER = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM")
+"""Formats whose headers Pillow is asked to read; it would else try all that it knows, PostScript among them."""
 GREY_SHARES = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in the grey that a coloured image becomes (BT.601)."""
 
@@ -251,7 +252,10 @@ class PairedFolder:
         Reads headers only.
         """
         for pair in self.pairs:
-            sizes = [_size(path, self.channels) for path in pair]
+            if _size(pair[0], self.channels) == _size(pair[1], self.channels):
+                continue
+            # A header does not tell all: only XMP may say that a picture is turned.
+            sizes = [_whole_size(path, self.channels) for path in pair]
             if sizes[0] != sizes[1]:
                 raise ValueError(_mismatch(pair, sizes))
 
@@ -263,15 +267,18 @@ def _mismatch(pair: tuple[Path, Path], sizes: Sequence[tuple[int, int]]) -> str:
 
 def _size(path: Path, channels: int) -> tuple[int, int]:
     """Width and height of an image file, from its header where Pillow can read that."""
-    if path.suffix.lower() == ARRAY_SUFFIX:
-        height, width = _of_array(path, channels).shape[1:]
-        return width, height
-    try:
-        with PillowImage.open(path, formats=READ_BY_HEADER) as header:
+    if path.suffix.lower() != ARRAY_SUFFIX:
+        with contextlib.suppress(OSError), PillowImage.open(path, formats=READ_BY_HEADER) as header:
             return _displayed_size(header)
-    except OSError:
-        height, width = read_image(path).pixels.shape[1:]
-        return width, height
+    return _whole_size(path, channels)
+
+
+def _whole_size(path: Path, channels: int) -> tuple[int, int]:
+    """Width and height of an image or array file, which is read for it."""
+    if path.suffix.lower() != ARRAY_SUFFIX:
+        return read_image(path).size
+    height, width = _of_array(path, channels).shape[1:]
+    return width, height
 
 
 def _displayed_size(image: PillowImage.Image) -> tuple[int, int]:
