@@ -183,6 +183,7 @@ class EvaluateOptions(SamplingOptions, ModelOptions, CaseOptions):
         suffix: text behind the names of the results.
         harm: restore the clean images too, and say what is left of them.
         baselines: measure filters without a model beside it.
+        restored: folder of results that any tool has made of these images; they are measured, and no model.
     """
 
     limit: int | None = None
@@ -196,6 +197,7 @@ class EvaluateOptions(SamplingOptions, ModelOptions, CaseOptions):
     suffix: str = ""
     harm: bool = True
     baselines: bool = False
+    restored: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

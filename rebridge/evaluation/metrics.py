@@ -33,13 +33,20 @@ _LUMA = (65.481, 128.553, 24.966)
 
 
 def psnr(
-    restored: Tensor, clean: Tensor, channel: Channel = "rgb", *, border: int = 0, truncate: bool = False
+    restored: Tensor,
+    clean: Tensor,
+    channel: Channel = "rgb",
+    rounded: bool = True,
+    *,
+    border: int = 0,
+    truncate: bool = False,
 ) -> Tensor:
     """Compute the peak signal-to-noise ratio in dB of each image, (B,), at most 100.
 
     Args:
-        restored, clean: (B, C, H, W) in [0, 1], C = 1 or 3.
-        channel: "rgb", "y" for luma, or "y-matlab" for luma in whole levels.
+        restored, clean: (B, C, H, W) in [0, 1].
+        channel: "rgb" for all channels, "y" for the luma of three, or "y-matlab" for that luma in whole levels.
+        rounded: to 8 bits first, as files of pictures are; False for data of more bits.
         border: pixels that are cut off at each side first.
         truncate: cut levels down to whole ones instead of rounding them, as code with .astype("uint8") does.
 
@@ -49,7 +56,7 @@ def psnr(
     # Imported here, as torchmetrics takes longer to load than torch itself.
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
-    pair = _prepared(restored, clean, channel, border, truncate)
+    pair = _prepared(restored, clean, channel, rounded, border, truncate)
     values = peak_signal_noise_ratio(*pair, data_range=1.0, reduction="none", dim=(1, 2, 3))
     return values.clamp(max=HIGHEST_PSNR)
 
@@ -58,6 +65,7 @@ def ssim(
     restored: Tensor,
     clean: Tensor,
     channel: Channel = "rgb",
+    rounded: bool = True,
     *,
     border: int = 0,
     truncate: bool = False,
@@ -69,14 +77,14 @@ def ssim(
     al. 2004, with k1 = 0.01, k2 = 0.03.
 
     Args:
-        restored, clean: (B, C, H, W) in [0, 1], C = 1 or 3.
-        channel, border, truncate: as in `psnr`.
+        restored, clean: (B, C, H, W) in [0, 1].
+        channel, rounded, border, truncate: as in `psnr`.
         window: "gaussian", or "uniform" for the 7x7 window and the unbiased variances that scikit-image takes by default.
 
     Raises:
         ValueError: the shapes differ, or nothing is left inside the border.
     """
-    pair = _prepared(restored, clean, channel, border, truncate)
+    pair = _prepared(restored, clean, channel, rounded, border, truncate)
     if min(pair[0].shape[-2:]) < (SSIM_WINDOW if window == "gaussian" else UNIFORM_WINDOW):
         return torch.full((len(restored),), torch.nan)
     if window == "uniform":
@@ -114,25 +122,28 @@ def luma(images: Tensor) -> Tensor:
     return ((images * weights).sum(dim=1, keepdim=True) + 16) / 255
 
 
-def _prepared(restored: Tensor, clean: Tensor, channel: Channel, border: int, truncate: bool) -> tuple[Tensor, Tensor]:
+def _prepared(
+    restored: Tensor, clean: Tensor, channel: Channel, rounded: bool, border: int, truncate: bool
+) -> tuple[Tensor, Tensor]:
     if restored.shape != clean.shape:
         raise ValueError(f"images to compare must have one shape, got {tuple(restored.shape)} and {tuple(clean.shape)}")
-    if restored.ndim != 4 or restored.shape[1] not in (1, 3):
-        raise ValueError(f"images must have shape (B, 1 or 3, H, W), got {tuple(restored.shape)}")
+    if restored.ndim != 4 or 0 in restored.shape:
+        raise ValueError(f"images must have shape (B, C, H, W), got {tuple(restored.shape)}")
     if channel not in ("rgb", "y", "y-matlab"):
         raise ValueError(f"channel must be rgb, y or y-matlab, got '{channel}'")
+    if channel != "rgb" and restored.shape[1] != 3:
+        raise ValueError(f"the luma is that of three channels, got {restored.shape[1]}")
     if border < 0 or 2 * border >= min(restored.shape[-2:]):
         height, width = restored.shape[-2:]
         raise ValueError(f"a border of {border} pixels leaves nothing of an image of {height} x {width}")
-    pair = [_levels(image.detach().float().cpu(), truncate) for image in (restored, clean)]
-    if channel != "rgb" and restored.shape[1] == 3:
+    pair = [image.detach().float().cpu().clamp(0, 1) for image in (restored, clean)]
+    if truncate:  # whole levels stay what they are
+        pair = [torch.floor(255 * image + 1e-3) / 255 for image in pair]
+    elif rounded:
+        pair = [quantise(image) for image in pair]
+    if channel != "rgb":
         pair = [luma(image) for image in pair]
         if channel == "y-matlab":
             pair = [(255 * image).round() / 255 for image in pair]
     inside = slice(border, -border if border else None)
     return pair[0][..., inside, inside], pair[1][..., inside, inside]
-
-
-def _levels(image: Tensor, truncate: bool) -> Tensor:
-    """The image in 8-bit levels; whole levels stay what they are where levels are cut."""
-    return torch.floor(255 * image.clamp(0, 1) + 1e-3) / 255 if truncate else quantise(image)
