@@ -31,7 +31,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rebridge.bridges.base import Bridge, Coefficients
+from rebridge.bridges.base import Bridge
+from rebridge.bridges.coefficients import Coefficients
 
 PREDICTIONS: tuple[str, ...] = ("x0", "residual", "noise", "velocity", "preconditioned", "blend")
 SCALED = ("preconditioned", "blend")
