@@ -37,6 +37,7 @@ class ModelInfo:
         tasks: the degradations that it was trained to remove.
         sampler: the recommended sampler, {"name": ..., **parameters}.
         conditional: whether the network sees the degraded image.
+        least_steps: fewest steps in which the network has a say: 2 where its prediction means nothing at t = 1, else 1.
         earliest_time: the earliest time of the process that the network was trained at.
         presets: a file of settings by task that the model brings along, as `rebridge tune` writes it.
         licence, source: terms of use and origin, where known.
@@ -49,6 +50,7 @@ class ModelInfo:
     tasks: tuple[str, ...] = ()
     sampler: Mapping[str, Any] = field(default_factory=lambda: {"name": "dbim", "steps": 10})
     conditional: bool = True
+    least_steps: int = 1
     earliest_time: float = 1e-3
     presets: Path | None = None
     licence: str | None = None

@@ -57,7 +57,7 @@ def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **o
     try:
         bridge = bridges.create(config["bridge"]["name"], **without_name(config["bridge"]))
         network = create_network(config["network"])
-        role = {"scale": config.get("residual_scale", 1.0), "clamp": config.get("clamp", True)}
+        role = {"scale": config.get("residual_scale"), "clamp": config.get("clamp", True)}
         denoiser = NetworkDenoiser(network, bridge, prediction=config["prediction"], **role)
         predictor = _predictor(config, bridge)
     except (TypeError, ValueError) as error:
@@ -141,7 +141,7 @@ def describe_model(model: TrainedModel) -> dict[str, Any]:
     }
     if model.predictor_network is not None:
         config["predictor"] = {"network": network_config(model.predictor_network)}
-    if model.denoiser.scale != 1:
+    if model.denoiser.scale != 1 or model.denoiser.prediction == "ddbm":
         config["residual_scale"] = model.denoiser.scale
     if not model.denoiser.clamp:
         config["clamp"] = False

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Autocast, ClassifierFree, Denoiser, Estimate, NetworkDenoiser
+from rebridge.denoisers.parameterization import blind_at_end
 from rebridge.denoisers.precision import dtype_of
 from rebridge.models.base import Model, ModelError, ModelInfo, PixelSpace
 from rebridge.networks import Network
+from rebridge.samplers import Sampler, recommended
 
 
 class TrainedModel(Model):
@@ -25,7 +27,8 @@ class TrainedModel(Model):
 
     Args:
         denoiser: the network as a denoiser of its process.
-        sampler: recommended, {"name": ..., **parameters} of `rebridge.samplers.create`.
+        sampler: recommended, {"name": ..., **parameters} of `rebridge.samplers.create`; by default what the bridge's authors take
+            (`rebridge.samplers.recommended`).
         tasks: the degradations that it was trained to remove.
         name: for messages and the card.
         predictor: where the bridge starts from a prediction g(y), the denoiser that makes it.
@@ -76,8 +79,9 @@ class TrainedModel(Model):
             multiple=needs["multiple"],
             window=needs["window"],
             tasks=tuple(tasks),
-            sampler=dict(sampler or {"name": "dbim", "steps": 10}),
+            sampler=dict(sampler or described(recommended(self.process))),
             conditional=condition,
+            least_steps=2 if blind_at_end(denoiser.prediction, self.process) else 1,
             earliest_time=self.process.earliest_time,
             presets=presets,
             licence=licence,
@@ -96,7 +100,7 @@ class TrainedModel(Model):
         prediction: str = "x0",
         *,
         clamp: bool = True,
-        scale: float = 1.0,
+        scale: float | None = None,
         **options: Any,
     ) -> TrainedModel:
         """Make a model of a network in hand, called as network(x, t, y).
@@ -247,6 +251,11 @@ def unwrapped(network: nn.Module) -> nn.Module:
     """The network inside what torch.compile makes of it."""
     inner: nn.Module = getattr(network, "_orig_mod", network)
     return inner
+
+
+def described(sampler: Sampler) -> dict[str, Any]:
+    """Describe a sampler as {"name": ..., **parameters}."""
+    return {"name": sampler.name, **sampler.params}
 
 
 def declared(network: nn.Module) -> dict[str, Any]:

@@ -289,6 +289,12 @@ class Restorer:
     def check(self, sampler: Sampler) -> None:
         """Raise ValueError where a sampler cannot walk this restorer's bridge."""
         sampler.check(self.model.process if sampler.walks_prior else self.bridge)
+        info = self.model.info
+        if self.bridge == self.model.process and not sampler.walks_prior and sampler.steps < info.least_steps:
+            raise ValueError(
+                f"model '{info.name}' predicts what means nothing at t = 1, so {sampler.steps} step gives the input back: take "
+                f"{info.least_steps} or more"
+            )
         if self.bridge != self.model.process:
             check_pair(self.bridge, self.model.process)
 

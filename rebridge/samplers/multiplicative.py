@@ -49,7 +49,9 @@ class Multiplicative(Sampler):
                 "use fod, or modulation residual"
             )
         if not torch.allclose(c.alpha + c.beta, torch.ones_like(c.alpha)):
-            raise ValueError(f"sampler 'multiplicative' needs alpha + beta = 1 at all times, which {bridge.name!r} has not")
+            raise ValueError(
+                f"sampler 'multiplicative' needs alpha + beta = 1 at all times, which {bridge.name!r} has not"
+            )
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
         x0 = walk.estimate(x, t).x0

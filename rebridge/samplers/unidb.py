@@ -66,7 +66,9 @@ class Terms:
 def check(bridge: Bridge) -> None:
     """Raise ValueError unless the released code knows the bridge: UniDB or GOUB, with noise of modulation one."""
     if not isinstance(bridge, OrnsteinUhlenbeck) or isinstance(bridge, IRSDE) or bridge.modulation != "one":
-        raise ValueError(f"compat is UniDB++'s code, for unidb and goub with modulation one, not for {bridge.name!r} here")
+        raise ValueError(
+            f"compat is UniDB++'s code, for unidb and goub with modulation one, not for {bridge.name!r} here"
+        )
 
 
 def terms(bridge: Bridge, p: Point) -> Terms:

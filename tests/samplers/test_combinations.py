@@ -35,7 +35,9 @@ def test_pair_walks_to_a_constant_estimate_or_is_refused(name: str, sampler: str
     impossible = (name in NOISELESS and sampler in NEED_NOISE) or (sampler == "odes3" and name not in PINNED)
     impossible |= sampler == "multiplicative" and name not in MULTIPLICATIVE
     if impossible:
-        with pytest.raises(ValueError, match=r"needs a bridge with noise|whose noise vanishes at t = 1|has no noise|multiplied by the"):
+        with pytest.raises(
+            ValueError, match=r"needs a bridge with noise|whose noise vanishes at t = 1|has no noise|multiplied by the"
+        ):
             walk(bridge, lambda x, t, y: X0, Y)
         return
     out = walk(bridge, lambda x, t, y: X0, Y)

@@ -126,7 +126,9 @@ def test_bbdm_on_the_schedule_sin() -> None:
     assert_replayed(run(bridge, samplers.create("dbim", eta=1.0), times=times), official["sin eta=1 steps=20"])
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [("linear", "linear"), ("linear-authors", "linear"), ("constant", "constant")])
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("linear", "linear"), ("linear-authors", "linear"), ("constant", "constant")]
+)
 def test_schedules_of_goub(ours: str, theirs: str) -> None:
     official = load("bridges/ou_schedules")[theirs]
     c = bridges.create("goub", schedule=ours).coefficients(torch.arange(1, 101, dtype=torch.float64) / 100)

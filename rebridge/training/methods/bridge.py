@@ -22,6 +22,7 @@ from rebridge import bridges, networks, samplers
 from rebridge.bridges import Bridge
 from rebridge.data import Pair
 from rebridge.denoisers import Denoiser, NetworkDenoiser
+from rebridge.denoisers.parameterization import SCALED, blind_at_end
 from rebridge.images.atomic import reason
 from rebridge.models import TrainedModel
 from rebridge.networks.catalogue import NETWORKS
@@ -41,10 +42,14 @@ class TrainConfig(RunConfig):
     """The settings of a denoiser of a bridge, or of a pixel prior.
 
     Attributes:
-        bridge, network, sampler: names and parameters; the sampler is that of validation and of the exported model.
+        bridge, network, sampler: names and parameters; the sampler is that of validation and of the exported model, by default the
+            one of the bridge's authors.
         prediction: what the network's output means, see `rebridge.denoisers.parameterization`.
         objective: "bridge" trains at the times of `states`, "regression" at t = 1 only (plain one-step regression).
-        residual_scale: typical size of x0 - y in the bridge's units, for prediction "preconditioned" under modulation one.
+        clamp: whether estimates are clamped to the bridge's range when restoring; the authors of GOUB, IR-SDE and RDBM do not clamp
+            what a noise network gives. Stored with the model.
+        residual_scale: typical size of x0 - y in the bridge's units, for prediction "preconditioned" and "blend" under modulation
+            one; the standard deviation of the images for "ddbm".
         start_from: a model folder or a .safetensors file whose weights training begins with, or several for parts of the
             network; what they lack begins untrained, and blocks that were added change nothing at first. In a file with stages
             also the name of an earlier stage.
@@ -52,10 +57,13 @@ class TrainConfig(RunConfig):
 
     bridge: Named = Named(name="rdbm")
     network: Named = Named(name="fast")
-    sampler: Named = Named.model_validate({"name": "dbim", "steps": 10})
-    prediction: Literal["x0", "residual", "noise", "velocity", "preconditioned", "blend"] = "x0"
+    sampler: Named | None = None
+    prediction: Literal[
+        "x0", "residual", "noise", "velocity", "preconditioned", "blend", "difference", "scaled-difference", "ddbm"
+    ] = "x0"
+    clamp: bool = True
     objective: Literal["bridge", "regression"] = "bridge"
-    residual_scale: Annotated[float, Field(gt=0)] = 1.0
+    residual_scale: Annotated[float, Field(gt=0)] | None = None
     states: StatesConfig = StatesConfig()
     loss: LossConfig = LossConfig()
     optimisation: OptimisationConfig = OptimisationConfig()
@@ -73,7 +81,7 @@ class TrainConfig(RunConfig):
         """
         if not isinstance(tree, dict):
             return tree
-        defaults = {key: cls.model_fields[key].default.name for key in ("bridge", "network", "sampler")}
+        defaults = {key: cls.model_fields[key].default.name for key in ("bridge", "network")} | {"sampler": "dbim"}
         named = {key: {"name": name} | tree[key] for key, name in defaults.items() if isinstance(tree.get(key), dict)}
         return tree | named
 
@@ -112,12 +120,14 @@ class BridgeObjective:
     """
 
     def __init__(self, config: TrainConfig, bridge: Bridge, network: nn.Module, average: nn.Module) -> None:
-        role: dict[str, Any] = {"prediction": config.prediction, "scale": config.residual_scale}
+        role: dict[str, Any] = {"prediction": config.prediction, "scale": config.residual_scale, "clamp": config.clamp}
         self.config = config
         self.bridge = bridge
         self.denoiser = NetworkDenoiser(network, bridge, **role).train()
         self.restorer = NetworkDenoiser(average, bridge, **role).eval()
         self.plan = END_ONLY if config.objective == "regression" else config.states
+        if blind_at_end(config.prediction, bridge):
+            self.plan = self.plan.model_copy(update={"end_fraction": 0.0})
 
     def loss(self, x0: Tensor, y: Tensor, first: int) -> Tensor:
         """The loss of a batch; a share of the samples may go without a condition."""
@@ -253,7 +263,8 @@ class DenoiserTraining:
             self.bridge,
             config.prediction,
             scale=config.residual_scale,
-            sampler={"name": config.sampler.name, **config.sampler.params},
+            clamp=config.clamp,
+            sampler={"name": self.sampler.name, **self.sampler.params},
             tasks=self.tasks,
             training=training | {"psnr": dict(validation)},
             predictor=None if predictor is None else NetworkDenoiser(predictor, self.bridge, "residual").eval(),
@@ -289,11 +300,16 @@ def settings_of(config: TrainConfig) -> tuple[Bridge, Sampler]:
         ConfigError: an unknown name or parameter, or settings that cannot be combined; names the key.
     """
     bridge: Bridge = create("bridge", bridges.create, config.bridge.name, config.bridge.params)
-    sampler: Sampler = create("sampler", samplers.create, config.sampler.name, config.sampler.params)
+    sampler: Sampler = (
+        samplers.recommended(bridge)
+        if config.sampler is None
+        else create("sampler", samplers.create, config.sampler.name, config.sampler.params)
+    )
     create("sampler", sampler.check, bridge)
     create("network", NETWORKS.check, config.network.name, {"params": config.network.params})
     role = {"prediction": config.prediction, "scale": config.residual_scale}
     create("prediction", NetworkDenoiser, nn.Identity(), {"bridge": bridge, **role})
+    check_teaches(config, bridge, sampler)
     classes = (NETWORKS.parameters(config.network.name) | config.network.params).get("kinds", 0)
     tasks = tasks_of(config.data)
     if config.loss.guide and classes != len(tasks):
@@ -307,6 +323,32 @@ def settings_of(config: TrainConfig) -> tuple[Bridge, Sampler]:
             f"states.condition_dropout: {bridge.name} has y in its states; only vp, ve and rectified-flow do without"
         )
     return bridge, sampler
+
+
+def check_teaches(config: TrainConfig, bridge: Bridge, sampler: Sampler) -> None:
+    """Raise ConfigError for settings with which a network would learn nothing, or say nothing.
+
+    Args:
+        config: of the run.
+        bridge: the process.
+        sampler: of validation.
+    """
+    prediction, states = config.prediction, config.states
+    if blind_at_end(prediction, bridge):
+        what = f"prediction: {prediction} has no say at t = 1 of {bridge.name}, where the estimate is y whatever it is"
+        if config.objective == "regression":
+            raise ConfigError(f"{what}, and objective regression trains there alone: predict x0 or residual")
+        if states.end_fraction > 0 and "end_fraction" in states.model_fields_set:
+            raise ConfigError(f"{what}: set states.end_fraction to 0")
+        if sampler.steps == 1 and sampler.name == "dbim":
+            raise ConfigError(f"{what}, and one step asks there alone: take more steps")
+    if prediction in SCALED and bridge.noiseless and config.objective != "regression":
+        raise ConfigError(
+            f"prediction: {prediction} weighs by noise, and {bridge.name} here has none, so a state says all: predict x0, residual "
+            "or velocity, or train with objective regression"
+        )
+    if config.loss.weighting == "posterior" and bridge.noiseless:
+        raise ConfigError(f"loss.weighting: posterior needs a bridge with noise, and {bridge.name} here has none")
 
 
 def create(key: str, build: Callable[..., Any], what: Any, params: Mapping[str, Any] | None = None) -> Any:
