@@ -181,11 +181,11 @@ class Bridge:
         return d.alpha / c.alpha * (x_t - c.beta * y) + d.beta * y
 
     def training_drift(self, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor:
-        """Compute the drift that the authors' step objective holds: `drift`, unless theirs differs."""
+        """Compute the drift of the authors' step objective, by default `drift`."""
         return self.drift(x_t, y, t)
 
     def forward_std(self, t: Tensor | float) -> Tensor:
-        """Compute gamma / sqrt(alpha): the noise at t of a Brownian bridge before it is conditioned on its end.
+        """Compute gamma / sqrt(alpha), the noise of a Brownian bridge without its end.
 
         I2SB's networks predict (x_t - x0) over it.
 
@@ -200,7 +200,10 @@ class Bridge:
 
     @property
     def recommended(self) -> dict[str, Any]:
-        """The authors' sampler as {"name": ..., **parameters} of `rebridge.samplers.create`."""
+        """The authors' sampler as {"name": ..., **parameters}.
+
+        `rebridge.samplers.recommended` makes it.
+        """
         return {"name": "dbim", "steps": 10}
 
     def squared_diffusion(self, t: Tensor | float) -> Tensor:
@@ -257,7 +260,7 @@ class Bridge:
         return None
 
     def log_factor(self, t: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Compute decay and variance of the logarithm of (x_t - x0)/(y - x0), if that were log-normal.
+        """Compute decay and log-variance of (x_t - x0)/(y - x0), as if log-normal.
 
         For processes with alpha + beta = 1 and the residual as modulation; the factor's mean is beta, its deviation gamma.
 
@@ -382,7 +385,7 @@ class Bridge:
 
     @property
     def singular_end(self) -> bool:
-        """True if the process has noise and gamma(1) = 0, so that its slopes at t = 1 are infinite."""
+        """True if the process has noise and gamma(1) = 0: its slopes there are infinite."""
         return not self.noiseless and self.coefficients(1.0).gamma.item() == 0.0
 
 

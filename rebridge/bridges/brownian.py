@@ -71,7 +71,7 @@ class Brownian(Bridge):
 
     @property
     def recommended(self) -> dict[str, Any]:
-        """200 steps of the posterior; four with new noise for the preset "lbm", whose noise is nearly none."""
+        """200 steps of the posterior, or four of `resample` for the preset "lbm"."""
         if self.max_var < 1e-4:
             return {"name": "resample", "steps": 4}
         return {"name": "dbim", "steps": min(200, self.steps), "eta": 1.0}

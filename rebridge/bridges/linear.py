@@ -200,9 +200,10 @@ class Flow(Bridge):
 
 
 def residual_kernel(bridge: Bridge, t: float, s: float) -> tuple[float, float, float, float] | None:
-    """Compute the posterior of a process whose noise grows in independent parts while x0 and y are fixed.
+    """Compute the posterior of a process whose noise grows in independent parts.
 
-    With k = gamma_s^2 / gamma_t^2 the mean is alpha_s x0 + beta_s y + k (x_t - alpha_t x0 - beta_t y), the variance
+    x0 and y are fixed meanwhile. With k = gamma_s^2 / gamma_t^2 the mean is
+    alpha_s x0 + beta_s y + k (x_t - alpha_t x0 - beta_t y), the variance
     gamma_s^2 (1 - k); RDDM's, ResShift's and DiffUIR's code. The Markov process given y has k alpha_t / alpha_s in its place.
 
     Args:

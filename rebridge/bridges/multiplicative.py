@@ -5,9 +5,10 @@ From y to x0 (the authors' direction) the distance x - x0 shrinks by geometric B
     x_t = x0 + (y - x0) exp(-(Th + S/2) + sqrt(S) eps)
 
 with Th and S the integrals of the rates theta and sigma^2 from t = 1 down to t. The factor is log-normal with mean exp(-Th), so
-this is a bridge with alpha = 1 - exp(-Th), beta = exp(-Th), gamma = exp(-Th) sqrt(exp(S) - 1) and the residual as modulation, whose
-standardised noise is not Gaussian: RDBM's sister. At t = 1 it is y, towards t = 0 all but a share `eps` of the distance goes. The
-factors at t = 0 itself are those of the clean image, as in every bridge; `forward` and `log_factor` leave the share, as the authors do.
+this is a bridge with alpha = 1 - exp(-Th), beta = exp(-Th), gamma = exp(-Th) sqrt(exp(S) - 1) and the residual as modulation;
+its standardised noise is not Gaussian: RDBM's sister. At t = 1 it is y, towards t = 0 all but a share `eps` of the distance
+goes. The factors at t = 0 itself are those of the clean image, as in every bridge; `forward` and `log_factor` leave the share, as
+the authors do.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ class FoD(Bridge):
         return Coefficients(1 - beta, beta, beta * torch.expm1(square).clamp(min=0.0).sqrt())
 
     def forward(self, x0: Tensor, y: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Draw x_t given both images, with log-normal noise; by the general formula under modulation "one"."""
+        """Draw x_t given both images, with log-normal noise unless modulation is "one"."""
         if self.modulation == "one":
             return super().forward(x0, y, t, noise)
         theta, square = (per_image(part.to(y), y.ndim) for part in self.log_factor(t))

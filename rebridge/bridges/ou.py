@@ -64,13 +64,13 @@ class OrnsteinUhlenbeck(Bridge):
         return Coefficients(rest, 1 - rest, (2 * self.variance * torch.sinh(tb) * rest).clamp(min=0.0).sqrt())
 
     def forward_std(self, t: Tensor | float) -> Tensor:
-        """Compute sqrt(2 V sinh tb), which gamma / sqrt(alpha) is for the process that ends in y."""
+        """Compute sqrt(2 V sinh tb), the closed form for processes that end in y."""
         tb = self.theta(torch.as_tensor(t, dtype=torch.float64))
         return (2 * self.variance * torch.sinh(tb)).sqrt()
 
     @property
     def penalty(self) -> float:
-        """q, the inverse weight of the penalty on x_1 - y over V: 0 for a process that ends in y.
+        """q, inverse weight of the penalty on x_1 - y over V; 0 if it ends in y.
 
         With q, alpha is proportional to (1 + q) exp(tb1 - tb) - exp(tb - tb1).
         """
@@ -123,7 +123,7 @@ class GOUB(OrnsteinUhlenbeck):
 
     @property
     def recommended(self) -> dict[str, Any]:
-        """Euler steps of the reverse SDE on the whole grid; `mean-ode` is what they take for PSNR."""
+        """Euler steps of the reverse SDE on the whole grid; for PSNR `mean-ode`."""
         return {"name": "sde", "steps": self.steps}
 
 
@@ -163,7 +163,7 @@ class UniDB(OrnsteinUhlenbeck):
 
     @property
     def recommended(self) -> dict[str, Any]:
-        """Euler steps of the reverse SDE on the whole grid, as for GOUB; `exponential` is UniDB++."""
+        """Euler steps of the reverse SDE, as for GOUB; `exponential` is UniDB++."""
         return {"name": "sde", "steps": self.steps}
 
     def training_drift(self, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor:

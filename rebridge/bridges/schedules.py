@@ -75,7 +75,7 @@ def linear_rates(steps: int) -> Tensor:
 
 
 def whole_linear_rates(steps: int) -> Tensor:
-    """Compute rates that grow linearly from 0.1/T to 20/T at T points, both ends included; (T,)."""
+    """Compute rates from 0.1/T to 20/T along a line of T points, both included; (T,)."""
     return torch.linspace(0.1, 20.0, steps, dtype=torch.float64) / steps
 
 

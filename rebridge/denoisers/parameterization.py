@@ -3,8 +3,8 @@
     x0              the clean image
     residual        x0 - y
     noise           the product modulation * eps: x0_hat = (x_t - beta y - gamma n) / alpha, singular at t = 1
-    velocity        alpha' x0 + beta' y + gamma' modulation * eps, slopes in the bridge's clock, singular where gamma(1) = 0 unless
-                    there is no noise at all: on `flow` it is y - x0, flow matching's usual target
+    velocity        alpha' x0 + beta' y + gamma' modulation * eps, slopes in the bridge's clock, singular where noise ends in
+                    gamma(1) = 0; on `flow` it is y - x0, flow matching's usual target
     difference      x_t - x0 (BBDM)
     scaled-difference  (x_t - x0) / `Bridge.forward_std` (I2SB)
     ddbm            x0_hat = c_skip x_t + c_out F(c_in x_t, y, t), see `rebridge.denoisers.preconditioning`
@@ -16,10 +16,10 @@ alpha r + gamma * modulation * eps with the residual r = x0 - y. Under residual 
 best linear guess of r from d alone is d alpha / (alpha^2 + gamma^2): that is c_skip; its error has gamma / sqrt(alpha^2 +
 gamma^2) times the scale of r: that is c_out; c_in = 1 / sqrt(alpha^2 + gamma^2) keeps the input at the scale of r. So the more a
 state shows, the less the network may change it. At t = 1 the state holds nothing but y: there c_skip = 0, d = 0 and c_out = 1,
-and the network predicts the residual from y. Without noise there is no such measure of trust: c_skip = 0 and c_out = 1 at all times.
-Where the noise does not scale with r (modulation one) and r is known to be of size s, EDM's sigma_data, alpha s takes the place
-of alpha: with m^2 = alpha^2 s^2 + gamma^2, c_skip = alpha s^2 / m^2, c_out = s gamma / m and c_in = 1 / m; input and output are
-then of unit size at all times.
+and the network predicts the residual from y. Without noise there is no such measure of trust: c_skip = 0 and c_out = 1 at all
+times. Where the noise does not scale with r (modulation one) and r is known to be of size s, EDM's sigma_data, alpha s takes the
+place of alpha: with m^2 = alpha^2 s^2 + gamma^2, c_skip = alpha s^2 / m^2, c_out = s gamma / m and c_in = 1 / m; input and output
+are then of unit size at all times.
 
 "blend" is a mean, weighted by trust, of the residual that the state shows and the one that the network sees (derived):
 
@@ -54,7 +54,7 @@ SCALED = ("preconditioned", "blend")
 
 
 def blind_at_end(prediction: str, bridge: Bridge) -> bool:
-    """Test if a network's output has no say at t = 1: the estimate there is y, whatever it is.
+    """Test if a network's output has no say at t = 1, where the estimate is y.
 
     Args:
         prediction: what the output means.
@@ -77,8 +77,8 @@ class NetworkDenoiser(nn.Module):
         bridge: the process.
         prediction: what its output means, see this module's first lines.
         clamp: clamp the estimate to the bridge's range; in eval mode only, so that training sees gradients.
-        scale: typical size s of x0 - y in the bridge's units, for "preconditioned" and "blend" under modulation one, by default 1;
-            for "ddbm" the standard deviation of the images, by default 0.5.
+        scale: typical size s of x0 - y in the bridge's units, for "preconditioned" and "blend" under modulation one, by default
+            1; for "ddbm" the standard deviation of the images, by default 0.5.
 
     Raises:
         ValueError: an unknown prediction, or one that a noiseless bridge cannot have.
@@ -96,8 +96,8 @@ class NetworkDenoiser(nn.Module):
             )
         if prediction == "scaled-difference" and not torch.isfinite(bridge.forward_std(1.0)):
             raise ValueError(
-                f"prediction 'scaled-difference' needs a bridge whose forward noise is finite, and that of {bridge.name!r} is not: "
-                "use difference"
+                "prediction 'scaled-difference' needs a bridge whose forward noise is finite, "
+                f"and that of {bridge.name!r} is not: use difference"
             )
         scale = (0.5 if prediction == "ddbm" else 1.0) if scale is None else scale
         if not scale > 0:

@@ -1,8 +1,11 @@
-"""The preconditioning of DDBM: networks that see and give numbers of unit size (arXiv 2309.16948, section 4).
+"""The preconditioning of DDBM: networks that see and give numbers of unit size.
+
+Zhou et al., arXiv 2309.16948, section 4.
 
 With the variance s^2 of either end, x0 and y uncorrelated, and m^2 = (alpha^2 + beta^2) s^2 + gamma^2,
 
-    x0_hat = c_skip x_t + c_out F(c_in x_t, y, t),   c_in = 1/m,   c_skip = alpha s^2 / m^2,   c_out = s sqrt(beta^2 s^2 + gamma^2) / m
+    x0_hat = c_skip x_t + c_out F(c_in x_t, y, t)
+    c_in = 1/m,   c_skip = alpha s^2 / m^2,   c_out = s sqrt(beta^2 s^2 + gamma^2) / m
 
 and a mean squared error of x0_hat is weighted by 1/c_out^2, so that F is asked for equally much at all times.
 """

@@ -175,7 +175,7 @@ class Sampler:
         return 1
 
     def fits(self, bridge: Bridge) -> bool:
-        """Test if this sampler works with a bridge: it can walk it, and does not run away on it."""
+        """Test if this sampler can follow a bridge, and does not run away on it."""
         try:
             self.check(bridge)
         except ValueError:
@@ -184,9 +184,9 @@ class Sampler:
 
     def runs_away(self, bridge: Bridge) -> bool:
         """Test if the steps of the default grid are too long for the slopes of a bridge."""
-        from rebridge.samplers.stability import LIMIT, largest_value
+        from rebridge.samplers.stability import LARGEST_SOUND, largest_value
 
-        return self.needs_slopes and largest_value(self, bridge) > LIMIT
+        return self.needs_slopes and largest_value(self, bridge) > LARGEST_SOUND
 
     def check(self, bridge: Bridge) -> None:
         """Raise ValueError if this sampler does not work with a bridge."""

@@ -40,7 +40,7 @@ SAMPLERS: Catalogue[Sampler] = Catalogue(
 
 
 def recommended(bridge: Bridge | str) -> Sampler:
-    """Make the sampler of a bridge's authors, with their number of steps and time grid.
+    """Make the sampler of a bridge's authors, with their steps and time grid.
 
     It is the default of a trained model.
 

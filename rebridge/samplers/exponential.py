@@ -40,7 +40,7 @@ from rebridge.samplers.steps import (
 
 @dataclass(frozen=True, kw_only=True)
 class Exponential(Sampler):
-    """The solvers of UniDB++, with the estimate or the noise frozen (arXiv 2505.21528).
+    """The solvers of UniDB++, for a frozen estimate or noise (arXiv 2505.21528).
 
     Args:
         order: 1 or 2. Order 2 costs no more evaluations with `prediction` "x0", and two a step with "noise".
@@ -94,7 +94,7 @@ class Exponential(Sampler):
         return begin_pinned(self, walk, x, times)
 
     def inner_times(self, bridge: Bridge, times: Tensor) -> Tensor:
-        """Choose the middle of each step in log k, where the noise solver of order 2 evaluates."""
+        """Choose the middle of each step in log k, for the noise solver of order 2."""
         if not self._has_middle:
             return times[:0]
         if self.compat:

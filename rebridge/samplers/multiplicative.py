@@ -1,7 +1,7 @@
 """The sampler of FoD: the distance to the estimate shrinks by a random factor.
 
-With Th and S, decay and variance of the logarithm of a log-normal factor (`Bridge.log_factor`), a step of the Markov chain with the
-estimate held fixed is exact:
+With Th and S, decay and variance of the logarithm of a log-normal factor (`Bridge.log_factor`), a step of the Markov chain with
+the estimate held fixed is exact:
 
     x_s = x0_hat + (x_t - x0_hat) exp(-(dTh + dS/2) + sqrt(dS) z)
 
@@ -25,6 +25,8 @@ from rebridge.samplers.base import Point, Sampler, Walk
 class Multiplicative(Sampler):
     """The Markov chain of FoD, with multiplicative noise (arXiv 2505.16733).
 
+    Noise is multiplied by the distance to the estimate, whatever the bridge's modulation is.
+
     Args:
         method: "markov" (exact for a fixed estimate, "MC" in the authors' code) or "euler" (Euler-Maruyama, "EM").
         steps: number of steps of the default grid, at least 1.
@@ -43,14 +45,9 @@ class Multiplicative(Sampler):
     def check(self, bridge: Bridge) -> None:
         super().check(bridge)
         c = bridge.coefficients(torch.linspace(0, 1, 11, dtype=torch.float64))
-        if not bridge.noiseless and bridge.modulation != "residual":
-            raise ValueError(
-                f"sampler 'multiplicative' needs noise that is multiplied by the residual, which {bridge.name!r} here has not; "
-                "use fod, or modulation residual"
-            )
         if not torch.allclose(c.alpha + c.beta, torch.ones_like(c.alpha)):
             raise ValueError(
-                f"sampler 'multiplicative' needs alpha + beta = 1 at all times, which {bridge.name!r} has not"
+                f"sampler 'multiplicative' needs alpha + beta = 1 at all times; {bridge.name!r} differs: use dbim"
             )
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:

@@ -23,7 +23,8 @@ class ODE(Sampler):
 
     Args:
         method: "euler" (order 1) or "heun" (order 2; its last step, to t = 0, is an Euler step).
-        start: how to leave an end that is y, where the velocity is singular or nearly so: "mean" or "noise"; by default the bridge's way.
+        start: how to leave an end that is y, where the velocity is singular or nearly so: "mean" or "noise"; by default the
+            bridge's way.
         steps: number of steps of the default grid, at least 1.
         grid: "uniform", "quadratic", "cosine", "karras" or "log-snr".
     """

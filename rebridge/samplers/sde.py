@@ -5,8 +5,8 @@ clock, and modulation^2 * score = -n / gamma:
 
     x_s = x + [v + eta g^2 n / (2 gamma)] (s - t) - sqrt(eta) g sqrt(t - s) modulation_hat z
 
-where v = f + g^2 n / (2 gamma) is the velocity of the probability flow. All eta have the same marginals (arXiv 2410.21553): 1 is the
-reverse SDE, 0 the ODE.
+where v = f + g^2 n / (2 gamma) is the velocity of the probability flow. All eta have the same marginals (arXiv 2410.21553): 1 is
+the reverse SDE, 0 the ODE.
 
 Where alpha = 0 with noise left (indi, rddm, rectified flow at t = 1) the drift is singular, but the state holds nothing of x0:
 the posterior at s is the forward law around x0_hat, and that is the step.
@@ -32,7 +32,8 @@ class SDE(Sampler):
     """Euler-Maruyama in the bridge's clock, as in IR-SDE's, GOUB's and UniDB's code.
 
     At a pinned end the drift is singular; as in that code (reverse_sde) the step there is the noise alone, without a network
-    evaluation, unless eta is below 1: then it is a draw around the estimate. Its order 1 is weak: that of the mean over many paths.
+    evaluation, unless eta is below 1: then it is a draw around the estimate. Its order 1 is weak: that of the mean over many
+    paths.
 
     Args:
         eta: strength of the noise, in [0, 1] or more: 1 the reverse SDE, 0 the probability flow.

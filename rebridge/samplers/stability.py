@@ -1,4 +1,4 @@
-"""Runs that leave the images behind: explicit steps where a process is steeper than its grid is fine."""
+"""Runs that leave the images behind: long steps where a process is steep."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 from rebridge.bridges import Bridge
 from rebridge.samplers.base import Sampler
 
-LIMIT = 3.0
+LARGEST_SOUND = 3.0
 """Largest value of a sound result, in units of the largest value of the bridge's images."""
 
 
 def largest_value(sampler: Sampler, bridge: Bridge) -> float:
-    """Compute the largest value that a run ends with if every estimate is one image of the bridge's range.
+    """Compute the largest value that a run ends with if every estimate is one image.
 
     A sound sampler ends near that image. Euler's steps are safe or not by a hair, so half as many steps again are tried too.
 

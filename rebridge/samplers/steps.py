@@ -1,4 +1,4 @@
-"""Steps that samplers share: keep a share of the noise, add fresh one, leave a pinned end."""
+"""Steps that samplers share: keep noise, add fresh noise, leave a pinned end."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def is_singular(bridge: Bridge, t: Point) -> bool:
 
 
 def at_pinned_end(bridge: Bridge, t: Point) -> bool:
-    """Test if t is where a noisy bridge starts in y: the state there holds nothing of its noise, whatever gamma says."""
+    """Test if t is where a noisy bridge starts in y, a state without its noise."""
     return t.t == 1 and bridge.pinned
 
 

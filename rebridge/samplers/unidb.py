@@ -1,6 +1,7 @@
 """The solvers of UniDB++ as released, for `exponential` with compat.
 
-With u the natural clock, U its end, q the penalty (`OrnsteinUhlenbeck.penalty`) and lam the stationary deviation, the code works in
+With u the natural clock, U its end, q the penalty (`OrnsteinUhlenbeck.penalty`) and lam the stationary deviation, the code works
+in terms of
 
     S(u) = 2 sinh u,   A(u) = (1 + q) exp(U - u) - exp(u - U),   A0(u) = A(u) at q = 0,   b = log(A/S)
 
@@ -64,7 +65,7 @@ class Terms:
 
 
 def check(bridge: Bridge) -> None:
-    """Raise ValueError unless the released code knows the bridge: UniDB or GOUB, with noise of modulation one."""
+    """Raise ValueError unless the bridge is UniDB or GOUB, with modulation one."""
     if not isinstance(bridge, OrnsteinUhlenbeck) or isinstance(bridge, IRSDE) or bridge.modulation != "one":
         raise ValueError(
             f"compat is UniDB++'s code, for unidb and goub with modulation one, not for {bridge.name!r} here"
@@ -81,7 +82,7 @@ def terms(bridge: Bridge, p: Point) -> Terms:
 
 
 def middles(bridge: Bridge, times: Tensor) -> Tensor:
-    """Find the times of the bridge's grid that are nearest to the middle of each step in b."""
+    """Find the grid times that are nearest to the middle of each step in b."""
     ou = _known(bridge)
     end, q = ou.theta.end.item(), ou.penalty
     grid = torch.linspace(0, 1, ou.steps + 1, dtype=torch.float64)

@@ -1,5 +1,7 @@
 """What a network's output means: each prediction and its inverse, where it is singular, and what "blend" trusts."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -75,7 +77,7 @@ def test_an_output_has_a_say_at_the_end_unless_it_is_said_to_have_none(name: str
     except ValueError:
         assert prediction in ("noise", "scaled-difference")
         return
-    output = denoiser.network.output
+    output: Any = denoiser.network.output
     _, y, _ = images()
     (gradient,) = torch.autograd.grad(denoiser(y, torch.ones(4), y).sum(), output)
     assert torch.isfinite(gradient).all()

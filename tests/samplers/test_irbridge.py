@@ -110,9 +110,7 @@ def test_a_prior_seen_through_the_transition_is_the_exact_denoiser_of_the_bridge
         torch.testing.assert_close(as_estimate(denoiser(x_t, t, y)).x0, expected, rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in samplers.names() if name not in ("irbridge", "ddim", "sdedit", "multiplicative")]
-)
+@pytest.mark.parametrize("name", [name for name in samplers.names() if name not in ("irbridge", "ddim", "sdedit")])
 def test_every_sampler_of_the_catalogue_runs_on_a_prior(name: str) -> None:
     bridge = BRIDGES["goub"]
     denoiser = TransitionDenoiser(conditional(PROCESS), PROCESS, bridge)

@@ -42,12 +42,12 @@ class TrainConfig(RunConfig):
     """The settings of a denoiser of a bridge, or of a pixel prior.
 
     Attributes:
-        bridge, network, sampler: names and parameters; the sampler is that of validation and of the exported model, by default the
-            one of the bridge's authors.
+        bridge, network, sampler: names and parameters; the sampler is that of validation and of the exported model, by default
+            the one of the bridge's authors.
         prediction: what the network's output means, see `rebridge.denoisers.parameterization`.
         objective: "bridge" trains at the times of `states`, "regression" at t = 1 only (plain one-step regression).
-        clamp: whether estimates are clamped to the bridge's range when restoring; the authors of GOUB, IR-SDE and RDBM do not clamp
-            what a noise network gives. Stored with the model.
+        clamp: whether estimates are clamped to the bridge's range when restoring; the authors of GOUB, IR-SDE and RDBM do not
+            clamp what a noise network gives. Stored with the model.
         residual_scale: typical size of x0 - y in the bridge's units, for prediction "preconditioned" and "blend" under modulation
             one; the standard deviation of the images for "ddbm".
         start_from: a model folder or a .safetensors file whose weights training begins with, or several for parts of the
@@ -326,7 +326,7 @@ def settings_of(config: TrainConfig) -> tuple[Bridge, Sampler]:
 
 
 def check_teaches(config: TrainConfig, bridge: Bridge, sampler: Sampler) -> None:
-    """Raise ConfigError for settings with which a network would learn nothing, or say nothing.
+    """Raise ConfigError for settings with which a network would learn nothing.
 
     Args:
         config: of the run.
@@ -344,8 +344,8 @@ def check_teaches(config: TrainConfig, bridge: Bridge, sampler: Sampler) -> None
             raise ConfigError(f"{what}, and one step asks there alone: take more steps")
     if prediction in SCALED and bridge.noiseless and config.objective != "regression":
         raise ConfigError(
-            f"prediction: {prediction} weighs by noise, and {bridge.name} here has none, so a state says all: predict x0, residual "
-            "or velocity, or train with objective regression"
+            f"prediction: {prediction} weighs by noise, and {bridge.name} here has none, so a state says all: "
+            "predict x0, residual or velocity, or train with objective regression"
         )
     if config.loss.weighting == "posterior" and bridge.noiseless:
         raise ConfigError(f"loss.weighting: posterior needs a bridge with noise, and {bridge.name} here has none")

@@ -1,11 +1,11 @@
-"""Consistency training of a bridge: one step from any time says what the step from a slightly earlier one says.
+"""Consistency training of a bridge: all states of a path lead to one estimate.
 
     loss(D(x_t, t, y), stop_gradient(D(x_r, r, y))),    r < t,    D(x, 0, y) = x0
 
 x_t and x_r are two states on one path (consistency bridge models, arXiv 2410.22637). Without a teacher they share their noise,
-x_r = alpha_r x0 + beta_r y + gamma_r modulation eps; with one, x_r is where its deterministic step from x_t leads. At the end that is
-y the path is not known, and the target is x0. The distance t - r shrinks as training goes on. Sample with `resample`, or `dbim` in
-few steps.
+x_r = alpha_r x0 + beta_r y + gamma_r modulation eps; with one, x_r is where its deterministic step from x_t leads. At the end
+that is y the path is not known, and the target is x0. The distance t - r shrinks as training goes on. Sample with `resample`, or
+`dbim` in few steps.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class PathsConfig(Section):
 
 
 class ConsistencyConfig(TrainConfig):
-    """The settings of consistency training: those of a bridge, and the pairs of times."""
+    """The settings of consistency training: a bridge's, and the pairs of times."""
 
     consistency: PathsConfig = PathsConfig()
 
@@ -87,7 +87,7 @@ class ConsistencyObjective(BridgeObjective):
 
     @torch.no_grad()
     def target(self, x0: Tensor, y: Tensor, x_t: Tensor, t: Tensor, r: Tensor) -> Tensor:
-        """The estimate at r, without gradients; x0 itself at r = 0 and from an end that is y.
+        """The estimate at r, without gradients; x0 at r = 0 and from an end that is y.
 
         Args:
             x0: clean images (B, C, H, W).
