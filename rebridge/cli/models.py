@@ -6,10 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from rebridge.cli.console import note, out, print_json, progress, say, show_table
-from rebridge.cli.options import MODEL, OUTPUT, PATH, TASK, TEXT, Json, command, option, repeated
+from rebridge.cli.options import Json, command
+from rebridge.commands.flags import MODEL, OUTPUT, PATH, TASK, TEXT, argument, option, repeated
 from rebridge.commands.options import (
     CompareOptions,
     ConvertOptions,
+    DoctorOptions,
     EvaluateOptions,
     InfoOptions,
     ServeOptions,
@@ -49,12 +51,13 @@ def evaluate(
 ) -> None:
     """Measure a model: `rebridge evaluate --clean photos --task rain --task blur`.
 
-    PSNR and SSIM of 8-bit images, whole, in RGB; means per task, s/image is a median. Equal images count 100 dB.
+    PSNR and SSIM of 8-bit images, whole, in RGB; means per task, s/image is a median. Equal images count 100 dB. Clean is what is
+    left of the clean images, restored as if they were not; worse the share that lost more than 0.1 dB.
     """
     if as_json and as_csv:
         raise ValueError("give only one of --json and --csv")
     from rebridge.commands.evaluate import evaluate
-    from rebridge.evaluation.evaluate import IMAGE_COLUMNS, TASK_COLUMNS
+    from rebridge.evaluation.evaluate import IMAGE_COLUMNS, SHOWN_COLUMNS, TASK_COLUMNS
     from rebridge.evaluation.tables import record, table, to_csv
 
     with progress("evaluating") as bar:
@@ -70,7 +73,8 @@ def evaluate(
     elif as_csv:
         print(to_csv(rows, columns), end="")
     else:
-        out().print(table(rows, columns))
+        shown = columns if per_image else SHOWN_COLUMNS
+        out().print(table(rows, [column for column in shown if options.baselines or column.key != "method"]))
 
 
 @command(
@@ -153,7 +157,7 @@ def list_models(
 
 @command(
     ConvertOptions,
-    checkpoints=Annotated[list[Path], typer.Argument(metavar="FILE...", help="The authors' file, or all of them.")],
+    checkpoints=argument(list[Path], "The authors' file, or all of them.", "FILE..."),
     output=option(PATH, "Folder for the model; leave out to look only.", *OUTPUT),
     family=option(str, "Whose it is: diffuir, goub, ir-sde, ...; auto goes by the weights.", "--from"),
     task=option(TEXT, "The task it was trained for, where the weights do not say."),
@@ -176,7 +180,7 @@ def convert(options: ConvertOptions, as_json: Json = False) -> None:
         say(f"wrote {found.folder}; use it as --model {found.folder}")
 
 
-@command(InfoOptions, model=Annotated[str, typer.Argument(metavar="NAME", help="Name, folder or id of a model.")])
+@command(InfoOptions, model=argument(str, "Name, folder or id of a model.", "NAME"))
 def info(options: InfoOptions, as_json: Json = False) -> None:
     """Tell what a model is: its bridge, network, cost and training."""
     from rebridge.commands.models import info
@@ -198,3 +202,19 @@ def serve(options: ServeOptions) -> None:
     from rebridge.app import serve
 
     serve(options, say)
+
+
+@command(DoctorOptions, model=option(str, "Whose speed is measured; none measures nothing.", *MODEL))
+def doctor(options: DoctorOptions, as_json: Json = False) -> None:
+    """Say what is installed, what adds what is missing, and how fast it is."""
+    from rebridge.commands.doctor import doctor, records
+
+    checks = doctor(options)
+    if as_json:
+        print_json(records(checks))
+        return
+    for one in checks:
+        say(
+            f"{'ok' if one.is_fine else '--':4}{one.name}: {one.state}"
+            + (f"; add it: {one.remedy}" if one.remedy else "")
+        )

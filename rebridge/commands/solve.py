@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,12 @@ from rebridge.commands.opening import check_images, open_prior
 from rebridge.commands.options import SolveOptions
 from rebridge.commands.progress import Reporter, cancellable
 from rebridge.evaluation.metrics import psnr
-from rebridge.images import READABLE_SUFFIXES
+from rebridge.images import READABLE_SUFFIXES, ImageWarning
+from rebridge.images.npy import ARRAY_SUFFIXES
 from rebridge.inverse import Measurement, OperatorSpec
 from rebridge.restoration import Restorer
 from rebridge.restoration.files import Job, left_out
-from rebridge.restoration.measurements import ARRAYS, read_measured, solution_files, write_solution
+from rebridge.restoration.measurements import Measured, read_measured, solution_files, write_solution
 
 DEFAULT_FORMAT = "png"
 
@@ -42,7 +44,7 @@ def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResul
     spec, chosen = OperatorSpec.parse(options.operator), Spec.parse(options.solver)
     params = {"steps": options.steps} if options.steps is not None else {}
     method = inverse.create(chosen.name, **{**params, **chosen.params})
-    jobs = planned(options, DEFAULT_FORMAT, (*READABLE_SUFFIXES, *ARRAYS))
+    jobs = planned(options, DEFAULT_FORMAT, (*READABLE_SUFFIXES, *ARRAY_SUFFIXES))
     jobs = [_with_free_files(job, options) for job in jobs]
     _check_only(jobs, options)
     model = open_prior(options.prior, options)
@@ -54,7 +56,7 @@ def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResul
     sampling |= {"tile": options.tile, "overlap": options.overlap}
 
     def work(job: Job, report: Reporter) -> Mapping[str, Any]:
-        measured = read_measured(job.path, spec, model.info.channels, **reading)
+        measured = _read(job.path, spec, model.info.channels, reading)
         began = time.perf_counter()
         found = restorer.sample(
             Measurement(measured.y, measured.operator, spec.sigma_y),
@@ -73,6 +75,30 @@ def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResul
     if _is_one(options) and results[0].error is not None:
         raise ValueError(results[0].error)
     return FilesResult(results, done, left_out=left_out(options.inputs, recursive=options.recursive))
+
+
+def _read(path: Path, spec: OperatorSpec, channels: int, reading: dict[str, Any]) -> Measured:
+    """Read a measurement; a size that fits only as HEIGHTxWIDTH, the order of before, is taken so with a warning."""
+    size: tuple[int, int] | None = reading["size"]
+    try:
+        return read_measured(path, spec, channels, **reading)
+    except ValueError:
+        if size is None or size[0] == size[1]:
+            raise
+        try:
+            found = read_measured(path, spec, channels, **(reading | {"size": size[::-1]}))
+        except ValueError:
+            found = None
+        if found is None:
+            raise
+    height, width = size
+    warnings.warn(
+        f"--size {width}x{height} is taken as HEIGHTxWIDTH, which it was before and will not be again; "
+        f"write WIDTHxHEIGHT: {height}x{width}",
+        ImageWarning,
+        stacklevel=2,
+    )
+    return found
 
 
 def _with_free_files(job: Job, options: SolveOptions) -> Job:

@@ -36,6 +36,7 @@ SAMPLERS: Catalogue[Sampler] = Catalogue(
         "sdedit": SDEdit,
         "denoise": NoiseRemoval,
     },
+    greatest={"steps": 10_000},
 )
 
 

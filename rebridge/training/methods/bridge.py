@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import Field, model_validator
-from safetensors.torch import load_file
+from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from rebridge import bridges, networks, samplers
@@ -24,6 +24,7 @@ from rebridge.data import Pair
 from rebridge.denoisers import Denoiser, NetworkDenoiser
 from rebridge.denoisers.parameterization import SCALED, blind_at_end
 from rebridge.images.atomic import reason
+from rebridge.images.regular import read_regular
 from rebridge.models import TrainedModel
 from rebridge.networks.catalogue import NETWORKS
 from rebridge.samplers import Sampler
@@ -55,6 +56,8 @@ class TrainConfig(RunConfig):
             also the name of an earlier stage.
     """
 
+    PROBLEM: ClassVar[tuple[str, ...]] = (*RunConfig.PROBLEM, "bridge", "network", "prediction", "residual_scale")
+
     bridge: Named = Named(name="rdbm")
     network: Named = Named(name="fast")
     sampler: Named | None = None
@@ -67,7 +70,6 @@ class TrainConfig(RunConfig):
     states: StatesConfig = StatesConfig()
     loss: LossConfig = LossConfig()
     optimisation: OptimisationConfig = OptimisationConfig()
-    precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     channels_last: bool = False
     start_from: Path | tuple[Path, ...] | None = None
@@ -373,7 +375,8 @@ def load_weights(network: nn.Module, source: Path | tuple[Path, ...] | None, key
         path = expand(path, key)
         path = path / "model.safetensors" if path.is_dir() else path
         try:
-            weights = {name: value.float() for name, value in load_file(path).items()}
+            data, _ = read_regular(path, None, "a file of weights")
+            weights = {name: value.float() for name, value in load_tensors(data).items()}
             if not weights:
                 raise ValueError("it is empty")
             network.load_state_dict(network.state_dict() | weights)
