@@ -32,8 +32,9 @@ def check_bridge(bridge: Bridge) -> None:
             )
         if not torch.isfinite(value).all():
             raise ValueError(f"{what}: {name} must be finite at all times in [0, 1]")
-    if (c.gamma < 0).any():
-        raise ValueError(f"{what}: gamma must not be negative, got {c.gamma.min().item():g}")
+    lowest = bridge.marginal(t).gamma.min().item()  # `coefficients` makes 0 of what is below
+    if lowest < -1e-9:
+        raise ValueError(f"{what}: gamma must not be negative, got {lowest:g}")
     alpha, beta, gamma = (value[0, 0].item() for value in (c.alpha, c.beta, c.gamma))
     if max(abs(alpha - 1), abs(beta), gamma) > ROUGH:
         raise ValueError(
@@ -48,8 +49,8 @@ def _check_end(bridge: Bridge, what: str) -> None:
     if still.shape != y.shape or moved.shape != y.shape:
         raise ValueError(f"{what}: prior must give states of y's shape {tuple(y.shape)}, got {tuple(still.shape)}")
     if bridge.starts_noisy == torch.equal(still, moved):
-        has, says = ("no", "uses it") if bridge.starts_noisy else ("a", "does not use it")
-        raise ValueError(f"{what}: prior makes {has} use of its noise, and starts_noisy says that it {says}")
+        does, says = ("does not use", "does") if bridge.starts_noisy else ("uses", "does not")
+        raise ValueError(f"{what}: prior {does} its noise, and starts_noisy says that it {says}")
     if bridge.singular_end:
         end = bridge.coefficients(1.0)
         if abs(end.alpha.item()) > ROUGH:

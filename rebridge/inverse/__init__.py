@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from rebridge.inverse import methods, operators
 from rebridge.inverse.catalogue import SOLVERS, create, names, parameters, parse, register, summary
+from rebridge.inverse.consistency import DataConsistent
 from rebridge.inverse.gaussian import GaussianProblem
 from rebridge.inverse.measurement import Measurement, OperatorSpec
 from rebridge.inverse.methods import Guided, GuidedMethod, Method, Proximal
@@ -11,6 +12,7 @@ from rebridge.inverse.problem import Problem
 
 __all__ = [
     "SOLVERS",
+    "DataConsistent",
     "GaussianProblem",
     "Guided",
     "GuidedMethod",

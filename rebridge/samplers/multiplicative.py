@@ -45,7 +45,7 @@ class Multiplicative(Sampler):
     def check(self, bridge: Bridge) -> None:
         super().check(bridge)
         c = bridge.coefficients(torch.linspace(0, 1, 11, dtype=torch.float64))
-        if not torch.allclose(c.alpha + c.beta, torch.ones_like(c.alpha)):
+        if not torch.allclose(c.alpha + c.beta, torch.ones_like(c.alpha)) or bridge.generative:
             raise ValueError(
                 f"sampler 'multiplicative' needs alpha + beta = 1 at all times; {bridge.name!r} differs: use dbim"
             )

@@ -50,7 +50,7 @@ class TrainConfig(RunConfig):
         clamp: whether estimates are clamped to the bridge's range when restoring; the authors of GOUB, IR-SDE and RDBM do not
             clamp what a noise network gives. Stored with the model.
         residual_scale: typical size of x0 - y in the bridge's units, for prediction "preconditioned" and "blend" under modulation
-            one; the standard deviation of the images for "ddbm".
+            one; the standard deviation of the images for "ddbm", there by default 0.5.
         start_from: a model folder or a .safetensors file whose weights training begins with, or several for parts of the
             network; what they lack begins untrained, and blocks that were added change nothing at first. In a file with stages
             also the name of an earlier stage.
@@ -66,13 +66,19 @@ class TrainConfig(RunConfig):
     ] = "x0"
     clamp: bool = True
     objective: Literal["bridge", "regression"] = "bridge"
-    residual_scale: Annotated[float, Field(gt=0)] | None = None
+    residual_scale: Annotated[float, Field(gt=0)] = 1.0
     states: StatesConfig = StatesConfig()
     loss: LossConfig = LossConfig()
     optimisation: OptimisationConfig = OptimisationConfig()
     compile: bool = False
     channels_last: bool = False
     start_from: Path | tuple[Path, ...] | None = None
+
+    @property
+    def scale(self) -> float | None:
+        """The scale of `NetworkDenoiser`, None for its own default."""
+        given = self.prediction != "ddbm" or "residual_scale" in self.model_fields_set
+        return self.residual_scale if given else None
 
     @model_validator(mode="before")
     @classmethod
@@ -122,7 +128,7 @@ class BridgeObjective:
     """
 
     def __init__(self, config: TrainConfig, bridge: Bridge, network: nn.Module, average: nn.Module) -> None:
-        role: dict[str, Any] = {"prediction": config.prediction, "scale": config.residual_scale, "clamp": config.clamp}
+        role: dict[str, Any] = {"prediction": config.prediction, "scale": config.scale, "clamp": config.clamp}
         self.config = config
         self.bridge = bridge
         self.denoiser = NetworkDenoiser(network, bridge, **role).train()
@@ -264,7 +270,7 @@ class DenoiserTraining:
             network,
             self.bridge,
             config.prediction,
-            scale=config.residual_scale,
+            scale=config.scale,
             clamp=config.clamp,
             sampler={"name": self.sampler.name, **self.sampler.params},
             tasks=self.tasks,
@@ -309,7 +315,7 @@ def settings_of(config: TrainConfig) -> tuple[Bridge, Sampler]:
     )
     create("sampler", sampler.check, bridge)
     create("network", NETWORKS.check, config.network.name, {"params": config.network.params})
-    role = {"prediction": config.prediction, "scale": config.residual_scale}
+    role = {"prediction": config.prediction, "scale": config.scale}
     create("prediction", NetworkDenoiser, nn.Identity(), {"bridge": bridge, **role})
     check_teaches(config, bridge, sampler)
     classes = (NETWORKS.parameters(config.network.name) | config.network.params).get("kinds", 0)
