@@ -1,4 +1,4 @@
-"""Data-consistent bridges: a trained bridge whose estimates are made to fit a measurement.
+"""Data-consistent bridges: estimates of a trained bridge fitted to a measurement.
 
     x0 = argmin_v gamma/2 |A v - y|^2 + 1/2 |v - x0_hat|^2,    or x0_hat + A^+ (y - A x0_hat) for gamma infinite
 
