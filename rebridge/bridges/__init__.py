@@ -2,7 +2,7 @@
 
 from rebridge.bridges.base import Bridge
 from rebridge.bridges.catalogue import create, names, parameters, parse, register, summary
-from rebridge.bridges.checks import check_bridge
+from rebridge.bridges.checking import check_bridge
 from rebridge.bridges.coefficients import Coefficients
 
 __all__ = ["Bridge", "Coefficients", "check_bridge", "create", "names", "parameters", "parse", "register", "summary"]

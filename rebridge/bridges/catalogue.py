@@ -6,7 +6,7 @@ from typing import Any
 
 from rebridge.bridges.base import Bridge
 from rebridge.bridges.brownian import DDBMVE, DDBMVP, I2SB, Brownian
-from rebridge.bridges.checks import check_bridge
+from rebridge.bridges.checking import check_bridge
 from rebridge.bridges.diffusion import VE, VP, RectifiedFlow
 from rebridge.bridges.linear import RDDM, DiffUIR, Flow, InDI, ResShift
 from rebridge.bridges.multiplicative import FoD

@@ -31,14 +31,13 @@ class ModelInfo:
 
     Attributes:
         name: for messages and cards.
-        channels: of the images, 3 or 1.
+        channels: of the images.
         multiple: sides that the network takes are multiples of this; the space extends images to it where needed.
         window: largest side of an image that is restored in one piece, or None for any.
         context: pixels around a tile that are seen with it, so that it comes out as in the whole image.
         tasks: the degradations that it was trained to remove.
         sampler: the recommended sampler, {"name": ..., **parameters}.
         conditional: whether the network sees the degraded image.
-        least_steps: fewest steps in which the network has a say: 2 where its prediction means nothing at t = 1, else 1.
         earliest_time: the earliest time of the process that the network was trained at.
         presets: a file of settings by task that the model brings along, as `rebridge tune` writes it.
         licence, source: terms of use and origin, where known.
@@ -52,7 +51,6 @@ class ModelInfo:
     tasks: tuple[str, ...] = ()
     sampler: Mapping[str, Any] = field(default_factory=lambda: {"name": "dbim", "steps": 10})
     conditional: bool = True
-    least_steps: int = 1
     earliest_time: float = 1e-3
     presets: Path | None = None
     licence: str | None = None
@@ -126,6 +124,8 @@ class Model:
     device: torch.device = torch.device("cpu")
     network: nn.Module | None = None
     """The module inside the denoiser, for methods that adapt or count it; None where there is none."""
+    blind_at_end: bool = False
+    """True if an estimate at t = 1 is the degraded image, whatever that is; see `NetworkDenoiser.blind_at_end`."""
     predictor: Denoiser | None = None
     """Where the bridge starts from a prediction g(y) = predictor(y, 1, y) instead of y, that denoiser."""
 

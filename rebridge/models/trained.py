@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Autocast, ClassifierFree, Denoiser, Estimate, NetworkDenoiser
-from rebridge.denoisers.parameterization import blind_at_end
 from rebridge.denoisers.precision import dtype_of
 from rebridge.denoisers.tiling import Divisible
 from rebridge.models.base import Finding, Model, ModelError, ModelInfo, PixelSpace
@@ -40,6 +39,7 @@ class TrainedModel(Model):
         condition: whether a generative network sees the degraded image.
         guidance: classifier-free guidance of a generative network, 1 for none.
         presets: see `ModelInfo.presets`.
+        channels: of the images, where the network does not declare them.
         licence, source: see `ModelInfo`.
 
     Raises:
@@ -62,12 +62,14 @@ class TrainedModel(Model):
         condition: bool = True,
         guidance: float = 1.0,
         presets: Path | None = None,
+        channels: int | None = None,
         licence: str | None = None,
         source: str | None = None,
     ) -> None:
         self.denoiser = denoiser
         self.network = unwrapped(denoiser.network)
         self.process = denoiser.bridge
+        self.blind_at_end = denoiser.blind_at_end
         self.training = dict(training or {})
         self.guidance = guidance
         self._first_predictor = predictor
@@ -77,7 +79,7 @@ class TrainedModel(Model):
             raise ModelError(f"model '{name}' was not trained without a degraded image: optional_condition is off")
         self.info = ModelInfo(
             name=name,
-            channels=needs["channels"],
+            channels=needs["channels"] if channels is None else channels,
             multiple=needs["multiple"],
             window=needs["window"],
             context=max(
@@ -86,7 +88,6 @@ class TrainedModel(Model):
             tasks=tuple(tasks),
             sampler=dict(sampler or described(recommended(self.process))),
             conditional=condition,
-            least_steps=2 if blind_at_end(denoiser.prediction, self.process) else 1,
             earliest_time=self.process.earliest_time,
             presets=presets,
             licence=licence,

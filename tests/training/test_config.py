@@ -132,9 +132,8 @@ def test_a_bridge_that_holds_y_in_its_states_cannot_drop_it(tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     ("extra", "sentence"),
     [
-        ({"prediction": "noise", "objective": "regression"}, "noise has no say at t = 1 of rdbm.*trains there alone"),
-        ({"prediction": "noise", "states": {"end_fraction": 0.5}}, "set states.end_fraction to 0"),
-        ({"prediction": "velocity", "sampler": {"steps": 1}}, "one step asks there alone"),
+        ({"prediction": "noise", "objective": "regression"}, "trains at t = 1 only, and on rdbm"),
+        ({"prediction": "velocity", "states": {"end_fraction": 1.0}}, "states.end_fraction trains at t = 1 only"),
         ({"prediction": "blend", "bridge": {"name": "flow"}}, "blend weighs by noise, and flow here has none"),
         ({"prediction": "preconditioned", "bridge": {"modulation": "zero"}}, "weighs by noise, and rdbm here has none"),
         ({"loss": {"weighting": "posterior"}, "bridge": {"name": "flow"}}, "posterior needs a bridge with noise"),

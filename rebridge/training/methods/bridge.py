@@ -22,7 +22,7 @@ from rebridge import bridges, networks, samplers
 from rebridge.bridges import Bridge
 from rebridge.data import Pair
 from rebridge.denoisers import Denoiser, NetworkDenoiser
-from rebridge.denoisers.parameterization import SCALED, blind_at_end
+from rebridge.denoisers.parameterization import blind_at_end
 from rebridge.images.atomic import reason
 from rebridge.images.regular import read_regular
 from rebridge.models import TrainedModel
@@ -35,6 +35,7 @@ from rebridge.training.ema import Ema
 from rebridge.training.losses import classifier_loss, loss_of
 from rebridge.training.runtime import InPrecision
 from rebridge.training.task import Validation, count_parameters
+from rebridge.training.teaching import check_teaches
 from rebridge.training.timesteps import END_ONLY, draw_states, drop_conditions
 from rebridge.training.validation import validate
 
@@ -79,6 +80,13 @@ class TrainConfig(RunConfig):
         """The scale of `NetworkDenoiser`, None for its own default."""
         given = self.prediction != "ddbm" or "residual_scale" in self.model_fields_set
         return self.residual_scale if given else None
+
+    @property
+    def channels(self) -> int:
+        """Channels of the network, and so of the images."""
+        known = NETWORKS.parameters(self.network.name) if self.network.name in NETWORKS else {}
+        channels = (known | self.network.params).get("channels", 3)
+        return channels if isinstance(channels, int) else 3
 
     @model_validator(mode="before")
     @classmethod
@@ -134,7 +142,7 @@ class BridgeObjective:
         self.denoiser = NetworkDenoiser(network, bridge, **role).train()
         self.restorer = NetworkDenoiser(average, bridge, **role).eval()
         self.plan = END_ONLY if config.objective == "regression" else config.states
-        if blind_at_end(config.prediction, bridge):
+        if blind_at_end(config.prediction, bridge) and "end_fraction" not in config.states.model_fields_set:
             self.plan = self.plan.model_copy(update={"end_fraction": 0.0})
 
     def loss(self, x0: Tensor, y: Tensor, first: int) -> Tensor:
@@ -316,8 +324,7 @@ def settings_of(config: TrainConfig) -> tuple[Bridge, Sampler]:
     create("sampler", sampler.check, bridge)
     create("network", NETWORKS.check, config.network.name, {"params": config.network.params})
     role = {"prediction": config.prediction, "scale": config.scale}
-    create("prediction", NetworkDenoiser, nn.Identity(), {"bridge": bridge, **role})
-    check_teaches(config, bridge, sampler)
+    check_teaches(config, create("prediction", NetworkDenoiser, nn.Identity(), {"bridge": bridge, **role}))
     classes = (NETWORKS.parameters(config.network.name) | config.network.params).get("kinds", 0)
     tasks = tasks_of(config.data)
     if config.loss.guide and classes != len(tasks):
@@ -331,32 +338,6 @@ def settings_of(config: TrainConfig) -> tuple[Bridge, Sampler]:
             f"states.condition_dropout: {bridge.name} has y in its states; only vp, ve and rectified-flow do without"
         )
     return bridge, sampler
-
-
-def check_teaches(config: TrainConfig, bridge: Bridge, sampler: Sampler) -> None:
-    """Raise ConfigError for settings with which a network would learn nothing.
-
-    Args:
-        config: of the run.
-        bridge: the process.
-        sampler: of validation.
-    """
-    prediction, states = config.prediction, config.states
-    if blind_at_end(prediction, bridge):
-        what = f"prediction: {prediction} has no say at t = 1 of {bridge.name}, where the estimate is y whatever it is"
-        if config.objective == "regression":
-            raise ConfigError(f"{what}, and objective regression trains there alone: predict x0 or residual")
-        if states.end_fraction > 0 and "end_fraction" in states.model_fields_set:
-            raise ConfigError(f"{what}: set states.end_fraction to 0")
-        if sampler.steps == 1 and sampler.name == "dbim":
-            raise ConfigError(f"{what}, and one step asks there alone: take more steps")
-    if prediction in SCALED and bridge.noiseless and config.objective != "regression":
-        raise ConfigError(
-            f"prediction: {prediction} weighs by noise, and {bridge.name} here has none, so a state says all: "
-            "predict x0, residual or velocity, or train with objective regression"
-        )
-    if config.loss.weighting == "posterior" and bridge.noiseless:
-        raise ConfigError(f"loss.weighting: posterior needs a bridge with noise, and {bridge.name} here has none")
 
 
 def create(key: str, build: Callable[..., Any], what: Any, params: Mapping[str, Any] | None = None) -> Any:
