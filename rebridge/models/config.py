@@ -7,7 +7,8 @@
 
 Names and parameters go to the `create` functions of bridges, networks and samplers; `training` is free metadata;
 `sha256` is the checksum of model.safetensors. A model whose bridge starts from a prediction has "predictor": {"network":
-{"name": ..., ...}} too, and one that is preconditioned for small residuals "residual_scale". "clamp" false leaves estimates
+{"name": ..., ...}} too, and one that is preconditioned for small residuals "residual_scale". One that
+samples in latents has "autoencoder": {"name": ..., ...}. "clamp" false leaves estimates
 unclamped; "licence" and "source" are sentences for people.
 """
 
@@ -32,6 +33,7 @@ _OPTIONAL: dict[str, type] = {
     "training": dict,
     "sha256": str,
     "predictor": dict,
+    "autoencoder": dict,
     "residual_scale": float,
     "clamp": bool,
     "licence": str,

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor, nn
+from torch import nn
 
 from rebridge import bridges, networks, samplers
 from rebridge.bridges import Bridge
 from rebridge.denoisers import NetworkDenoiser
+from rebridge.denoisers.precision import dtype_of
 from rebridge.images.atomic import reason, write_atomic
+from rebridge.models.autoencoders import Autoencoder, build_autoencoder
 from rebridge.models.base import ModelError
 from rebridge.models.card import card as model_card
 from rebridge.models.config import (
@@ -34,15 +32,17 @@ from rebridge.models.config import (
     without_name,
 )
 from rebridge.models.trained import TrainedModel
+from rebridge.models.weights import StoredWeights, fill_from_file, state_of
 
 _PUBLISHED = "published/"
 """Beginning of the names of networks of published checkpoints."""
 
 
 def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **options: Any) -> TrainedModel:
-    """Load a model folder, ready for inference (eval mode, float32).
+    """Load a model folder, ready for inference (eval mode).
 
-    Weights stored in half precision are widened.
+    Weights stored in half precision are widened to float32, except those of published checkpoints in bfloat16, which run
+    in it and stay as small as they are.
 
     Args:
         folder: holds config.json and model.safetensors.
@@ -60,13 +60,16 @@ def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **o
         role = {"scale": config.get("residual_scale", 1.0), "clamp": config.get("clamp", True)}
         denoiser = NetworkDenoiser(network, bridge, prediction=config["prediction"], **role)
         predictor = _predictor(config, bridge)
+        autoencoder = _autoencoder(config)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{folder / CONFIG_FILE} cannot be used: {error}") from error
-    _load_weights(_state(network, predictor), folder / WEIGHTS_FILE, config.get("sha256"))
-    for part in (denoiser, predictor):
+    parts = _parts(network, predictor, autoencoder)
+    fill_from_file(parts, folder / WEIGHTS_FILE, config.get("sha256"))
+    wide = options.get("dtype") is not None and dtype_of(options["dtype"]) == torch.float32
+    for part in (denoiser, predictor, autoencoder):
         if part is not None:
-            part.eval().requires_grad_(False).to(device)
-            if not bridge.generative:  # priors keep the layout in which their published figures were made
+            part.eval().requires_grad_(False).to(device, torch.float32 if wide else None)
+            if not bridge.generative and autoencoder is None:  # others keep the layout in which their figures were made
                 part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     presets = folder / PRESET_FILE
     if config["network"]["name"].startswith(_PUBLISHED) and network.optional_condition:
@@ -81,6 +84,7 @@ def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **o
         presets=presets if presets.is_file() else None,
         licence=config.get("licence"),
         source=config.get("source"),
+        autoencoder=autoencoder,
         **options,
     )
 
@@ -105,19 +109,21 @@ def save_folder(
         ModelError: whatever would keep the folder from being loaded again, or a disk that refuses.
     """
     folder = Path(folder)
-    if dtype not in (None, torch.float32, torch.float16, torch.bfloat16):
-        raise ModelError(f"weights can be stored as float32, float16 or bfloat16, got {dtype}")
     config = describe_model(model)
     check_config(config, "the model")
     _check_parts(model, config)
-    weights = save_tensors(_stored(_state(model.network, model.predictor_network), dtype))
-    config["sha256"] = hashlib.sha256(weights).hexdigest()
+    weights = StoredWeights(state_of(_parts(model.network, model.predictor_network, model.autoencoder)), dtype)
+    config["sha256"] = weights.sha256()
     try:
         text = json.dumps(config, indent=2, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise ModelError(f"the model's description is not JSON: {error}") from error
     readme = card if card is not None else model_card(folder.resolve().name, config, model.parameters)
-    files = {CARD_FILE: readme.encode(), WEIGHTS_FILE: weights, CONFIG_FILE: text.encode()}
+    files: dict[str, bytes | Iterable[bytes]] = {
+        CARD_FILE: readme.encode(),
+        WEIGHTS_FILE: weights,
+        CONFIG_FILE: text.encode(),
+    }
     if model.info.presets is not None:
         files = {PRESET_FILE: model.info.presets.read_bytes(), **files}
     try:
@@ -141,6 +147,8 @@ def describe_model(model: TrainedModel) -> dict[str, Any]:
     }
     if model.predictor_network is not None:
         config["predictor"] = {"network": network_config(model.predictor_network)}
+    if model.autoencoder is not None:
+        config["autoencoder"] = dict(model.autoencoder.config)
     if model.denoiser.scale != 1:
         config["residual_scale"] = model.denoiser.scale
     if not model.denoiser.clamp:
@@ -158,9 +166,13 @@ def create_network(described: Mapping[str, Any]) -> networks.Network:
         ValueError: an unknown name, or parameters that do not fit.
     """
     from rebridge.models.formats.published.catalogue import build
+    from rebridge.networks.spandrel import SPANDREL, SpandrelRestorer
 
+    if described["name"] == SPANDREL:
+        return SpandrelRestorer(**without_name(dict(described)))
     if str(described["name"]).startswith(_PUBLISHED):
-        return build(described)
+        with torch.device("meta"):  # the weights are mapped from a file
+            return build(described)
     return networks.create(described["name"], **without_name(dict(described)))
 
 
@@ -194,7 +206,7 @@ def _check_parts(model: TrainedModel, config: Mapping[str, Any]) -> None:
         raise ModelError(f"the network is not the one that its config describes: they differ in the weight '{odd}'")
 
 
-def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
+def _write_folder(folder: Path, files: dict[str, bytes | Iterable[bytes]]) -> None:
     if folder.is_dir():
         for name, data in files.items():
             write_atomic(folder / name, data, overwrite=True)
@@ -214,56 +226,19 @@ def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
 def _predictor(config: dict[str, Any], bridge: Bridge) -> NetworkDenoiser | None:
     if "predictor" not in config:
         return None
-    described = config["predictor"]["network"]
-    return NetworkDenoiser(networks.create(described["name"], **without_name(described)), bridge, "residual")
+    return NetworkDenoiser(create_network(config["predictor"]["network"]), bridge, "residual")
 
 
-def _state(network: nn.Module, predictor: nn.Module | None) -> dict[str, Tensor]:
-    """The weights of a model folder by name, as they lie in the networks; those of the predictor begin with "predictor."."""
-    if predictor is None:
-        return network.state_dict()
+def _autoencoder(config: dict[str, Any]) -> Autoencoder | None:
+    if "autoencoder" not in config:
+        return None
+    with torch.device("meta"):
+        return build_autoencoder(config["autoencoder"])
+
+
+def _parts(
+    network: nn.Module, predictor: nn.Module | None, autoencoder: Autoencoder | None
+) -> dict[str, nn.Module | None]:
+    """The modules of a model folder by the beginning of their weights' names."""
     inner = predictor.network if isinstance(predictor, NetworkDenoiser) else predictor
-    return network.state_dict() | {f"predictor.{key}": value for key, value in inner.state_dict().items()}
-
-
-def _stored(state: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
-    weights = {}
-    for key, value in state.items():
-        value = value.detach().to("cpu", dtype if dtype is not None and value.is_floating_point() else None)
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ModelError(f"the weight '{key}' contains NaN or infinite values; the model is not saved")
-        weights[key] = value.clone(memory_format=torch.contiguous_format)
-    return weights
-
-
-def _load_weights(own: Mapping[str, Tensor], path: Path, sha256: str | None) -> None:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelError(f"{path.parent} is not a model folder: it has no {WEIGHTS_FILE}") from None
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {reason(error)}") from error
-    try:
-        weights = load_tensors(data)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise ModelError(f"{path} is damaged or incomplete; copy or download it again ({reason(error)})") from error
-    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        raise ModelError(
-            f"{path} is not the file that {CONFIG_FILE} describes (wrong sha256); copy or download it again"
-        )
-    for problem, keys in (("lacks", own.keys() - weights.keys()), ("has the unknown", weights.keys() - own.keys())):
-        if keys:
-            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-            raise ModelError(
-                f"{path} does not fit the network of {CONFIG_FILE}: it {problem} weight '{min(keys)}'{more}"
-            )
-    for key, value in weights.items():
-        if value.shape != own[key].shape:
-            raise ModelError(
-                f"{path} does not fit the network of {CONFIG_FILE}: "
-                f"'{key}' has shape {tuple(value.shape)}, the network needs {tuple(own[key].shape)}"
-            )
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ModelError(f"{path} is damaged: the weight '{key}' contains NaN or infinite values")
-    for key, value in weights.items():
-        own[key].copy_(value)
+    return {"": network, "predictor.": inner, "autoencoder.": autoencoder}

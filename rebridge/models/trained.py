@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Autocast, ClassifierFree, Denoiser, Estimate, NetworkDenoiser
 from rebridge.denoisers.precision import dtype_of
+from rebridge.models.autoencoders import Autoencoder, AutoencoderSpace
 from rebridge.models.base import Model, ModelError, ModelInfo, PixelSpace
 from rebridge.networks import Network
 
@@ -36,12 +37,14 @@ class TrainedModel(Model):
         guidance: classifier-free guidance of a generative network, 1 for none.
         presets: see `ModelInfo.presets`.
         licence, source: see `ModelInfo`.
+        autoencoder: in whose latents the states are; None for pixels.
 
     Raises:
         ModelError: no condition or guidance is asked of a network that was trained with the condition only.
     """
 
     network: nn.Module
+    space: PixelSpace | AutoencoderSpace
 
     def __init__(
         self,
@@ -59,8 +62,10 @@ class TrainedModel(Model):
         presets: Path | None = None,
         licence: str | None = None,
         source: str | None = None,
+        autoencoder: Autoencoder | None = None,
     ) -> None:
         self.denoiser = denoiser
+        self.autoencoder = autoencoder
         self.network = unwrapped(denoiser.network)
         self.process = denoiser.bridge
         self.training = dict(training or {})
@@ -72,8 +77,8 @@ class TrainedModel(Model):
             raise ModelError(f"model '{name}' was not trained without a degraded image: optional_condition is off")
         self.info = ModelInfo(
             name=name,
-            channels=needs["channels"],
-            multiple=needs["multiple"],
+            channels=needs["channels"] if autoencoder is None else autoencoder.channels,
+            multiple=needs["multiple"] * (1 if autoencoder is None else autoencoder.factor),
             window=needs["window"],
             tasks=tuple(tasks),
             sampler=dict(sampler or {"name": "dbim", "steps": 10}),
@@ -138,7 +143,7 @@ class TrainedModel(Model):
 
     def to(self, device: str | torch.device) -> TrainedModel:
         """Move the networks to a device; returns the model itself."""
-        for part in (self.denoiser, self._first_predictor):
+        for part in (self.denoiser, self._first_predictor, self.autoencoder):
             if part is not None:
                 part.to(device)
         self._place()
@@ -162,9 +167,9 @@ class TrainedModel(Model):
 
     @property
     def parameters(self) -> int:
-        """Number of weights, those of the predictor included."""
-        networks = [self.network] if self._first_predictor is None else [self.network, self._first_predictor]
-        return sum(weight.numel() for network in networks for weight in network.parameters())
+        """Number of weights, those of predictor and autoencoder included."""
+        parts = (self.network, self._first_predictor, self.autoencoder)
+        return sum(weight.numel() for part in parts if part is not None for weight in part.parameters())
 
     @property
     def predictor_network(self) -> nn.Module | None:
@@ -210,6 +215,7 @@ class TrainedModel(Model):
             dtype=self.precision,
             licence=self.info.licence,
             source=self.info.source,
+            autoencoder=self.autoencoder,
         )
 
     def _seeing(self, condition: Tensor) -> Denoiser:
@@ -217,11 +223,11 @@ class TrainedModel(Model):
         if not isinstance(self.network, Network):
             return self._run
         with torch.no_grad():
-            network = self.network.seeing(self.space.encode(condition))
+            network = self.network.seeing(self.space.pictures(condition))
         if network is self.network:
             return self._run
         denoiser = self._denoiser_of(network)
-        return denoiser if self.precision == torch.float32 else Autocast(denoiser, self.device.type, self.precision)
+        return Autocast(denoiser, self.device.type, self.precision) if isinstance(self._run, Autocast) else denoiser
 
     def _denoiser_of(self, network: Network) -> NetworkDenoiser:
         own = self.denoiser
@@ -231,10 +237,14 @@ class TrainedModel(Model):
         """Note where the network lies, and wrap it for its precision."""
         first = next(self.network.parameters(), None)
         self.device = torch.device("cpu") if first is None else first.device
-        self.space = PixelSpace(self.process.value_range, self.device)
+        if self.autoencoder is None:
+            self.space = PixelSpace(self.process.value_range, self.device)
+        else:
+            self.space = AutoencoderSpace(self.autoencoder, declared(self.network)["multiple"], self.device)
         self._run: Denoiser = self.denoiser
         self.predictor = self._first_predictor
-        if self.precision != torch.float32:
+        half = first is not None and first.dtype != torch.float32
+        if self.precision != torch.float32 and not half:  # a network in half precision needs no casts
             self._run = Autocast(self.denoiser, self.device.type, self.precision)
             if self._first_predictor is not None:
                 self.predictor = Autocast(self._first_predictor, self.device.type, self.precision)
