@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 
 from rebridge.app.jobs import RefusedError, StoppedError, WebJob
 from rebridge.app.limits import Limits
-from rebridge.commands.maps import Map, change_map, value_map
+from rebridge.commands.maps import change_map, value_map
 from rebridge.commands.models import PackagedModel, described, list_models, model_summary
 from rebridge.commands.opening import Opened, check_sampling, open_restorer
 from rebridge.commands.options import DEFAULT_MODELS, ModelOptions, SamplingOptions
@@ -137,11 +137,11 @@ class Worker:
         write_image(result, after, quality=wanted.quality)
         job.views["after"] = write_view(job.folder / "after", after)
         changed = change_map(before, after)
-        job.facts = facts(found.done, found.seconds, found.note) | {"changed": figures(changed)}
+        job.facts = facts(found.done, found.seconds, found.note) | {"changed": changed.figures}
         job.views["changed"] = write_view(job.folder / "changed", changed.picture)
         if found.std is not None:
             spread = value_map(found.std[0])
-            job.facts["uncertainty"] = figures(spread)
+            job.facts["uncertainty"] = spread.figures
             job.views["uncertainty"] = write_view(job.folder / "uncertainty", spread.picture)
         job.result = result
         report(1.0)
@@ -187,11 +187,6 @@ def facts(done: dict[str, Any], seconds: float, note: str | None) -> dict[str, A
     """Say what was done in plain data."""
     parts = {key: described(done[key]) for key in ("bridge", "sampler")}
     return {**done, **parts, "seconds": round(seconds, 2), "note": note}
-
-
-def figures(found: Map) -> dict[str, float]:
-    """Return the figures of a map, in 8-bit levels."""
-    return {"mean": round(found.mean, 3), "largest": round(found.largest, 3), "share": round(found.share, 4)}
 
 
 def safe_name(name: str | None) -> str:

@@ -40,12 +40,15 @@ def options(
     load_extensions(extensions)
 
 
-for show in (files.restore, files.solve, files.degrade, models.train, models.evaluate, models.compare, models.tune):
+for show in (files.restore, files.inspect, files.enlarge, files.solve, files.degrade):
+    app.command()(show)
+for show in (models.train, models.evaluate, models.compare, models.tune):
     app.command()(show)
 app.command("models")(models.list_models)
 app.command()(models.info)
 app.command()(models.convert)
 app.command()(models.serve)
+app.command()(models.doctor)
 app.command("bridges")(catalogues.list_bridges)
 app.command("samplers")(catalogues.list_samplers)
 app.command("solvers")(catalogues.list_solvers)

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 240
 """Columns of tables that go to a file or another program, where cutting words off would lose data."""
+
+LOG_SECONDS = 10.0
+"""Between two lines of progress, where stderr is no terminal."""
 
 
 class Commands(TyperGroup):
@@ -64,11 +68,14 @@ def print_json(value: Any) -> None:
 
 @contextmanager
 def progress(verb: str) -> "Iterator[Reporter]":
-    """Show a progress bar on stderr, where that is a terminal."""
+    """Show progress on stderr, as a bar on a terminal and as lines elsewhere."""
+    console = err()
+    if not console.is_terminal:
+        yield _log(verb)
+        return
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = err()
     bar = Progress(
         TextColumn(verb),
         BarColumn(),
@@ -77,7 +84,7 @@ def progress(verb: str) -> "Iterator[Reporter]":
         TextColumn("{task.fields[note]}"),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),  # lines that are printed meanwhile go above the bar
     )
     with bar:
         task = bar.add_task(verb, total=None, note="")
@@ -86,6 +93,20 @@ def progress(verb: str) -> "Iterator[Reporter]":
             bar.update(task, completed=done, total=total, note=escape(note))
 
         yield update
+
+
+def _log(verb: str) -> "Reporter":
+    """Print the progress as lines, not more often than every `LOG_SECONDS`."""
+    last = time.monotonic()
+
+    def update(done: float, total: float, note: str = "") -> None:
+        nonlocal last
+        if time.monotonic() - last >= LOG_SECONDS:
+            last = time.monotonic()
+            told = f"{verb}: {done:.2f} of {total:g} ({100 * done / max(total, 1e-9):.0f} %) {note}"
+            err().print(told.rstrip(), markup=False, highlight=False, soft_wrap=True)
+
+    return update
 
 
 def note(sentence: str | None) -> None:

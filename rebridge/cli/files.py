@@ -1,28 +1,70 @@
-"""Commands that read and write image files: restore, solve, degrade."""
+"""Commands that read and write image files."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from rebridge.cli.console import err, note, print_json, progress, say, show_table
-from rebridge.cli.options import NUMBER, TASK, Json, command, option
-from rebridge.commands.options import DegradeOptions, RestoreOptions, SolveOptions
+from rebridge.cli.options import Json, command
+from rebridge.commands.flags import MODEL, NUMBER, OPTIONS, PATH, TASK, TEXT, option
+from rebridge.commands.options import DegradeOptions, EnlargeOptions, InspectOptions, RestoreOptions, SolveOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rebridge.commands.files import FilesResult
+    from rebridge.restoration.files import FileResult
 
 
-@command(RestoreOptions)
+INPUT = {"inputs": OPTIONS["inputs"]._replace(help="Image files, folders, or patterns such as '*.png'.")}
+"""Pictures of commands that read no stdin."""
+
+
+@command(
+    RestoreOptions,
+    mask=option(
+        PATH, "White where INPUT is to be filled, black where it stays bit for bit: a picture, or a folder of them."
+    ),
+)
 def restore(options: RestoreOptions, as_json: Json = False) -> None:
     """Restore degraded images: `rebridge restore photos -o restored`.
 
-    With --method irbridge a generative model restores, inside a bridge.
+    Says of each what was found, what was done and how much changed. Animations, and with the extra video films, are
+    restored frame by frame. With --method irbridge a generative model restores, inside a bridge.
     """
     from rebridge.commands.restore import restore
 
-    with progress("restoring") as bar:
-        result = restore(options, bar)
-    _finish("restored", result, as_json)
+    _run("restor", restore, options, as_json)
+
+
+@command(
+    EnlargeOptions,
+    model=option(TEXT, "A model that restores what was enlarged; by default bicubic, made consistent.", *MODEL),
+)
+def enlarge(options: EnlargeOptions, as_json: Json = False) -> None:
+    """Enlarge images: `rebridge enlarge small.jpg --by 4 -o large.png`.
+
+    Shrunk again, the result is the picture that it was made of, whatever a model paints.
+    """
+    from rebridge.commands.enlarge import enlarge
+
+    _run("enlarg", enlarge, options, as_json)
+
+
+@command(InspectOptions, **INPUT)
+def inspect(options: InspectOptions, as_json: Json = False) -> None:
+    """Say what ails pictures, with probabilities: `rebridge inspect photos`.
+
+    Exit code 1 where a file cannot be read.
+    """
+    from rebridge.commands.inspect import inspect
+
+    with progress("inspecting") as bar:
+        results = inspect(options, bar, None if as_json else lambda one: (note if one.error else say)(one.sentence))
+    if as_json:
+        print_json([one.record for one in results])
+    if any(one.error for one in results):
+        raise typer.Exit(1)
 
 
 @command(
@@ -67,7 +109,29 @@ def solve(options: SolveOptions, as_json: Json = False) -> None:
     _fail(result)
 
 
-def _finish(done: str, result: "FilesResult", as_json: bool) -> None:
+def _run(verb: str, run: "Callable[..., FilesResult]", options: Any, as_json: bool) -> None:
+    """Run a command on files; each is told of once it is done."""
+    from rebridge.commands.files import sentence
+    from rebridge.commands.pipes import piped
+    from rebridge.commands.viewing import to_open
+
+    with piped(options) as pipe:
+        print_line = note if pipe.is_stdout else say
+
+        def tell(row: "FileResult") -> None:
+            if row.error is None and not as_json:
+                print_line(pipe.named(sentence(row)))
+
+        with progress(f"{verb}ing") as bar:
+            result = run(pipe.options, bar, finished=tell)
+        for row in result.results if options.dry_run else ():
+            tell(row)
+        _finish(f"would have {verb}ed" if options.dry_run else f"{verb}ed", result, as_json, pipe.is_stdout)
+    if options.open and (place := to_open(result)) is not None:
+        typer.launch(str(place))
+
+
+def _finish(done: str, result: "FilesResult", as_json: bool, quiet: bool = False) -> None:
     """Say what became of the files; exit code 1 when some failed."""
     for sentence in result.notes():
         note(sentence)
@@ -79,7 +143,7 @@ def _finish(done: str, result: "FilesResult", as_json: bool) -> None:
         where = f" in {places.pop()}" if len(places) == 1 else ""
         seconds = sum(row.seconds for row in written)
         text = f"{done} {_count(len(written))}{where}, {seconds:.1f} s" if written else f"{done} no file"
-        say(text + (f"; {_count(skipped)} skipped, as the result exists" if skipped else ""))
+        (note if quiet else say)(text + (f"; {_count(skipped)} skipped, as the result exists" if skipped else ""))
     _fail(result)
 
 

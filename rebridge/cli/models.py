@@ -6,10 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from rebridge.cli.console import note, out, print_json, progress, say, show_table
-from rebridge.cli.options import MODEL, OUTPUT, PATH, TASK, TEXT, Json, command, option, repeated
+from rebridge.cli.options import Json, command
+from rebridge.commands.flags import MODEL, OUTPUT, PATH, TASK, TEXT, argument, option, repeated
 from rebridge.commands.options import (
     CompareOptions,
     ConvertOptions,
+    DoctorOptions,
     EvaluateOptions,
     InfoOptions,
     ServeOptions,
@@ -153,7 +155,7 @@ def list_models(
 
 @command(
     ConvertOptions,
-    checkpoints=Annotated[list[Path], typer.Argument(metavar="FILE...", help="The authors' file, or all of them.")],
+    checkpoints=argument(list[Path], "The authors' file, or all of them.", "FILE..."),
     output=option(PATH, "Folder for the model; leave out to look only.", *OUTPUT),
     family=option(str, "Whose it is: diffuir, goub, ir-sde, ...; auto goes by the weights.", "--from"),
     task=option(TEXT, "The task it was trained for, where the weights do not say."),
@@ -177,7 +179,7 @@ def convert(options: ConvertOptions, as_json: Json = False) -> None:
         say(f"wrote {found.folder}; use it as --model {found.folder}")
 
 
-@command(InfoOptions, model=Annotated[str, typer.Argument(metavar="NAME", help="Name, folder or id of a model.")])
+@command(InfoOptions, model=argument(str, "Name, folder or id of a model.", "NAME"))
 def info(options: InfoOptions, as_json: Json = False) -> None:
     """Tell what a model is: its bridge, network, cost and training."""
     from rebridge.commands.models import info
@@ -199,3 +201,19 @@ def serve(options: ServeOptions) -> None:
     from rebridge.app import serve
 
     serve(options, say)
+
+
+@command(DoctorOptions, model=option(str, "Whose speed is measured; none measures nothing.", *MODEL))
+def doctor(options: DoctorOptions, as_json: Json = False) -> None:
+    """Say what is installed, what adds what is missing, and how fast it is."""
+    from rebridge.commands.doctor import doctor, records
+
+    checks = doctor(options)
+    if as_json:
+        print_json(records(checks))
+        return
+    for one in checks:
+        say(
+            f"{'ok' if one.is_fine else '--':4}{one.name}: {one.state}"
+            + (f"; add it: {one.remedy}" if one.remedy else "")
+        )

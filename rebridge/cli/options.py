@@ -1,8 +1,7 @@
 """Options as they are written on the command line.
 
 Each one fills a field of `rebridge.commands.options`. `command` makes a command out of an options dataclass, which has the
-defaults, and a function that shows the result. A function in an annotation turns the words of the command line into the field's
-value.
+defaults, and a function that shows the result. How each field is written stands in `rebridge.commands.flags`.
 """
 
 from __future__ import annotations
@@ -11,12 +10,13 @@ import inspect
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 import typer
 
 from rebridge.catalogue import load_extension
-from rebridge.commands.words import choices, listed, numbers, pairs, size
+from rebridge.commands.defaults import read_defaults
+from rebridge.commands.flags import OPTIONS, Flag
 
 Show = Callable[..., None]
 
@@ -27,20 +27,14 @@ def load_extensions(sources: list[str] | None) -> None:
         load_extension(source)
 
 
-def option(kind: Any, help: str, *flags: str, read: Callable[[Any], Any] | None = None) -> Any:
-    """Describe an option of some type, which `read` turns into the field's value."""
-    return Annotated[kind, typer.Option(*flags, help=help), read]
+def _take_defaults(context: typer.Context, path: Path | None) -> Path | None:
+    """Let a file say the defaults of the options that follow."""
+    if path is not None and not context.resilient_parsing:
+        spelled = {word: part.name for part in context.command.params for word in part.opts if part.name}
+        context.default_map = read_defaults(path, context.command.name or "", spelled)
+    return path
 
 
-def repeated(help: str, *flags: str, read: Callable[[Any], Any] = listed) -> Any:
-    """Describe an option that can be repeated."""
-    return option(list[str] | None, f"{help}; repeat it.", *flags, read=read)
-
-
-OUTPUT = ("--out", "--output", "-o")
-TASK = ("--task", "-t")
-MODEL = ("--model", "-m")
-TEXT, NUMBER, PATH = str | None, int | None, Path | None
 Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 Extensions = Annotated[
     list[str] | None,
@@ -49,84 +43,13 @@ Extensions = Annotated[
         "of your own; repeat it.",
     ),
 ]  # fmt: skip
-
-OPTIONS: dict[str, Any] = {
-    # files
-    "inputs": Annotated[list[str], typer.Argument(metavar="INPUT", help="Image files, folders, or patterns such as '*.png'.")],
-    "output": option(Path, "Folder for the results; for a single file also a file name.", *OUTPUT),
-    "overwrite": option(bool, "Replace results that exist.", "--overwrite"),
-    "skip_existing": option(bool, "Leave out files whose result exists.", "--skip-existing"),
-    "recursive": option(bool, "Search folders below folders; keep the tree.", "--recursive", "-r"),
-    "suffix": option(str, "Text to put behind the name of each result, such as _restored."),
-    "format": option(TEXT, "png, jpg, webp, tiff, avif, jxl, ...; by default that of the input."),
-    "quality": option(NUMBER, "Of JPEG, WebP, AVIF, JPEG XL, 1 to 100; by default 95, or the input's where that is higher."),
-    "max_pixels": option(NUMBER, "Refuse larger images; by default 67 million pixels."),
-    "strict": option(bool, "Refuse damaged files, which else are restored as far as they can be read.", "--strict"),
-    "upsample": option(bool, "Enlarge what sr2, sr4, sr8 give back to size.", "--upsample"),
-    # models
-    "method": option(Literal["bridge", "irbridge"], "bridge: any model on a bridge. irbridge: a generative one, by a preset."),
-    "model": option(TEXT, "Name, folder, hub id; with irbridge also a diffusers pipeline. See `rebridge models`.", *MODEL),
-    "preset": option(TEXT, "With irbridge: paper, sound, tuned (the model's own, its default), or a file of `rebridge tune`."),
-    "task": option(TEXT, "What to remove, as rain or haze+noise, with rdbm-small; with irbridge, settings for it.", *TASK),
-    "bridge": option(TEXT, "Bridge to restore along, as ir-sde or goub:lam=0.01; by default the model's or the preset's."),
-    "schedule": option(TEXT, "With irbridge: the times at which the generative model is evaluated."),
-    "controlnet": option(TEXT, "With a diffusers pipeline: folder or id of its condition."),
-    "prior_options": repeated("How a generative model runs, as guidance=2, and with a diffusers pipeline tiling=true, "
-        "attention_slicing=true, cpu_offload=model, variant=fp16", "--prior-option", read=pairs),
-    "detail": option(float, "With irbridge: 0 to 1, keep the input's details where nothing was restored."),
-    "device": option(TEXT, "cpu, cuda, cuda:1, mps; by default a GPU where there is one."),
-    "dtype": option(TEXT, "float32, or bfloat16 or float16 for speed."),
-    "compile": option(bool, "Compile the network first: 20 to 60 s for each size of image, then faster.", "--compile"),
-    # sampling
-    "sampler": option(TEXT, "See `rebridge samplers`; by default the model's."),
-    "steps": option(NUMBER, "Steps of the sampler; by default what the model recommends."),
-    "seed": option(int, "The same seed gives the same result."),
-    "tile": option(NUMBER, "Side of the tiles in pixels, 0 for none; by default as memory needs."),
-    "overlap": option(NUMBER, "Pixels that neighbouring tiles share; by default 64, or a quarter of smaller tiles."),
-    "samples": option(int, "Restorations with different noise to average."),
-    # known operators
-    "operator": option(str, "What was measured: sr4, blur:length=20, noise@25 (@: noise in 8-bit levels), ..."),
-    "solver": option(str, "red-diff, deqir:sweeps=10, ...; see `rebridge solvers`."),
-    "prior": option(str, "Name, folder or id of a generative model in pixels.", "--prior", "--model", "-p", "-m"),
-    "simulate": option(bool, "INPUT is clean: measure it first, then solve.", "--simulate"),
-    "mask": option(PATH, "For known-mask: a picture, white where a pixel is known."),
-    "kernel": option(PATH, "For blur: a picture of the kernel."),
-    "size": option(TEXT, "HEIGHTxWIDTH of the image, where INPUT does not tell.", read=size),
-    # images whose clean version is known
-    "clean": option(PATH, "Folder of clean images, degraded by --task."),
-    "tasks": repeated("A degradation, or clean for none at all", *TASK),
-    "pairs": option(PATH, "Folder with clean/ and degraded/, or such."),
-    "layout": option(TEXT, "Of --pairs: a standard data set, such as rain100h or gopro."),
-    "limit": option(NUMBER, "Only so many images per task."),
-    "channel": option(Literal["rgb", "y"], "What to compare: colours, or luma only."),
-    # tune and compare
-    "base": option(str, "Preset to begin from: paper, sound or a file."),
-    "search": repeated("What to search, by default all: a setting, as schedule or lam=0.004,0.008", read=choices),
-    "rounds": option(int, "How often to go through all settings."),
-    "models": repeated("A model", *MODEL),
-    "analytic": option(bool, "No model: exact denoisers of a Gaussian problem.", "--analytic"),
-    "bridges": repeated("With --analytic: a bridge, as goub or goub:lam=0.2", "--bridge"),
-    "samplers": repeated("A sampler, as dbim or dbim:eta=1,order=1", "--sampler"),
-    "presets": repeated("With irbridge: paper, sound or tuned, by default as in restore", "--preset"),
-    "operators": repeated("A known operator, as sr4 or noise@25 (see `rebridge solve`)", "--operator"),
-    "solvers": repeated("With --operator: a zero-shot solver, irbridge, or all", "--solver"),
-    "crop": option(NUMBER, "With --operator: only the middle square of so many pixels."),
-    "seeds": option(str, "Seeds, separated by commas.", read=numbers("--seeds", 0)),
-    "draws": option(int, "With --analytic: samples per run.", "--samples"),
-    # train, serve and lists
-    "host": option(str, "Address to listen at; others than the loopback ones are reached by other machines."),
-    "port": option(int, "Port to listen at, 0 for any that is free."),
-    "token": option(TEXT, "What visitors must know; by default a random one where other machines can reach the page."),
-    "config": Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="What to train, and on what.")],
-    "overrides": Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings to change: optimisation.lr=1e-3."), listed
-    ],
-    "stage": option(TEXT, "Only this stage of CONFIG.yaml, by name or by number from 1."),
-    "resume": option(bool, "Continue from the newest checkpoint.", "--resume"),
-    "names": Annotated[list[str] | None, typer.Argument(help="Only these."), listed],
-    "plot": option(PATH, "Also draw forward paths of one pixel into this PNG."),
-}  # fmt: skip
-"""Each field of an options dataclass as it is written, unless a command says otherwise."""
+Defaults = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", envvar="REBRIDGE_CONFIG", is_eager=True, callback=_take_defaults,
+        help="YAML file with defaults of the options, as strength: 0.8; also by command, as restore: {format: png}.",
+    ),
+]  # fmt: skip
 
 
 def command(options: Callable[..., Any] | None = None, **changes: Any) -> Callable[[Show], Show]:
@@ -134,23 +57,24 @@ def command(options: Callable[..., Any] | None = None, **changes: Any) -> Callab
 
     Args:
         options: a dataclass; each field becomes a parameter with the field's default. None for show(...) without options.
-        changes: annotations that differ from `OPTIONS`, by field.
+        changes: flags that differ from `OPTIONS`, by field.
     """
     known = {} if options is None else {field.name: field for field in fields(options)}  # type: ignore[arg-type]
-    taken = {name: changes.get(name, OPTIONS.get(name)) for name in known}
+    taken: dict[str, Flag] = {name: changes.get(name) or OPTIONS[name] for name in known}
 
     def decorate(show: Show) -> Show:
         own = list(inspect.signature(show, eval_str=True).parameters.values())[0 if options is None else 1 :]
 
         def run(**values: Any) -> None:
             load_extensions(values["extensions"])
-            given = {name: _reader(annotation)(values[name]) for name, annotation in taken.items()}
+            given = {key: values[key] if flag.read is None else flag.read(values[key]) for key, flag in taken.items()}
             front = () if options is None else (options(**given),)
             show(*front, **{parameter.name: values[parameter.name] for parameter in own})
 
         default = {name: _written(field) for name, field in known.items()} | {p.name: p.default for p in own}
-        default["extensions"] = None
-        kinds = taken | {p.name: p.annotation for p in own} | {"extensions": Extensions}
+        default |= {"extensions": None, "defaults": None}
+        kinds: dict[str, Any] = {name: _annotated(flag) for name, flag in taken.items()}
+        kinds |= {p.name: p.annotation for p in own} | {"extensions": Extensions, "defaults": Defaults}
         kind = inspect.Parameter.KEYWORD_ONLY
         parameters = [inspect.Parameter(key, kind, default=default[key], annotation=kinds[key]) for key in kinds]
         run.__name__, run.__doc__, run.__annotations__ = show.__name__, show.__doc__, kinds
@@ -160,9 +84,11 @@ def command(options: Callable[..., Any] | None = None, **changes: Any) -> Callab
     return decorate
 
 
-def _reader(annotation: Any) -> Callable[[Any], Any]:
-    """The function that turns words into the field's value."""
-    return next((part for part in get_args(annotation)[1:] if inspect.isfunction(part)), lambda value: value)
+def _annotated(flag: Flag) -> Any:
+    """A flag as Typer reads it."""
+    if flag.is_argument:
+        return Annotated[flag.kind, typer.Argument(metavar=flag.metavar, help=flag.help)]
+    return Annotated[flag.kind, typer.Option(*flag.names, help=flag.help)]
 
 
 def _written(field: Field[Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from rebridge.restoration.files import FileResult, Job, Report, attempt, plan, p
 
 Work = Callable[[Job, Reporter], Mapping[str, Any] | None]
 """Reads, restores and writes one file; reports (done, total, note) of this file; returns details of the result."""
+Finished = Callable[[FileResult], object]
+"""Called with each file once it is done."""
 
 UNCHANGED = "left as it is: the model is not sure of anything to restore (--task says what to remove)"
 SAME_SAMPLES = "all samples are the same: this sampler draws no noise; --sampler dbim:eta=1 with several steps does"
@@ -28,11 +30,13 @@ class FilesResult(Report):
         done: what was done: model, bridge, sampler, steps, seed and the like.
         note: a sentence that the user should know, or None.
         left_out: pictures in the folders whose formats are not read.
+        files: that were written for all pictures together.
     """
 
     done: dict[str, Any] = field(default_factory=dict)
     note: str | None = None
     left_out: list[Path] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
 
     @property
     def skipped(self) -> list[FileResult]:
@@ -73,6 +77,19 @@ class FilesResult(Report):
         }
 
 
+def sentence(result: FileResult) -> str:
+    """Say in one line what was found, done and changed, and where it lies."""
+    if result.error is not None:
+        return result.error
+    details = result.details
+    if result.skipped:
+        return f"{result.path}: skipped, as {result.output} exists"
+    if details.get("planned"):
+        return f"{result.path}: would be written to {result.output}"
+    parts = [str(details[key]) for key in ("found_words", "done_words", "changed_words") if details.get(key)]
+    return f"{result.path}: {'; '.join(parts)}; wrote {result.output}, {result.seconds:.1f} s"
+
+
 def planned(
     options: FileOptions, default_format: str | None = None, readable: Collection[str] = READABLE_SUFFIXES
 ) -> list[Job]:
@@ -81,9 +98,7 @@ def planned(
     Raises:
         ValueError: an input that is neither there nor a pattern, nothing found, or an impossible output.
     """
-    for entry in options.inputs:
-        if not Path(entry).exists() and not any(sign in str(entry) for sign in "*?["):
-            raise ValueError(f"{entry}: no such file or folder")
+    check_there(options.inputs)
     return plan(
         options.inputs,
         options.output,
@@ -95,7 +110,20 @@ def planned(
     )
 
 
-def process(jobs: list[Job], work: Work, options: FileOptions, report: Reporter) -> list[FileResult]:
+def check_there(inputs: Iterable[str | Path]) -> None:
+    """Raise ValueError for an input that is neither there nor a pattern."""
+    for entry in inputs:
+        if not Path(entry).exists() and not any(sign in str(entry) for sign in "*?["):
+            raise ValueError(f"{entry}: no such file or folder")
+
+
+def process(
+    jobs: list[Job],
+    work: Work,
+    options: FileOptions,
+    report: Reporter,
+    finished: Finished | None = None,
+) -> list[FileResult]:
     """Do the work of every file; one that fails does not stop the others.
 
     Args:
@@ -103,6 +131,7 @@ def process(jobs: list[Job], work: Work, options: FileOptions, report: Reporter)
         work: of one file.
         options: what to do with results that exist.
         report: called with the files that are done, in fractions of a file, out of all.
+        finished: called with the result of each file.
     """
     prepare_folders(jobs)
     results: list[FileResult] = []
@@ -116,20 +145,25 @@ def process(jobs: list[Job], work: Work, options: FileOptions, report: Reporter)
 
         report(len(results), len(jobs), job.path.name)
         results.append(attempt(job, worked, overwrite=options.overwrite, skip_existing=options.skip_existing))
+        if finished is not None:
+            finished(results[-1])
     report(len(jobs), len(jobs), "")
     return results
 
 
 def _record(result: FileResult) -> dict[str, Any]:
-    details = {key: value for key, value in result.details.items() if key not in ("seconds", "identical")}
-    if "files" in details:
-        details["files"] = [str(path) for path in details["files"]]
+    internal = ("seconds", "identical", "found_words", "done_words", "changed_words")
+    details = {key: value for key, value in result.details.items() if key not in internal}
+    for key in ("files", "views"):
+        if key in details:
+            details[key] = [str(path) for path in details[key]]
     return {
         "input": str(result.path),
         "output": None if result.error else str(result.output),
         "seconds": round(result.seconds, 3),
         "skipped": result.skipped,
         "error": result.error,
+        "sentence": sentence(result),
         "notes": list(result.notes),
         **details,
     }

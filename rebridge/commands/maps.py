@@ -26,6 +26,11 @@ class Map:
     largest: float
     share: float
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """The figures, rounded."""
+        return {"mean": round(self.mean, 3), "largest": round(self.largest, 3), "share": round(self.share, 4)}
+
 
 def change_map(before: Image, after: Image) -> Map:
     """Map the mean absolute difference of the colours of two pictures of one size."""

@@ -11,6 +11,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rebridge.commands.shared_options import (
+    CaseOptions,
+    DeviceOptions,
+    FileOptions,
+    ModelOptions,
+    PriorOptions,
+    RestorationOptions,
+    SamplingOptions,
+    ShowOptions,
+)
+
+__all__ = [
+    "DEFAULT_MODELS",
+    "SHORTEST_TOKEN",
+    "BridgeListOptions",
+    "CaseOptions",
+    "CompareOptions",
+    "ConvertOptions",
+    "DegradeOptions",
+    "DeviceOptions",
+    "DoctorOptions",
+    "EnlargeOptions",
+    "EvaluateOptions",
+    "FileOptions",
+    "InfoOptions",
+    "InspectOptions",
+    "ModelOptions",
+    "PriorOptions",
+    "RestorationOptions",
+    "RestoreOptions",
+    "SamplingOptions",
+    "ServeOptions",
+    "ShowOptions",
+    "SolveOptions",
+    "TrainOptions",
+    "TuneOptions",
+]
+
 DEFAULT_MODELS = {"bridge": "rdbm-small", "irbridge": "pixel-prior-tiny"}
 """The packaged model of each method."""
 SHORTEST_TOKEN = 16
@@ -18,124 +56,76 @@ SHORTEST_TOKEN = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileOptions:
-    """Files to read, and where results go.
-
-    Attributes:
-        inputs: image files, folders, or patterns such as "*.png".
-        output: folder for the results; for a single file also a file name.
-        overwrite: replace results that exist.
-        skip_existing: leave out files whose result exists.
-        recursive: search folders below folders and keep the tree.
-        suffix: text behind the name of each result.
-        format: suffix of the results, by default that of the input.
-        quality: of JPEG, WebP, AVIF and JPEG XL, 1 to 100; by default 95, or that of the input where it was higher.
-        max_pixels: larger images are refused, by default those of more than 2^26 pixels.
-        strict: refuse damaged files, which else are restored as far as they can be read.
-    """
-
-    inputs: Sequence[str | Path]
-    output: Path
-    overwrite: bool = False
-    skip_existing: bool = False
-    recursive: bool = False
-    suffix: str = ""
-    format: str | None = None
-    quality: int | None = None
-    max_pixels: int | None = None
-    strict: bool = False
-
-    def __post_init__(self) -> None:
-        if self.quality is not None and not 1 <= self.quality <= 100:
-            raise ValueError(f"quality must be between 1 and 100, got {self.quality}")
-        if self.max_pixels is not None and self.max_pixels < 1:
-            raise ValueError(f"max_pixels must be at least 1, got {self.max_pixels}")
-
-    @property
-    def pixel_limit(self) -> int:
-        """The most pixels of an image that is read."""
-        return 2**26 if self.max_pixels is None else self.max_pixels
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeviceOptions:
-    """Device and precision of networks.
-
-    Attributes:
-        device: "cpu", "cuda", ...; by default a GPU where there is one.
-        dtype: "float32", or "bfloat16" or "float16" for speed.
-        compile: torch.compile the network.
-    """
-
-    device: str | None = None
-    dtype: str | None = None
-    compile: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class PriorOptions(DeviceOptions):
-    """Options of a generative model.
-
-    Attributes:
-        controlnet: folder or id of the condition of a diffusers pipeline.
-        prior_options: options of the model's format, such as {"guidance": 2}.
-    """
-
-    controlnet: str | None = None
-    prior_options: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelOptions(PriorOptions):
-    """Method, model and bridge of a restoration.
-
-    Attributes:
-        method: "bridge" for a model along its own or another bridge; "irbridge" for a generative model by a preset.
-        model: name, folder or hub id; by default the packaged one of the method.
-        preset: of irbridge: "paper", "sound", "tuned", or a file of `tune`.
-        bridge: what is walked; by default the model's own process, or the preset's bridge.
-        schedule: of irbridge: the times at which the generative model is evaluated.
-        detail: of irbridge: 0 to 1, keep the input's details where nothing was restored.
-        sampler: by default the model's.
-    """
-
-    method: Literal["bridge", "irbridge"] = "bridge"
-    model: str | None = None
-    preset: str | None = None
-    bridge: str | None = None
-    schedule: str | None = None
-    detail: float = 0.0
-    sampler: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplingOptions:
-    """Settings for the restoration of one image.
-
-    Attributes:
-        steps: of the sampler or solver, by default what is recommended.
-        seed: the same seed gives the same result.
-        tile: side of the tiles that the network sees in pixels, 0 for none; by default as memory needs.
-        overlap: pixels that neighbouring tiles share.
-        samples: restorations with different noise, of which the mean is the result.
-    """
-
-    steps: int | None = None
-    seed: int = 0
-    tile: int | None = None
-    overlap: int | None = None
-    samples: int = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class RestoreOptions(SamplingOptions, ModelOptions, FileOptions):
+class RestoreOptions(RestorationOptions, ModelOptions, ShowOptions, FileOptions):
     """Options of `restore`.
 
     Attributes:
-        task: of irbridge, the degradation whose settings are used.
+        task: what to remove, as "rain" or "haze+noise"; of irbridge, the degradation whose settings are used.
+        mask: a picture, white where the input is to be filled, or a folder of such pictures with the inputs' names; nothing
+            else is changed then.
+        steady: of animations and video: 0 to 1, how much still places are averaged over time.
     """
 
     task: str | None = None
+    mask: Path | None = None
+    steady: float = 0.5
+
+    def __post_init__(self) -> None:
+        FileOptions.__post_init__(self)
+        RestorationOptions.__post_init__(self)
+        if not 0 <= self.steady <= 1:
+            raise ValueError(f"steady must lie in [0, 1], got {self.steady:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectOptions(DeviceOptions):
+    """Options of `inspect`.
+
+    Attributes:
+        inputs: image files, folders, or patterns such as "*.png".
+        model: one that tells what it finds.
+        recursive: search folders below folders.
+        max_pixels: larger images are refused, by default those of more than 2^26 pixels.
+        strict: refuse damaged files.
+    """
+
+    inputs: Sequence[str | Path]
+    model: str = DEFAULT_MODELS["bridge"]
+    recursive: bool = False
+    max_pixels: int | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnlargeOptions(RestorationOptions, DeviceOptions, ShowOptions, FileOptions):
+    """Options of `enlarge`.
+
+    Attributes:
+        by: how many times as wide and as high the results are.
+        model: a model that restores pictures which were enlarged, or None.
+    """
+
+    by: int = 2
+    model: str | None = None
+
+    def __post_init__(self) -> None:
+        FileOptions.__post_init__(self)
+        RestorationOptions.__post_init__(self)
+        if self.by not in (2, 3, 4):
+            raise ValueError(f"by must be 2, 3 or 4, got {self.by}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    """Options of `doctor`.
+
+    Attributes:
+        model: whose speed is measured, or "none" to measure nothing.
+        device: "cpu", "cuda", ...; by default a GPU where there is one.
+    """
+
+    model: str = DEFAULT_MODELS["bridge"]
+    device: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,23 +166,6 @@ class DegradeOptions(FileOptions):
     task: str
     seed: int = 0
     upsample: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaseOptions:
-    """Images whose clean version is known.
-
-    Attributes:
-        clean: folder of clean images, degraded by each of `tasks`.
-        tasks: degradations, or "clean" for none at all.
-        pairs: folder with clean/ and degraded/, or such.
-        layout: how a standard data set lies in `pairs`.
-    """
-
-    clean: Path | None = None
-    tasks: Sequence[str] = ()
-    pairs: Path | None = None
-    layout: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

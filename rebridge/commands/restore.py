@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from rebridge.commands.files import SAME_SAMPLES, FilesResult, planned, process
+from rebridge.commands.files import SAME_SAMPLES, FilesResult, Finished, planned, process
+from rebridge.commands.fill import fill
+from rebridge.commands.findings import changed_words, finding_records, found_words, treated_words
+from rebridge.commands.maps import change_map
 from rebridge.commands.opening import Opened, check_sampling, open_restorer
-from rebridge.commands.options import RestoreOptions, SamplingOptions
+from rebridge.commands.options import RestorationOptions, RestoreOptions, SamplingOptions
 from rebridge.commands.progress import Reporter, cancellable
+from rebridge.commands.viewing import Viewer, dry
 from rebridge.denoisers import Denoiser
-from rebridge.images import read_image, to_batch, write_image
+from rebridge.images import Image, read_image, to_batch, write_image
+from rebridge.models import Finding
 from rebridge.restoration import Restorer
 from rebridge.restoration.files import Job, left_out
 
@@ -81,24 +86,37 @@ def restore_image(
     return ImageResult(found.mean, time.perf_counter() - began, done, note, found.std)
 
 
-def restore(options: RestoreOptions, progress: Reporter | None = None, opened: Opened | None = None) -> FilesResult:
+def restore(
+    options: RestoreOptions,
+    progress: Reporter | None = None,
+    opened: Opened | None = None,
+    finished: Finished | None = None,
+) -> FilesResult:
     """Restore image files.
 
     Args:
         options: of this command.
         progress: called with the files that are done, in fractions of a file; raise from it to cancel.
         opened: a restorer that is open already; by default the one that the options describe.
+        finished: called with the result of each file.
 
     Raises:
         ValueError: before any work: options, inputs or an output that are impossible.
     """
-    jobs = planned(options)
+    if options.mask is not None:
+        return fill(options, progress, opened, finished)
+    viewer = Viewer(options, options)
+    jobs = viewer.planned(planned(options))
     opened = opened or open_restorer(options, options.task)
     restorer = opened.restorer
     done = _done(opened, options, options.sampler)
+    left = left_out(options.inputs, recursive=options.recursive)
+    if options.dry_run:
+        return FilesResult(dry(jobs, options), done, opened.note, left)
 
     def work(job: Job, report: Reporter) -> Mapping[str, Any] | None:
         image = read_image(job.path, options.pixel_limit, options.strict)
+        findings = restorer.examine(image) if restorer.model.examines else None
         found = restorer.sample(
             image,
             **_call(options),
@@ -110,11 +128,31 @@ def restore(options: RestoreOptions, progress: Reporter | None = None, opened: O
         return {
             "unchanged": (found.mean.pixels - image.pixels).abs().max().item() < UNCHANGED_BELOW,
             "identical": options.samples > 1 and not found.std.any().item(),
+            **told(opened.name, findings, image, found.mean),
+            "views": viewer.add(job, image, found.mean),
         }
 
     with cancellable(progress) as report:
-        results = process(jobs, work, options, report)
-    return FilesResult(results, done, opened.note, left_out(options.inputs, recursive=options.recursive))
+        results = process(jobs, work, options, report, finished)
+    return FilesResult(results, done, opened.note, left, viewer.finish())
+
+
+def told(model: str, findings: Sequence[Finding] | None, before: Image, after: Image) -> dict[str, Any]:
+    """Say what was found in a picture, what was done, and how much changed.
+
+    Args:
+        model: its name.
+        findings: None where the model does not tell what it finds.
+        before: the picture.
+        after: the result.
+    """
+    changed = change_map(before, after).figures
+    details: dict[str, Any] = {"changed": changed, "changed_words": changed_words(changed)}
+    if findings is None:
+        return {"done_words": f"restored by {model}", **details}
+    treated = treated_words(findings)
+    details["done_words"] = f"restored: {treated}" if treated else "left as it is"
+    return {"found": finding_records(findings), "found_words": f"found {found_words(findings)}", **details}
 
 
 class _Watch:
@@ -152,7 +190,9 @@ class _Watch:
 
 
 def _call(options: SamplingOptions) -> dict[str, Any]:
+    strength = {"strength": options.strength} if isinstance(options, RestorationOptions) else {}
     return {
+        **strength,
         "steps": options.steps,
         "seed": options.seed,
         "tile": options.tile,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,11 @@ from rebridge.commands.opening import check_images, open_prior
 from rebridge.commands.options import SolveOptions
 from rebridge.commands.progress import Reporter, cancellable
 from rebridge.evaluation.metrics import psnr
-from rebridge.images import READABLE_SUFFIXES
+from rebridge.images import READABLE_SUFFIXES, ImageWarning
 from rebridge.inverse import Measurement, OperatorSpec
 from rebridge.restoration import Restorer
 from rebridge.restoration.files import Job, left_out
-from rebridge.restoration.measurements import ARRAYS, read_measured, solution_files, write_solution
+from rebridge.restoration.measurements import ARRAYS, Measured, read_measured, solution_files, write_solution
 
 DEFAULT_FORMAT = "png"
 
@@ -54,7 +55,7 @@ def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResul
     sampling |= {"tile": options.tile, "overlap": options.overlap}
 
     def work(job: Job, report: Reporter) -> Mapping[str, Any]:
-        measured = read_measured(job.path, spec, model.info.channels, **reading)
+        measured = _read(job.path, spec, model.info.channels, reading)
         began = time.perf_counter()
         found = restorer.sample(
             Measurement(measured.y, measured.operator, spec.sigma_y),
@@ -73,6 +74,30 @@ def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResul
     if _is_one(options) and results[0].error is not None:
         raise ValueError(results[0].error)
     return FilesResult(results, done, left_out=left_out(options.inputs, recursive=options.recursive))
+
+
+def _read(path: Path, spec: OperatorSpec, channels: int, reading: dict[str, Any]) -> Measured:
+    """Read a measurement; a size that fits only as HEIGHTxWIDTH, the order of before, is taken so with a warning."""
+    size: tuple[int, int] | None = reading["size"]
+    try:
+        return read_measured(path, spec, channels, **reading)
+    except ValueError:
+        if size is None or size[0] == size[1]:
+            raise
+        try:
+            found = read_measured(path, spec, channels, **(reading | {"size": size[::-1]}))
+        except ValueError:
+            found = None
+        if found is None:
+            raise
+    height, width = size
+    warnings.warn(
+        f"--size {width}x{height} is taken as HEIGHTxWIDTH, which it was before and will not be again; "
+        f"write WIDTHxHEIGHT: {height}x{width}",
+        ImageWarning,
+        stacklevel=2,
+    )
+    return found
 
 
 def _with_free_files(job: Job, options: SolveOptions) -> Job:

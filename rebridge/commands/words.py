@@ -1,4 +1,4 @@
-"""Readers of options that are written as words: numbers, KEY=VALUE, HEIGHTxWIDTH."""
+"""Readers of options that are written as words: numbers, KEY=VALUE, WIDTHxHEIGHT."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def choices(words: Sequence[str] | None) -> dict[str, tuple[Any, ...]] | None:
 
 
 def size(text: str | None) -> tuple[int, int] | None:
-    """Read HEIGHTxWIDTH."""
+    """Read WIDTHxHEIGHT, as (height, width)."""
     if text is None:
         return None
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise ValueError(f"--size takes HEIGHTxWIDTH, as 256x384, got {text!r}")
-    return int(parts[0]), int(parts[1])
+        raise ValueError(f"--size takes WIDTHxHEIGHT, as 384x256, got {text!r}")
+    return int(parts[1]), int(parts[0])
 
 
 def listed(words: Sequence[str] | None) -> tuple[str, ...]:

@@ -121,3 +121,24 @@ def _brand(head: bytes) -> str | None:
             if brand in members:
                 return name
     return "HEIF" if brands[0] in (b"mif1", b"msf1", b"mif2") else None
+
+
+_SUFFIXES = {
+    "PNG": ".png",
+    "JPEG": ".jpg",
+    "WEBP": ".webp",
+    "TIFF": ".tif",
+    "GIF": ".gif",
+    "BMP": ".bmp",
+    "DIB": ".dib",
+}
+_SUFFIXES |= {"JPEG2000": ".jp2", "JXL": ".jxl", "AVIF": ".avif", "HEIF": ".heic", "PNM": ".ppm", "TGA": ".tga"}
+_SUFFIXES |= {"RAW": ".dng"}
+
+
+def suffix_of(data: bytes) -> str:
+    """Return the usual suffix of a picture, told from its bytes.
+
+    '.picture' where its format is not known.
+    """
+    return _SUFFIXES.get(identify(data[:4096], "", data[-26:]) or "", ".picture")

@@ -55,6 +55,21 @@ class ModelInfo:
     source: str | None = None
 
 
+@dataclass(frozen=True)
+class Finding:
+    """One kind of degradation that a model looked for in an image.
+
+    Attributes:
+        kind: its name, as in `ModelInfo.tasks`.
+        probability: that the image has it, in [0, 1].
+        treated: share of it that the model would remove, in [0, 1]; 0 where it leaves it alone.
+    """
+
+    kind: str
+    probability: float
+    treated: float
+
+
 class Space(Protocol):
     """The space of a model's states: pixels, or an autoencoder's latents."""
 
@@ -126,6 +141,24 @@ class Model:
             ModelError: a condition is needed, or cannot be used.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define given")
+
+    @property
+    def examines(self) -> bool:
+        """Whether the model tells what it finds in an image."""
+        return False
+
+    def examine(self, images: Tensor) -> list[list[Finding]]:
+        """Tell what ails images (B, C, H, W) in [0, 1], each kind with its probability.
+
+        Returns:
+            For each image, all kinds that the model looks for.
+
+        Raises:
+            ModelError: the model does not tell what it finds.
+        """
+        raise ModelError(
+            f"model '{self.info.name}' restores without telling what it finds; rdbm-small examines pictures"
+        )
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> Model:

@@ -17,7 +17,7 @@ from rebridge.bridges import Bridge
 from rebridge.denoisers import Autocast, ClassifierFree, Denoiser, Estimate, NetworkDenoiser
 from rebridge.denoisers.precision import dtype_of
 from rebridge.models.autoencoders import Autoencoder, AutoencoderSpace
-from rebridge.models.base import Model, ModelError, ModelInfo, PixelSpace
+from rebridge.models.base import Finding, Model, ModelError, ModelInfo, PixelSpace
 from rebridge.networks import Network
 
 
@@ -192,6 +192,25 @@ class TrainedModel(Model):
         from rebridge.models.folder import describe_model
 
         return describe_model(self)
+
+    @property
+    def examines(self) -> bool:
+        """Whether the network tells what it finds in an image."""
+        return isinstance(self.network, Network) and bool(self.network.examined)
+
+    def examine(self, images: Tensor) -> list[list[Finding]]:
+        """See `Model.examine`."""
+        if not isinstance(self.network, Network) or not self.network.examined:
+            return super().examine(images)
+        colours = images.expand(-1, self.info.channels, -1, -1)
+        with torch.no_grad():
+            found = self.network.diagnose(self.space.encode(colours))
+        probabilities, treated = (part.tolist() for part in found)
+        kinds = self.network.examined
+        return [
+            [Finding(*parts) for parts in zip(kinds, *row, strict=True)]
+            for row in zip(probabilities, treated, strict=True)
+        ]
 
     def treating(self, kinds: Sequence[str], strength: float = 1.0) -> TrainedModel:
         """Make a model that removes these kinds of degradation, whatever is found.

@@ -60,6 +60,7 @@ class Careful(Network):
     """
 
     told = True
+    examined = KINDS
     low: Tensor
     high: Tensor
 
@@ -150,6 +151,11 @@ class Careful(Network):
         """
         return self.examiner.logits(self.look(y)).sigmoid()
 
+    def diagnose(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Network.diagnose`."""
+        logits = self.examiner.logits(self.look(y))
+        return logits.float().sigmoid(), self.decide(logits)
+
     def decide(self, logits: Tensor) -> Tensor:
         """Turn logits (B, kinds) into what is treated, in [0, 1].
 
@@ -227,6 +233,7 @@ class Treating(Network):
         self.network = network
         self.channels = network.channels
         self.multiple = network.multiple
+        self.examined = network.examined
         self.treated = kinds
         self.strength = strength
         self.seen = seen
@@ -238,6 +245,14 @@ class Treating(Network):
             given = torch.tensor([[float(kind in self.treated) for kind in KINDS]], device=y.device).expand(len(y), -1)
         residual: Tensor = self.network(x, t, y, given, self.strength, self.seen)
         return residual
+
+    def diagnose(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Network.diagnose`; kinds that were named are treated, whatever is found."""
+        probabilities, treated = self.network.diagnose(y)
+        if self.treated is None:
+            return probabilities, treated
+        named = [float(kind in self.treated) for kind in KINDS]
+        return probabilities, torch.tensor([named], device=y.device).expand(len(y), -1)
 
     def seeing(self, y: Tensor) -> "Treating":
         """See `Careful.seeing`."""

@@ -31,6 +31,8 @@ class Network(nn.Module):
     """True if the network can be told what to remove, by `treating`."""
     optional_condition: bool = False
     """True if the network also works without a degraded image, where y is 0."""
+    examined: tuple[str, ...] = ()
+    """Kinds of degradation that `diagnose` tells about; empty for a network that tells nothing."""
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Compute the raw output, (B, C, H, W)."""
@@ -50,6 +52,17 @@ class Network(nn.Module):
             ValueError: it cannot be told, or does not know the kinds.
         """
         raise ValueError("this network finds out itself what to remove, and cannot be told")
+
+    def diagnose(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Estimate what ails whole images y (B, C, H, W), in the order of `examined`.
+
+        Returns:
+            The probability of each kind and the share of it that is treated, both (B, kinds) in [0, 1].
+
+        Raises:
+            ValueError: the network tells nothing of what it finds.
+        """
+        raise ValueError("this network does not tell what it finds")
 
 
 class TimeEmbedding(nn.Module):

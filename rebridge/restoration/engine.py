@@ -7,6 +7,7 @@ What walks is either a sampler along a bridge (`walk_bridge`) or a zero-shot met
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -101,6 +102,19 @@ def gather(draw: Callable[[ImageNoise], Tensor], seeds: Sequence[int], samples: 
     return found
 
 
+def check_strength(strength: float, measured: bool = False) -> None:
+    """Raise ValueError for an impossible strength.
+
+    Args:
+        strength: finite, at least 0.
+        measured: whether a measurement is restored, which has no image to blend with.
+    """
+    if measured and strength != 1:
+        raise ValueError("strength goes with degraded images; a measurement has no image to blend with")
+    if not 0 <= strength < math.inf:
+        raise ValueError(f"strength must be at least 0, got {strength:g}: 0 changes nothing, 1 is what the model makes")
+
+
 def check_samples(samples: int) -> None:
     """Raise ValueError unless there is at least one sample."""
     if samples < 1:
@@ -121,14 +135,17 @@ def enter(model: Model, images: Tensor) -> Tensor:
     return model.space.encode(coloured(images, model.info.channels).to(model.device))
 
 
-def leave(model: Model, states: Tensor, images: Tensor, detail: float = 0.0) -> Tensor:
+def leave(model: Model, states: Tensor, images: Tensor, detail: float = 0.0, strength: float = 1.0) -> Tensor:
     """Turn states into restored images in [0, 1], alike to `images`.
+
+    With a strength s, the result is y + s (x_hat - y), for y the degraded image and x_hat the restored one.
 
     Args:
         model: its space is left.
         states: (B, c, h, w).
         images: the degraded images, for their size, channels, device and details.
         detail: strength in [0, 1] with which the input's details are kept where nothing was restored.
+        strength: share of the change that is made, at least 0; more than 1 exaggerates it.
 
     Raises:
         ValueError: the states hold NaN or infinite values.
@@ -142,7 +159,11 @@ def leave(model: Model, states: Tensor, images: Tensor, detail: float = 0.0) -> 
     result = result.clamp(0, 1)
     if images.shape[1] == 1 and result.shape[1] == 3:
         result = result.mean(dim=1, keepdim=True)
-    return finite(result).to(images.device)
+    result = finite(result).to(images.device)
+    if strength != 1:
+        result = images + strength * (result - images)
+        result = result.clamp(0, 1) if strength > 1 else result
+    return result
 
 
 def finite(images: Tensor) -> Tensor:
@@ -245,3 +266,19 @@ def solve_measurement(
         return ((x - low) / (high - low)).clamp(0, 1)
 
     return gather(draw, seeds, samples, keep), counted.rows // rows
+
+
+def step_counter(callback: Callback | None, progress: Progress | None, total: int) -> Callback | None:
+    """Make a sampler's callback that also reports how many steps are done."""
+    if progress is None:
+        return callback
+    done = 0
+
+    def report(step: int, t: float, x_t: Tensor, x0_hat: Tensor) -> None:
+        nonlocal done
+        done += 1
+        if callback is not None:
+            callback(step, t, x_t, x0_hat)
+        progress(min(done, total), total)
+
+    return report

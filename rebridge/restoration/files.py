@@ -242,6 +242,8 @@ def plan(
     format: str | None = None,
     default_format: str | None = None,
     readable: Collection[str] = READABLE_SUFFIXES,
+    writable: Collection[str] = WRITABLE_SUFFIXES,
+    suffix_of: Callable[[Path], str] | None = None,
 ) -> list[Job]:
     """List the files to restore in order, and where each result goes.
 
@@ -256,6 +258,8 @@ def plan(
         default_format: the same, where the name of a single result does not say otherwise; by default that of the input,
             or png where it cannot be written.
         readable: suffixes of files that can be read.
+        writable: suffixes that name a single result.
+        suffix_of: the suffix of a file's result, by default that of its own format where it is written, or png.
 
     Raises:
         ValueError: nothing is found, or the output is impossible.
@@ -267,6 +271,42 @@ def plan(
         raise ValueError(f"unknown image format '{format}'; use one of {', '.join(s[1:] for s in WRITABLE_SUFFIXES)}")
     if Path(suffix).name != suffix and suffix:
         raise ValueError(f"suffix must not contain a path, got '{suffix}'")
+    found = find_files(entries, target, recursive=recursive, readable=readable)
+    if _is_file_name(target, entries, extension, writable):
+        ((path, relative),) = found.items()
+        return _checked([Job(path, target, name=seed_name(relative))])
+    if target.exists() and not target.is_dir():
+        raise ValueError(f"{target} is a file; give a folder for {len(found)} results")
+    if extension is None and default_format is not None:
+        extension = f".{default_format}"
+    jobs = []
+    for path, relative in found.items():
+        own = result_suffix(relative.suffix) if suffix_of is None else suffix_of(path)
+        name = f"{relative.stem}{suffix}{extension or own}"
+        place = target / relative.parent / name
+        jobs.append(Job(path, place, name=seed_name(relative)))
+    return _checked(jobs)
+
+
+def find_files(
+    inputs: Iterable[str | Path],
+    target: Path | None = None,
+    *,
+    recursive: bool = False,
+    readable: Collection[str] = READABLE_SUFFIXES,
+) -> dict[Path, Path]:
+    """List files in order, each with its place below its input.
+
+    Args:
+        inputs: as in `plan`.
+        target: the output folder, which may lie in an input, and holds no inputs.
+        recursive: as in `plan`.
+        readable: as in `plan`.
+
+    Raises:
+        ValueError: nothing is found.
+    """
+    entries = list(inputs)
     found: dict[Path, Path] = {}
     for entry in entries:
         for path, relative in _expand(entry, recursive, target, readable):
@@ -276,19 +316,7 @@ def plan(
         raise ValueError(
             f"no images found: {names}" + ("" if recursive else " (folders below are searched with recursive)")
         )
-    if _is_file_name(target, entries, extension):
-        ((path, relative),) = found.items()
-        return _checked([Job(path, target, name=seed_name(relative))])
-    if target.exists() and not target.is_dir():
-        raise ValueError(f"{target} is a file; give a folder for {len(found)} results")
-    if extension is None and default_format is not None:
-        extension = f".{default_format}"
-    jobs = []
-    for path, relative in found.items():
-        name = f"{relative.stem}{suffix}{extension or result_suffix(relative.suffix)}"
-        place = target / relative.parent / name
-        jobs.append(Job(path, place, name=seed_name(relative)))
-    return _checked(jobs)
+    return found
 
 
 def seed_name(relative: Path) -> str:
@@ -296,12 +324,12 @@ def seed_name(relative: Path) -> str:
     return relative.with_suffix("").as_posix()
 
 
-def _is_file_name(target: Path, entries: list[str | Path], extension: str | None) -> bool:
+def _is_file_name(target: Path, entries: list[str | Path], extension: str | None, writable: Collection[str]) -> bool:
     if target.is_dir():
         return False
     if str(target) == "-":
         raise ValueError("results are written to files: give a file name or a folder instead of -")
-    if target.suffix.lower() not in WRITABLE_SUFFIXES:
+    if target.suffix.lower() not in writable:
         if target.suffix.lower() in (*READABLE_SUFFIXES, *UNREADABLE_SUFFIXES):
             raise ValueError(f"{target}: {unwritable(target)}")
         return False
@@ -312,12 +340,14 @@ def _is_file_name(target: Path, entries: list[str | Path], extension: str | None
     return True
 
 
-def _expand(entry: str | Path, recursive: bool, target: Path, readable: Collection[str]) -> list[tuple[Path, Path]]:
+def _expand(
+    entry: str | Path, recursive: bool, target: Path | None, readable: Collection[str]
+) -> list[tuple[Path, Path]]:
     """List (file, its place in the output folder) for one input; a file that is missing is kept, and fails when read."""
     path = Path(entry)
     if path.is_dir():
         candidates = path.rglob("*") if recursive else path.iterdir()
-        inside = target.resolve()
+        inside = (target or path).resolve()
         files = [file for file in candidates if _is_readable(file, readable) and not _below(file, inside, path)]
         return [(file, file.relative_to(path)) for file in sorted(files)]
     if path.exists() or not any(sign in str(entry) for sign in _MAGIC):

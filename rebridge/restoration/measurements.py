@@ -195,7 +195,7 @@ def _from_array(
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ValueError(f"{path}: cannot be read as an array: {reason(error)}") from None
     if size is None:
-        raise ValueError("a measurement from an array needs --size HEIGHTxWIDTH of the image")
+        raise ValueError("a measurement from an array needs --size WIDTHxHEIGHT of the image")
     y = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
     operator = spec.operator((channels, *size), **constants)
     if y.ndim == len(operator.measurement_shape):

@@ -20,7 +20,7 @@ from rebridge.inverse.measurement import Measurement
 from rebridge.inverse.methods.base import Method
 from rebridge.irbridge.presets import chosen_preset
 from rebridge.irbridge.presets import preset as preset_settings
-from rebridge.models import Model, ModelError, as_model, load_model
+from rebridge.models import Finding, Model, ModelError, as_model, load_model
 from rebridge.restoration import engine
 from rebridge.restoration.choices import BridgeChoice, MethodChoice, SamplerChoice, Seed, bridge_of, named, seeds_of
 from rebridge.restoration.engine import Gathered, Tiles
@@ -163,6 +163,7 @@ class Restorer:
         tile: int | None = None,
         overlap: int | None = None,
         samples: int = 1,
+        strength: float = 1.0,
         sampler: SamplerChoice = None,
         method: MethodChoice = None,
         callback: Callback | None = None,
@@ -180,6 +181,7 @@ class Restorer:
                 1024 x 1024 pixels are taken in tiles of at most 768, and those larger than the model's window, if it has
                 one, in tiles of that size; tile=0 never tiles. If memory runs out, tiles are halved.
             samples: number of restorations with different noise to average.
+            strength: share of the change that is made: 0 returns the image, 1 what the model makes. Not for measurements.
             sampler: as in the class, for this call.
             method: for a measurement: a zero-shot method's name, {"name": ..., **parameters} or object.
             callback: called after each step with (step, t, x_t, x0_hat) in the model's space; raise from it to cancel.
@@ -189,9 +191,12 @@ class Restorer:
             What came in: the same type, dtype and size; for a measurement a tensor (B, C, H, W) in [0, 1].
         """
         tiles = Tiles(tile, overlap)
+        engine.check_strength(strength, isinstance(image, Measurement))
         if isinstance(image, Measurement):
             return self._solved(image, steps, seed, tiles, samples, method, callback, progress, keep=False).mean
-        return self._restored(image, steps, seed, tiles, samples, sampler, callback, progress, keep=False).mean
+        return self._restored(
+            image, steps, seed, tiles, samples, strength, sampler, callback, progress, keep=False
+        ).mean
 
     def sample(
         self,
@@ -202,6 +207,7 @@ class Restorer:
         seed: Seed = 0,
         tile: int | None = None,
         overlap: int | None = None,
+        strength: float = 1.0,
         sampler: SamplerChoice = None,
         method: MethodChoice = None,
         callback: Callback | None = None,
@@ -215,9 +221,10 @@ class Restorer:
         deviation stay in memory.
         """
         tiles = Tiles(tile, overlap)
+        engine.check_strength(strength, isinstance(image, Measurement))
         if isinstance(image, Measurement):
             return self._solved(image, steps, seed, tiles, samples, method, callback, progress, keep=keep)
-        return self._restored(image, steps, seed, tiles, samples, sampler, callback, progress, keep=keep)
+        return self._restored(image, steps, seed, tiles, samples, strength, sampler, callback, progress, keep=keep)
 
     def to(self, device: str | torch.device) -> Restorer:
         """Move the model to a device; returns the restorer itself."""
@@ -254,6 +261,21 @@ class Restorer:
         batch = to_batch(image)
         found = engine.predicted(self.model, engine.enter(self.model, batch.images), Tiles(tile, overlap))
         return batch.back(engine.leave(self.model, found, batch.images))
+
+    def examine(self, image: Any) -> list[Finding]:
+        """Tell what ails an image: kinds of degradation, the most probable first.
+
+        Args:
+            image: one image, as in `__call__`.
+
+        Raises:
+            ModelError: the model does not tell what it finds.
+            ValueError: several images.
+        """
+        images = to_batch(image).images
+        if len(images) > 1:
+            raise ValueError(f"one image is examined at a time, got {len(images)}")
+        return sorted(self.model.examine(images)[0], key=lambda found: -found.probability)
 
     def wrapped(self, wrap: Callable[[Denoiser], Denoiser]) -> Restorer:
         """Make a restorer like this one with `wrap(denoiser)`, for instance to count."""
@@ -321,6 +343,7 @@ class Restorer:
         seed: Seed,
         tiles: Tiles,
         samples: int,
+        strength: float,
         sampler: SamplerChoice,
         callback: Callback | None,
         progress: Progress | None,
@@ -332,11 +355,11 @@ class Restorer:
         condition = engine.coloured(batch.images, self.model.info.channels).to(self.device)
         height, width = batch.images.shape[-2:]
         counted = Counted(engine.tiled(self.model, condition, (height, width), tiles, self._wrap))
-        report = _step_counter(callback, progress, samples * walk.steps)
+        report = engine.step_counter(callback, progress, samples * walk.steps)
 
         def draw(noise: ImageNoise) -> Tensor:
             states = engine.walk_bridge(self.model, self.bridge, walk, counted, y, noise, report)
-            return engine.leave(self.model, states, batch.images, self.detail)
+            return engine.leave(self.model, states, batch.images, self.detail, strength)
 
         found = engine.gather(draw, seeds_of(seed, len(y)), samples, keep)
         return _samples(found, batch.back, counted.rows // len(y))
@@ -375,19 +398,3 @@ def _same(value: Any) -> Any:
 
 def _samples(found: Gathered, back: Callable[[Tensor], Any], calls: int) -> Samples:
     return Samples(back(found.mean), found.std, [back(sample) for sample in found.kept], calls)
-
-
-def _step_counter(callback: Callback | None, progress: Progress | None, total: int) -> Callback | None:
-    """A sampler's callback that also reports how many steps are done."""
-    if progress is None:
-        return callback
-    done = 0
-
-    def report(step: int, t: float, x_t: Tensor, x0_hat: Tensor) -> None:
-        nonlocal done
-        done += 1
-        if callback is not None:
-            callback(step, t, x_t, x0_hat)
-        progress(min(done, total), total)
-
-    return report

@@ -16,8 +16,15 @@ from rebridge.catalogue import check_name
 from rebridge.training.distances import LOSSES
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1, le=10**9)]
+NotNegative = Annotated[int, Field(ge=0, le=10**9)]
+Count = Annotated[int, Field(ge=1, le=2**16)]
+"""Things that are in memory at once, such as the pairs of a batch."""
+Side = Annotated[int, Field(ge=1, le=2**14)]
+"""Side of an image in pixels."""
+Weight = Annotated[float, Field(ge=0, le=1e9)]
+Rate = Annotated[float, Field(gt=0, le=1e38)]
+"""A learning rate or a norm, within the range of float32."""
 
 
 class Section(BaseModel):
@@ -26,7 +33,7 @@ class Section(BaseModel):
     Unknown keys are errors, and values never change after loading.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Named(BaseModel):
@@ -45,7 +52,7 @@ class TaskShare(BaseModel):
     """A synthetic degradation: its share of the pairs, and its parameters."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    weight: Annotated[float, Field(ge=0)] = 1.0
+    weight: Weight = 1.0
 
     @property
     def params(self) -> dict[str, Any]:
@@ -66,7 +73,7 @@ class PairedData(Section):
     """
 
     task: str
-    weight: Annotated[float, Field(ge=0)] = 1.0
+    weight: Weight = 1.0
     clean: Path | None = None
     degraded: Path | None = None
     layout: str | None = None
@@ -86,21 +93,23 @@ class DataConfig(Section):
     clean: folder of clean images, degraded on the fly by `tasks`. holdout: so many of them, evenly spaced, are kept
     out of training and validated on, unless `validation` names a folder of clean images or `validation_pairs` real
     pairs. cache_gigabytes: decoded images are kept in memory up to this size. workers: processes that prepare pairs.
+    check_pairs: look for real pairs whose images do not belong together, and name them.
     """
 
     clean: Path | None = None
     tasks: dict[str, TaskShare] = {}
     pairs: list[PairedData] = []
-    patch: Positive = 128
-    margin: NotNegative = 0
+    patch: Side = 128
+    margin: Annotated[int, Field(ge=0, le=2**12)] = 0
     quantise: bool = True
     holdout: NotNegative = 0
     validation: Path | None = None
     validation_pairs: list[PairedData] = []
     validation_count: Positive = 8
-    validation_size: Positive = 256
-    workers: NotNegative = 0
-    cache_gigabytes: Annotated[float, Field(ge=0)] = 4.0
+    validation_size: Side = 256
+    workers: Annotated[int, Field(ge=0, le=1024)] = 0
+    cache_gigabytes: Annotated[float, Field(ge=0, le=1e6)] = 4.0
+    check_pairs: bool = True
 
     @model_validator(mode="after")
     def _something_to_train_on(self) -> "DataConfig":
@@ -133,10 +142,10 @@ class StatesConfig(Section):
     end_fraction: Fraction = 0.5
     rollout_fraction: Fraction = 0.0
     rollout_noise: Literal["mean", "noise"] = "mean"
-    rollout_steps: Positive = 1
+    rollout_steps: Annotated[int, Field(ge=1, le=1000)] = 1
     rollout_again: Fraction = 0.0
     times: Literal["uniform", "grid", "uniform-in-weight"] = "uniform"
-    grid: Annotated[int, Field(ge=2)] = 10
+    grid: Annotated[int, Field(ge=2, le=10**6)] = 10
     condition_dropout: Fraction = 0.0
 
     OLD_KEYS: ClassVar[dict[str, str]] = {
@@ -181,9 +190,9 @@ class LossConfig(Section):
 
     kind: str = "l1"
     on: Literal["x0", "output", "step"] = "x0"
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    frequency: Annotated[float, Field(ge=0)] = 0.0
-    guide: Annotated[float, Field(ge=0)] = 0.0
+    weight: Weight = 1.0
+    frequency: Weight = 0.0
+    guide: Weight = 0.0
 
     @field_validator("kind")
     @classmethod
@@ -207,14 +216,14 @@ class AdamConfig(Section):
     """
 
     iterations: Positive = 100_000
-    batch: Positive = 16
-    accumulate: Positive = 1
-    lr: Annotated[float, Field(gt=0)] = 2e-4
+    batch: Count = 16
+    accumulate: Count = 1
+    lr: Rate = 2e-4
     warmup: NotNegative = 500
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.99)
-    eps: Annotated[float, Field(gt=0)] = 1e-8
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    clip: Annotated[float, Field(gt=0)] | None = 1.0
+    eps: Rate = 1e-8
+    weight_decay: Annotated[float, Field(ge=0, le=1e9)] = 0.0
+    clip: Rate | None = 1.0
 
     def optimizer(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """Make the optimiser of some parameters."""
@@ -231,7 +240,7 @@ class OptimisationConfig(AdamConfig):
     The learning rate falls from `lr` to `lr_min`.
     """
 
-    lr_min: Annotated[float, Field(ge=0)] = 1e-6
+    lr_min: Annotated[float, Field(ge=0, le=1e38)] = 1e-6
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
 
     def learning_rate(self, iteration: int) -> float:
@@ -246,24 +255,56 @@ class FitConfig(Section):
     """The settings of the training loop.
 
     Folders are relative to the working directory.
+
+    Attributes:
+        precision: fp32, or autocast in bf16 or fp16, the latter with a gradient scaler.
+        keep_checkpoints: so many of the newest ones; the best weights are kept beside them.
+        export: which weights become the result, the "last" or the "best" by validation.
     """
+
+    PROBLEM: ClassVar[tuple[str, ...]] = ("seed",)
+    """Settings, or groups of them, that a resumed run must share with its checkpoint."""
+    BESIDE: ClassVar[tuple[str, ...]] = ()
+    """Settings in those groups that may change."""
 
     optimisation: AdamConfig = AdamConfig()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu"] = "auto"
-    threads: Positive | None = None
-    seed: NotNegative = 0
+    threads: Annotated[int, Field(ge=1, le=4096)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     output: Path
     log_every: Positive = 50
     validate_every: Positive = 2000
     checkpoint_every: Positive = 1000
     keep_checkpoints: Positive = 3
+    export: Literal["last", "best"] = "last"
 
 
 class RunConfig(FitConfig):
     """The settings of a run from a file: those of the loop, and the data."""
 
+    PROBLEM: ClassVar[tuple[str, ...]] = (*FitConfig.PROBLEM, "data")
+    BESIDE: ClassVar[tuple[str, ...]] = tuple(
+        f"data.{key}"
+        for key in (
+            "validation_pairs",
+            "validation_count",
+            "validation_size",
+            "workers",
+            "cache_gigabytes",
+            "check_pairs",
+        )
+    )
+
     data: DataConfig
+
+    @model_validator(mode="after")
+    def _something_to_choose_by(self) -> Self:
+        data = self.data
+        held_out = data.validation_pairs or (data.tasks and (data.holdout or data.validation))
+        if self.export == "best" and not (held_out and data.validation_count):
+            raise ValueError("export: the best weights are found by validation, so give images to validate on")
+        return self
 
 
 def learning_rate(iteration: int, config: OptimisationConfig) -> float:

@@ -179,8 +179,10 @@ def _synthetic(images: ImageFolder, config: DataConfig, name: str) -> SyntheticS
 
 
 def _leave_signals_to_parent(worker: int) -> None:
-    """Leave Ctrl-C, which asks for a last checkpoint, to the training process."""
+    """Leave signals that ask for a last checkpoint, and reach workers too, to the training process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

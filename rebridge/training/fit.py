@@ -12,14 +12,11 @@ sample), so a run that is stopped and resumed ends, on the CPU, with the same bi
 from __future__ import annotations
 
 import math
-import signal
-import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -32,6 +29,8 @@ from rebridge.training import checkpoints
 from rebridge.training.checkpoints import Checkpoint, CheckpointError
 from rebridge.training.config import FitConfig
 from rebridge.training.data import BatchIndices, batches, endless
+from rebridge.training.interruptions import stop_signals
+from rebridge.training.keeping import RunFolder, Tensors
 from rebridge.training.logging import RunLog
 from rebridge.training.runtime import Runtime, TaskLoss
 from rebridge.training.task import Trainable
@@ -94,7 +93,7 @@ def fit(
 ) -> TrainResult:
     """Train until the last iteration.
 
-    SIGTERM or Ctrl-C end a run earlier, after a last checkpoint.
+    SIGTERM, SIGHUP or Ctrl-C end a run earlier, after a last checkpoint.
 
     Args:
         task: what is trained, on which loss.
@@ -109,8 +108,8 @@ def fit(
         resume: continue from the newest usable checkpoint in `config.output`, from the beginning where there is none.
 
     Raises:
-        CheckpointError: checkpoints that do not fit, or that are in the way of a new run.
-        TrainingError: the loss is no longer finite.
+        CheckpointError: checkpoints that do not fit or are in the way of a new run, or another run in the same folder.
+        TrainingError: the loss is no longer finite; the last checkpoint was made before.
     """
     run = Fit(task, config, data, optimizer, schedule, callbacks, workers, resume)
     for _ in run.steps():
@@ -151,40 +150,69 @@ class Fit:
     ) -> None:
         self.task, self.config, self.callbacks = task, config, list(callbacks)
         self.runtime = Runtime(config)
-        checkpoint = self._checkpoint(resume)
+        self.folder = RunFolder(config, self.runtime.processes, self.runtime.main)
+        try:
+            self._prepare(data, optimizer, schedule, workers, resume)
+        except BaseException:
+            self.folder.release()
+            raise
+
+    def _prepare(
+        self,
+        data: Dataset[Any],
+        optimizer: OptimizerFactory | None,
+        schedule: RateSchedule | None,
+        workers: int,
+        resume: bool,
+    ) -> None:
+        task, config, sizes = self.task, self.config, self.config.optimisation
+        checkpoint = self.folder.latest(resume)
         self.start = checkpoint.iteration if checkpoint else 0
         self.validation: dict[str, float] = {}
+        self.validated = self.start
         task.to(self.runtime.device)
-        self.optimizer = (optimizer or config.optimisation.optimizer)(task.module.parameters())
-        self.schedule = schedule or (config.optimisation.learning_rate if optimizer is None else None)
+        self.optimizer = (optimizer or sizes.optimizer)(task.module.parameters())
+        self.schedule = schedule or (sizes.learning_rate if optimizer is None else None)
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.runtime.device)
         self.loss_count = 0
         if checkpoint:
             self._restore(checkpoint)
-        sizes = config.optimisation
+        else:
+            self.folder.remember(task.state_dict())
         self.indices = BatchIndices(
             sizes.batch, sizes.accumulate, self.runtime.processes, self.runtime.rank, self.start, sizes.iterations
         )
         self.batches = batches(endless(data, config.seed), self.indices, workers)
+        self.runtime.wait()
         self.model, self.stepper = self.runtime.accelerator.prepare(TaskLoss(task), self.optimizer)
         self.result = TrainResult(self.start, None, self.validation)
 
     def steps(self) -> Iterator[Step]:
         """Run every iteration, to the last or to a signal that stops the run."""
+        try:
+            yield from self._run()
+        finally:
+            self.folder.release()
+
+    def _run(self) -> Iterator[Step]:
         config, iterations = self.config, self.config.optimisation.iterations
-        config.output.mkdir(parents=True, exist_ok=True)
-        self.log = RunLog(config.output, self.start, iterations, self.runtime.main)
+        pending = self.validated < self.start and (self.start == iterations or self.start % config.validate_every == 0)
+        self.log = RunLog(config.output, self.start, iterations, self.runtime.main, pending)
         with self.log, stop_signals() as stop:
             self.log.say(self._first_line())
+            if pending:
+                self._validate(self.start, checkpoints.checkpoint_folder(config.output, self.start))
             for iteration in range(self.start, iterations):
                 loss = self._step(iteration)
                 done, last = iteration + 1, iteration + 1 == iterations
                 self.log.advance(done)
                 if done % config.log_every == 0 or last:
                     self._report(done)
-                measured = self._validate(done) if done % config.validate_every == 0 or last else None
                 stopped = not last and self.runtime.any(stop.is_set())
                 saved = self._save(done) if done % config.checkpoint_every == 0 or last or stopped else None
+                # A run that was told to stop leaves its validation to the one that resumes it.
+                due = last or (done % config.validate_every == 0 and not stopped)
+                measured = self._validate(done, saved) if due else None
                 self.result = TrainResult(done, None, self.validation)
                 step = Step(done, loss, self._learning_rate, measured, saved)
                 for callback in self.callbacks:
@@ -221,7 +249,7 @@ class Fit:
                 loss = self.model(batch, first)
                 accelerator.backward(loss if scaler is None else scaler.scale(loss))
                 if accelerator.sync_gradients:
-                    self._clip()
+                    self._clip(iteration, loss.detach())
                 if scaler is None:
                     self.stepper.step()
                 elif accelerator.sync_gradients:
@@ -233,11 +261,29 @@ class Fit:
             self.loss_count += 1
         return loss
 
-    def _clip(self) -> None:
-        if self.runtime.scaler is not None:
-            self.runtime.scaler.unscale_(self.optimizer)
-        if self.config.optimisation.clip is not None:
-            self.runtime.accelerator.clip_grad_norm_(self.task.module.parameters(), self.config.optimisation.clip)
+    def _clip(self, iteration: int, loss: Tensor) -> None:
+        """Limit the gradients; stop before a step that would spoil the weights, and with them their average."""
+        scaler, parameters = self.runtime.scaler, list(self.task.module.parameters())
+        if scaler is not None:
+            scaler.unscale_(self.optimizer)
+        if self.config.optimisation.clip is None:
+            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            norm = torch.nn.utils.get_total_norm(gradients)
+        else:
+            norm = self.runtime.accelerator.clip_grad_norm_(parameters, self.config.optimisation.clip)
+        # A scaler leaves out steps of infinite gradients by itself. The gradients are the same in all processes.
+        if scaler is None and not torch.isfinite(norm):
+            if not torch.isfinite(loss):
+                self._diverged(f"the loss is {float(loss)} at iteration {iteration + 1}")
+            self._diverged(
+                f"the gradient is {float(norm)}, and by its step the loss is nan at iteration {iteration + 2}"
+            )
+
+    def _diverged(self, what: str) -> NoReturn:
+        """End the run; where nothing was saved before, the weights that it began with are."""
+        self.folder.save_beginning(self._state(0.0, 0, validated=0))
+        half = ", or use bf16 or fp32" if self.config.precision == "fp16" else ""
+        raise TrainingError(f"{what}; lower optimisation.lr{half}")
 
     @property
     def _learning_rate(self) -> float:
@@ -248,43 +294,77 @@ class Fit:
         mean = float(self.runtime.mean(self.loss_sum / self.loss_count))
         self.log.report(done, {"loss": mean, "lr": self._learning_rate, **self.task.metrics()})
         if not math.isfinite(mean):
-            half = ", or use bf16 or fp32" if self.config.precision == "fp16" else ""
-            raise TrainingError(f"the loss is {mean} at iteration {done}; lower optimisation.lr{half}")
+            self._diverged(f"the loss is {mean} at iteration {done}")
         self.loss_sum.zero_()
         self.loss_count = 0
 
-    def _validate(self, done: int) -> dict[str, float] | None:
-        """Validate on the first process while the others wait."""
+    def _validate(self, done: int, checkpoint: Path | None) -> dict[str, float] | None:
+        """Validate on the first process while the others wait; keep the weights if they are the best so far.
+
+        checkpoint: of the same iteration, where there is one; the result is added to it.
+        """
         found = self.task.validate() if self.runtime.main else None
         if found is not None:
             self.validation = found.metrics
+            if found.score is not None and math.isfinite(found.score) and found.score > self.folder.best_score:
+                state = {"psnr": found.metrics, "score": found.score, "config": self.config.model_dump(mode="json")}
+                self.folder.save_best(done, self._looked_at(self.task.state_dict(), done), state)
             self.log.report(done, found.metrics, found.text)
             self.log.pictures(done, found.pictures)
-        self.runtime.accelerator.wait_for_everyone()
+        self.validated = done
+        if checkpoint is not None and self.runtime.main:
+            checkpoints.update_state(checkpoint, psnr=self.validation, validated=done)
+        self.runtime.wait()
         return None if found is None else found.metrics
 
     def _save(self, done: int) -> Path:
-        """Write a checkpoint of this moment."""
-        loss_sum = self.runtime.mean(self.loss_sum)
-        if self.runtime.main:
-            optimizer = checkpoints.optimizer_tensors(self.optimizer, self.task.module)
-            state: dict[str, Any] = {
-                "loss": {"sum": float(loss_sum), "count": self.loss_count},
-                "psnr": self.validation,
-                "config": self.config.model_dump(mode="json"),
-            }
-            if self.runtime.scaler is not None:
-                state["scaler"] = self.runtime.scaler.state_dict()
-            tensors = {**self.task.state_dict(), "optimizer": optimizer}
-            checkpoints.save_checkpoint(self.config.output, done, tensors, state, self.config.keep_checkpoints)
-        self.runtime.accelerator.wait_for_everyone()
-        return checkpoints.checkpoint_folder(self.config.output, done)
+        """Write a checkpoint of this moment, unless something in it is not finite."""
+        loss_sum = float(self.runtime.mean(self.loss_sum))
+        optimizer = checkpoints.optimizer_tensors(self.optimizer, self.task.module)
+        tensors = self._looked_at({**self.task.state_dict(), "optimizer": optimizer}, done)
+        saved = self.folder.save(done, tensors, self._state(loss_sum, self.loss_count, self.validated))
+        self.runtime.wait()
+        return saved
+
+    def _looked_at(self, tensors: Tensors, done: int) -> Tensors:
+        """The tensors, all of them finite; TrainingError where one is not."""
+        bad = checkpoints.first_not_finite(tensors)
+        if bad is not None:
+            self._diverged(f"{bad} is not finite after iteration {done}")
+        return tensors
+
+    def _state(self, loss: float, count: int, validated: int) -> dict[str, Any]:
+        """The content of a checkpoint's state.json: sum and number of the losses since the last report, and the rest."""
+        scaler = self.runtime.scaler
+        return {
+            "loss": {"sum": loss, "count": count},
+            "psnr": self.validation,
+            "validated": validated,
+            "processes": self.runtime.processes,
+            "config": self.config.model_dump(mode="json"),
+            **({} if scaler is None else {"scaler": scaler.state_dict()}),
+        }
 
     def _export(self) -> None:
-        model = self.task.export(self.config.output, self.validation) if self.runtime.main else None
-        self.runtime.accelerator.wait_for_everyone()
+        """Write the result: of the last weights, or of the best ones."""
+        model, metrics = None, self.validation
+        if self.runtime.main:
+            if self.config.export == "best":
+                metrics = self._take_best()
+            model = self.task.export(self.config.output, metrics)
+        self.runtime.wait()
         # every process names a result: the command's exit code says whether the run came to its end
-        self.result = TrainResult(self.config.optimisation.iterations, model or self.config.output, self.validation)
+        self.result = TrainResult(self.config.optimisation.iterations, model or self.config.output, metrics)
+
+    def _take_best(self) -> dict[str, float]:
+        """Put the best weights into the task; returns their metrics."""
+        best = self.folder.best()
+        if best is None:
+            warnings.warn("export: no validation gave a score, so the last weights are exported", stacklevel=2)
+            return self.validation
+        self._load(best)
+        self.log.say(f"exporting the best weights, those after iteration {best.iteration}")
+        return dict(best.state["psnr"])
 
     def _first_line(self) -> str:
         """The first line of the log."""
@@ -296,42 +376,24 @@ class Fit:
             f"{processes} x {self.runtime.device.type}, {config.precision}; output in {config.output}"
         )
 
-    def _checkpoint(self, resume: bool) -> Checkpoint | None:
-        output = self.config.output
-        if resume:
-            return checkpoints.latest_checkpoint(output)
-        if checkpoints.checkpoint_folders(output):
-            raise CheckpointError(f"{output} holds checkpoints of an earlier run: resume it, or choose another output")
-        return None
-
-    def _restore(self, checkpoint: Checkpoint) -> None:
+    def _load(self, checkpoint: Checkpoint) -> None:
         try:
             self.task.load_state_dict(checkpoint.tensors)
         except (KeyError, RuntimeError) as error:
             raise CheckpointError(f"{checkpoint.folder} is of another network: {reason(error)}") from None
-        checkpoints.load_optimizer(self.optimizer, self.task.module, checkpoint.tensors["optimizer"])
-        self.loss_sum.fill_(checkpoint.state["loss"]["sum"])
-        self.loss_count = checkpoint.state["loss"]["count"]
-        self.validation = checkpoint.state["psnr"]
-        if self.runtime.scaler is not None and "scaler" in checkpoint.state:
-            self.runtime.scaler.load_state_dict(checkpoint.state["scaler"])
 
-
-@contextmanager
-def stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and Ctrl-C set; a second Ctrl-C interrupts."""
-    asked = threading.Event()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self._load(checkpoint)
+        state = checkpoint.state
+        try:
+            checkpoints.load_optimizer(self.optimizer, self.task.module, checkpoint.tensors["optimizer"])
+            self.loss_sum.fill_(float(state["loss"]["sum"]))
+            self.loss_count = int(state["loss"]["count"])
+            self.validation = {str(name): float(value) for name, value in state["psnr"].items()}
+            self.validated = int(state.get("validated", checkpoint.iteration))
+            if self.runtime.scaler is not None and "scaler" in state:
+                self.runtime.scaler.load_state_dict(state["scaler"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(f"{checkpoint.folder} is damaged: {type(error).__name__} {reason(error)}") from None

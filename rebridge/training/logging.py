@@ -3,6 +3,7 @@
 A JSON line per report, TensorBoard, and a progress bar with rate and remaining time.
 """
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -21,10 +22,13 @@ class RunLog:
     On processes other than the first (`active` false) nothing is printed or written.
 
     `log.jsonl` holds one line per report with its iteration. When a run resumes at `start`, lines after that iteration
-    are cut off, so that the file reads as if the run had never stopped.
+    are cut off, so that the file reads as if the run had never stopped; where the validation of `start` is still to be done
+    (`unvalidated`), its line goes too. A terminal that is gone stops nothing.
     """
 
-    def __init__(self, output: Path, start: int, iterations: int, active: bool = True) -> None:
+    def __init__(
+        self, output: Path, start: int, iterations: int, active: bool = True, unvalidated: bool = False
+    ) -> None:
         self.output, self.start, self.iterations, self.active = output, start, iterations, active
         self.console = Console(stderr=True, quiet=not active)
         self.began = time.monotonic()
@@ -39,28 +43,32 @@ class RunLog:
         )
         self.task: TaskID = self.bar.add_task("train", total=iterations, completed=start, note="")
         if active:
-            self._cut()
+            self._cut(unvalidated)
             # TensorBoard's writer takes seconds to import: only the process that writes pays.
             from torch.utils.tensorboard import SummaryWriter
 
             self.board = SummaryWriter(str(output / "tensorboard"), purge_step=start + 1 if start else None)
 
     def __enter__(self) -> "RunLog":
-        self.bar.start()
+        with contextlib.suppress(OSError):
+            self.bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.bar.stop()
+        with contextlib.suppress(OSError):
+            self.bar.stop()
         if self.active:
             self.board.close()
 
     def say(self, sentence: str) -> None:
         """Print a sentence above the progress bar."""
-        self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+        with contextlib.suppress(OSError):
+            self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
     def advance(self, iteration: int) -> None:
         """Move the progress bar: so many iterations are done."""
-        self.bar.update(self.task, completed=iteration)
+        with contextlib.suppress(OSError):
+            self.bar.update(self.task, completed=iteration)
 
     def report(self, iteration: int, metrics: dict[str, float], text: str | None = None) -> None:
         """Record metrics by name after so many iterations.
@@ -78,7 +86,8 @@ class RunLog:
         if text is not None:
             self.say(f"{iteration}/{self.iterations}  {text}")
         elif self.console.is_terminal:
-            self.bar.update(self.task, completed=iteration, note=f"{shown}  {rate:.2f} it/s")
+            with contextlib.suppress(OSError):
+                self.bar.update(self.task, completed=iteration, note=f"{shown}  {rate:.2f} it/s")
         else:
             rest = _duration((self.iterations - iteration) / max(rate, 1e-9))
             self.say(f"{iteration}/{self.iterations}  {shown}  {rate:.2f} it/s, {rest} left")
@@ -89,23 +98,25 @@ class RunLog:
             for name, picture in pictures.items():
                 self.board.add_image(f"samples/{name}", picture, iteration)
 
-    def _cut(self) -> None:
+    def _cut(self, unvalidated: bool) -> None:
         path = self.output / "log.jsonl"
         if path.exists():
-            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _iteration(line) <= self.start]
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            kept = [line for line in lines if _belongs(line, self.start, unvalidated)]
             write_atomic(path, "".join(f"{line}\n" for line in kept).encode(), overwrite=True)
 
 
-def _iteration(line: str) -> float:
-    """The iteration of a line of the log.
+def _belongs(line: str, start: int, unvalidated: bool) -> bool:
+    """Tell whether a line of the log is of a run up to iteration `start`.
 
-    A line that a kill has cut short belongs to none.
+    A line that a kill has cut short is none.
     """
     try:
         entry: Any = json.loads(line)
-        return float(entry["iteration"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+        iteration = float(entry["iteration"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return iteration < start or (iteration == start and ("loss" in entry or not unvalidated))
 
 
 def _duration(seconds: float) -> str:

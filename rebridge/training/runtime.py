@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
@@ -18,6 +20,8 @@ from rebridge.training.config import FitConfig
 from rebridge.training.config_files import ConfigError
 from rebridge.training.task import Trainable
 
+PATIENCE = timedelta(days=7)
+"""Time that processes wait for what the first one does alone, such as a validation."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -40,6 +44,8 @@ class Runtime:
         )
         self.device = torch.device("cpu") if config.device == "cpu" else self.accelerator.device
         self.processes: int = self.accelerator.num_processes
+        # A group of its own, since the limit of collectives (NCCL's 10 minutes) would end a run in a long validation.
+        self._waiting: Any = dist.new_group(backend="gloo", timeout=PATIENCE) if dist.is_initialized() else None
         self.rank: int = self.accelerator.process_index
         self.main: bool = self.accelerator.is_main_process
         if config.precision == "fp16" and self.device.type == "cpu":
@@ -54,6 +60,11 @@ class Runtime:
         """Average a scalar over the processes."""
         result: Tensor = self.accelerator.reduce(value, reduction="mean")
         return result
+
+    def wait(self) -> None:
+        """Wait until all processes have come here, as long as it takes."""
+        if self._waiting is not None:
+            dist.barrier(self._waiting)
 
     def any(self, flag: bool) -> bool:
         """True if the flag is set in any process."""

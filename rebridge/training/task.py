@@ -26,12 +26,14 @@ class Validation:
     Attributes:
         metrics: numbers by name, such as "psnr/1 step/rain"; the last ones are kept in the result of the run.
         text: the same in one line.
-        pictures: images (3, H, W) in [0, 1] by name, for TensorBoard.
+        pictures: images (C, H, W) in [0, 1] by name, for TensorBoard.
+        score: one number by which weights are compared, larger is better; the best are kept. None keeps none.
     """
 
     metrics: dict[str, float]
     text: str = ""
     pictures: dict[str, Tensor] = field(default_factory=dict)
+    score: float | None = None
 
 
 class Trainable(Protocol):

@@ -45,7 +45,7 @@ class Scores:
             f"{task} {' / '.join(f'{values[task]:.2f}' for values in self.psnr.values())}" for task in self.psnr[1]
         ]
         text = f"PSNR in dB at {' / '.join(map(str, self.psnr))} steps: {', '.join(tasks)}"
-        return Validation(metrics, text, self.pictures)
+        return Validation(metrics, text, self.pictures, self.psnr[max(self.psnr)]["mean"])
 
 
 @torch.no_grad()

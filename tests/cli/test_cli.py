@@ -17,6 +17,9 @@ from tests.cli.conftest import saved
 
 COMMANDS = (
     "restore",
+    "inspect",
+    "enlarge",
+    "doctor",
     "solve",
     "degrade",
     "train",

@@ -70,7 +70,7 @@ def test_masks_kernels_and_arrays_are_read(pixel_folder: Path, tmp_path: Path) -
     for words in (
         (photo, "--operator", "known-mask", "--mask", tmp_path / "mask.png"),
         (photo, "--operator", "blur", "--kernel", tmp_path / "kernel.png"),
-        (tmp_path / "y.npz", "--operator", "radon:angles=4", "--size", "16x24"),
+        (tmp_path / "y.npz", "--operator", "radon:angles=4", "--size", "24x16"),
     ):
         options = ("-o", tmp_path / "out", "--solver", "nrlg:steps=2", "-p", pixel_folder, "--overwrite")
         result = rebridge("solve", *words, *options)
@@ -117,7 +117,7 @@ def test_tiles_give_nearly_what_the_whole_image_gives(pixel_folder: Path, tmp_pa
         (("--operator", "radon"), "give a .npy file, or --simulate"),
         (("--operator", "known-mask"), "needs --mask FILE"),
         (("--mask", "m.png"), "--mask goes with the operator known-mask"),
-        (("--size", "big"), "--size takes HEIGHTxWIDTH"),
+        (("--size", "big"), "--size takes WIDTHxHEIGHT"),
         (("--size", "99x99"), "sr4 of 99 x 99 pixels measures 25 x 25, and the picture has 16 x 24"),
         (("--prior", "nowhere"), "unknown model 'nowhere'"),
         (("--samples", "0"), "samples must be at least 1"),

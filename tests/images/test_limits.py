@@ -125,7 +125,7 @@ def test_a_file_far_larger_than_any_picture_is_not_read(tmp_path: Path) -> None:
     with open(tmp_path / "a.png", "wb") as file:
         file.write(png(picture(), 2, 8))
         file.truncate(50 * 2**30)
-    refused(tmp_path / "a.png", "bytes are more than any picture")
+    refused(tmp_path / "a.png", "bytes are more than any image file")
 
 
 def test_64_megapixels_are_read_and_written_in_under_four_gigabytes(tmp_path: Path) -> None:

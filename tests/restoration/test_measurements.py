@@ -94,7 +94,7 @@ def test_what_does_not_fit_gets_one_sentence(text: str, options: dict[str, Any],
 def test_arrays_that_do_not_fit_get_one_sentence(tmp_path: Path) -> None:
     np.save(tmp_path / "y.npy", np.zeros((3, 2, 2)))
     (tmp_path / "broken.npz").write_bytes(b"no array")
-    with pytest.raises(ValueError, match="needs --size HEIGHTxWIDTH"):
+    with pytest.raises(ValueError, match="needs --size WIDTHxHEIGHT"):
         read(tmp_path / "y.npy", "radon")
     with pytest.raises(ValueError, match="--simulate takes an image file"):
         read(tmp_path / "y.npy", "radon", simulate=True)

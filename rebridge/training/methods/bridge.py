@@ -50,6 +50,8 @@ class TrainConfig(RunConfig):
             also the name of an earlier stage.
     """
 
+    PROBLEM: ClassVar[tuple[str, ...]] = (*RunConfig.PROBLEM, "bridge", "network", "prediction", "residual_scale")
+
     bridge: Named = Named(name="rdbm")
     network: Named = Named(name="fast")
     sampler: Named = Named.model_validate({"name": "dbim", "steps": 10})
@@ -59,7 +61,6 @@ class TrainConfig(RunConfig):
     states: StatesConfig = StatesConfig()
     loss: LossConfig = LossConfig()
     optimisation: OptimisationConfig = OptimisationConfig()
-    precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     channels_last: bool = False
     start_from: Path | tuple[Path, ...] | None = None

@@ -63,6 +63,8 @@ class ControlNetConfig(RunConfig):
         preset, steps: how validation pairs are restored.
     """
 
+    PROBLEM: ClassVar[tuple[str, ...]] = (*RunConfig.PROBLEM, "prior", "variant", "prompt")
+
     prior: str
     start_from: str | None = None
     variant: str | None = None
@@ -136,7 +138,8 @@ class ControlNetTraining(Task):
         if not scores:
             return None
         metrics = {f"psnr/{task}": sum(values) / len(values) for task, values in scores.items()}
-        return Validation(metrics, "  ".join(f"{name[5:]} {value:.2f} dB" for name, value in metrics.items()))
+        text = "  ".join(f"{name[5:]} {value:.2f} dB" for name, value in metrics.items())
+        return Validation(metrics, text, score=sum(metrics.values()) / len(metrics))
 
     def state_dict(self) -> Mapping[str, Mapping[str, Tensor]]:
         """The ControlNet's weights."""
@@ -154,16 +157,21 @@ class ControlNetTraining(Task):
         It is for `load_prior(..., controlnet=...)` and for any pipeline of diffusers.
         """
         final = folder / FOLDER
-        partial = final.with_name(f".{FOLDER}.part")
-        shutil.rmtree(partial, ignore_errors=True)
+        partial, earlier = (final.with_name(f".{FOLDER}.{end}") for end in ("part", "old.part"))
+        for path in (partial, earlier):
+            shutil.rmtree(path, ignore_errors=True)
         try:
             control: Any = self.module
             control.save_pretrained(partial)
             (partial / "README.md").write_text(_card(self.config, validation), encoding="utf-8")
-            shutil.rmtree(final, ignore_errors=True)
+            if final.exists():
+                final.rename(earlier)
             partial.rename(final)
         except OSError as error:
             raise TrainingError(f"cannot save the ControlNet in {final}: {reason(error)}") from None
+        finally:
+            for path in (partial, earlier):
+                shutil.rmtree(path, ignore_errors=True)
         return final
 
     def describe(self) -> str:

@@ -43,6 +43,8 @@ class LatentConfig(Section):
 class HiDiffTrainConfig(TrainConfig):
     """The settings of a stage in the training of a network with a latent prior."""
 
+    PROBLEM: ClassVar[tuple[str, ...]] = (*TrainConfig.PROBLEM, "latent.stage")
+
     latent: LatentConfig
 
     @model_validator(mode="after")

@@ -62,6 +62,8 @@ class PredictorConfig(Section):
 class RefinementConfig(TrainConfig):
     """The settings of a refinement: those of a bridge, and its predictor."""
 
+    PROBLEM: ClassVar[tuple[str, ...]] = (*TrainConfig.PROBLEM, "predictor.network")
+
     predictor: PredictorConfig = PredictorConfig()
 
     @model_validator(mode="after")

@@ -1,0 +1,61 @@
+"""Command `enlarge`: pictures two to four times as large."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rebridge.commands.files import FilesResult, Finished, planned, process
+from rebridge.commands.opening import open_restorer
+from rebridge.commands.options import EnlargeOptions, ModelOptions
+from rebridge.commands.progress import Reporter, cancellable
+from rebridge.commands.viewing import Viewer, dry
+from rebridge.images import Image, ImageError, read_image, unwritable, write_image
+from rebridge.restoration.enlarging import enlarge_image
+from rebridge.restoration.files import Job, left_out
+
+
+def enlarge(options: EnlargeOptions, progress: Reporter | None = None, finished: Finished | None = None) -> FilesResult:
+    """Enlarge image files.
+
+    Args:
+        options: of this command.
+        progress: called with the files that are done, in fractions of a file; raise from it to cancel.
+        finished: called with the result of each file.
+
+    Raises:
+        ValueError: before any work: options, inputs or an output that are impossible.
+    """
+    viewer = Viewer(options, options)
+    jobs = viewer.planned(planned(options))
+    given = ModelOptions(model=options.model, device=options.device, dtype=options.dtype, compile=options.compile)
+    restorer = None if options.model is None else open_restorer(given).restorer
+    done = {"by": options.by, "model": options.model or "bicubic, made consistent"}
+    left = left_out(options.inputs, recursive=options.recursive)
+    if options.dry_run:
+        return FilesResult(dry(jobs, options), done, None, left)
+
+    def work(job: Job, report: Reporter) -> Mapping[str, Any]:
+        image = read_image(job.path, options.pixel_limit, options.strict)
+        width, height = (options.by * side for side in image.size)
+        if width * height > options.pixel_limit:
+            raise ImageError(
+                f"{job.path}: the result would have {width} x {height} pixels, more than the limit of "
+                f"{options.pixel_limit:,} (--max-pixels)"
+            )
+        empty = Image(image.pixels[:, :1, :1].expand(-1, height, width), alpha=image.alpha)
+        if (problem := unwritable(job.output, empty, overwrite=True)) is not None:
+            raise ImageError(f"{job.output}: {problem}")
+
+        def improve(guess: Image) -> Any:
+            assert restorer is not None
+            return restorer(guess, strength=options.strength, progress=lambda step, steps: report(step, steps, ""))
+
+        large = enlarge_image(image, options.by, None if restorer is None else improve)
+        write_image(job.output, large, options.overwrite, options.quality)
+        words = f"enlarged from {image.size[0]} x {image.size[1]} to {width} x {height} pixels"
+        return {"done_words": words, "size": [width, height], "views": viewer.add(job, image, large)}
+
+    with cancellable(progress) as report:
+        results = process(jobs, work, options, report, finished)
+    return FilesResult(results, done, None, left, viewer.finish())

@@ -1,0 +1,43 @@
+"""What a model tells of an image that it examines."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from rebridge import Restorer
+from rebridge.models import ModelError
+
+
+@pytest.fixture(scope="module")
+def small() -> Restorer:
+    return Restorer.from_pretrained("rdbm-small", "cpu")
+
+
+def test_findings_agree_with_the_network_and_come_the_most_probable_first(small: Restorer, picture: Tensor) -> None:
+    noisy = (picture + 0.1 * torch.randn(picture.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    found = small.examine(noisy)
+    network = small.model.network
+    expected = network.examine(2 * noisy - 1)[0]  # type: ignore[operator,union-attr]
+    by_kind = {one.kind: one.probability for one in found}
+    assert list(by_kind) == sorted(by_kind, key=by_kind.__getitem__, reverse=True)
+    assert set(by_kind) == set(small.model.tasks)
+    torch.testing.assert_close(torch.tensor([by_kind[kind] for kind in small.model.tasks]), expected)
+    assert found[0].kind == "noise"
+    assert found[0].treated > 0
+
+
+def test_what_the_caller_names_is_treated_whatever_is_found(small: Restorer, picture: Tensor) -> None:
+    told = Restorer(small.model.treating(["haze", "rain"]))  # type: ignore[attr-defined]
+    treated = {one.kind for one in told.examine(picture) if one.treated > 0}
+    assert treated == {"haze", "rain"}
+
+
+def test_other_models_say_that_they_do_not_tell(restore: Restorer, picture: Tensor) -> None:
+    assert not restore.model.examines
+    with pytest.raises(ModelError, match="without telling what it finds"):
+        restore.examine(picture)
+
+
+def test_one_image_is_examined_at_a_time(small: Restorer, picture: Tensor) -> None:
+    with pytest.raises(ValueError, match="one image is examined at a time, got 2"):
+        small.examine(torch.cat([picture, picture]))
