@@ -32,7 +32,16 @@ from rebridge.models.config import (
     without_name,
 )
 from rebridge.models.trained import TrainedModel
-from rebridge.models.weights import StoredWeights, fill_from_file, state_of
+from rebridge.models.weights import (
+    PREVIOUS_FILE,
+    StoredWeights,
+    check_weights,
+    checksum,
+    fill,
+    mapped_weights,
+    pieces,
+    state_of,
+)
 
 _PUBLISHED = "published/"
 """Beginning of the names of networks of published checkpoints."""
@@ -54,17 +63,21 @@ def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **o
         ModelError: a broken config, truncated weights, or weights that do not fit the network; one sentence.
     """
     config = read_config(folder)
+    weights = mapped_weights(folder / WEIGHTS_FILE, config.get("sha256"))
     try:
         bridge = bridges.create(config["bridge"]["name"], **without_name(config["bridge"]))
+        check_weights(_outline(config), weights, folder / WEIGHTS_FILE)
+        _check_signed(config, folder)
         network = create_network(config["network"])
         role = {"scale": config.get("residual_scale", 1.0), "clamp": config.get("clamp", True)}
         denoiser = NetworkDenoiser(network, bridge, prediction=config["prediction"], **role)
         predictor = _predictor(config, bridge)
         autoencoder = _autoencoder(config)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{folder / CONFIG_FILE} cannot be used: {error}") from error
-    parts = _parts(network, predictor, autoencoder)
-    fill_from_file(parts, folder / WEIGHTS_FILE, config.get("sha256"))
+    except ModelError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError, LookupError) as error:
+        raise ModelError(f"{folder / CONFIG_FILE} cannot be used: {reason(error)}") from error
+    fill(_parts(network, predictor, autoencoder), weights)
     wide = options.get("dtype") is not None and dtype_of(options["dtype"]) == torch.float32
     for part in (denoiser, predictor, autoencoder):
         if part is not None:
@@ -96,8 +109,8 @@ def save_folder(
 
     A failure leaves no new folder and no half-written file.
 
-    Files of a model that is already there are replaced one by one, the weights last but one and the config, which holds
-    their checksum, last.
+    Files of a model that is already there are replaced one by one, and at every moment the folder loads: until the config, which
+    holds the checksum of the weights, is replaced too, the earlier weights are kept beside the new ones.
 
     Args:
         model: what is saved; a compiled network is saved as the network it was made of.
@@ -208,19 +221,36 @@ def _check_parts(model: TrainedModel, config: Mapping[str, Any]) -> None:
 
 def _write_folder(folder: Path, files: dict[str, bytes | Iterable[bytes]]) -> None:
     if folder.is_dir():
-        for name, data in files.items():
-            write_atomic(folder / name, data, overwrite=True)
+        _replace_files(folder, files)
         return
     if folder.exists():
         raise NotADirectoryError(f"{folder} is a file")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
+    partial = folder.with_name(f".{folder.name[:100]}.{secrets.token_hex(6)}.part")
     try:
         for name, data in files.items():
             write_atomic(partial / name, data)
         os.rename(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace_files(folder: Path, files: dict[str, bytes | Iterable[bytes]]) -> None:
+    """Replace the files of a model so that the folder loads at every moment; a failure leaves the model that was there."""
+    earlier, previous = folder / WEIGHTS_FILE, folder / PREVIOUS_FILE
+    if earlier.is_file() and (folder / CONFIG_FILE).is_file() and not previous.exists():
+        write_atomic(previous, pieces(earlier))
+    try:
+        write_atomic(earlier, files[WEIGHTS_FILE], overwrite=True)
+        write_atomic(folder / CONFIG_FILE, files[CONFIG_FILE], overwrite=True)
+    except OSError:
+        if previous.exists():
+            os.replace(previous, earlier)
+        raise
+    for name, data in files.items():
+        if name not in (WEIGHTS_FILE, CONFIG_FILE):
+            write_atomic(folder / name, data, overwrite=True)
+    previous.unlink(missing_ok=True)
 
 
 def _predictor(config: dict[str, Any], bridge: Bridge) -> NetworkDenoiser | None:
@@ -242,3 +272,22 @@ def _parts(
     """The modules of a model folder by the beginning of their weights' names."""
     inner = predictor.network if isinstance(predictor, NetworkDenoiser) else predictor
     return {"": network, "predictor.": inner, "autoencoder.": autoencoder}
+
+
+def _outline(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the weights that a config asks for, by name; nothing of their size is made."""
+    with torch.device("meta"):
+        network = create_network(config["network"])
+        predictor = create_network(config["predictor"]["network"]) if "predictor" in config else None
+        parts = _parts(network, predictor, _autoencoder(config))
+    return {key: tuple(value.shape) for key, value in state_of(parts).items()}
+
+
+def _check_signed(config: Mapping[str, Any], folder: Path) -> None:
+    """Raise ModelError, with what to add, for a config without the checksum of its weights."""
+    if "sha256" not in config:
+        found = checksum(folder / WEIGHTS_FILE)
+        raise ModelError(
+            f"{folder / CONFIG_FILE} has no checksum of {WEIGHTS_FILE}, as earlier releases wrote it; if you trust the "
+            f'file, add "sha256": "{found}" to it'
+        )

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rebridge.images.atomic import reason
+from rebridge.images.regular import irregular
 from rebridge.models.base import ModelError
 from rebridge.models.config import CONFIG_FILE, WEIGHTS_FILE
 from rebridge.models.paging import page_out
@@ -26,6 +27,9 @@ _NAMES = {
     torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
 }  # fmt: skip
 _ALIGNMENT = 8
+_PIECE = 2**24
+PREVIOUS_FILE = ".previous.safetensors"
+"""Weights of a model whose files are being replaced."""
 
 
 class StoredWeights:
@@ -80,26 +84,94 @@ def state_of(parts: Mapping[str, nn.Module | None]) -> dict[str, Tensor]:
     return {prefix + key: value for prefix, part in present for key, value in part.state_dict().items()}
 
 
-def fill_from_file(parts: Mapping[str, nn.Module | None], path: Path, sha256: str | None) -> None:
-    """Put the weights of a file into modules.
+def fill(parts: Mapping[str, nn.Module | None], weights: Mapping[str, Tensor]) -> None:
+    """Put weights that fit into modules, those of each under its prefix.
 
     Modules on the meta device get tensors of the precision that the file has; into others values are copied.
-
-    Raises:
-        ModelError: one sentence: no such file, a damaged one, or weights that do not fit.
     """
-    weights = _read(path, sha256)
-    own = state_of(parts)
-    _check(weights, own, path)
     for prefix, part in parts.items():
         if part is None:
             continue
-        inner = {key: weights[prefix + key] for key in part.state_dict()}
+        own = part.state_dict()
         if any(value.is_meta for value in part.parameters()):
-            part.load_state_dict({key: _kept(value) for key, value in inner.items()}, assign=True)
+            part.load_state_dict({key: _kept(weights[prefix + key]) for key in own}, assign=True)
         else:
-            for key, value in inner.items():
-                own[prefix + key].copy_(value)
+            for key, value in own.items():
+                value.copy_(weights[prefix + key])
+
+
+def mapped_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
+    """Map the weights of a file, or of the one that it replaces, by checksum.
+
+    Args:
+        path: of the file.
+        sha256: its checksum; None for any.
+
+    Raises:
+        ModelError: no such file, a damaged one, or another one.
+    """
+    found = checksum(path)
+    previous = path.with_name(PREVIOUS_FILE)
+    try:
+        if sha256 in (None, found):
+            return load_file(path)
+        if previous.is_file() and checksum(previous) == sha256:  # a run was killed while it replaced the files
+            return load_file(previous)
+        load_file(path)  # a damaged file is said to be damaged, not another one
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise ModelError(f"{path} is damaged or incomplete; copy or download it again ({reason(error)})") from error
+    raise ModelError(f"{path} is not the file that {CONFIG_FILE} describes (wrong sha256); copy or download it again")
+
+
+def checksum(path: Path) -> str:
+    """Compute the sha256 of a file of weights.
+
+    Raises ModelError for one that cannot be read.
+    """
+    problem = irregular(path, "a file of weights")
+    if problem == "no such file":
+        raise ModelError(f"{path.parent} is not a model folder: it has no {WEIGHTS_FILE}")
+    if problem is not None:
+        raise ModelError(f"{path} {problem}")
+    digest = hashlib.sha256()
+    try:
+        for piece in pieces(path):
+            digest.update(piece)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {reason(error)}") from error
+    return digest.hexdigest()
+
+
+def pieces(path: Path) -> Iterator[bytes]:
+    """Read a file piece by piece."""
+    with open(path, "rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece
+
+
+def check_weights(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raise ModelError unless weights have the names and shapes of a network.
+
+    They must be finite, too.
+    """
+    for problem, keys in (
+        ("lacks", shapes.keys() - weights.keys()),
+        ("has the unknown", weights.keys() - shapes.keys()),
+    ):
+        if keys:
+            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            raise ModelError(
+                f"{path} does not fit the network of {CONFIG_FILE}: it {problem} weight '{min(keys)}'{more}"
+            )
+    for key, value in weights.items():
+        if tuple(value.shape) != shapes[key]:
+            raise ModelError(
+                f"{path} does not fit the network of {CONFIG_FILE}: "
+                f"'{key}' has shape {tuple(value.shape)}, the network needs {shapes[key]}"
+            )
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ModelError(f"{path} is damaged: the weight '{key}' contains NaN or infinite values")
+        page_out(value)
 
 
 def _kept(value: Tensor) -> Tensor:
@@ -110,39 +182,3 @@ def _kept(value: Tensor) -> Tensor:
     copy = value.float() if value.dtype == torch.float16 else value.clone()
     page_out(value)
     return copy
-
-
-def _read(path: Path, sha256: str | None) -> dict[str, Tensor]:
-    try:
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest() if sha256 is not None else None
-        weights = load_file(path)
-    except FileNotFoundError:
-        raise ModelError(f"{path.parent} is not a model folder: it has no {WEIGHTS_FILE}") from None
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {reason(error)}") from error
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise ModelError(f"{path} is damaged or incomplete; copy or download it again ({reason(error)})") from error
-    if found != sha256:
-        raise ModelError(
-            f"{path} is not the file that {CONFIG_FILE} describes (wrong sha256); copy or download it again"
-        )
-    return weights
-
-
-def _check(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path) -> None:
-    """Raise ModelError for weights that are missing, unknown, of another shape or not finite."""
-    for problem, keys in (("lacks", own.keys() - weights.keys()), ("has the unknown", weights.keys() - own.keys())):
-        if keys:
-            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-            raise ModelError(
-                f"{path} does not fit the network of {CONFIG_FILE}: it {problem} weight '{min(keys)}'{more}"
-            )
-    for key, value in weights.items():
-        if value.shape != own[key].shape:
-            raise ModelError(
-                f"{path} does not fit the network of {CONFIG_FILE}: "
-                f"'{key}' has shape {tuple(value.shape)}, the network needs {tuple(own[key].shape)}"
-            )
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ModelError(f"{path} is damaged: the weight '{key}' contains NaN or infinite values")
