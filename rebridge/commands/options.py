@@ -174,10 +174,14 @@ class EvaluateOptions(SamplingOptions, ModelOptions, CaseOptions):
     Attributes:
         limit: images per task.
         channel: colours, or luma only.
+        harm: restore the clean images too, and say what is left of them.
+        baselines: measure filters without a model beside it.
     """
 
     limit: int | None = None
     channel: Literal["rgb", "y"] = "rgb"
+    harm: bool = True
+    baselines: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
