@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
+from rebridge.images.documents import read_json
 from rebridge.models.base import Model
 from rebridge.models.config import CONFIG_FILE
 from rebridge.models.formats.base import Format
@@ -48,7 +48,7 @@ class DiffusersUNet(Format):
     def detect(self, path: Path) -> bool:
         """Return True for a folder whose config.json describes a `UNet2DModel`."""
         try:
-            config = json.loads((path / CONFIG_FILE).read_text(encoding="utf-8"))
+            config = read_json(path / CONFIG_FILE)
         except (OSError, ValueError):
             return False
         return isinstance(config, dict) and config.get("_class_name") == "UNet2DModel"
