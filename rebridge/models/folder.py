@@ -15,6 +15,7 @@ from torch import nn
 
 from rebridge import bridges, networks, samplers
 from rebridge.bridges import Bridge
+from rebridge.catalogue import shortened
 from rebridge.denoisers import NetworkDenoiser
 from rebridge.denoisers.precision import dtype_of
 from rebridge.images.atomic import reason, write_atomic
@@ -31,7 +32,7 @@ from rebridge.models.config import (
     read_config,
     without_name,
 )
-from rebridge.models.trained import TrainedModel
+from rebridge.models.trained import TrainedModel, declared
 from rebridge.models.weights import (
     PREVIOUS_FILE,
     StoredWeights,
@@ -42,12 +43,15 @@ from rebridge.models.weights import (
     pieces,
     state_of,
 )
+from rebridge.networks.catalogue import NETWORKS
 
 _PUBLISHED = "published/"
 """Beginning of the names of networks of published checkpoints."""
 
 
-def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **options: Any) -> TrainedModel:
+def load_folder(
+    folder: Path, name: str, device: str | torch.device = "cpu", network: nn.Module | None = None, **options: Any
+) -> TrainedModel:
     """Load a model folder, ready for inference (eval mode).
 
     Weights stored in half precision are widened to float32, except those of published checkpoints in bfloat16, which run
@@ -57,6 +61,7 @@ def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **o
         folder: holds config.json and model.safetensors.
         name: for messages and the card.
         device: where the weights go.
+        network: takes the weights, where the folder's network is of a class that the catalogue does not know.
         options: dtype, compile, condition and guidance of `TrainedModel`.
 
     Raises:
@@ -66,9 +71,9 @@ def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **o
     weights = mapped_weights(folder / WEIGHTS_FILE, config.get("sha256"))
     try:
         bridge = bridges.create(config["bridge"]["name"], **without_name(config["bridge"]))
-        check_weights(_outline(config), weights, folder / WEIGHTS_FILE)
+        check_weights(_outline(config, network), weights, folder / WEIGHTS_FILE)
         _check_signed(config, folder)
-        network = create_network(config["network"])
+        network = create_network(config["network"]) if network is None else network
         role = {"scale": config.get("residual_scale", 1.0), "clamp": config.get("clamp", True)}
         denoiser = NetworkDenoiser(network, bridge, prediction=config["prediction"], **role)
         predictor = _predictor(config, bridge)
@@ -85,7 +90,7 @@ def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **o
             if not bridge.generative and autoencoder is None:  # others keep the layout in which their figures were made
                 part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     presets = folder / PRESET_FILE
-    if config["network"]["name"].startswith(_PUBLISHED) and network.optional_condition:
+    if config["network"]["name"].startswith(_PUBLISHED) and declared(network)["optional_condition"]:
         options = {"condition": False, **options}  # published priors know of no degraded image
     return TrainedModel(
         denoiser,
@@ -186,21 +191,36 @@ def create_network(described: Mapping[str, Any]) -> networks.Network:
     if str(described["name"]).startswith(_PUBLISHED):
         with torch.device("meta"):  # the weights are mapped from a file
             return build(described)
+    if "class" in described:
+        name = described["name"]
+        if name not in networks.names():
+            # nothing is imported by what a file says: the class could be anything
+            raise ModelError(
+                f"the network is of the class {shortened(described['class'])}, which is not in the catalogue: load it with "
+                f"network={name}(...), or register it with rebridge.networks.register({name!r}, {name})"
+            )
+        return networks.create(name)
     return networks.create(described["name"], **without_name(dict(described)))
 
 
 def network_config(network: nn.Module) -> dict[str, Any]:
     """The name and parameters of a network of the catalogue.
 
-    Raises ModelError for a network that is not in it.
+    Of another one its class is noted, for the person who loads it: the weights alone do not say how it is built.
+
+    Raises ModelError where its class has the name of another network.
     """
     config = dict(network.config) if isinstance(network, networks.Network) else {}
-    if not config:
+    if config:
+        return config
+    kind = type(network)
+    named = NETWORKS[kind.__name__] if kind.__name__ in NETWORKS else kind  # noqa: SIM401  (a catalogue has no get)
+    if isinstance(named, type) and named is not kind:
         raise ModelError(
-            f"the network {type(network).__name__} has no name in the catalogue, so it could not be loaded again: register "
-            "it with rebridge.networks.register(name, build) and make it with rebridge.networks.create(name, ...)"
+            f"the network {kind.__name__} is not in the catalogue, where another has its name: register it with "
+            "rebridge.networks.register(name, build) and make it with rebridge.networks.create(name, ...)"
         )
-    return config
+    return {"name": kind.__name__, "class": f"{kind.__module__}:{kind.__qualname__}"}
 
 
 def _check_parts(model: TrainedModel, config: Mapping[str, Any]) -> None:
@@ -208,6 +228,8 @@ def _check_parts(model: TrainedModel, config: Mapping[str, Any]) -> None:
     try:
         bridge = bridges.create(config["bridge"]["name"], **without_name(config["bridge"]))
         samplers.create(config["sampler"]["name"], **without_name(config["sampler"])).check(bridge)
+        if "class" in config["network"]:
+            return
         with torch.device("meta"):
             network = create_network(config["network"])
     except (TypeError, ValueError) as error:
@@ -274,12 +296,12 @@ def _parts(
     return {"": network, "predictor.": inner, "autoencoder.": autoencoder}
 
 
-def _outline(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+def _outline(config: dict[str, Any], network: nn.Module | None) -> dict[str, tuple[int, ...]]:
     """The shapes of the weights that a config asks for, by name; nothing of their size is made."""
     with torch.device("meta"):
-        network = create_network(config["network"])
         predictor = create_network(config["predictor"]["network"]) if "predictor" in config else None
-        parts = _parts(network, predictor, _autoencoder(config))
+        own = create_network(config["network"]) if network is None else network
+        parts = _parts(own, predictor, _autoencoder(config))
     return {key: tuple(value.shape) for key, value in state_of(parts).items()}
 
 

@@ -38,6 +38,7 @@ class TrainedModel(Model):
         condition: whether a generative network sees the degraded image.
         guidance: classifier-free guidance of a generative network, 1 for none.
         presets: see `ModelInfo.presets`.
+        channels: of the images, where the network does not declare them.
         licence, source: see `ModelInfo`.
         autoencoder: in whose latents the states are; None for pixels.
 
@@ -62,6 +63,7 @@ class TrainedModel(Model):
         condition: bool = True,
         guidance: float = 1.0,
         presets: Path | None = None,
+        channels: int | None = None,
         licence: str | None = None,
         source: str | None = None,
         autoencoder: Autoencoder | None = None,
@@ -70,16 +72,19 @@ class TrainedModel(Model):
         self.autoencoder = autoencoder
         self.network = unwrapped(denoiser.network)
         self.process = denoiser.bridge
+        self.blind_at_end = denoiser.blind_at_end
         self.training = dict(training or {})
         self.guidance = guidance
         self._first_predictor = predictor
         needs = declared(self.network)
+        if autoencoder is not None:
+            channels = autoencoder.channels
         self._optional_condition: bool = needs["optional_condition"]
         if (not condition or guidance != 1) and not self._optional_condition:
             raise ModelError(f"model '{name}' was not trained without a degraded image: optional_condition is off")
         self.info = ModelInfo(
             name=name,
-            channels=needs["channels"] if autoencoder is None else autoencoder.channels,
+            channels=needs["channels"] if channels is None else channels,
             multiple=needs["multiple"] * (1 if autoencoder is None else autoencoder.factor),
             window=needs["window"],
             context=max(
