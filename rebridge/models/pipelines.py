@@ -46,6 +46,7 @@ def load_pipeline(
     prompt: str = "",
     negative_prompt: str = "",
     guidance: float = 1.0,
+    controlnet_conditioning_scale: float = 1.0,
     tiling: bool = False,
     attention_slicing: bool = False,
     cpu_offload: str | None = None,
@@ -60,7 +61,7 @@ def load_pipeline(
         device: where it runs.
         dtype: float32, float16 or bfloat16, by default float32 on the CPU and float16 on a GPU.
         controlnet: folder or hub id of the ControlNet trained for the task.
-        prompt, negative_prompt, guidance, tiling: of `DiffusersModel`.
+        prompt, negative_prompt, guidance, controlnet_conditioning_scale, tiling: of `DiffusersModel`.
         attention_slicing: less memory, slower.
         cpu_offload: "model" or "sequential" keeps weights in the computer's memory until they are needed (GPU only).
         variant: of the weight files, as "fp16".
@@ -88,6 +89,7 @@ def load_pipeline(
     _place(pipeline, control, place, cpu_offload)
     pipeline.unet.requires_grad_(False).eval()
     texts: dict[str, Any] = {"prompt": prompt, "negative_prompt": negative_prompt, "guidance": guidance}
+    texts["controlnet_conditioning_scale"] = controlnet_conditioning_scale
     model = DiffusersModel(pipeline, control, tiling=tiling, device=place, name=str(name), **texts)
     if compile:
         model.unet = torch.compile(pipeline.unet)

@@ -20,8 +20,8 @@ class DiffusersPipeline(Format):
     """
 
     options: ClassVar[tuple[str, ...]] = (
-        "dtype", "compile", "controlnet", "prompt", "negative_prompt", "guidance", "tiling", "attention_slicing", "cpu_offload",
-        "variant", "revision",
+        "dtype", "compile", "controlnet", "prompt", "negative_prompt", "guidance",
+        "controlnet_conditioning_scale", "tiling", "attention_slicing", "cpu_offload", "variant", "revision",
     )  # fmt: skip
     what: ClassVar[str] = "a diffusers pipeline"
 
