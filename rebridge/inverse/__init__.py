@@ -7,8 +7,9 @@ from rebridge.inverse.catalogue import SOLVERS, create, names, parameters, parse
 from rebridge.inverse.consistency import DataConsistent
 from rebridge.inverse.gaussian import GaussianProblem
 from rebridge.inverse.measurement import Measurement, OperatorSpec
-from rebridge.inverse.methods import Guided, GuidedMethod, Method, Proximal
+from rebridge.inverse.methods import Guided, GuidedMethod, Method, MethodWarning, Proximal
 from rebridge.inverse.problem import Problem
+from rebridge.inverse.recommended import recommended, recommended_text
 
 __all__ = [
     "SOLVERS",
@@ -18,6 +19,7 @@ __all__ = [
     "GuidedMethod",
     "Measurement",
     "Method",
+    "MethodWarning",
     "OperatorSpec",
     "Problem",
     "Proximal",
@@ -27,6 +29,8 @@ __all__ = [
     "operators",
     "parameters",
     "parse",
+    "recommended",
+    "recommended_text",
     "register",
     "summary",
 ]
