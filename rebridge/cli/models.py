@@ -170,6 +170,7 @@ def list_models(
     output=option(PATH, "Folder for the model; leave out to look only.", *OUTPUT),
     family=option(str, "Whose it is: diffuir, goub, ir-sde, ...; auto goes by the weights.", "--from"),
     task=option(TEXT, "The task it was trained for, where the weights do not say."),
+    dtype=option(str, "Weights of the folder: float32, or bfloat16 for half the size."),
 )
 def convert(options: ConvertOptions, as_json: Json = False) -> None:
     """Make a model folder of a published checkpoint.

@@ -300,6 +300,7 @@ class ConvertOptions(Limited):
         output: folder for the model; None to look only.
         family: whose it is, or "auto" to go by the weights.
         task: where the weights do not say it.
+        dtype: of the weights in the folder: float32, or bfloat16 for half the size.
         overwrite: replace a model that is in the folder.
     """
 
@@ -307,6 +308,7 @@ class ConvertOptions(Limited):
     output: Path | None = None
     family: str = "auto"
     task: str | None = None
+    dtype: str = "float32"
     overwrite: bool = False
 
 

@@ -96,6 +96,44 @@ def load_pipeline(
     return model
 
 
+def load_unet(
+    folder: Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype | None = None,
+    prediction: str | None = None,
+    compile: bool = False,
+    name: str = "unet",
+) -> DiffusersModel:
+    """Load a `UNet2DModel` alone as a prior in pixels.
+
+    Args:
+        folder: of the network; scheduler_config.json beside it is heeded.
+        device: where it runs.
+        dtype: float32, float16 or bfloat16, by default float32 on the CPU and float16 on a GPU.
+        prediction: what it predicts, epsilon, v_prediction or sample; by default what the scheduler says, or else epsilon.
+        compile: whether to run the network through torch.compile.
+        name: for messages.
+
+    Raises:
+        ModelError: one sentence that says what to do.
+    """
+    place = torch.device(device)
+    diffusers = _diffusers()
+    unet = _loaded(diffusers.UNet2DModel.from_pretrained, folder, torch_dtype=_dtype(dtype, place))
+    if (folder / "scheduler_config.json").is_file():
+        scheduler = _loaded(diffusers.DDPMScheduler.from_pretrained, folder)
+    else:
+        scheduler = diffusers.DDPMScheduler()
+    if prediction is not None:
+        scheduler.register_to_config(prediction_type=prediction)
+    pipeline = diffusers.DDPMPipeline(unet.requires_grad_(False).eval(), scheduler).to(place)
+    model = DiffusersModel(pipeline, device=place, name=name)
+    if compile:
+        model.unet = torch.compile(pipeline.unet)
+    return model
+
+
 def _control(diffusers: Any, pipeline: Any, name: str | Path | None, dtype: torch.dtype) -> Any:
     """The ControlNet of that name, by default the pipeline's own, or None."""
     if name is None:

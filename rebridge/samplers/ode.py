@@ -12,8 +12,9 @@ from torch import Tensor
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Estimate
-from rebridge.samplers.base import Point, Sampler, Start, Walk, check_start, is_singular, leave_end
+from rebridge.samplers.base import Point, Sampler, Walk
 from rebridge.samplers.dbim import begin_pinned
+from rebridge.samplers.steps import Start, at_pinned_end, check_start, leave_end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,8 @@ class ODE(Sampler):
 
     Args:
         method: "euler" (order 1) or "heun" (order 2; its last step, to t = 0, is an Euler step).
-        start: how to leave a pinned end, where the velocity is singular: "mean" or "noise"; by default the bridge's way.
+        start: how to leave an end that is y, where the velocity is singular or nearly so: "mean" or "noise"; by default the
+            bridge's way.
         steps: number of steps of the default grid, at least 1.
         grid: "uniform", "quadratic", "cosine", "karras" or "log-snr".
     """
@@ -53,7 +55,7 @@ class ODE(Sampler):
         return begin_pinned(self, walk, x, times)
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
-        if is_singular(walk.bridge, t):
+        if at_pinned_end(walk.bridge, t):
             return leave_end(walk, x, t, s, self.start)
         return heun_step(walk, x, t, s) if self.method == "heun" else euler_step(walk, x, t, s)
 
@@ -62,7 +64,7 @@ class ODE(Sampler):
 class ODES3(Sampler):
     """The ODE sampler with stochastic start (arXiv 2412.19992).
 
-    The ODE of a bridge is singular at its pinned end, so the first step draws the state at the next time from the posterior,
+    The ODE of a bridge is singular where it ends in y, so the first step draws the state at the next time from the posterior,
     x = alpha x0_hat + beta y + gamma modulation_hat z; then Heun's method, and Euler's on the last step.
     N steps cost 2 N - 2 network calls (N of 2 or more).
     """
@@ -85,7 +87,7 @@ class ODES3(Sampler):
         super().check(bridge)
         if not bridge.pinned:
             raise ValueError(
-                f"odes3 needs a bridge whose noise vanishes at t = 1, and {bridge.name!r} keeps noise there; "
+                f"odes3 needs a bridge that starts in y, whose noise vanishes at t = 1, and {bridge.name!r} keeps noise there; "
                 "use ode with method heun"
             )
 
@@ -93,7 +95,7 @@ class ODES3(Sampler):
         return begin_pinned(self, walk, x, times)
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
-        return leave_end(walk, x, t, s, "noise") if is_singular(walk.bridge, t) else heun_step(walk, x, t, s)
+        return leave_end(walk, x, t, s, "noise") if at_pinned_end(walk.bridge, t) else heun_step(walk, x, t, s)
 
 
 def velocity(walk: Walk, x: Tensor, estimate: Estimate, t: Point) -> Tensor:
