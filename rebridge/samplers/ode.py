@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
@@ -67,11 +68,27 @@ class ODES3(Sampler):
     The ODE of a bridge is singular where it ends in y, so the first step draws the state at the next time from the posterior,
     x = alpha x0_hat + beta y + gamma modulation_hat z; then Heun's method, and Euler's on the last step.
     N steps cost 2 N - 2 network calls (N of 2 or more).
+
+    Args:
+        tau: the time at which the state is drawn from the posterior, in (0, 1); the rest of the default grid is scaled to it. By
+            default the grid's second time.
     """
 
     name: ClassVar[str] = "odes3"
     needs_slopes: ClassVar[bool] = True
     needs_noise: ClassVar[bool] = True
+
+    tau: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tau is not None and not (0 < self.tau < 1 and self.steps > 1):
+            raise ValueError(f"tau must lie between 0 and 1, with two steps or more, got {self.tau}")
+
+    def times(self, bridge: Bridge) -> Tensor:
+        """Compute the default time grid, with tau as its second time."""
+        grid = super().times(bridge)
+        return grid if self.tau is None else torch.cat([grid[:1], grid[1:] * (self.tau / grid[1])])
 
     @property
     def order(self) -> int:
