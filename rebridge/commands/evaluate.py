@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from rebridge.commands.opening import check_sampling, open_restorer
+from rebridge.commands.opening import check_noise, check_sampling, open_restorer
 from rebridge.commands.options import CaseOptions, EvaluateOptions
 from rebridge.commands.progress import Reporter, cancellable
-from rebridge.evaluation import Case, Evaluation, Score, evaluate_tasks, paired_cases, synthetic_cases
+from rebridge.data import CLEAN
+from rebridge.evaluation import (
+    Case,
+    Evaluation,
+    Score,
+    Scoring,
+    evaluate_results,
+    evaluate_tasks,
+    paired_cases,
+    result_cases,
+    synthetic_cases,
+)
+from rebridge.evaluation.evaluate import IMAGE_COLUMNS, RESTORER_KEYS, SHOWN_COLUMNS, TASK_COLUMNS
+from rebridge.evaluation.results import BY_OTHERS, score_results
+from rebridge.evaluation.tables import Column
 
 
 @dataclass(frozen=True)
@@ -18,17 +33,33 @@ class EvaluationResult:
 
     Attributes:
         evaluation: scores by image, and means by task.
-        model, sampler, steps, seed, channel: what was measured.
+        model, sampler, steps: what was measured; None of results made elsewhere.
+        seed: of the degradations and the sampler.
+        scoring: how it was measured.
         note: a sentence that the user should know, or None.
     """
 
     evaluation: Evaluation
-    model: str
-    sampler: str
-    steps: int
+    model: str | None
+    sampler: str | None
+    steps: int | None
     seed: int
-    channel: str
+    scoring: Scoring
     note: str | None = None
+
+    @property
+    def channel(self) -> str:
+        """Channel that was compared."""
+        return self.scoring.channel
+
+    def columns(self, per_image: bool, shown: bool = False) -> list[Column]:
+        """List the columns of a table of images or of tasks.
+
+        shown: those that fit on a terminal.
+        """
+        base = IMAGE_COLUMNS if per_image else SHOWN_COLUMNS if shown else TASK_COLUMNS
+        kept = [column for column in base if self.model is not None or column.key not in RESTORER_KEYS]
+        return [*kept, *self.scoring.columns]
 
 
 def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> EvaluationResult:
@@ -41,16 +72,23 @@ def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> Eval
     Raises:
         ValueError: options that contradict each other, an unknown task, or no images.
     """
+    scoring = Scoring(options.channel, options.border, options.window, options.truncate, tuple(options.metrics))
+    if options.results is not None or options.truth is not None:
+        return _results(options, scoring, progress)
     check_cases(options)
     if options.pairs is not None and options.tasks:
         raise ValueError("--task degrades the images of --clean; --pairs are degraded already")
     if options.clean is None and options.pairs is None:
         raise ValueError("give --clean DIR to degrade clean images, or --pairs DIR for real pairs")
+    if options.restored is not None:
+        return _of_results(options, progress)
     opened = open_restorer(options)
     restorer = opened.restorer
     sampler = check_sampling(restorer, options, options.sampler)
-    cases = cases_of(options, options.tasks or restorer.model.tasks, options.seed, options.limit)
-    settings: dict[str, Any] = {"steps": options.steps, "seed": options.seed, "sampler": options.sampler}
+    check_noise(restorer, sampler, options, seeded=options.pairs is not None)
+    channels = restorer.model.info.channels
+    cases = cases_of(options, options.tasks or restorer.model.tasks, options.noise_seed, options.limit, channels)
+    settings: dict[str, Any] = {"steps": options.steps, "seed": options.noise_seed, "sampler": options.sampler}
     settings |= {"tile": options.tile, "overlap": options.overlap, "samples": options.samples}
     with cancellable(progress) as report:
 
@@ -60,14 +98,61 @@ def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> Eval
         found = evaluate_tasks(
             restorer,
             cases,
-            channel=options.channel,
+            scoring=scoring,
             progress=scored,
             harm=options.harm,
             plain=options.baselines,
             **settings,
         )
     name = options.sampler or sampler.name
-    return EvaluationResult(found, opened.name, name, sampler.steps, options.seed, options.channel, opened.note)
+    return EvaluationResult(found, opened.name, name, sampler.steps, options.noise_seed, scoring, opened.note)
+
+
+def _results(options: EvaluateOptions, scoring: Scoring, progress: Reporter | None) -> EvaluationResult:
+    """Score results made elsewhere."""
+    if options.results is None or options.truth is None:
+        raise ValueError("--results DIR and --truth DIR go together")
+    if options.clean is not None or options.pairs is not None or options.model is not None:
+        raise ValueError("--results are compared as they are: leave out --clean, --pairs and --model")
+    cases, without = result_cases(options.results, options.truth, options.suffix, options.limit)
+    with cancellable(progress) as report:
+
+        def scored(done: int, total: int, score: Score) -> None:
+            report(done, total, f"{score.name} {score.psnr:.2f} dB")
+
+        found = evaluate_results(cases, scoring=scoring, progress=scored)
+    note = f"{without} true images have no result" if without else None
+    return EvaluationResult(found, None, None, None, options.noise_seed, scoring, note)
+
+
+def _of_results(options: EvaluateOptions, progress: Reporter | None) -> EvaluationResult:
+    """Score results that are there already."""
+    assert options.restored is not None
+    given: dict[str, Any] = {
+        "--model": options.model,
+        "--sampler": options.sampler,
+        "--steps": options.steps,
+        "--tile": options.tile,
+        "--task": options.tasks,
+        "--baselines": options.baselines,
+    }
+    for key, value in given.items():
+        if value:
+            raise ValueError(f"{key} says how a model restores; --restored measures results that are there already")
+    cases = cases_of(options, [CLEAN], 0, options.limit)
+    with cancellable(progress) as report:
+
+        def scored(done: int, total: int, score: Score) -> None:
+            report(done, total, f"{score.name} {score.psnr:.2f} dB")
+
+        # pairs are named with their folder, as degraded/boat.png
+        begin = 1 if options.pairs is not None and options.layout is None else 0
+        names = [Path(*Path(case.name).parts[begin:]).as_posix() for case in cases]
+        named = [replace(case, task=BY_OTHERS, name=name) for case, name in zip(cases, names, strict=True)]
+        found = score_results(options.restored, named, channel=options.channel, progress=scored)
+    left = len(cases) - len(found.scores)
+    note = f"{left} of {len(cases)} clean images have no result in {options.restored}" if left else None
+    return EvaluationResult(found, str(options.restored), "", 0, 0, Scoring(options.channel), note)
 
 
 def check_cases(options: CaseOptions) -> None:
@@ -78,9 +163,11 @@ def check_cases(options: CaseOptions) -> None:
         raise ValueError("--layout says how --pairs lie on disk, and is of no use without")
 
 
-def cases_of(options: CaseOptions, tasks: Sequence[str], seed: int, limit: int | None) -> list[Case]:
+def cases_of(options: CaseOptions, tasks: Sequence[str], seed: int, limit: int | None, channels: int = 3) -> list[Case]:
     """List the cases that the options mean; ValueError where there are none."""
     if options.pairs is not None:
-        return paired_cases(options.pairs, options.layout, task=next(iter(options.tasks), "pairs"), limit=limit)
+        return paired_cases(
+            options.pairs, options.layout, task=next(iter(options.tasks), "pairs"), limit=limit, channels=channels
+        )
     assert options.clean is not None
-    return synthetic_cases(options.clean, list(tasks), seed, limit)
+    return synthetic_cases(options.clean, list(tasks), seed, limit, channels)

@@ -7,6 +7,7 @@ from typing import Any
 
 from rebridge.catalogue import Spec
 from rebridge.commands.options import DEFAULT_MODELS, ModelOptions, PriorOptions, SamplingOptions
+from rebridge.irbridge.finish import Finish
 from rebridge.models import Model, TrainedModel, load_model, load_prior
 from rebridge.restoration import Restorer
 from rebridge.restoration.engine import Tiles, check_samples
@@ -47,11 +48,12 @@ def open_restorer(options: ModelOptions, task: str | None = None) -> Opened:
         if task is not None:
             model = _told(model, task)
         return Opened(Restorer(model, options.bridge), name)
+    finish = Finish(options.detail, options.colour, options.resize)
     settings: dict[str, Any] = {"schedule": options.schedule}
     if options.bridge is not None:
         spec = Spec.parse(options.bridge)
         settings["bridge"] = {"name": spec.name, **spec.params}
-    restorer = Restorer.from_preset(open_prior(name, options), options.preset, task, options.detail, **settings)
+    restorer = Restorer.from_preset(open_prior(name, options), options.preset, task, finish=finish, **settings)
     if restorer.model.info.conditional:
         return Opened(restorer, name)
     note = (
@@ -83,10 +85,23 @@ def check_sampling(restorer: Restorer, options: SamplingOptions, sampler: str | 
     return chosen
 
 
+def check_noise(restorer: Restorer, sampler: Sampler, options: SamplingOptions, seeded: bool = True) -> None:
+    """Raise ValueError for a seed or samples that change nothing.
+
+    seeded: whether the seed is of use for the sampler alone.
+    """
+    given = ["--samples"] * (options.samples > 1) + ["--seed"] * (seeded and options.seed is not None)
+    if given and not restorer.draws_noise(sampler):
+        raise ValueError(
+            f"the sampler {sampler.name} draws no noise here, so that {' and '.join(given)} would change nothing: "
+            "leave that out, or take --sampler dbim:eta=1 with 3 steps or more"
+        )
+
+
 def check_images(options: SamplingOptions) -> None:
     """Raise ValueError for impossible samples, seed or tiles."""
     check_samples(options.samples)
-    ImageNoise([options.seed])
+    ImageNoise([options.noise_seed])
     Tiles(options.tile, options.overlap)
 
 
@@ -106,6 +121,7 @@ def _told(model: Model, task: str) -> Model:
 def _check_bridge_options(options: ModelOptions) -> None:
     given: dict[str, Any] = {"--preset": options.preset, "--schedule": options.schedule}
     given |= {"--controlnet": options.controlnet, "--detail": options.detail or None}
+    given |= {"--colour": options.colour, "--resize": options.resize}
     given |= {"--prior-option": options.prior_options or None}
     for option, value in given.items():
         if value is not None:

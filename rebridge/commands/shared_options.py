@@ -93,6 +93,8 @@ class ModelOptions(PriorOptions):
         bridge: what is walked; by default the model's own process, or the preset's bridge.
         schedule: of irbridge: the times at which the generative model is evaluated.
         detail: of irbridge: 0 to 1, keep the input's details where nothing was restored.
+        colour: of irbridge: take the input's colours, "adain" or "wavelet".
+        resize: of irbridge: the length that the shorter side of an image has for the model.
         sampler: by default the model's.
     """
 
@@ -102,6 +104,8 @@ class ModelOptions(PriorOptions):
     bridge: str | None = None
     schedule: str | None = None
     detail: float = 0.0
+    colour: Literal["adain", "wavelet"] | None = None
+    resize: int | None = None
     sampler: str | None = None
 
 
@@ -111,17 +115,22 @@ class SamplingOptions(Limited):
 
     Attributes:
         steps: of the sampler or solver, by default what is recommended.
-        seed: the same seed gives the same result.
+        seed: the same seed gives the same result; None for 0, also where no noise is drawn.
         tile: side of the tiles that the network sees in pixels, 0 for none; by default as memory needs.
         overlap: pixels that neighbouring tiles share.
         samples: restorations with different noise, of which the mean is the result.
     """
 
     steps: int | None = None
-    seed: int = 0
+    seed: int | None = None
     tile: int | None = None
     overlap: int | None = None
     samples: int = 1
+
+    @property
+    def noise_seed(self) -> int:
+        """The seed that is used."""
+        return 0 if self.seed is None else self.seed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,9 +31,10 @@ class ModelInfo:
 
     Attributes:
         name: for messages and cards.
-        channels: of the images, 3 or 1.
+        channels: of the images.
         multiple: sides that the network takes are multiples of this; the space extends images to it where needed.
         window: largest side of an image that is restored in one piece, or None for any.
+        context: pixels around a tile that are seen with it, so that it comes out as in the whole image.
         tasks: the degradations that it was trained to remove.
         sampler: the recommended sampler, {"name": ..., **parameters}.
         conditional: whether the network sees the degraded image.
@@ -46,6 +47,7 @@ class ModelInfo:
     channels: int = 3
     multiple: int = 1
     window: int | None = None
+    context: int = 0
     tasks: tuple[str, ...] = ()
     sampler: Mapping[str, Any] = field(default_factory=lambda: {"name": "dbim", "steps": 10})
     conditional: bool = True
@@ -103,6 +105,9 @@ class PixelSpace:
         low, high = self.value_range
         return (low + (high - low) * images.to(self.device)).contiguous(memory_format=torch.channels_last)
 
+    pictures = encode
+    """Degraded images as the network sees them beside the states."""
+
     def decode(self, states: Tensor, size: tuple[int, int]) -> Tensor:
         """Map the value range to [0, 1]; states have the images' size already."""
         low, high = self.value_range
@@ -122,6 +127,8 @@ class Model:
     device: torch.device = torch.device("cpu")
     network: nn.Module | None = None
     """The module inside the denoiser, for methods that adapt or count it; None where there is none."""
+    blind_at_end: bool = False
+    """True if an estimate at t = 1 is the degraded image, whatever that is; see `NetworkDenoiser.blind_at_end`."""
     predictor: Denoiser | None = None
     """Where the bridge starts from a prediction g(y) = predictor(y, 1, y) instead of y, that denoiser."""
 

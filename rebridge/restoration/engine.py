@@ -8,25 +8,28 @@ What walks is either a sampler along a bridge (`walk_bridge`) or a zero-shot met
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Counted, Denoiser, Progress, TiledDenoiser, TransitionDenoiser, as_estimate
-from rebridge.denoisers.tiling import DEFAULT_OVERLAP, SMALLEST_TILE
+from rebridge.denoisers.tiling import DEFAULT_OVERLAP, SMALLEST_TILE, Divisible
 from rebridge.inverse.measurement import Measurement
 from rebridge.inverse.methods.base import Method, check_fit
 from rebridge.inverse.problem import Problem, in_range
 from rebridge.irbridge.details import keep_details
+from rebridge.irbridge.finish import Finish, match_colours, scale_to
 from rebridge.models import Model
 from rebridge.samplers import ImageNoise, Sampler
-from rebridge.samplers.base import Callback
+from rebridge.samplers.base import Callback, Noise
 
 AUTO_TILE_PIXELS = 1024 * 1024
-AUTO_TILE = 768
+AUTO_TILE = 1280
 MOST_SAMPLES = 10_000
 
 Wrap = Callable[[Denoiser], Denoiser]
@@ -53,9 +56,10 @@ class Tiles:
 
         window: the model's, see `ModelInfo`.
         """
-        if self.side is None and window is not None and max(height, width) > window:
-            # At a tile's edge half of what the network looks at is missing: only the middle of each is used.
-            return window, window // 2 if self.overlap is None else self.overlap
+        if window is not None and (self.side is not None or max(height, width) > window):
+            # Such a network takes means of all that it sees, so that what it sees always has that size. At a tile's edge half
+            # of what it looks at is missing: only the middle of each is used.
+            return window, window // 2 if self.overlap is None else min(self.overlap, window // 2)
         if self.side is None and height * width > AUTO_TILE_PIXELS:
             return AUTO_TILE, self.overlap
         return self.side or None, self.overlap
@@ -124,6 +128,20 @@ def check_samples(samples: int) -> None:
         raise ValueError(f"samples must be at most {MOST_SAMPLES}, got {samples}")
 
 
+def fitted(model: Model, bridge: Bridge, sampler: Sampler) -> Sampler:
+    """Adapt a sampler to a model.
+
+    Warns where one step can only return the image as it is.
+    """
+    if sampler.steps == 1 and model.blind_at_end and bridge == model.process:
+        warnings.warn(
+            f"one step returns the image as it is: at t = 1 the network of model '{model.info.name}' does not see the clean "
+            "image; take two steps or more",
+            stacklevel=4,
+        )
+    return sampler.for_model(model.process, model.info.earliest_time)
+
+
 def coloured(images: Tensor, channels: int) -> Tensor:
     """Give images as many channels as a model takes; grey ones are repeated."""
     if images.shape[1] == 1 and channels == 3:
@@ -138,7 +156,7 @@ def enter(model: Model, images: Tensor) -> Tensor:
     return model.space.encode(coloured(images, model.info.channels).to(model.device))
 
 
-def leave(model: Model, states: Tensor, images: Tensor, detail: float = 0.0, strength: float = 1.0) -> Tensor:
+def leave(model: Model, states: Tensor, images: Tensor, finish: Finish | None = None, strength: float = 1.0) -> Tensor:
     """Turn states into restored images in [0, 1], alike to `images`.
 
     With a strength s, the result is y + s (x_hat - y), for y the degraded image and x_hat the restored one.
@@ -146,20 +164,24 @@ def leave(model: Model, states: Tensor, images: Tensor, detail: float = 0.0, str
     Args:
         model: its space is left.
         states: (B, c, h, w).
-        images: the degraded images, for their size, channels, device and details.
-        detail: strength in [0, 1] with which the input's details are kept where nothing was restored.
+        images: the degraded images, for their size, channels, device, colours and details.
+        finish: what of the input is kept; by default nothing.
         strength: share of the change that is made, at least 0; more than 1 exaggerates it.
 
     Raises:
         ValueError: the states hold NaN or infinite values.
     """
-    height, width = images.shape[-2:]
+    wanted = finish or Finish()
+    seen = wanted.scaled(images)
+    height, width = seen.shape[-2:]
     result = model.space.decode(states, (height, width)).float()
-    if detail > 0:
-        known = coloured(images, model.info.channels).to(result)
+    known = coloured(seen, model.info.channels).to(result)
+    if wanted.detail > 0:
         through = model.space.decode(model.space.encode(known), (height, width)).float()
-        result = keep_details(result, known, through, detail)
-    result = result.clamp(0, 1)
+        result = keep_details(result, known, through, wanted.detail)
+    if wanted.colour is not None:
+        result = match_colours(result, known, wanted.colour)
+    result = scale_to(result.clamp(0, 1), *images.shape[-2:])
     if images.shape[1] == 1 and result.shape[1] == 3:
         result = result.mean(dim=1, keepdim=True)
     result = finite(result).to(images.device)
@@ -189,7 +211,9 @@ def tiled(model: Model, images: Tensor | None, size: tuple[int, int], tiles: Til
     side, overlap = tiles.chosen(*size, model.info.window)
     scale = model.space.scale
     if scale == 1:
-        return TiledDenoiser(wrap(model.given(images)), side, overlap)
+        bound = model.given(images)
+        of_part = partial(_wrapped_part, bound, wrap) if isinstance(bound, Divisible) else None
+        return TiledDenoiser(wrap(bound), side, overlap, of_tile=of_part, context=model.info.context)
 
     def of_tile(rows: slice, columns: slice) -> Denoiser:
         high, wide = (slice(part.start * scale, part.stop * scale) for part in (rows, columns))
@@ -202,6 +226,10 @@ def tiled(model: Model, images: Tensor | None, size: tuple[int, int], tiles: Til
     return TiledDenoiser(wrap(model.given(images)), side // scale, overlap // scale, align=align, of_tile=of_tile)
 
 
+def _wrapped_part(bound: Divisible, wrap: Wrap, rows: slice, columns: slice) -> Denoiser:
+    return wrap(bound.part(rows, columns))
+
+
 def predicted(model: Model, y: Tensor, tiles: Tiles) -> Tensor:
     """Compute g(y), which the bridge starts from, or y without a predictor."""
     if model.predictor is None:
@@ -209,7 +237,8 @@ def predicted(model: Model, y: Tensor, tiles: Tiles) -> Tensor:
     height, width = y.shape[-2:]
     side, overlap = tiles.chosen(height, width, model.info.window)
     with torch.no_grad():
-        return as_estimate(TiledDenoiser(model.predictor, side, overlap)(y, y.new_ones(len(y)), y)).x0
+        denoiser = TiledDenoiser(model.predictor, side, overlap, context=model.info.context)
+        return as_estimate(denoiser(y, y.new_ones(len(y)), y)).x0
 
 
 def walk_bridge(
@@ -218,7 +247,7 @@ def walk_bridge(
     sampler: Sampler,
     denoiser: Denoiser,
     y: Tensor,
-    noise: ImageNoise,
+    noise: Noise,
     callback: Callback | None,
 ) -> Tensor:
     """One walk from y (B, c, h, w) to restored states.
