@@ -73,7 +73,9 @@ def test_the_network_decides_by_its_verdict() -> None:
     with torch.no_grad():
         network.verdict.layers[-1].bias.copy_(torch.tensor([9.0 if kind == "rain" else -9.0 for kind in KINDS]))  # type: ignore[operator]
         found, treated = network.diagnose(y)
-        assert [kind for kind, share in zip(KINDS, treated[0].tolist(), strict=True) if share > 0 and kind != "noise"] == ["rain"]
+        assert [
+            kind for kind, share in zip(KINDS, treated[0].tolist(), strict=True) if share > 0 and kind != "noise"
+        ] == ["rain"]
         assert torch.equal(found, network.examine(y))
         seen = network.look(y)
         own = network.examiner.logits(seen)
