@@ -211,7 +211,7 @@ def test_queues_are_limited_for_each_visitor_and_for_all(server: Serving) -> Non
 def test_nobody_waits_for_the_whole_list_of_somebody_else(server: Serving) -> None:
     with server() as visitor:
         first, second = visitor(), visitor()
-        many = [sent(first, picture(size=(200, 200)), steps=60).json()["id"] for _ in range(6)]
+        many = [sent(first, picture(size=(200, 200)), steps=60).json()["id"] for _ in range(14)]
         one = sent(second, picture()).json()["id"]
         assert ended(second, one)["state"] == "done"
         assert first.get(f"/api/jobs/{many[-1]}").json()["state"] == "waiting"
