@@ -147,6 +147,10 @@ def malformed_bodies(count: int) -> list[bytes]:
 def test_three_hundred_lying_and_malformed_uploads_change_nothing(model: Path) -> None:
     with listening(Limits(upload_seconds=2), (str(model),)) as address:
         place = urlsplit(address)
+        with socket.create_connection((place.hostname, place.port)) as huge:
+            head = f"POST /api/jobs HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: {10**12}\r\n"
+            huge.sendall(f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n-".encode())
+            assert b" 413 " in huge.recv(4096)
         slow = []
         for _ in range(4):  # these send a byte or nothing, and hold their place until they are cut off
             connection = socket.create_connection((place.hostname, place.port))
@@ -168,10 +172,8 @@ def test_three_hundred_lying_and_malformed_uploads_change_nothing(model: Path) -
             kind = {"content-type": "multipart/form-data; boundary=b"}
             for body in malformed_bodies(100):
                 count(client.post("/api/jobs", content=body, headers=kind))
-            huge = {"content-length": str(10**12), **kind}
-            count(client.post("/api/jobs", content=iter([b"x" * 100]), headers=huge))
             assert set(codes) <= {202, 400, 413, 422, 429, 503}, codes
-            assert sum(codes.values()) == 301
+            assert sum(codes.values()) == 300
             number = client.post("/api/jobs", files={"image": ("a.png", picture())}, data={"model": "tiny"}).json()[
                 "id"
             ]
