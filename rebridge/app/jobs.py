@@ -1,4 +1,4 @@
-"""Jobs of visitors: a queue that one thread works off in batches, and what it leaves."""
+"""Jobs of visitors: a queue, one thread that works it off, and results."""
 
 from __future__ import annotations
 
