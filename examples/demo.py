@@ -68,7 +68,8 @@ def main() -> None:
     stacked([rows[first + index % photos] for index, first in enumerate(range(0, len(rows), photos))]).save(
         wanted.out / "overview.png"
     )
-    Console(width=None if sys.stdout.isatty() else 120).print(table(scores, IMAGE_COLUMNS))
+    columns = [column for column in IMAGE_COLUMNS if column.key not in ("method", "clean_psnr")]
+    Console(width=None if sys.stdout.isatty() else 120).print(table(scores, columns))
     gain = sum(score.gain for score in scores) / len(scores)
     seconds = time.monotonic() - began
     print(f"{len(scores)} images restored in {seconds:.0f} s with {wanted.model}; mean gain {gain:+.2f} dB")

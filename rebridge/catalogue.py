@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import math
 import sys
 import types
 import typing
@@ -34,6 +35,11 @@ PLAIN_TYPES: dict[str, tuple[tuple[str, ...], str]] = {
     "NoneType": (("NoneType",), ""),
 }
 """Types of parameters that are checked: names of the types of valid values, and how an error calls them."""
+
+
+GREATEST = 1e6
+"""Greatest size of a number among the parameters of our own parts, where a catalogue does not say another."""
+GREATEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -70,10 +76,18 @@ class Catalogue(Generic[T]):
         kind: what the names name, such as "bridge"; used in errors.
         entries: what builds each part: a class, a function or a `partial`, by name.
         fixed: parameters that the caller passes by position and that are not settings, such as "shape".
+        greatest: greatest size of a parameter's numbers, by its name; other numbers are at most `GREATEST`.
     """
 
-    def __init__(self, kind: str, entries: Mapping[str, Callable[..., T]], fixed: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        kind: str,
+        entries: Mapping[str, Callable[..., T]],
+        fixed: Collection[str] = (),
+        greatest: Mapping[str, float] | None = None,
+    ) -> None:
         self.kind = kind
+        self.greatest = {"seed": GREATEST_SEED, **(greatest or {})}
         self.fixed = frozenset(fixed)
         self._entries: dict[str, Callable[..., T]] = dict(entries)
         self._own = tuple(entries)
@@ -117,7 +131,7 @@ class Catalogue(Generic[T]):
     def check(self, name: str, params: Mapping[str, Any]) -> None:
         """Raise ValueError for parameters that do not fit the named part.
 
-        They are unknown, missing, or of another type.
+        They are unknown, missing, of another type, or beyond all measure.
         """
         build, what = self[name], f"{self.kind} {name!r}"
         known = self._signature(build)
@@ -128,6 +142,8 @@ class Catalogue(Generic[T]):
         hints = _hints(build)
         for key, value in params.items():
             check_value(what, key, value, hints.get(key))
+            if name in self._own:
+                check_greatest(what, key, value, self.greatest.get(key, GREATEST))
 
     def parameters(self, name: str) -> dict[str, Any]:
         """Parameters of the named part with their defaults; None where there is none."""
@@ -257,7 +273,32 @@ def check_value(what: str, key: str, value: Any, hint: Any) -> None:
     allowed = {kind for name in names for kind in PLAIN_TYPES[name][0]}
     if type(value).__name__ not in allowed:
         wanted = " or ".join(PLAIN_TYPES[name][1] for name in names if PLAIN_TYPES[name][1])
-        raise ValueError(f"{what} takes {wanted} as {key}, got {value!r}")
+        raise ValueError(f"{what} takes {wanted} as {key}, got {shortened(value)}")
+
+
+def check_greatest(what: str, key: str, value: Any, greatest: float) -> None:
+    """Raise ValueError for numbers that are not finite or beyond any use.
+
+    Those inside lists count too.
+
+    What a part allows within that is for the part to say.
+    """
+    if isinstance(value, list | tuple):
+        if len(value) > GREATEST:
+            raise ValueError(f"{what} takes at most {GREATEST:.0f} numbers as {key}, got {len(value)}")
+        for part in value:
+            check_greatest(what, key, part, greatest)
+    elif isinstance(value, int | float) and not abs(value) <= greatest:
+        finite = isinstance(value, int) or math.isfinite(value)
+        wanted = f"at most {greatest:.15g}" if finite else "a finite number"
+        raise ValueError(f"{what} takes {wanted} as {key}, got {shortened(value)}")
+
+
+def shortened(value: Any, longest: int = 60) -> str:
+    """Write a value for an error, cut where it is long."""
+    digits = isinstance(value, int) and value.bit_length() > 200
+    text = f"a number of {value.bit_length()} bits" if digits else repr(value)
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def value_of(text: str) -> Any:

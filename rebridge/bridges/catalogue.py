@@ -31,6 +31,7 @@ BRIDGES: Catalogue[Bridge] = Catalogue(
         "ve": VE,
         "rectified-flow": RectifiedFlow,
     },
+    greatest={"steps": 100_000},
 )
 
 BRIDGE_PRESETS: dict[str, dict[str, dict[str, Any]]] = {

@@ -51,12 +51,13 @@ def evaluate(
 ) -> None:
     """Measure a model: `rebridge evaluate --clean photos --task rain --task blur`.
 
-    PSNR and SSIM of 8-bit images, whole, in RGB; means per task, s/image is a median. Equal images count 100 dB.
+    PSNR and SSIM of 8-bit images, whole, in RGB; means per task, s/image is a median. Equal images count 100 dB. Clean is what is
+    left of the clean images, restored as if they were not; worse the share that lost more than 0.1 dB.
     """
     if as_json and as_csv:
         raise ValueError("give only one of --json and --csv")
     from rebridge.commands.evaluate import evaluate
-    from rebridge.evaluation.evaluate import IMAGE_COLUMNS, TASK_COLUMNS
+    from rebridge.evaluation.evaluate import IMAGE_COLUMNS, SHOWN_COLUMNS, TASK_COLUMNS
     from rebridge.evaluation.tables import record, table, to_csv
 
     with progress("evaluating") as bar:
@@ -72,7 +73,8 @@ def evaluate(
     elif as_csv:
         print(to_csv(rows, columns), end="")
     else:
-        out().print(table(rows, columns))
+        shown = columns if per_image else SHOWN_COLUMNS
+        out().print(table(rows, [column for column in shown if options.baselines or column.key != "method"]))
 
 
 @command(

@@ -57,7 +57,15 @@ def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> Eval
         def scored(done: int, total: int, score: Score) -> None:
             report(done, total, f"{score.task} {score.name} {score.psnr:.2f} dB")
 
-        found = evaluate_tasks(restorer, cases, channel=options.channel, progress=scored, **settings)
+        found = evaluate_tasks(
+            restorer,
+            cases,
+            channel=options.channel,
+            progress=scored,
+            harm=options.harm,
+            plain=options.baselines,
+            **settings,
+        )
     name = options.sampler or sampler.name
     return EvaluationResult(found, opened.name, name, sampler.steps, options.seed, options.channel, opened.note)
 

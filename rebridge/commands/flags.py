@@ -110,6 +110,8 @@ OPTIONS: dict[str, Flag] = {
     "layout": option(TEXT, "Of --pairs: a standard data set, such as rain100h or gopro."),
     "limit": option(NUMBER, "Only so many images per task."),
     "channel": option(Literal["rgb", "y"], "What to compare: colours, or luma only."),
+    "harm": option(bool, "Restore the clean images too, and say what is left of them.", "--harm/--no-harm"),
+    "baselines": option(bool, "Beside it, what needs no model: stretch, dark channel, median, ...", "--baselines"),
     # tune and compare
     "base": option(str, "Preset to begin from: paper, sound or a file."),
     "search": repeated("What to search, by default all: a setting, as schedule or lam=0.004,0.008", read=choices),

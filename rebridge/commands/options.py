@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rebridge.commands.limits import Limited
 from rebridge.commands.shared_options import (
     CaseOptions,
     DeviceOptions,
@@ -71,8 +72,7 @@ class RestoreOptions(RestorationOptions, ModelOptions, ShowOptions, FileOptions)
     steady: float = 0.5
 
     def __post_init__(self) -> None:
-        FileOptions.__post_init__(self)
-        RestorationOptions.__post_init__(self)
+        super().__post_init__()
         if not 0 <= self.steady <= 1:
             raise ValueError(f"steady must lie in [0, 1], got {self.steady:g}")
 
@@ -109,14 +109,13 @@ class EnlargeOptions(RestorationOptions, DeviceOptions, ShowOptions, FileOptions
     model: str | None = None
 
     def __post_init__(self) -> None:
-        FileOptions.__post_init__(self)
-        RestorationOptions.__post_init__(self)
+        super().__post_init__()
         if self.by not in (2, 3, 4):
             raise ValueError(f"by must be 2, 3 or 4, got {self.by}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoctorOptions:
+class DoctorOptions(Limited):
     """Options of `doctor`.
 
     Attributes:
@@ -175,10 +174,14 @@ class EvaluateOptions(SamplingOptions, ModelOptions, CaseOptions):
     Attributes:
         limit: images per task.
         channel: colours, or luma only.
+        harm: restore the clean images too, and say what is left of them.
+        baselines: measure filters without a model beside it.
     """
 
     limit: int | None = None
     channel: Literal["rgb", "y"] = "rgb"
+    harm: bool = True
+    baselines: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +209,7 @@ class TuneOptions(PriorOptions, CaseOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions:
+class CompareOptions(Limited):
     """Options of `compare`, which takes one of three forms.
 
     Attributes:
@@ -242,7 +245,7 @@ class CompareOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
+class TrainOptions(Limited):
     """Options of `train`.
 
     Attributes:
@@ -259,7 +262,7 @@ class TrainOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InfoOptions:
+class InfoOptions(Limited):
     """Options of `info`.
 
     Attributes:
@@ -270,7 +273,7 @@ class InfoOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertOptions:
+class ConvertOptions(Limited):
     """Options of `convert`.
 
     Attributes:
@@ -289,7 +292,7 @@ class ConvertOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BridgeListOptions:
+class BridgeListOptions(Limited):
     """Options of the list of bridges.
 
     Attributes:
@@ -302,7 +305,7 @@ class BridgeListOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeOptions:
+class ServeOptions(Limited):
     """Options of `serve`.
 
     Attributes:
@@ -320,6 +323,7 @@ class ServeOptions:
     device: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must be between 0 and 65535, got {self.port}")
         if self.token is not None and len(self.token) < SHORTEST_TOKEN:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rebridge.commands.limits import Limited
+
 
 @dataclass(frozen=True, kw_only=True)
-class FileOptions:
+class FileOptions(Limited):
     """Files to read, and where results go.
 
     Attributes:
@@ -40,6 +42,7 @@ class FileOptions:
     strict: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise ValueError(f"quality must be between 1 and 100, got {self.quality}")
         if self.max_pixels is not None and self.max_pixels < 1:
@@ -52,7 +55,7 @@ class FileOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceOptions:
+class DeviceOptions(Limited):
     """Device and precision of networks.
 
     Attributes:
@@ -103,7 +106,7 @@ class ModelOptions(PriorOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingOptions:
+class SamplingOptions(Limited):
     """Settings for the restoration of one image.
 
     Attributes:
@@ -132,6 +135,7 @@ class RestorationOptions(SamplingOptions):
     strength: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.strength < float("inf"):
             raise ValueError(
                 f"strength must be at least 0, got {self.strength:g}: 0 changes nothing, 1 is what the model makes"
@@ -139,7 +143,7 @@ class RestorationOptions(SamplingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShowOptions:
+class ShowOptions(Limited):
     """Ways to look at what a command makes.
 
     Attributes:
@@ -156,7 +160,7 @@ class ShowOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaseOptions:
+class CaseOptions(Limited):
     """Images whose clean version is known.
 
     Attributes:

@@ -17,10 +17,11 @@ from rebridge.commands.options import SolveOptions
 from rebridge.commands.progress import Reporter, cancellable
 from rebridge.evaluation.metrics import psnr
 from rebridge.images import READABLE_SUFFIXES, ImageWarning
+from rebridge.images.npy import ARRAY_SUFFIXES
 from rebridge.inverse import Measurement, OperatorSpec
 from rebridge.restoration import Restorer
 from rebridge.restoration.files import Job, left_out
-from rebridge.restoration.measurements import ARRAYS, Measured, read_measured, solution_files, write_solution
+from rebridge.restoration.measurements import Measured, read_measured, solution_files, write_solution
 
 DEFAULT_FORMAT = "png"
 
@@ -43,7 +44,7 @@ def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResul
     spec, chosen = OperatorSpec.parse(options.operator), Spec.parse(options.solver)
     params = {"steps": options.steps} if options.steps is not None else {}
     method = inverse.create(chosen.name, **{**params, **chosen.params})
-    jobs = planned(options, DEFAULT_FORMAT, (*READABLE_SUFFIXES, *ARRAYS))
+    jobs = planned(options, DEFAULT_FORMAT, (*READABLE_SUFFIXES, *ARRAY_SUFFIXES))
     jobs = [_with_free_files(job, options) for job in jobs]
     _check_only(jobs, options)
     model = open_prior(options.prior, options)

@@ -14,7 +14,7 @@ from torch import Tensor
 from rebridge.data.crops import dihedral
 from rebridge.data.folders import image_files, read_stored
 from rebridge.degradations.base import Draw
-from rebridge.degradations.mixture import LABELS, OPEN, Mixture, pick, render
+from rebridge.degradations.mixture import LABEL_SIDE, LABELS, OPEN, Mixture, pick, render
 from rebridge.degradations.preparation import Preparation
 
 HELD_OUT = 12
@@ -35,6 +35,8 @@ class Labelled(NamedTuple):
     """(kinds,) in [0, 1]."""
     labels: Tensor
     """(kinds,): 1 there, 0 not, -1 left open."""
+    places: Tensor
+    """(kinds, H/16, W/16): the same for each block of 16 x 16 pixels."""
 
 
 def held_out(path: Path) -> bool:
@@ -96,7 +98,8 @@ class RealPairs:
         labels = torch.zeros(len(LABELS))
         labels[self.kind] = 1.0
         labels[LABELS.index("noise")] = labels[LABELS.index("noise")] or OPEN
-        return Labelled(cut(lq), cut(gt), (labels > 0).float(), labels)
+        places = labels[:, None, None].expand(-1, size // LABEL_SIDE, size // LABEL_SIDE)
+        return Labelled(cut(lq), cut(gt), (labels > 0).float(), labels, places)
 
 
 class MixedPatches:
@@ -122,7 +125,7 @@ class MixedPatches:
         self.real, self.partial, self.wrong, self.alarm = list(real), partial, wrong, alarm
 
     def draw(self, size: int, draw: Draw) -> Labelled:
-        """Draw one patch of `size` x `size` pixels."""
+        """Draw one patch of `size` x `size` pixels, a multiple of 16."""
         place = draw.uniform((0, 1))
         for pairs, share in self.real:
             place -= share
@@ -134,7 +137,9 @@ class MixedPatches:
         mixed = self.mixture(clean, draw)
         if not mixed.stages:
             sound = (self.preparation.saved(clean, draw) * 255).round() / 255
-            return Labelled(sound, sound, self._extra(torch.zeros(len(LABELS)), self.alarm, draw), mixed.labels)
+            return Labelled(
+                sound, sound, self._extra(torch.zeros(len(LABELS)), self.alarm, draw), mixed.labels, mixed.places
+            )
         left = []
         if len(mixed.stages) > 1 and draw.uniform((0, 1)) < self.partial:
             left = [stage for stage in mixed.stages if draw.uniform((0, 1)) < 0.5]
@@ -145,7 +150,9 @@ class MixedPatches:
             treat[LABELS.index(stage.kind)] = 0.0
         degraded = self.preparation.saved(mixed.degraded, draw)
         target = render(clean, left) if left else clean
-        return Labelled((degraded * 255).round() / 255, target, self._extra(treat, self.wrong, draw), mixed.labels)
+        return Labelled(
+            (degraded * 255).round() / 255, target, self._extra(treat, self.wrong, draw), mixed.labels, mixed.places
+        )
 
     def batch(self, count: int, size: int, seed: int) -> Labelled:
         """Stack `count` patches, a function of the seed alone; fields are (count, ...)."""

@@ -9,7 +9,7 @@ from rebridge.degradations.exposure import LowLight
 from rebridge.degradations.masks import Inpaint
 from rebridge.degradations.optics import Blur
 from rebridge.degradations.raindrop import Raindrop
-from rebridge.degradations.resampling import Downsampling
+from rebridge.degradations.resampling import Downsampling, LowResolution
 from rebridge.degradations.sensor import GaussianNoise
 from rebridge.degradations.weather import Haze, Rain, Snow
 
@@ -25,8 +25,10 @@ DEGRADATIONS: Catalogue[Degradation] = Catalogue(
         "noise": GaussianNoise,
         "jpeg": Jpeg,
         "sr2": partial(Downsampling, 2),
+        "sr3": partial(Downsampling, 3),
         "sr4": partial(Downsampling, 4),
         "sr8": partial(Downsampling, 8),
+        "lowres": LowResolution,
         "inpaint": Inpaint,
     },
 )

@@ -3,12 +3,12 @@
 Down to hardly visible; with the kinds that were applied.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from rebridge.degradations.base import Degradation, Draw
@@ -56,6 +56,9 @@ VISIBLE: dict[str, tuple[float, float]] = {
 OPEN = -1.0
 """Label of a kind that may be called there or not."""
 
+LABEL_SIDE = 16
+"""Side in pixels of the places that are labelled."""
+
 
 class Applied(NamedTuple):
     """One degradation of a mixture, with all that its result depends on."""
@@ -82,6 +85,8 @@ class MixedPicture(NamedTuple):
     stages: list[Applied]
     labels: Tensor
     """(kinds,), 1 for there, 0 for not, `OPEN` for hardly visible."""
+    places: Tensor
+    """(kinds, ceil(H / 16), ceil(W / 16)): the same for each block of 16 x 16 pixels."""
 
 
 @dataclass(frozen=True)
@@ -108,14 +113,19 @@ class Mixture:
     def __call__(self, image: Tensor, draw: Draw) -> MixedPicture:
         """Degrade one picture (C, H, W) in [0, 1] with the random numbers of `draw`."""
         stages = self.stages(draw)
-        labels = torch.zeros(len(LABELS))
+        height, width = (-(-side // LABEL_SIDE) for side in image.shape[-2:])
+        labels, places = torch.zeros(len(LABELS)), torch.zeros(len(LABELS), height, width)
         degraded = image
         for stage in stages:
             before, degraded = degraded, stage.apply(degraded)
-            labels[LABELS.index(stage.kind)] = label(stage.kind, before, degraded)
+            error = (degraded - before).square().mean(0, keepdim=True)
+            kind = LABELS.index(stage.kind)
+            labels[kind] = label(stage.kind, error.mean())
+            places[kind] = label(stage.kind, F.avg_pool2d(error, LABEL_SIDE, ceil_mode=True)[0])
             if isinstance(stage.renderer, Night | LowLight) and not any(s.kind == "noise" for s in stages):
                 labels[LABELS.index("noise")] = OPEN
-        return MixedPicture(degraded, stages, labels)
+                places[LABELS.index("noise")] = OPEN
+        return MixedPicture(degraded, stages, labels, places)
 
     def stages(self, draw: Draw) -> list[Applied]:
         """Draw the stages of one picture, each of another kind."""
@@ -143,15 +153,18 @@ def render(image: Tensor, stages: Sequence[Applied]) -> Tensor:
     return image
 
 
-def label(kind: str, before: Tensor, after: Tensor) -> float:
-    """Label a kind by the size of the change from one picture to another.
+def label(kind: str, error: Tensor) -> Tensor:
+    """Label a kind by the size of the change that it made.
 
-    1 where it is there, 0 where not, or `OPEN`.
+    Args:
+        kind: which one.
+        error: mean square change of a picture, or of each of its places, of values in [0, 1]; any shape.
+
+    Returns:
+        1 where it is there, 0 where not, or `OPEN`; the same shape.
     """
-    error = float((after - before).square().mean())
-    psnr = math.inf if error == 0 else -10 * math.log10(error)
-    there, absent = VISIBLE[kind]
-    return 1.0 if psnr <= there else 0.0 if psnr >= absent else OPEN
+    there, absent = (10 ** (-psnr / 10) for psnr in VISIBLE[kind])
+    return torch.where(error >= there, 1.0, torch.where(error > absent, OPEN, 0.0))
 
 
 def pick(shares: Sequence[float], draw: Draw) -> int:

@@ -48,8 +48,8 @@ def device_of(device: str | torch.device | None) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         place = torch.device(device)
-        torch.zeros(1, device=place)
-    except (RuntimeError, AssertionError, ValueError, NotImplementedError):
+        torch.zeros(1, device=place).item()  # the device "meta" has no values
+    except (RuntimeError, AssertionError, ValueError, NotImplementedError, ImportError):
         raise ValueError(f"there is no device '{device}' here; use cpu" + _gpus()) from None
     return place
 

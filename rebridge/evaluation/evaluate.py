@@ -8,12 +8,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from rebridge.evaluation.cases import Case
 from rebridge.evaluation.metrics import Channel, psnr, ssim
+from rebridge.evaluation.plain import plain_filters_for
 from rebridge.evaluation.tables import Column
 from rebridge.restoration import Restorer
+
+BY_MODEL = "model"
+"""Method of scores that are not of a plain filter."""
+NOTICED = 0.1
+"""Loss in dB from which on an image counts as made worse."""
 
 Scored = Callable[[int, int, "Score"], None]
 """Called as (done, total, score) after each image."""
@@ -21,7 +28,11 @@ Scored = Callable[[int, int, "Score"], None]
 
 @dataclass(frozen=True)
 class Score:
-    """PSNR in dB and SSIM of one image before (input_) and after, and the seconds."""
+    """PSNR in dB and SSIM of one image before (input_) and after, and the seconds.
+
+    clean_psnr: of the clean image restored as if it were not, against itself; None where that was not asked for. method: what
+    restored, "model" or a plain filter.
+    """
 
     task: str
     name: str
@@ -30,6 +41,8 @@ class Score:
     input_ssim: float
     ssim: float
     seconds: float
+    clean_psnr: float | None = None
+    method: str = BY_MODEL
 
     @property
     def gain(self) -> float:
@@ -42,6 +55,11 @@ class TaskScores:
     """Scores of the images of one task.
 
     Means, except `median_` and `seconds`, which are of the median image, as the first one warms up.
+
+    Attributes:
+        low_gain, high_gain: 10 % and 90 % of the images gain less, in dB.
+        worse: share of the images that lost more than `NOTICED` dB.
+        clean_psnr, clean_worst: median and least of what is left of clean images, in dB; None where not measured.
     """
 
     task: str
@@ -54,6 +72,12 @@ class TaskScores:
     input_ssim: float
     ssim: float
     seconds: float
+    low_gain: float
+    high_gain: float
+    worse: float
+    clean_psnr: float | None
+    clean_worst: float | None
+    method: str
 
 
 @dataclass(frozen=True)
@@ -64,9 +88,13 @@ class Evaluation:
 
     @property
     def summaries(self) -> list[TaskScores]:
-        """One row per task, in the order in which the tasks came."""
-        tasks = dict.fromkeys(score.task for score in self.scores)
-        return [_task_scores(task, [score for score in self.scores if score.task == task]) for task in tasks]
+        """One row per task and method, in the order in which the tasks came."""
+        groups: dict[tuple[str, str], list[Score]] = {}
+        for task in dict.fromkeys(score.task for score in self.scores):
+            for score in self.scores:
+                if score.task == task:
+                    groups.setdefault((task, score.method), []).append(score)
+        return [_task_scores(group) for group in groups.values()]
 
 
 def evaluate(
@@ -75,6 +103,8 @@ def evaluate(
     *,
     channel: Channel = "rgb",
     progress: Scored | None = None,
+    harms: dict[str, float] | None = None,
+    method: str = BY_MODEL,
     **options: Any,
 ) -> Evaluation:
     """Restore every case and compare it with its clean image.
@@ -84,6 +114,8 @@ def evaluate(
         cases: the images.
         channel: "rgb", or "y" for luma.
         progress: called after each image.
+        harms: PSNR of what is made of clean images, by their names; completed by those that it lacks. By default not measured.
+        method: what `restore` is, for the scores.
         options: of `restore`, such as steps and seed.
     """
     scores: list[Score] = []
@@ -92,6 +124,8 @@ def evaluate(
         began = time.perf_counter()
         restored = restore(degraded, **options)
         seconds = time.perf_counter() - began
+        if harms is not None and case.name not in harms:
+            harms[case.name] = float(psnr(restore(clean, **options), clean, channel))
         scores.append(
             Score(
                 case.task,
@@ -101,6 +135,8 @@ def evaluate(
                 input_ssim=float(ssim(degraded, clean, channel)),
                 ssim=float(ssim(restored, clean, channel)),
                 seconds=seconds,
+                clean_psnr=None if harms is None else harms[case.name],
+                method=method,
             )
         )
         if progress is not None:
@@ -114,10 +150,23 @@ def evaluate_tasks(
     *,
     channel: Channel = "rgb",
     progress: Scored | None = None,
+    harm: bool = False,
+    plain: bool = False,
     **options: Any,
 ) -> Evaluation:
-    """Restore every case with the restorer's settings for its task; see `evaluate`."""
+    """Restore every case with the restorer's settings for its task; see `evaluate`.
+
+    Args:
+        restorer: the model's.
+        cases: the images.
+        channel: as of `evaluate`.
+        progress: as of `evaluate`.
+        harm: restore the clean images too, each once, and measure what is left of them.
+        plain: measure the plain filters for each task too; their scores come after the model's.
+        options: of `restorer`.
+    """
     scores: list[Score] = []
+    harms: dict[Restorer, dict[str, float]] = {}
 
     def report(done: int, total: int, score: Score) -> None:
         if progress is not None:
@@ -125,45 +174,76 @@ def evaluate_tasks(
 
     for task in dict.fromkeys(case.task for case in cases):
         group = [case for case in cases if case.task == task]
-        scores.extend(evaluate(restorer.for_task(task), group, channel=channel, progress=report, **options).scores)
+        restore = restorer.for_task(task)
+        known = harms.setdefault(restore, {}) if harm else None
+        scores.extend(evaluate(restore, group, channel=channel, progress=report, harms=known, **options).scores)
+    for task in dict.fromkeys(case.task for case in cases) if plain else ():
+        group = [case for case in cases if case.task == task]
+        for simple in plain_filters_for(task):
+            known = {} if harm else None
+            scores.extend(evaluate(simple, group, channel=channel, harms=known, method=simple.name).scores)
     return Evaluation(scores)
 
 
-def _task_scores(task: str, scores: list[Score]) -> TaskScores:
+def _task_scores(scores: list[Score]) -> TaskScores:
     def mean(name: str) -> float:
         return statistics.fmean(getattr(score, name) for score in scores)
 
+    gains = sorted(score.gain for score in scores)
+    left = [score.clean_psnr for score in scores if score.clean_psnr is not None]
     return TaskScores(
-        task=task,
+        task=scores[0].task,
         images=len(scores),
         input_psnr=mean("input_psnr"),
         psnr=mean("psnr"),
         gain=mean("gain"),
         median_psnr=statistics.median(score.psnr for score in scores),
-        median_gain=statistics.median(score.gain for score in scores),
+        median_gain=statistics.median(gains),
         input_ssim=mean("input_ssim"),
         ssim=mean("ssim"),
         seconds=statistics.median(score.seconds for score in scores),
+        low_gain=float(np.quantile(gains, 0.1)),
+        high_gain=float(np.quantile(gains, 0.9)),
+        worse=sum(gain < -NOTICED for gain in gains) / len(gains),
+        clean_psnr=statistics.median(left) if left else None,
+        clean_worst=min(left, default=None),
+        method=scores[0].method,
     )
 
 
 TASK_COLUMNS = (
     Column("task", "task"),
+    Column("method", "method"),
     Column("images", "images", "d"),
     Column("input_psnr", "input PSNR", ".2f"),
     Column("psnr", "PSNR", ".2f"),
     Column("median_psnr", "median PSNR", ".2f"),
     Column("gain", "gain", "+.2f"),
     Column("median_gain", "median gain", "+.2f"),
+    Column("low_gain", "10 % gain", "+.2f"),
+    Column("high_gain", "90 % gain", "+.2f"),
+    Column("worse", "worse", ".0%"),
     Column("input_ssim", "input SSIM", ".4f"),
     Column("ssim", "SSIM", ".4f"),
+    Column("clean_psnr", "clean", ".2f"),
+    Column("clean_worst", "clean, worst", ".2f"),
     Column("seconds", "s/image", ".2f"),
 )
 """Columns of a table of `Evaluation.summaries`."""
 
+SHOWN_COLUMNS = tuple(
+    column for column in TASK_COLUMNS if column.key not in ("median_psnr", "median_gain", "high_gain", "input_ssim")
+)
+"""Those of them that fit on a terminal."""
+
 IMAGE_COLUMNS = (
     Column("task", "task"),
     Column("name", "image"),
-    *(column for column in TASK_COLUMNS if column.key not in ("task", "images", "median_psnr", "median_gain")),
+    Column("method", "method"),
+    *(
+        column
+        for column in TASK_COLUMNS
+        if column.key in ("input_psnr", "psnr", "gain", "input_ssim", "ssim", "clean_psnr", "seconds")
+    ),
 )
 """Columns of a table of `Evaluation.scores`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rebridge.catalogue import Catalogue
 from rebridge.inverse.methods.base import Method
 from rebridge.inverse.methods.ddnm import DDNM
@@ -29,6 +31,7 @@ SOLVERS: Catalogue[Method] = Catalogue(
         "pigdm": PiGDM,
         "diffpir": DiffPIR,
     },
+    greatest={"steps": 10_000, "sweeps": 10_000, "iterations": 10_000, "memory": 1000, "rank": 4096, "gamma": math.inf},
 )
 
 

@@ -5,12 +5,12 @@ The paper's, those that theory asks for, and files of one's own (`rebridge tune`
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rebridge.images.atomic import reason
+from rebridge.images.documents import read_json
 from rebridge.samplers.prior_schedules import SCHEDULES
 
 PRESET_FORMAT = 1
@@ -95,9 +95,9 @@ def read_presets(path: str | Path) -> dict[str, dict[str, Any]]:
         ValueError: any other file; one sentence.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} holds no presets: {reason(error)}") from None
+        raise ValueError(f"{path} holds no presets: it {reason(error)}") from None
     tasks = content.get("tasks") if isinstance(content, dict) else None
     if not isinstance(tasks, dict) or content.get("format") != PRESET_FORMAT:
         raise ValueError(f"{path} holds no presets of format {PRESET_FORMAT}; make it with `rebridge tune`")

@@ -6,15 +6,15 @@
      "tasks": ["rain", ...], "training": {...}, "sha256": "..."}
 
 Names and parameters go to the `create` functions of bridges, networks and samplers; `training` is free metadata;
-`sha256` is the checksum of model.safetensors. A model whose bridge starts from a prediction has "predictor": {"network":
-{"name": ..., ...}} too, and one that is preconditioned for small residuals "residual_scale". "clamp" false leaves estimates
-unclamped; "licence" and "source" are sentences for people.
+`sha256` is the checksum of model.safetensors, without which no model is loaded. A model whose bridge starts from a prediction
+has "predictor": {"network": {"name": ..., ...}} too, and one that is preconditioned for small residuals "residual_scale".
+"clamp" false leaves estimates unclamped; "licence" and "source" are sentences for people.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
+from rebridge.images.documents import read_json
 from rebridge.models.base import ModelError
 
 MODEL_FORMAT = 1
@@ -26,13 +26,13 @@ PRESET_FILE = "presets.json"
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, PRESET_FILE)
 """What may be in a model folder."""
 
-_REQUIRED: dict[str, type] = {"bridge": dict, "network": dict, "prediction": str, "sampler": dict}
-_OPTIONAL: dict[str, type] = {
+_REQUIRED: dict[str, Any] = {"bridge": dict, "network": dict, "prediction": str, "sampler": dict}
+_OPTIONAL: dict[str, Any] = {
     "tasks": list,
     "training": dict,
     "sha256": str,
     "predictor": dict,
-    "residual_scale": float,
+    "residual_scale": (int, float),
     "clamp": bool,
     "licence": str,
     "source": str,
@@ -46,11 +46,11 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / CONFIG_FILE
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
     except FileNotFoundError:
         raise ModelError(f"{folder} is not a model folder: it has no {CONFIG_FILE}") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is not readable JSON: {error}") from None
+    except ValueError as error:
+        raise ModelError(f"{path} {error}") from None
     check_config(config, path)
     return {"tasks": [], "training": {}, **config}
 
@@ -67,13 +67,19 @@ def check_config(config: Any, source: str | Path = CONFIG_FILE) -> None:
             if key in _REQUIRED:
                 raise ModelError(f"{source} lacks the key '{key}'")
         elif not isinstance(config[key], kind):
-            raise ModelError(f"{source}: '{key}' must be of type {kind.__name__}, got {type(config[key]).__name__}")
+            raise ModelError(f"{source}: '{key}' must be of type {_word(kind)}, got {type(config[key]).__name__}")
+    if not all(isinstance(task, str) for task in config.get("tasks", [])):
+        raise ModelError(f"{source}: 'tasks' must be a list of words")
     for key in ("bridge", "network", "sampler"):
         if not isinstance(config[key].get("name"), str):
             raise ModelError(f"{source}: '{key}' lacks a name")
-    predictor = config.get("predictor")
-    if predictor is not None and not isinstance(predictor.get("network", {}).get("name"), str):
+    network = config.get("predictor", {}).get("network") if "predictor" in config else {"name": ""}
+    if not isinstance(network, dict) or not isinstance(network.get("name"), str):
         raise ModelError(f"{source}: 'predictor' lacks a network with a name")
+
+
+def _word(kind: Any) -> str:
+    return "float" if isinstance(kind, tuple) else str(kind.__name__)
 
 
 def without_name(part: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from rebridge import bridges, networks, samplers
 from rebridge.bridges import Bridge
 from rebridge.denoisers import NetworkDenoiser
 from rebridge.images.atomic import reason, write_atomic
+from rebridge.images.regular import read_regular
 from rebridge.models.base import ModelError
 from rebridge.models.card import card as model_card
 from rebridge.models.config import (
@@ -35,6 +36,8 @@ from rebridge.models.config import (
 )
 from rebridge.models.trained import TrainedModel
 
+PREVIOUS_FILE = ".previous.safetensors"
+"""Weights of a model whose files are being replaced."""
 _PUBLISHED = "published/"
 """Beginning of the names of networks of published checkpoints."""
 
@@ -54,15 +57,21 @@ def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **o
         ModelError: a broken config, truncated weights, or weights that do not fit the network; one sentence.
     """
     config = read_config(folder)
+    weights = _read_weights(folder / WEIGHTS_FILE, config.get("sha256"))
     try:
         bridge = bridges.create(config["bridge"]["name"], **without_name(config["bridge"]))
+        _check_weights(_outline(config), weights, folder / WEIGHTS_FILE)
+        _check_signed(config, folder)
         network = create_network(config["network"])
         role = {"scale": config.get("residual_scale", 1.0), "clamp": config.get("clamp", True)}
         denoiser = NetworkDenoiser(network, bridge, prediction=config["prediction"], **role)
         predictor = _predictor(config, bridge)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{folder / CONFIG_FILE} cannot be used: {error}") from error
-    _load_weights(_state(network, predictor), folder / WEIGHTS_FILE, config.get("sha256"))
+    except ModelError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError, LookupError) as error:
+        raise ModelError(f"{folder / CONFIG_FILE} cannot be used: {reason(error)}") from error
+    for key, value in _state(network, predictor).items():
+        value.copy_(weights[key])
     for part in (denoiser, predictor):
         if part is not None:
             part.eval().requires_grad_(False).to(device)
@@ -92,8 +101,8 @@ def save_folder(
 
     A failure leaves no new folder and no half-written file.
 
-    Files of a model that is already there are replaced one by one, the weights last but one and the config, which holds
-    their checksum, last.
+    Files of a model that is already there are replaced one by one, and at every moment the folder loads: until the config, which
+    holds the checksum of the weights, is replaced too, the earlier weights are kept beside the new ones.
 
     Args:
         model: what is saved; a compiled network is saved as the network it was made of.
@@ -196,19 +205,36 @@ def _check_parts(model: TrainedModel, config: Mapping[str, Any]) -> None:
 
 def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
     if folder.is_dir():
-        for name, data in files.items():
-            write_atomic(folder / name, data, overwrite=True)
+        _replace_files(folder, files)
         return
     if folder.exists():
         raise NotADirectoryError(f"{folder} is a file")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.part")
+    partial = folder.with_name(f".{folder.name[:100]}.{secrets.token_hex(6)}.part")
     try:
         for name, data in files.items():
             write_atomic(partial / name, data)
         os.rename(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace_files(folder: Path, files: dict[str, bytes]) -> None:
+    """Replace the files of a model so that the folder loads at every moment; a failure leaves the model that was there."""
+    earlier, previous = folder / WEIGHTS_FILE, folder / PREVIOUS_FILE
+    if earlier.is_file() and (folder / CONFIG_FILE).is_file() and not previous.exists():
+        write_atomic(previous, earlier.read_bytes())
+    try:
+        write_atomic(earlier, files[WEIGHTS_FILE], overwrite=True)
+        write_atomic(folder / CONFIG_FILE, files[CONFIG_FILE], overwrite=True)
+    except OSError:
+        if previous.exists():
+            os.replace(previous, earlier)
+        raise
+    for name, data in files.items():
+        if name not in (WEIGHTS_FILE, CONFIG_FILE):
+            write_atomic(folder / name, data, overwrite=True)
+    previous.unlink(missing_ok=True)
 
 
 def _predictor(config: dict[str, Any], bridge: Bridge) -> NetworkDenoiser | None:
@@ -236,21 +262,60 @@ def _stored(state: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str,
     return weights
 
 
-def _load_weights(own: Mapping[str, Tensor], path: Path, sha256: str | None) -> None:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelError(f"{path.parent} is not a model folder: it has no {WEIGHTS_FILE}") from None
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {reason(error)}") from error
+def _outline(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the weights that a config asks for, by name; nothing of their size is made."""
+    with torch.device("meta"):
+        network = create_network(config["network"])
+        parts = {"": network}
+        if "predictor" in config:
+            described = config["predictor"]["network"]
+            parts["predictor."] = networks.create(described["name"], **without_name(described))
+    return {
+        f"{begin}{key}": tuple(value.shape) for begin, part in parts.items() for key, value in part.state_dict().items()
+    }
+
+
+def _read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
+    """Read the weights that a config describes by their checksum."""
+    data = _bytes_of(path)
+    found = hashlib.sha256(data).hexdigest()
     try:
         weights = load_tensors(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise ModelError(f"{path} is damaged or incomplete; copy or download it again ({reason(error)})") from error
-    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+    if sha256 in (None, found):
+        return weights
+    previous = path.with_name(PREVIOUS_FILE)
+    if previous.is_file():  # a run was killed while it replaced the files
+        data = _bytes_of(previous)
+        if hashlib.sha256(data).hexdigest() == sha256:
+            return load_tensors(data)
+    raise ModelError(f"{path} is not the file that {CONFIG_FILE} describes (wrong sha256); copy or download it again")
+
+
+def _check_signed(config: Mapping[str, Any], folder: Path) -> None:
+    """Raise ModelError, with what to add, for a config without the checksum of its weights."""
+    if "sha256" not in config:
+        found = hashlib.sha256(_bytes_of(folder / WEIGHTS_FILE)).hexdigest()
         raise ModelError(
-            f"{path} is not the file that {CONFIG_FILE} describes (wrong sha256); copy or download it again"
+            f"{folder / CONFIG_FILE} has no checksum of {WEIGHTS_FILE}, as earlier releases wrote it; if you trust the "
+            f'file, add "sha256": "{found}" to it'
         )
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return read_regular(path, None, "a file of weights")[0]
+    except FileNotFoundError:
+        raise ModelError(f"{path.parent} is not a model folder: it has no {WEIGHTS_FILE}") from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {reason(error)}") from error
+    except ValueError as error:
+        raise ModelError(f"{path} {error}") from None
+
+
+def _check_weights(own: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raise ModelError unless weights have the names and shapes of a network, and are finite."""
     for problem, keys in (("lacks", own.keys() - weights.keys()), ("has the unknown", weights.keys() - own.keys())):
         if keys:
             more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
@@ -258,12 +323,10 @@ def _load_weights(own: Mapping[str, Tensor], path: Path, sha256: str | None) -> 
                 f"{path} does not fit the network of {CONFIG_FILE}: it {problem} weight '{min(keys)}'{more}"
             )
     for key, value in weights.items():
-        if value.shape != own[key].shape:
+        if tuple(value.shape) != own[key]:
             raise ModelError(
                 f"{path} does not fit the network of {CONFIG_FILE}: "
-                f"'{key}' has shape {tuple(value.shape)}, the network needs {tuple(own[key].shape)}"
+                f"'{key}' has shape {tuple(value.shape)}, the network needs {own[key]}"
             )
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ModelError(f"{path} is damaged: the weight '{key}' contains NaN or infinite values")
-    for key, value in weights.items():
-        own[key].copy_(value)

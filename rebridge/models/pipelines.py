@@ -12,8 +12,11 @@ from typing import Any
 
 import torch
 
+from rebridge.catalogue import shortened
 from rebridge.denoisers.precision import dtype_of
 from rebridge.images.atomic import reason
+from rebridge.images.documents import read_json
+from rebridge.images.regular import irregular
 from rebridge.models.base import ModelError
 from rebridge.models.diffusers import DiffusersModel
 from rebridge.models.places import HUB_ID
@@ -23,6 +26,12 @@ LATENT_PIPELINES = (
     "StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline", "StableDiffusionXLControlNetPipeline",
 )  # fmt: skip
 PIXEL_PIPELINES = ("DDPMPipeline", "DDIMPipeline")
+LIBRARIES = ("diffusers", "transformers")
+"""Where the components of a pipeline may come from; others could be code that a folder brings along."""
+OLDEST_DIFFUSERS = (0, 38)
+"""Earlier releases run such code."""
+GREATEST_SIZE = 10**7
+"""Greatest number in the configuration of a component; a vocabulary has 50,000 words."""
 OFFLOADS = ("model", "sequential")
 CONDITION_WIDTHS = (16, 32, 96, 256)
 """Channels in which a new ControlNet sees the degraded image, at 1, 1/2, 1/4 and 1/8 of its size; those of the original."""
@@ -131,6 +140,12 @@ def _diffusers() -> Any:
         raise ModelError(
             f"pipelines of diffusers need extra packages ({error.name or error} is missing): pip install 'rebridge[priors]'"
         ) from None
+    version = tuple(int(part) for part in diffusers.__version__.split(".")[:2])
+    if version < OLDEST_DIFFUSERS:
+        wanted = ".".join(map(str, OLDEST_DIFFUSERS))
+        raise ModelError(
+            f"diffusers {diffusers.__version__} is too old to load pipelines safely: pip install 'diffusers>={wanted}'"
+        )
     return diffusers
 
 
@@ -142,6 +157,7 @@ def _pipeline_class(diffusers: Any, name: str | Path, revision: str | None) -> s
             f"{folder} is no prior: it has neither model_index.json (diffusers) nor config.json (rebridge)"
         )
     config = _loaded(diffusers.DiffusionPipeline.load_config, name, revision=revision)
+    _check_components(config, name)
     kind = str(config.get("_class_name"))
     if kind not in (*LATENT_PIPELINES, *PIXEL_PIPELINES):
         raise ModelError(
@@ -154,6 +170,8 @@ def _pipeline_class(diffusers: Any, name: str | Path, revision: str | None) -> s
 def _loaded(load: Callable[..., Any], name: str | Path, **options: Any) -> Any:
     """`load(name, **options)` with errors that say what to do."""
     folder = Path(name).expanduser()
+    if folder.is_dir():
+        _check_files(folder)
     if not folder.is_dir() and not HUB_ID.fullmatch(str(name)):
         raise ModelError(
             f"there is no folder {folder}; give a folder with a diffusers model, or a hub id like owner/model"
@@ -163,13 +181,54 @@ def _loaded(load: Callable[..., Any], name: str | Path, **options: Any) -> Any:
             # diffusers renames torch_dtype to dtype; releases that only know the old name are supported too
             warnings.simplefilter("ignore", FutureWarning)
             return load(str(folder) if folder.is_dir() else str(name), **options)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except Exception as error:  # damaged files have the errors of many libraries: safetensors, pickle, json, their own
         if folder.is_dir():
             raise ModelError(f"{folder} cannot be loaded: {_first_sentence(error)}") from None
         raise ModelError(
             f"'{name}' is no folder here and cannot be fetched from the Hugging Face hub; check the name and the network, "
             f"or download it elsewhere with `hf download {name} --local-dir DIR` and give DIR"
         ) from None
+
+
+def _check_components(config: Any, name: str | Path) -> None:
+    """Raise ModelError for a component that is of neither diffusers nor transformers."""
+    if not isinstance(config, dict):
+        raise ModelError(f"'{name}' is no pipeline: its model_index.json holds no JSON object")
+    for part, value in config.items():
+        if part.startswith("_") or not isinstance(value, list | tuple):
+            continue
+        library = value[0] if len(value) == 2 else value
+        if library is not None and library not in LIBRARIES:
+            raise ModelError(
+                f"'{name}': the component {part} is of {shortened(library)}; only those of {' and '.join(LIBRARIES)} are loaded"
+            )
+
+
+def _check_files(folder: Path) -> None:
+    """Raise ModelError for files of a pipeline's folder that nobody should open."""
+    for path in sorted(folder.rglob("*")):
+        problem = None if path.is_dir() else irregular(path, "a file of a model")
+        if problem is not None:
+            raise ModelError(f"{path} {problem}")
+        if path.name in ("config.json", "model_index.json", "scheduler_config.json"):
+            try:
+                _check_sizes(read_json(path), path)
+            except OSError as error:
+                raise ModelError(f"{path} cannot be read: {reason(error)}") from None
+            except ValueError as error:
+                raise error if isinstance(error, ModelError) else ModelError(f"{path} {error}") from None
+
+
+def _check_sizes(value: Any, path: Path, key: str = "it") -> None:
+    """Raise ModelError for a number that no model can have."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            _check_sizes(part, path, name)
+    elif isinstance(value, list):
+        for part in value:
+            _check_sizes(part, path, key)
+    elif isinstance(value, int | float) and not abs(value) <= GREATEST_SIZE:
+        raise ModelError(f"{path}: {shortened(key)} is {shortened(value)}, more than any model has")
 
 
 def _check_control(control: Any, unet: Any, name: str | Path) -> None:

@@ -11,6 +11,16 @@ from rebridge.networks.hidiff import hi_diff, hi_diff_tiny
 from rebridge.networks.layers import Network
 from rebridge.networks.unet import rdbm_b, rdbm_l, rdbm_s, rdbm_t
 
+MOST: dict[str, float] = {
+    **dict.fromkeys(("channels", "width", "encoder_width", "denoiser_width", "features", "spectra", "embedding"), 8192),
+    **dict.fromkeys(("widths", "window", "steps"), 8192),
+    **dict.fromkeys(
+        ("blocks", "middle", "encoder_blocks", "denoiser_blocks", "refinement", "heads", "multipliers"), 128
+    ),
+    **dict.fromkeys(("kinds", "side", "dense", "unshuffle", "expansion"), 256),
+}
+"""Greatest numbers that a network is built of, so that a broken configuration does not fill the memory."""
+
 NETWORKS: Catalogue[Any] = Catalogue(
     "network",
     {
@@ -24,6 +34,7 @@ NETWORKS: Catalogue[Any] = Catalogue(
         "hi-diff-tiny": hi_diff_tiny,
         "hi-diff": hi_diff,
     },
+    greatest=MOST,
 )
 
 names = NETWORKS.names

@@ -27,6 +27,7 @@ from rebridge.samplers.base import Callback
 
 AUTO_TILE_PIXELS = 1024 * 1024
 AUTO_TILE = 768
+MOST_SAMPLES = 10_000
 
 Wrap = Callable[[Denoiser], Denoiser]
 
@@ -116,9 +117,11 @@ def check_strength(strength: float, measured: bool = False) -> None:
 
 
 def check_samples(samples: int) -> None:
-    """Raise ValueError unless there is at least one sample."""
+    """Raise ValueError unless there is at least one sample, and no absurd number."""
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
+    if samples > MOST_SAMPLES:
+        raise ValueError(f"samples must be at most {MOST_SAMPLES}, got {samples}")
 
 
 def coloured(images: Tensor, channels: int) -> Tensor:

@@ -8,21 +8,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rebridge.images import MAX_PIXELS, Image, ImageWarning, read_image, write_image
-from rebridge.images.atomic import reason, write_atomic
+from rebridge.images.atomic import write_atomic
+from rebridge.images.npy import ARRAY_SUFFIXES, read_array
 from rebridge.inverse import operators
 from rebridge.inverse.measurement import OperatorSpec
 from rebridge.inverse.operators import Operator
 from rebridge.restoration.restorer import Samples
 from rebridge.samplers.noise import ImageNoise
-
-ARRAYS = (".npy", ".npz")
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def read_measured(
         ImageError, ValueError: the file cannot be read, or does not fit; one sentence.
     """
     constants = _constants(spec, mask, kernel)
-    if Path(path).suffix.lower() in ARRAYS:
+    if Path(path).suffix.lower() in ARRAY_SUFFIXES:
         if simulate:
             raise ValueError("--simulate takes an image file")
         return _from_array(Path(path), spec, channels, size, constants)
@@ -189,11 +187,7 @@ def _from_array(
     path: Path, spec: OperatorSpec, channels: int, size: tuple[int, int] | None, constants: dict[str, Any]
 ) -> Measured:
     """Read a measurement from an array file."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        array = loaded["y"] if path.suffix.lower() == ".npz" else loaded
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise ValueError(f"{path}: cannot be read as an array: {reason(error)}") from None
+    array = read_array(path, "y" if path.suffix.lower() == ".npz" else None)
     if size is None:
         raise ValueError("a measurement from an array needs --size WIDTHxHEIGHT of the image")
     y = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))

@@ -32,6 +32,7 @@ SAMPLERS: Catalogue[Sampler] = Catalogue(
         "sdedit": SDEdit,
         "denoise": NoiseRemoval,
     },
+    greatest={"steps": 10_000},
 )
 
 

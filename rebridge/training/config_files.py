@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from rebridge.catalogue import shortened
 from rebridge.images.atomic import reason
+from rebridge.training.yaml_files import parse_yaml, read_yaml
 
 Settings = TypeVar("Settings", bound=BaseModel)
 LONGEST_CHAIN = 8
@@ -28,27 +29,6 @@ class ConfigError(ValueError):
 
     The message is one sentence that names the key.
     """
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 where it matters.
-
-    1e-4 is a number, `on` and `no` are words and only true and false are not; no dates.
-    """
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":float", ":bool", ":timestamp"))]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"[-+]?(?:\d+\.\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(?:inf|Inf)|\.(?:nan|NaN))$"
-    ),
-    list("-+0123456789."),
-)
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:true|True|false|False)$"), list("tTfF"))
 
 
 def read_tree(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -71,11 +51,12 @@ def read_tree(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        tree = read_yaml(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {reason(error)}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {_one_line(error)}") from None
+    except ValueError as error:
+        text = str(error)
+        raise ConfigError(f"{path} {text}" if text.startswith("is ") else f"{path} is not YAML: {text}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} must hold keys and values, got {type(tree).__name__}")
     return tree
@@ -128,9 +109,11 @@ def override(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
         if not equals or not all(key.split(".")):
             raise ConfigError(f"{text!r} is not an override: write key=value, such as optimisation.lr=1e-3")
         try:
-            _set(tree, key.split("."), yaml.load(value, _Loader))
-        except yaml.YAMLError:
-            raise ConfigError(f"the value of {key} is not YAML: {value!r}") from None
+            parsed = parse_yaml(value)
+        except ValueError:
+            raise ConfigError(f"the value of {key} is not YAML: {shortened(value)}") from None
+        try:
+            _set(tree, key.split("."), parsed)
         except (TypeError, IndexError, ValueError) as error:
             raise ConfigError(f"{key} cannot be set: {error}") from None
     return tree
@@ -156,7 +139,7 @@ def _copied(tree: Any) -> Any:
 def _set(tree: Any, keys: list[str], value: Any) -> None:
     for depth, key in enumerate(keys):
         if not isinstance(tree, dict | list):
-            raise TypeError(f"{'.'.join(keys[:depth])} is {tree!r}, not a group of settings")
+            raise TypeError(f"{'.'.join(keys[:depth])} is {shortened(tree)}, not a group of settings")
         place: Any = int(key) if isinstance(tree, list) else key
         if depth == len(keys) - 1:
             tree[place] = value
@@ -176,7 +159,7 @@ def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
         text = f"the key {key} is missing"
     else:
         reason = first["msg"].removeprefix("Value error, ")
-        got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+        got = "" if first["type"] == "value_error" else f", got {shortened(first['input'])}"
         text = f"{f'{key}: ' if key else ''}{reason[0].lower()}{reason[1:]}{got}"
     return text + (f" (and {len(others)} more)" if others else "")
 
@@ -195,7 +178,3 @@ def _suggestion(place: tuple[int | str, ...], kind: type[BaseModel]) -> str:
 def _fields(section: Any) -> dict[Any, Any]:
     """The fields of a group of settings; none for anything else."""
     return dict(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else {}
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -243,7 +243,7 @@ def test_evaluate_prints_figures_for_machines(photos: Path, model: Path) -> None
         assert row["gain"] == pytest.approx(row["psnr"] - row["input_psnr"])
     lines = rebridge(*words, "--csv").stdout.splitlines()
     assert len(lines) == 3
-    assert lines[0].startswith("task,images,input_psnr,psnr")
+    assert lines[0].startswith("task,method,images,input_psnr,psnr")
     assert len(rebridge(*words, "--csv", "--per-image").stdout.splitlines()) == 5
     assert "input PSNR" in rebridge(*words).stdout
 

@@ -23,7 +23,22 @@ def images(batch: int, channels: int = 3, height: int = 40, width: int = 52) -> 
 
 
 def test_every_task_of_the_contract_exists() -> None:
-    expected = ["rain", "haze", "snow", "raindrop", "lowlight", "blur", "noise", "jpeg", "sr2", "sr4", "sr8", "inpaint"]
+    expected = [
+        "rain",
+        "haze",
+        "snow",
+        "raindrop",
+        "lowlight",
+        "blur",
+        "noise",
+        "jpeg",
+        "sr2",
+        "sr3",
+        "sr4",
+        "sr8",
+        "lowres",
+        "inpaint",
+    ]
     assert sorted(TASKS) == sorted(expected)
     assert all(isinstance(create(task), Degradation) for task in TASKS)
 

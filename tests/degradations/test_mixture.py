@@ -69,10 +69,21 @@ def test_the_physical_order_can_be_asked_for() -> None:
 
 
 def test_a_label_follows_the_size_of_the_change() -> None:
-    x = torch.full((3, 8, 8), 0.5)
-    for psnr, expected in ((30.0, 1.0), (43.0, OPEN), (50.0, 0.0)):
-        assert label("noise", x, x + 10 ** (-psnr / 20)) == expected
-    assert label("noise", x, x) == 0.0
+    errors = torch.tensor([10 ** (-psnr / 10) for psnr in (30.0, 43.0, 50.0)] + [0.0])
+    assert label("noise", errors).tolist() == [1.0, OPEN, 0.0, 0.0]
+
+
+def test_places_are_labelled_where_the_picture_changed() -> None:
+    picture = torch.full((3, 96, 96), 0.5)
+    mixed = Mixture(counts=(0, 1), weights={"raindrop": 1.0} | dict.fromkeys(set(LABELS) - {"raindrop"}, 0.0))(
+        picture, Draw(3)
+    )
+    drops = mixed.places[LABELS.index("raindrop")]
+    assert mixed.places.shape == (len(LABELS), 6, 6)
+    assert (mixed.places.sum((1, 2)) != 0).tolist() == [kind == "raindrop" for kind in LABELS]
+    unchanged = (mixed.degraded == picture).unfold(1, 16, 16).unfold(2, 16, 16).flatten(3).all(3).all(0)
+    assert bool((drops[unchanged] == 0).all())
+    assert bool((drops == 1).any())
 
 
 def test_picking_never_takes_a_share_of_nothing() -> None:

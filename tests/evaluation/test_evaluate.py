@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rebridge.evaluation import Case, evaluate, paired_cases, synthetic_cases
+from rebridge import Restorer
+from rebridge.evaluation import Case, evaluate, evaluate_tasks, paired_cases, synthetic_cases
 from rebridge.evaluation.evaluate import TASK_COLUMNS
 from rebridge.evaluation.tables import Column, record, table, to_csv
 from rebridge.images import Image, write_image
@@ -133,3 +134,35 @@ def test_values_that_json_lacks_become_none_and_a_dash() -> None:
     assert record(row, columns) == {"name": "[bold]tiny", "ssim": None}
     cells = [list(column.cells) for column in table([row], columns).columns]
     assert [str(cell) for (cell,) in cells] == ["[bold]tiny", "-"]
+
+
+def test_harm_is_what_becomes_of_clean_images_and_the_share_made_worse_is_counted() -> None:
+    cases = [offset_case("fog", name, levels) for name, levels in (("a", 1), ("b", 10), ("c", 20), ("d", 40))]
+    harms: dict[str, float] = {}
+
+    def brighten(images: Tensor, **options: object) -> Tensor:
+        return images - 5 / 255
+
+    (row,) = evaluate(brighten, cases, harms=harms).summaries
+    assert row.clean_psnr == pytest.approx(decibels(5), abs=1e-4)
+    assert row.clean_worst == pytest.approx(decibels(5), abs=1e-4)
+    assert row.worse == 0.25
+    gains = sorted(decibels(after) - decibels(before) for before, after in ((1, 4), (10, 5), (20, 15), (40, 35)))
+    assert row.low_gain == pytest.approx(gains[0] + 0.3 * (gains[1] - gains[0]), abs=1e-3)
+    assert set(harms) == {"a", "b", "c", "d"}
+
+
+def test_what_is_left_of_clean_images_is_not_measured_unasked() -> None:
+    (row,) = evaluate(lambda images: images, [offset_case("fog", "a", 10)]).summaries
+    assert row.clean_psnr is None
+    assert record(row, TASK_COLUMNS)["clean_worst"] is None
+
+
+def test_plain_filters_stand_beside_the_model() -> None:
+    restorer = Restorer.from_pretrained("rdbm-tiny")
+    cases = [offset_case("noise", "a", 10), offset_case("haze", "a", 30)]
+    rows = evaluate_tasks(restorer, cases, harm=True, plain=True).summaries
+    methods = {task: [row.method for row in rows if row.task == task] for task in ("noise", "haze")}
+    assert methods["noise"] == ["model", "median", "non-local means", "total variation"]
+    assert methods["haze"] == ["model", "stretch", "dark channel"]
+    assert all(row.clean_psnr is not None for row in rows)

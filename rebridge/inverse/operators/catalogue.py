@@ -37,6 +37,7 @@ OPERATORS: Catalogue[Operator] = Catalogue(
         "jpeg": JPEG,
     },
     fixed=("shape", "measurement_shape"),
+    greatest={"angles": 10_000},
 )
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import Field, model_validator
-from safetensors.torch import load_file
+from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from rebridge import bridges, networks, samplers
@@ -23,6 +23,7 @@ from rebridge.bridges import Bridge
 from rebridge.data import Pair
 from rebridge.denoisers import Denoiser, NetworkDenoiser
 from rebridge.images.atomic import reason
+from rebridge.images.regular import read_regular
 from rebridge.models import TrainedModel
 from rebridge.networks.catalogue import NETWORKS
 from rebridge.samplers import Sampler
@@ -332,7 +333,8 @@ def load_weights(network: nn.Module, source: Path | tuple[Path, ...] | None, key
         path = expand(path, key)
         path = path / "model.safetensors" if path.is_dir() else path
         try:
-            weights = {name: value.float() for name, value in load_file(path).items()}
+            data, _ = read_regular(path, None, "a file of weights")
+            weights = {name: value.float() for name, value in load_tensors(data).items()}
             if not weights:
                 raise ValueError("it is empty")
             network.load_state_dict(network.state_dict() | weights)

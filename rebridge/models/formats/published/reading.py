@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from rebridge.images.regular import irregular
 from rebridge.models.formats.published import inert
 from rebridge.models.formats.published.errors import FormatError
 
@@ -67,6 +68,9 @@ def read_content(path: Path) -> Any:
     """
     if path.is_dir():
         raise FormatError("is a folder: give the file of weights inside it")
+    problem = irregular(path, "a file of weights")
+    if problem not in (None, "no such file"):
+        raise FormatError(str(problem))
     try:
         with open(path, "rb") as file:
             head = file.read(256)
