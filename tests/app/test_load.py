@@ -23,7 +23,7 @@ pytest.importorskip("httpx", reason="httpx is not installed")
 import httpx
 
 from rebridge.app.limits import Limits
-from tests.app.servers import ended, listening, picture
+from tests.app.servers import listening, picture
 
 CLIENTS = 50
 MOST_GROWTH = 600_000
@@ -174,9 +174,7 @@ def test_three_hundred_lying_and_malformed_uploads_change_nothing(model: Path) -
                 count(client.post("/api/jobs", content=body, headers=kind))
             assert set(codes) <= {202, 400, 413, 422, 429, 503}, codes
             assert sum(codes.values()) == 300
-            number = client.post("/api/jobs", files={"image": ("a.png", picture())}, data={"model": "tiny"}).json()[
-                "id"
-            ]
-            assert ended(client, number)["state"] == "done"
+            answer = client.post("/api/restore", files={"image": ("a.png", picture())}, data={"model": "tiny"})
+            assert answer.status_code == 200
         for connection in slow:
             connection.close()

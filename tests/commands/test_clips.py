@@ -1,6 +1,7 @@
 """Animations and films: frames stay frames, times stay times, and the result flickers less than frame by frame."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def noisy(number: int) -> np.ndarray:
     return (scene(number) + np.random.default_rng(number).normal(0, 20, scene(0).shape)).clip(0, 255).astype(np.uint8)
 
 
-def animation(path: Path, **options: object) -> Path:
+def animation(path: Path, **options: Any) -> Path:
     frames = [PILImage.fromarray(noisy(number)) for number in range(FRAMES)]
     times = [40, 50, 60, 70, 80]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=times, loop=3, **options)
