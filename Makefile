@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format clean
+.PHONY: help setup demo test test-slow check fuzz faults mutants format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -41,6 +41,15 @@ check: $(READY) ## lint, formatting, types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+fuzz: $(READY) ## 10,000 cases of odd files, options, configurations and model folders
+	@OMP_NUM_THREADS=1 $(BIN)/python tools/fuzz.py --cases 10000
+
+faults: $(READY) ## kill training, checkpoints and restorations 50 times each; full disks; two writers
+	@OMP_NUM_THREADS=1 $(BIN)/python tools/faults.py --kills 50
+
+mutants: $(READY) ## bugs of one line each, in copies: do the tests find them? (hours)
+	@$(BIN)/python tools/mutants.py
 
 format: $(READY) ## format the code and fix what can be fixed
 	@$(BIN)/ruff check --fix .

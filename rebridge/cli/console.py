@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
+from rebridge.commands.stopping import ending
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -32,6 +34,10 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise
+        except KeyboardInterrupt as stop:
+            sentence, code = ending(stop)
+            fail(sentence)
+            raise typer.Exit(code) from stop
         except (ValueError, OSError) as error:
             if os.environ.get("REBRIDGE_TRACEBACK"):
                 raise
@@ -115,12 +121,34 @@ def note(sentence: str | None) -> None:
         err().print(f"Note: {sentence}", markup=False, highlight=False, soft_wrap=True)
 
 
+def counted(files: int) -> str:
+    """Count files in words."""
+    return f"{files} file{'s' * (files != 1)}"
+
+
+def end_failed(failures: Sequence[Mapping[str, Any]], total: int) -> None:
+    """Show what failed; exit code 1 where something did."""
+    if failures:
+        show_table(failures, f"{counted(len(failures))} of {total} failed", err())
+        raise typer.Exit(1)
+
+
 def show_table(rows: Sequence[Mapping[str, Any]], title: str | None = None, console: "Console | None" = None) -> None:
     """Print rows of text by heading as a table."""
-    from rebridge.evaluation.tables import Column, table
+    from rich.table import Column, Table
+    from rich.text import Text
 
     keys = dict.fromkeys(key for row in rows for key in row)
-    (console or out()).print(table(rows, [Column(key, key) for key in keys], title))
+    columns = (Column(key, overflow="fold") for key in keys)
+    table = Table(*columns, title=title, title_justify="left", title_style="bold")
+    for row in rows:
+        table.add_row(*(Text(_cell(row.get(key))) for key in keys))
+    (console or out()).print(table)
+
+
+def _cell(value: Any) -> str:
+    value = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+    return {None: "-", True: "yes", False: "no"}.get(value, str(value))
 
 
 def _console(stderr: bool) -> "Console":

@@ -1,13 +1,15 @@
 """Commands that read and write image files."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from rebridge.cli.console import err, note, print_json, progress, say, show_table
+from rebridge.cli.console import counted, end_failed, note, print_json, progress, say
 from rebridge.cli.options import Json, command
 from rebridge.commands.flags import MODEL, NUMBER, OPTIONS, PATH, TASK, TEXT, option
 from rebridge.commands.options import DegradeOptions, EnlargeOptions, InspectOptions, RestoreOptions, SolveOptions
+from rebridge.commands.stopping import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,9 +80,7 @@ def degrade(options: DegradeOptions, as_json: Json = False) -> None:
     """
     from rebridge.commands.degrade import degrade
 
-    with progress("degrading") as bar:
-        result = degrade(options, bar)
-    _finish("degraded", result, as_json)
+    _run_batch("degrading", degrade, options, partial(_show, "degraded", as_json))
 
 
 @command(SolveOptions, steps=option(NUMBER, "Steps of the solver; by default its own."))
@@ -93,20 +93,34 @@ def solve(options: SolveOptions, as_json: Json = False) -> None:
     """
     from rebridge.commands.solve import solve
 
-    with progress("solving") as bar:
-        result = solve(options, bar)
-    rows = [row.details for row in result.written]
+    _run_batch("solving", solve, options, partial(_show_solved, as_json))
+
+
+def _show_solved(as_json: bool, result: "FilesResult") -> None:
     for sentence in result.notes():
         note(sentence)
     if as_json:
         print_json({**result.totals(), "results": result.records()})
-    else:
-        for row in rows:
-            text = f"wrote {', '.join(map(str, row['files']))}: {row['calls']} network calls, {row['seconds']:.1f} s"
-            text += "" if row["psnr"] is None else f", PSNR {row['psnr']:.2f} dB"
-            spread = f"; white in the map is a standard deviation of {row['largest_std']:.4f}"
-            say(text + (spread if options.samples > 1 else ""))
-    _fail(result)
+        return
+    for row in (row.details for row in result.written):
+        text = f"wrote {', '.join(map(str, row['files']))}: {row['calls']} network calls, {row['seconds']:.1f} s"
+        text += "" if row["psnr"] is None else f", PSNR {row['psnr']:.2f} dB"
+        spread = f"; white in the map is a standard deviation of {row['largest_std']:.4f}"
+        say(text + (spread if row["largest_std"] > 0 else ""))
+
+
+def _run_batch(doing: str, run: "Callable[..., FilesResult]", options: Any, show: "Callable[[FilesResult], None]",
+               **given: Any) -> "FilesResult":  # fmt: skip
+    """Run a command on files and show what became of them, also where it is stopped."""
+    try:
+        with progress(doing) as bar:
+            result = run(options, bar, **given)
+    except Stopped as stop:
+        show(stop.result)
+        raise
+    show(result)
+    end_failed([{"file": row.path.name, "reason": row.error} for row in result.failures], len(result.results))
+    return result
 
 
 def _run(verb: str, run: "Callable[..., FilesResult]", options: Any, as_json: bool) -> None:
@@ -122,17 +136,18 @@ def _run(verb: str, run: "Callable[..., FilesResult]", options: Any, as_json: bo
             if row.error is None and not as_json:
                 print_line(pipe.named(sentence(row)))
 
-        with progress(f"{verb}ing") as bar:
-            result = run(pipe.options, bar, finished=tell)
-        for row in result.results if options.dry_run else ():
-            tell(row)
-        _finish(f"would have {verb}ed" if options.dry_run else f"{verb}ed", result, as_json, pipe.is_stdout)
+        def show(result: "FilesResult") -> None:
+            for row in result.results if options.dry_run else ():
+                tell(row)
+            _show(f"would have {verb}ed" if options.dry_run else f"{verb}ed", as_json, result, pipe.is_stdout)
+
+        result = _run_batch(f"{verb}ing", run, pipe.options, show, finished=tell)
     if options.open and (place := to_open(result)) is not None:
         typer.launch(str(place))
 
 
-def _finish(done: str, result: "FilesResult", as_json: bool, quiet: bool = False) -> None:
-    """Say what became of the files; exit code 1 when some failed."""
+def _show(done: str, as_json: bool, result: "FilesResult", quiet: bool = False) -> None:
+    """Say what became of the files."""
     for sentence in result.notes():
         note(sentence)
     if as_json:
@@ -141,18 +156,6 @@ def _finish(done: str, result: "FilesResult", as_json: bool, quiet: bool = False
         written, skipped = result.written, len(result.skipped)
         places = {row.output.parent for row in written}
         where = f" in {places.pop()}" if len(places) == 1 else ""
-        seconds = sum(row.seconds for row in written)
-        text = f"{done} {_count(len(written))}{where}, {seconds:.1f} s" if written else f"{done} no file"
-        (note if quiet else say)(text + (f"; {_count(skipped)} skipped, as the result exists" if skipped else ""))
-    _fail(result)
-
-
-def _fail(result: "FilesResult") -> None:
-    if result.failures:
-        rows = [{"file": row.path.name, "reason": row.error} for row in result.failures]
-        show_table(rows, f"{_count(len(rows))} of {len(result.results)} failed", err())
-        raise typer.Exit(1)
-
-
-def _count(files: int) -> str:
-    return f"{files} file" if files == 1 else f"{files} files"
+        text = f"{done} {counted(len(written))}{where}, {sum(row.seconds for row in written):.1f} s"
+        text = text if written else f"{done} no file"
+        (note if quiet else say)(text + (f"; {counted(skipped)} skipped, as the result exists" if skipped else ""))

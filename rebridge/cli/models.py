@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rebridge.cli.console import note, out, print_json, progress, say, show_table
+from rebridge.cli.console import end_failed, note, out, print_json, progress, say, show_table
 from rebridge.cli.options import Json, command
 from rebridge.commands.flags import MODEL, OUTPUT, PATH, TASK, TEXT, argument, option, repeated
 from rebridge.commands.options import (
@@ -69,12 +69,16 @@ def evaluate(
     if as_json:
         about = {key: getattr(result, key) for key in ("model", "sampler", "steps", "seed", "channel")}
         tasks = [record(row, TASK_COLUMNS) for row in found.summaries]
-        print_json({**about, "tasks": tasks, "images": [record(row, IMAGE_COLUMNS) for row in found.scores]})
+        images = [record(row, IMAGE_COLUMNS) for row in found.scores]
+        print_json(
+            {**about, "tasks": tasks, "images": images, "failures": [vars(failure) for failure in found.failures]}
+        )
     elif as_csv:
         print(to_csv(rows, columns), end="")
     else:
         shown = columns if per_image else SHOWN_COLUMNS
         out().print(table(rows, [column for column in shown if options.baselines or column.key != "method"]))
+    end_failed([vars(failure) for failure in found.failures], len(found.scores) + len(found.failures))
 
 
 @command(

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rebridge import bridges, inverse, samplers
+from rebridge import bridges, samplers
 from rebridge.bridges import Bridge
+from rebridge.commands.files import settle
 from rebridge.commands.options import BridgeListOptions
-from rebridge.inverse import operators
 from rebridge.samplers import Sampler
 
+PLOTS = (".png", ".svg", ".pdf")
 PRIOR = "a generative model"
 
 
@@ -49,8 +50,12 @@ def list_bridges(options: BridgeListOptions) -> list[Part]:
     """List bridges, and draw forward paths of one pixel if a file is given.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name, or a file that cannot be drawn.
     """
+    if options.plot is not None:
+        if Path(options.plot).suffix.lower() not in PLOTS:
+            raise ValueError(f"{options.plot}: a plot is drawn as one of {', '.join(PLOTS)}")
+        settle([Path(options.plot)], options.overwrite)
     names = [bridges.create(name).name for name in options.names or bridges.names()]
     parts = [Part(name, bridges.summary(name), bridges.parameters(name)) for name in names]
     if options.plot is not None:
@@ -78,6 +83,9 @@ def list_samplers() -> list[Part]:
 
 def list_solvers() -> SolverList:
     """List zero-shot solvers and operators."""
+    from rebridge import inverse
+    from rebridge.inverse import operators
+
     solvers = [
         Part(name, inverse.summary(name), inverse.parameters(name), calls=inverse.create(name).calls)
         for name in inverse.names()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rebridge import inverse
 from rebridge.catalogue import Spec
+from rebridge.commands.files import settle
 from rebridge.commands.opening import open_prior, open_restorer
 from rebridge.commands.options import DEFAULT_MODELS, CompareOptions, ModelOptions, PriorOptions
 from rebridge.commands.progress import Reporter, cancellable
@@ -17,9 +18,11 @@ from rebridge.evaluation import Case, synthetic_cases
 from rebridge.evaluation.compare import SAMPLER_COLUMNS, SeedScore, compare_analytic, compare_models, summarise
 from rebridge.evaluation.solvers import SOLVER_COLUMNS, centre_square, compare_solvers
 from rebridge.evaluation.tables import Column, to_csv
-from rebridge.images.atomic import write_atomic
+from rebridge.images import reason, write_atomic
 from rebridge.inverse import Method, OperatorSpec
 from rebridge.restoration import Restorer
+
+T = TypeVar("T")
 
 _BRIDGES = ("goub", "brownian", "ddbm-vp")
 _SAMPLERS = {
@@ -59,6 +62,9 @@ def compare(options: CompareOptions, progress: Reporter | None = None) -> Compar
         ValueError: options of different forms, parts that do not fit, or no images.
     """
     check_comparison(options)
+    if options.output is not None:
+        names = ["compare.csv"] if options.operators else ["compare.csv", "compare.png"]
+        settle([options.output / name for name in names], options.overwrite)
     with cancellable(progress) as report:
         if options.operators:
             return _solvers(options, report)
@@ -115,7 +121,7 @@ def check_comparison(options: CompareOptions) -> None:
 def _models(options: CompareOptions, specs: list[Spec], report: Reporter, notes: list[str]) -> list[SeedScore]:
     """Scores of every model and, for generative ones, every preset."""
     assert options.clean is not None
-    cases = synthetic_cases(options.clean, options.tasks, 0, options.limit)
+    cases = _readable(synthetic_cases(options.clean, options.tasks, 0, options.limit), lambda case: case.load(), notes)
     steps = options.steps or _STEPS[options.method]
     names = options.models or [DEFAULT_MODELS[options.method]]
     if options.method == "bridge":
@@ -165,12 +171,28 @@ def _solvers(options: CompareOptions, report: Reporter) -> Comparison:
         restorers = {"irbridge": Restorer.from_preset(prior), **restorers}
     folder = ImageFolder(options.clean)
     count = len(folder) if options.limit is None else min(options.limit, len(folder))
-    images = [folder[index] for index in range(count)]
+    notes: list[str] = []
+    images = [folder[index] for index in _readable(range(count), folder.__getitem__, notes)]
     if options.crop is not None:
         images = [centre_square(image, options.crop) for image in images]
     rows = compare_solvers(images, specs, methods, prior, restorers, progress=report)
     files = [] if options.output is None else _written(rows, SOLVER_COLUMNS, options.output)
-    return Comparison(rows, SOLVER_COLUMNS, f"{len(images)} images", files)
+    return Comparison(rows, SOLVER_COLUMNS, f"{len(images)} images", files, notes)
+
+
+def _readable(items: Sequence[T], load: Callable[[T], object], notes: list[str]) -> list[T]:
+    """The images that can be loaded; the others are noted, and refused where there are no more."""
+    kept: list[T] = []
+    for item in items:
+        try:
+            load(item)
+        except Exception as error:  # one bad file must not end the run, whatever is wrong with it
+            notes.append(f"left out: {reason(error)}")
+            if len(notes) == len(items):
+                raise
+        else:
+            kept.append(item)
+    return kept
 
 
 def _method(text: str, steps: Sequence[int] | None) -> Method:
@@ -180,7 +202,6 @@ def _method(text: str, steps: Sequence[int] | None) -> Method:
 
 
 def _written(rows: Sequence[Any], columns: Sequence[Column], folder: Path) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "compare.csv"
     write_atomic(path, to_csv(rows, columns).encode(), overwrite=True)
     return [path]

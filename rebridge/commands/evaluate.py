@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rebridge.commands.opening import check_sampling, open_restorer
+from rebridge.commands.opening import check_noise, check_sampling, open_restorer
 from rebridge.commands.options import CaseOptions, EvaluateOptions
 from rebridge.commands.progress import Reporter, cancellable
 from rebridge.evaluation import Case, Evaluation, Score, evaluate_tasks, paired_cases, synthetic_cases
@@ -49,8 +49,9 @@ def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> Eval
     opened = open_restorer(options)
     restorer = opened.restorer
     sampler = check_sampling(restorer, options, options.sampler)
-    cases = cases_of(options, options.tasks or restorer.model.tasks, options.seed, options.limit)
-    settings: dict[str, Any] = {"steps": options.steps, "seed": options.seed, "sampler": options.sampler}
+    check_noise(restorer, sampler, options, seeded=options.pairs is not None)
+    cases = cases_of(options, options.tasks or restorer.model.tasks, options.noise_seed, options.limit)
+    settings: dict[str, Any] = {"steps": options.steps, "seed": options.noise_seed, "sampler": options.sampler}
     settings |= {"tile": options.tile, "overlap": options.overlap, "samples": options.samples}
     with cancellable(progress) as report:
 
@@ -67,7 +68,7 @@ def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> Eval
             **settings,
         )
     name = options.sampler or sampler.name
-    return EvaluationResult(found, opened.name, name, sampler.steps, options.seed, options.channel, opened.note)
+    return EvaluationResult(found, opened.name, name, sampler.steps, options.noise_seed, options.channel, opened.note)
 
 
 def check_cases(options: CaseOptions) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rebridge.commands.options import FileOptions
 from rebridge.commands.progress import Reporter
-from rebridge.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES
+from rebridge.commands.stopping import Stopped
+from rebridge.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, check_folder, remove_leftovers
 from rebridge.restoration.files import FileResult, Job, Report, attempt, plan, prepare_folders
 
 Work = Callable[[Job, Reporter], Mapping[str, Any] | None]
@@ -17,6 +19,8 @@ Work = Callable[[Job, Reporter], Mapping[str, Any] | None]
 Finished = Callable[[FileResult], object]
 """Called with each file once it is done."""
 
+LONGEST_NAME = 255
+"""Bytes of a file's name."""
 UNCHANGED = "left as it is: the model is not sure of anything to restore (--task says what to remove)"
 SAME_SAMPLES = "all samples are the same: this sampler draws no noise; --sampler dbim:eta=1 with several steps does"
 
@@ -75,6 +79,25 @@ class FilesResult(Report):
             "psnr": sum(known) / len(known) if known else None,
             "largest_std": max((row["largest_std"] for row in rows), default=None),
         }
+
+
+def settle(files: Sequence[Path], overwrite: bool) -> None:
+    """Prove before any work that files can be written.
+
+    Raises:
+        ValueError: one exists and is not to be replaced, or is a folder, or has an impossible name.
+        OSError: a folder that cannot be made or written.
+    """
+    for file in files:
+        if len(os.fsencode(file.name)) > LONGEST_NAME:
+            raise ValueError(f"{file}: the file name has {len(os.fsencode(file.name))} bytes, and 255 are possible")
+        if file.is_dir():
+            raise ValueError(f"{file} is a folder, not a file")
+        if os.path.lexists(file) and not overwrite:
+            raise ValueError(f"{file}: exists already and is not overwritten without --overwrite")
+    for folder in dict.fromkeys(file.parent for file in files):
+        check_folder(folder)
+        remove_leftovers(folder)
 
 
 def sentence(result: FileResult) -> str:
@@ -143,9 +166,28 @@ def process(
         options: what to do with results that exist.
         report: called with the files that are done, in fractions of a file, out of all.
         finished: called with the result of each file.
+
+    Raises:
+        Stopped: the user interrupts, with the files that were done.
     """
     prepare_folders(jobs)
     results: list[FileResult] = []
+    try:
+        _process(jobs, work, options, report, finished, results)
+    except KeyboardInterrupt as interrupt:
+        raise Stopped(FilesResult(results), len(jobs), interrupt) from interrupt
+    return results
+
+
+def _process(
+    jobs: list[Job],
+    work: Work,
+    options: FileOptions,
+    report: Reporter,
+    finished: Finished | None,
+    results: list[FileResult],
+) -> None:
+    """Append one result per file."""
     for job in jobs:
 
         def within(done: float, total: float, note: str = "", job: Job = job) -> None:
@@ -159,7 +201,6 @@ def process(
         if finished is not None:
             finished(results[-1])
     report(len(jobs), len(jobs), "")
-    return results
 
 
 def _record(result: FileResult) -> dict[str, Any]:

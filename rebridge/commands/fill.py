@@ -47,7 +47,7 @@ def fill(
     jobs = viewer.planned(planned(options))
     opened = opened or open_restorer(options, options.task)
     note = filler_note(opened)
-    done = {"model": opened.name, "mask": str(options.mask), "seed": options.seed}
+    done = {"model": opened.name, "mask": str(options.mask), "seed": options.noise_seed}
     left = left_out(options.inputs, recursive=options.recursive)
     if options.dry_run:
         return FilesResult(dry(jobs, options), done, note, left)
@@ -90,7 +90,7 @@ def fill_marked(
         return restorer(
             holed,
             steps=options.steps,
-            seed=options.seed,
+            seed=options.noise_seed,
             tile=options.tile,
             overlap=options.overlap,
             samples=options.samples,

@@ -83,7 +83,7 @@ OPTIONS: dict[str, Flag] = {
     # sampling
     "sampler": option(TEXT, "See `rebridge samplers`; by default the model's."),
     "steps": option(NUMBER, "Steps of the sampler; by default what the model recommends."),
-    "seed": option(int, "The same seed gives the same result."),
+    "seed": option(NUMBER, "The same seed gives the same result."),
     "tile": option(NUMBER, "Side of the tiles in pixels, 0 for none; by default as memory needs."),
     "overlap": option(NUMBER, "Pixels that neighbouring tiles share; by default 64, or a quarter of smaller tiles."),
     "samples": option(int, "Restorations with different noise to average."),

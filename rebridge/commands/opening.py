@@ -83,10 +83,23 @@ def check_sampling(restorer: Restorer, options: SamplingOptions, sampler: str | 
     return chosen
 
 
+def check_noise(restorer: Restorer, sampler: Sampler, options: SamplingOptions, seeded: bool = True) -> None:
+    """Raise ValueError for a seed or samples that change nothing.
+
+    seeded: whether the seed is of use for the sampler alone.
+    """
+    given = ["--samples"] * (options.samples > 1) + ["--seed"] * (seeded and options.seed is not None)
+    if given and not restorer.draws_noise(sampler):
+        raise ValueError(
+            f"the sampler {sampler.name} draws no noise here, so that {' and '.join(given)} would change nothing: "
+            "leave that out, or take --sampler dbim:eta=1 with 3 steps or more"
+        )
+
+
 def check_images(options: SamplingOptions) -> None:
     """Raise ValueError for impossible samples, seed or tiles."""
     check_samples(options.samples)
-    ImageNoise([options.seed])
+    ImageNoise([options.noise_seed])
     Tiles(options.tile, options.overlap)
 
 

@@ -221,6 +221,7 @@ class CompareOptions(Limited):
         seeds: of the first two forms.
         limit: images per task.
         output: folder for compare.csv and compare.png.
+        overwrite: replace those that exist.
         device: as in `DeviceOptions`.
     """
 
@@ -241,6 +242,7 @@ class CompareOptions(Limited):
     limit: int | None = None
     draws: int = 4000
     output: Path | None = None
+    overwrite: bool = False
     device: str | None = None
 
 
@@ -298,10 +300,12 @@ class BridgeListOptions(Limited):
     Attributes:
         names: only these.
         plot: a PNG for forward paths of one pixel.
+        overwrite: replace it if it exists.
     """
 
     names: Sequence[str] = ()
     plot: Path | None = None
+    overwrite: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from rebridge.commands.files import SAME_SAMPLES, FilesResult, Finished, planned
 from rebridge.commands.fill import fill
 from rebridge.commands.findings import changed_words, finding_records, found_words, treated_words
 from rebridge.commands.maps import change_map
-from rebridge.commands.opening import Opened, check_sampling, open_restorer
+from rebridge.commands.opening import Opened, check_noise, check_sampling, open_restorer
 from rebridge.commands.options import RestorationOptions, RestoreOptions, SamplingOptions
 from rebridge.commands.progress import Reporter, cancellable
 from rebridge.commands.viewing import Viewer, dry
@@ -112,6 +112,7 @@ def restore(
     opened = opened or open_restorer(options, options.task)
     restorer = opened.restorer
     done = _done(opened, options, options.sampler)
+    check_noise(restorer, restorer.sampler(options.sampler, options.steps), options)
     left = left_out(options.inputs, recursive=options.recursive)
     if options.dry_run:
         return FilesResult(dry(jobs, options), done, opened.note, left)
@@ -198,7 +199,7 @@ def _call(options: SamplingOptions) -> dict[str, Any]:
     return {
         **strength,
         "steps": options.steps,
-        "seed": options.seed,
+        "seed": options.noise_seed,
         "tile": options.tile,
         "overlap": options.overlap,
         "samples": options.samples,
@@ -213,6 +214,6 @@ def _done(opened: Opened, options: SamplingOptions, sampler: str | None) -> dict
         "bridge": {"name": bridge.name, **bridge.params},
         "sampler": {"name": chosen.name, **chosen.params},
         "steps": chosen.steps,
-        "seed": options.seed,
+        "seed": options.noise_seed,
         "samples": options.samples,
     }

@@ -111,17 +111,22 @@ class SamplingOptions(Limited):
 
     Attributes:
         steps: of the sampler or solver, by default what is recommended.
-        seed: the same seed gives the same result.
+        seed: the same seed gives the same result; None for 0, also where no noise is drawn.
         tile: side of the tiles that the network sees in pixels, 0 for none; by default as memory needs.
         overlap: pixels that neighbouring tiles share.
         samples: restorations with different noise, of which the mean is the result.
     """
 
     steps: int | None = None
-    seed: int = 0
+    seed: int | None = None
     tile: int | None = None
     overlap: int | None = None
     samples: int = 1
+
+    @property
+    def noise_seed(self) -> int:
+        """The seed that is used."""
+        return 0 if self.seed is None else self.seed
 
 
 @dataclass(frozen=True, kw_only=True)

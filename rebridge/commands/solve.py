@@ -49,10 +49,10 @@ def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResul
     _check_only(jobs, options)
     model = open_prior(options.prior, options)
     restorer = Restorer(model)
-    reading: dict[str, Any] = {"simulate": options.simulate, "seed": options.seed, "size": options.size}
+    reading: dict[str, Any] = {"simulate": options.simulate, "seed": options.noise_seed, "size": options.size}
     reading |= {"mask": options.mask, "kernel": options.kernel, "max_pixels": options.pixel_limit}
     reading["strict"] = options.strict
-    sampling: dict[str, Any] = {"samples": options.samples, "seed": options.seed, "method": method}
+    sampling: dict[str, Any] = {"samples": options.samples, "seed": options.noise_seed, "method": method}
     sampling |= {"tile": options.tile, "overlap": options.overlap}
 
     def work(job: Job, report: Reporter) -> Mapping[str, Any]:
@@ -69,7 +69,7 @@ def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResul
         largest = found.std[0].mean(0).max().item()
         return {"files": files, "calls": found.calls, "seconds": seconds, "psnr": quality, "largest_std": largest}
 
-    done = {"prior": options.prior, "operator": options.operator, "solver": options.solver, "seed": options.seed}
+    done = {"prior": options.prior, "operator": options.operator, "solver": options.solver, "seed": options.noise_seed}
     with cancellable(progress) as report:
         results = process(jobs, work, options, report)
     if _is_one(options) and results[0].error is not None:

@@ -91,6 +91,10 @@ class ImageFolder:
         return ImageFolder(self.path, files=[self.files[index] for index in indices])
 
 
+HEADERS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM")
+"""Formats whose headers Pillow is asked to read; it would else try all that it knows, PostScript among them."""
+
+
 def as_float(pixels: Tensor) -> Tensor:
     """Convert kept pixels, or a crop of them, to float32 in [0, 1]."""
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
@@ -187,7 +191,10 @@ class PairedFolder:
         Reads headers only.
         """
         for pair in self.pairs:
-            sizes = [_size(path) for path in pair]
+            if _size(pair[0]) == _size(pair[1]):
+                continue
+            # A header does not tell all: only XMP may say that a picture is turned.
+            sizes = [read_image(path).size for path in pair]
             if sizes[0] != sizes[1]:
                 raise ValueError(_mismatch(pair, sizes))
 
@@ -200,11 +207,10 @@ def _mismatch(pair: tuple[Path, Path], sizes: Sequence[tuple[int, int]]) -> str:
 def _size(path: Path) -> tuple[int, int]:
     """Width and height of an image file, from its header where Pillow can read that."""
     try:
-        with PillowImage.open(path) as header:
+        with PillowImage.open(path, formats=HEADERS) as header:
             return _displayed_size(header)
     except OSError:
-        height, width = read_image(path).pixels.shape[1:]
-        return width, height
+        return read_image(path).size
 
 
 def _displayed_size(image: PillowImage.Image) -> tuple[int, int]:

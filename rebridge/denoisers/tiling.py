@@ -8,7 +8,8 @@ estimates are blended with weights w_i that sum to one at every pixel,
     x0_hat = sum_i w_i * denoiser(x_t[tile_i], t, y[tile_i]),
 
 where w_i is 0 in the outer quarter of the overlap, then rises linearly. A denoiser that looks no farther than a
-quarter of the overlap therefore gives exactly what it would give on the whole image.
+quarter of the overlap therefore gives exactly what it would give on the whole image. With a context the denoiser sees so
+many pixels more around each tile, and one that looks no farther than these gives exactly that too.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,6 +22,30 @@ from rebridge.networks.layers import pad_to_multiple
 
 SMALLEST_TILE = 64
 DEFAULT_OVERLAP = 64
+GRID = 32
+"""Pixels between the windows that networks filter by: what is seen of an image begins where one of its windows does."""
+OVERLAP_IN_CONTEXT = 32
+"""By default, of tiles with a context: they hardly differ where they meet."""
+
+PartDenoiser = Callable[[slice, slice], Denoiser]
+"""Called as of_tile(rows, columns): the denoiser for one part of the whole image."""
+
+
+class Divisible:
+    """A denoiser of whole images, with one for each part that judges it as in the whole.
+
+    Args:
+        whole: the denoiser.
+        part: see `PartDenoiser`.
+    """
+
+    def __init__(self, whole: Denoiser, part: PartDenoiser) -> None:
+        self.whole = whole
+        self.part = part
+
+    def __call__(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor | Estimate:
+        """Estimate x0 for whole images."""
+        return self.whole(x_t, t, y)
 
 
 class TiledDenoiser:
@@ -30,14 +55,16 @@ class TiledDenoiser:
 
     Args:
         denoiser: what is evaluated on the tiles.
-        tile: largest side of a tile in pixels, rounded up to a multiple of `align`; None takes the image whole until
-            memory runs out.
-        overlap: pixels that neighbours share, at most half a tile; by default 64, or a quarter of smaller tiles.
+        tile: largest side of what is seen at once in pixels, rounded up to a multiple of `align`; None takes the image whole
+            until memory runs out. With a context at least the context and 64 pixels.
+        overlap: pixels that neighbours share, their context not counted, at most half a tile; by default 64, or a quarter of
+            smaller tiles.
         batch: tiles per evaluation.
         align: tiles begin at multiples of this, so that networks that downsample see the same grid in each of them.
         progress: called as progress(done, total) after every evaluation; an exception from it ends the run.
         of_tile: called as of_tile(rows, columns), gives the denoiser for one tile, for denoisers that were bound to the whole
             image; tiles are then taken one by one.
+        context: pixels that are seen beside a tile on each side, which depends on them.
 
     Raises:
         ValueError: a tile, overlap, batch or align out of range.
@@ -51,7 +78,8 @@ class TiledDenoiser:
         batch: int = 1,
         align: int = 16,
         progress: Progress | None = None,
-        of_tile: Callable[[slice, slice], Denoiser] | None = None,
+        of_tile: PartDenoiser | None = None,
+        context: int = 0,
     ) -> None:
         if tile is not None and tile < 1:
             raise ValueError(f"tile must be at least 1 pixel, got {tile}")
@@ -68,6 +96,7 @@ class TiledDenoiser:
         self.align = align
         self.progress = progress
         self.of_tile = of_tile
+        self.context = _up(context, align)
 
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor) -> Estimate:
         """Blend the estimates of all tiles, for x_t, y (B, C, H, W) and t (B,)."""
@@ -83,45 +112,70 @@ class TiledDenoiser:
 
     def _denoise(self, x_t: Tensor, t: Tensor, y: Tensor) -> Estimate:
         height, width = x_t.shape[-2:]
-        if self.tile is None or max(height, width) <= self.tile:
+        if self.tile is None or max(height, width) <= self._seen(self.tile):
             return as_estimate(self.denoiser(x_t, t, y))
-        x_t, y = (pad_to_multiple(image, self.align) for image in (x_t, y))
-        tile = _up(self.tile, self.align)
-        overlap = self.overlap if self.overlap is not None else min(DEFAULT_OVERLAP, tile // 4)
-        rows, columns = (list(partition(side, tile, overlap, self.align, x_t)) for side in x_t.shape[-2:])
-        places = [(row, column) for row in rows for column in columns]
+        if not self.context:  # with one the network extends the last tile as it does the whole image
+            x_t, y = (pad_to_multiple(image, self.align) for image in (x_t, y))
+        places = self._places(x_t, self.tile)
         x0 = torch.zeros_like(x_t)
         noise: Tensor | None = None
-        batch = self.batch if self.of_tile is None else 1
+        batch = self.batch if self.of_tile is None and not self.context else 1
         for first in range(0, len(places), batch):
             chosen = places[first : first + batch]
-            denoiser = self.denoiser if self.of_tile is None else self.of_tile(chosen[0][0][0], chosen[0][1][0])
-            tiles = (torch.cat([image[..., row, column] for (row, _), (column, _) in chosen]) for image in (x_t, y))
-            x_tiles, y_tiles = tiles
+            around = [tuple(_around(place, self.context) for place, _ in pair) for pair in chosen]
+            denoiser = self.denoiser if self.of_tile is None else self.of_tile(*around[0])
+            x_tiles, y_tiles = (
+                torch.cat([image[..., rows, columns] for rows, columns in around]) for image in (x_t, y)
+            )
             estimate = as_estimate(denoiser(x_tiles, t.repeat(len(chosen)), y_tiles))
             if estimate.noise is not None and noise is None:
                 noise = torch.zeros_like(x_t)
             for index, ((row, row_weights), (column, column_weights)) in enumerate(chosen):
                 weights = row_weights[:, None] * column_weights
                 part = slice(index * x_t.shape[0], (index + 1) * x_t.shape[0])
-                x0[..., row, column] += weights * estimate.x0[part]
+                inner = (part, slice(None), *map(_within, (row, column), around[index]))
+                x0[..., row, column] += weights * estimate.x0[inner]
                 if noise is not None and estimate.noise is not None:
-                    noise[..., row, column] += weights * estimate.noise[part]
+                    noise[..., row, column] += weights * estimate.noise[inner]
             if self.progress is not None:
                 self.progress(first + len(chosen), len(places))
         return Estimate(x0[..., :height, :width], None if noise is None else noise[..., :height, :width])
+
+    def _seen(self, tile: int) -> int:
+        """The side of what is seen at once: a tile and its context."""
+        return max(tile, 2 * self.context + SMALLEST_TILE) if self.context else tile
+
+    def _places(self, x_t: Tensor, tile: int) -> list[tuple[tuple[slice, Tensor], tuple[slice, Tensor]]]:
+        """Rows and columns of each tile, with their weights."""
+        core = _up(self._seen(tile), self.align) - 2 * self.context
+        default = OVERLAP_IN_CONTEXT if self.context else DEFAULT_OVERLAP
+        overlap = min(default, core // 4) if self.overlap is None else min(self.overlap, core // 2)
+        rows, columns = (list(partition(side, core, overlap, self.align, x_t)) for side in x_t.shape[-2:])
+        return [(row, column) for row in rows for column in columns]
 
     def _shrink(self, side: int) -> bool:
         """Halve the batch of tiles, then the tile; False when nothing is left to halve."""
         if self.tile is not None and self.tile < side and self.batch > 1:
             self.batch = 1
             return True
-        tile = _up(min(side, self.tile or side) // 2, self.align)
-        if tile < SMALLEST_TILE:
+        seen = min(side, self._seen(self.tile or side))
+        tile = _up(seen // 2, self.align)
+        if tile < SMALLEST_TILE or self._seen(tile) >= seen:
             return False
         self.tile = tile
         self.overlap = None if self.overlap is None else min(self.overlap, tile // 4)
         return True
+
+
+def _around(place: slice, context: int) -> slice:
+    """A tile's place with its context, from a multiple of `GRID` on; beyond the end of an axis a slice ends by itself."""
+    if not context:
+        return place
+    return slice(max(place.start - context, 0) // GRID * GRID, place.stop + context)
+
+
+def _within(place: slice, around: slice) -> slice:
+    return slice(place.start - around.start, place.stop - around.start)
 
 
 def partition(

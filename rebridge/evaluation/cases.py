@@ -83,7 +83,8 @@ def paired_cases(
         limit: only so many pairs.
 
     Raises:
-        ValueError: no pairs are found, or two images of a pair differ in size.
+        ValueError: no pairs are found, or an image has no partner. That two images of a pair differ in size is found when they
+            are loaded.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -97,7 +98,7 @@ def paired_cases(
             known = ", ".join("/".join(names) for names in PAIR_FOLDERS)
             raise ValueError(f"{root} holds no pair of folders; looked for {known} (or name a data set's layout)")
         clean, degraded = found[0]
-        pairs = PairedFolder(root / clean, root / degraded)
+        pairs = PairedFolder(root / clean, root / degraded, check_sizes=False)
     count = len(pairs) if limit is None else min(_positive(limit), len(pairs))
     return [Case(task, name_of(pairs[index][1], root), partial(pairs.read, index)) for index in range(count)]
 

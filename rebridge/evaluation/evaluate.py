@@ -15,6 +15,7 @@ from rebridge.evaluation.cases import Case
 from rebridge.evaluation.metrics import Channel, psnr, ssim
 from rebridge.evaluation.plain import plain_filters_for
 from rebridge.evaluation.tables import Column
+from rebridge.images import reason
 from rebridge.restoration import Restorer
 
 BY_MODEL = "model"
@@ -81,10 +82,25 @@ class TaskScores:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """An image that could not be read or restored, and why, in one sentence."""
+
+    task: str
+    name: str
+    error: str
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """All scores, in the order in which the images were restored."""
+    """All scores, in the order in which the images were restored.
+
+    Attributes:
+        scores: one per image.
+        failures: the images without a score.
+    """
 
     scores: list[Score] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
 
     @property
     def summaries(self) -> list[TaskScores]:
@@ -109,6 +125,8 @@ def evaluate(
 ) -> Evaluation:
     """Restore every case and compare it with its clean image.
 
+    One that fails does not stop the rest.
+
     Args:
         restore: a `Restorer`, or anything that turns degraded images (1, 3, H, W) in [0, 1] into restored ones.
         cases: the images.
@@ -117,31 +135,67 @@ def evaluate(
         harms: PSNR of what is made of clean images, by their names; completed by those that it lacks. By default not measured.
         method: what `restore` is, for the scores.
         options: of `restore`, such as steps and seed.
+
+    Raises:
+        ValueError: the first one's, where all fail.
     """
-    scores: list[Score] = []
+    return _some(_evaluated(restore, cases, channel, progress, harms, method, options))
+
+
+def _evaluated(
+    restore: Callable[..., Tensor],
+    cases: Sequence[Case],
+    channel: Channel,
+    progress: Scored | None,
+    harms: dict[str, float] | None,
+    method: str,
+    options: dict[str, Any],
+) -> Evaluation:
+    found = Evaluation()
     for case in cases:
-        clean, degraded = (image[None] for image in case.load())
-        began = time.perf_counter()
-        restored = restore(degraded, **options)
-        seconds = time.perf_counter() - began
-        if harms is not None and case.name not in harms:
-            harms[case.name] = float(psnr(restore(clean, **options), clean, channel))
-        scores.append(
-            Score(
-                case.task,
-                case.name,
-                input_psnr=float(psnr(degraded, clean, channel)),
-                psnr=float(psnr(restored, clean, channel)),
-                input_ssim=float(ssim(degraded, clean, channel)),
-                ssim=float(ssim(restored, clean, channel)),
-                seconds=seconds,
-                clean_psnr=None if harms is None else harms[case.name],
-                method=method,
-            )
-        )
+        try:
+            score = _scored(restore, case, channel, harms, method, options)
+        except Exception as error:  # one bad file must not end the run, whatever is wrong with it
+            found.failures.append(Failure(case.task, case.name, reason(error)))
+            continue
+        found.scores.append(score)
         if progress is not None:
-            progress(len(scores), len(cases), scores[-1])
-    return Evaluation(scores)
+            progress(len(found.scores) + len(found.failures), len(cases), score)
+    return found
+
+
+def _some(found: Evaluation) -> Evaluation:
+    """The evaluation, unless nothing but failures came of it."""
+    if found.failures and not found.scores:
+        raise ValueError(found.failures[0].error)
+    return found
+
+
+def _scored(
+    restore: Callable[..., Tensor],
+    case: Case,
+    channel: Channel,
+    harms: dict[str, float] | None,
+    method: str,
+    options: dict[str, Any],
+) -> Score:
+    clean, degraded = (image[None] for image in case.load())
+    began = time.perf_counter()
+    restored = restore(degraded, **options)
+    seconds = time.perf_counter() - began
+    if harms is not None and case.name not in harms:
+        harms[case.name] = float(psnr(restore(clean, **options), clean, channel))
+    return Score(
+        case.task,
+        case.name,
+        input_psnr=float(psnr(degraded, clean, channel)),
+        psnr=float(psnr(restored, clean, channel)),
+        input_ssim=float(ssim(degraded, clean, channel)),
+        ssim=float(ssim(restored, clean, channel)),
+        seconds=seconds,
+        clean_psnr=None if harms is None else harms[case.name],
+        method=method,
+    )
 
 
 def evaluate_tasks(
@@ -165,24 +219,27 @@ def evaluate_tasks(
         plain: measure the plain filters for each task too; their scores come after the model's.
         options: of `restorer`.
     """
-    scores: list[Score] = []
+    found = Evaluation()
     harms: dict[Restorer, dict[str, float]] = {}
 
     def report(done: int, total: int, score: Score) -> None:
         if progress is not None:
-            progress(len(scores) + done, len(cases), score)
+            progress(len(found.scores) + len(found.failures) + done, len(cases), score)
 
     for task in dict.fromkeys(case.task for case in cases):
         group = [case for case in cases if case.task == task]
         restore = restorer.for_task(task)
         known = harms.setdefault(restore, {}) if harm else None
-        scores.extend(evaluate(restore, group, channel=channel, progress=report, harms=known, **options).scores)
+        part = _evaluated(restore, group, channel, report, known, BY_MODEL, options)
+        found.scores.extend(part.scores)
+        found.failures.extend(part.failures)
+    failed = {(failure.task, failure.name) for failure in found.failures}
     for task in dict.fromkeys(case.task for case in cases) if plain else ():
-        group = [case for case in cases if case.task == task]
+        group = [case for case in cases if case.task == task and (task, case.name) not in failed]
         for simple in plain_filters_for(task):
             known = {} if harm else None
-            scores.extend(evaluate(simple, group, channel=channel, harms=known, method=simple.name).scores)
-    return Evaluation(scores)
+            found.scores.extend(_evaluated(simple, group, channel, None, known, simple.name, {}).scores)
+    return _some(found)
 
 
 def _task_scores(scores: list[Score]) -> TaskScores:

@@ -11,7 +11,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from rebridge.images import quantise
 
@@ -36,6 +35,9 @@ def psnr(restored: Tensor, clean: Tensor, channel: Channel = "rgb") -> Tensor:
     Raises:
         ValueError: the shapes differ.
     """
+    # Imported here, as torchmetrics takes longer to load than torch itself.
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
     pair = _prepared(restored, clean, channel)
     values = peak_signal_noise_ratio(*pair, data_range=1.0, reduction="none", dim=(1, 2, 3))
     return values.clamp(max=HIGHEST_PSNR)
@@ -57,6 +59,8 @@ def ssim(restored: Tensor, clean: Tensor, channel: Channel = "rgb") -> Tensor:
     pair = _prepared(restored, clean, channel)
     if min(restored.shape[-2:]) < SSIM_WINDOW:
         return torch.full((len(restored),), torch.nan)
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     _, similarity = structural_similarity_index_measure(
         *pair, data_range=1.0, sigma=1.5, k1=0.01, k2=0.03, reduction="none", return_full_image=True
     )

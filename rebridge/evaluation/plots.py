@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from rebridge import bridges
 from rebridge.bridges import Bridge
 from rebridge.evaluation.compare import SamplerScores
+from rebridge.images import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,9 +64,7 @@ def plot_comparison(rows: Sequence[SamplerScores], path: Path, quality: str, log
     axes[0].xaxis.set_major_formatter("{x:g}")
     axes[0].minorticks_off()
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7, frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
-    return path
+    return _saved(figure, path)
 
 
 def plot_trajectories(names: Sequence[str], path: Path, x0: float = 1.0, y: float = -0.5, paths: int = 12) -> Path:
@@ -89,8 +89,14 @@ def plot_trajectories(names: Sequence[str], path: Path, x0: float = 1.0, y: floa
         axis.set_title(name, fontsize=10)
         axis.set_xlabel("t")
     axes[0].set_ylabel("one pixel")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    return _saved(figure, path)
+
+
+def _saved(figure: Figure, path: Path) -> Path:
+    """Write a figure whole or not at all, in the format of the suffix."""
+    content = io.BytesIO()
+    figure.savefig(content, dpi=130, format=path.suffix[1:] or "png")
+    write_atomic(path, content.getvalue(), overwrite=True)
     return path
 
 

@@ -34,6 +34,7 @@ class ModelInfo:
         channels: of the images, 3 or 1.
         multiple: sides that the network takes are multiples of this; the space extends images to it where needed.
         window: largest side of an image that is restored in one piece, or None for any.
+        context: pixels around a tile that are seen with it, so that it comes out as in the whole image.
         tasks: the degradations that it was trained to remove.
         sampler: the recommended sampler, {"name": ..., **parameters}.
         conditional: whether the network sees the degraded image.
@@ -46,6 +47,7 @@ class ModelInfo:
     channels: int = 3
     multiple: int = 1
     window: int | None = None
+    context: int = 0
     tasks: tuple[str, ...] = ()
     sampler: Mapping[str, Any] = field(default_factory=lambda: {"name": "dbim", "steps": 10})
     conditional: bool = True

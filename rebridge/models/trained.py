@@ -7,6 +7,7 @@ with `states.condition_dropout`, the same weights are p(x0) and p(x0 | y).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Autocast, ClassifierFree, Denoiser, Estimate, NetworkDenoiser
 from rebridge.denoisers.precision import dtype_of
+from rebridge.denoisers.tiling import Divisible
 from rebridge.models.base import Finding, Model, ModelError, ModelInfo, PixelSpace
 from rebridge.networks import Network
 
@@ -75,6 +77,9 @@ class TrainedModel(Model):
             channels=needs["channels"],
             multiple=needs["multiple"],
             window=needs["window"],
+            context=max(
+                needs["context"], 0 if predictor is None else declared(unwrapped(predictor.network))["context"]
+            ),
             tasks=tuple(tasks),
             sampler=dict(sampler or {"name": "dbim", "steps": 10}),
             conditional=condition,
@@ -232,15 +237,23 @@ class TrainedModel(Model):
         )
 
     def _seeing(self, condition: Tensor) -> Denoiser:
-        """The denoiser of a network that has seen the whole images."""
-        if not isinstance(self.network, Network):
+        """The denoiser; its network sees the whole images before their first part, so that all parts are judged alike."""
+        network = self.network
+        if not isinstance(network, Network) or self.predictor is not None:
             return self._run
-        with torch.no_grad():
-            network = self.network.seeing(self.space.encode(condition))
-        if network is self.network:
-            return self._run
-        denoiser = self._denoiser_of(network)
-        return denoiser if self.precision == torch.float32 else Autocast(denoiser, self.device.type, self.precision)
+
+        @cache
+        def seen() -> Network:
+            with torch.no_grad():
+                return network.seeing(self.space.encode(condition))
+
+        def part(rows: slice, columns: slice) -> Denoiser:
+            if seen() is network:
+                return self._run
+            denoiser = self._denoiser_of(seen().part(rows, columns))
+            return denoiser if self.precision == torch.float32 else Autocast(denoiser, self.device.type, self.precision)
+
+        return Divisible(self._run, part)
 
     def _denoiser_of(self, network: Network) -> NetworkDenoiser:
         own = self.denoiser
@@ -270,5 +283,5 @@ def unwrapped(network: nn.Module) -> nn.Module:
 
 def declared(network: nn.Module) -> dict[str, Any]:
     """Read a network's declarations, with the defaults of `Network`."""
-    keys = ("channels", "multiple", "window", "optional_condition")
+    keys = ("channels", "multiple", "window", "context", "optional_condition")
     return {key: getattr(network, key, getattr(Network, key)) for key in keys}

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rebridge.networks.equaliser import Equaliser
-from rebridge.networks.layers import Network, check_inputs, check_sizes, pad_to_multiple, zero_init
+from rebridge.networks.layers import Network, check_inputs, check_sizes, in_bands, pad_to_multiple, zero_init
 from rebridge.networks.toning import Examiner, Impression, Tone, feature_blocks, impression
 from rebridge.networks.trunk import Trunk
 
@@ -60,6 +60,7 @@ class Careful(Network):
     """
 
     told = True
+    context = 128
     examined = KINDS
     low: Tensor
     high: Tensor
@@ -132,17 +133,7 @@ class Careful(Network):
 
     def _features(self, padded: Tensor) -> Tensor:
         """The examiner's features, in bands of a large picture: they depend on what lies within `REACH` rows."""
-        height, width = padded.shape[-2:]
-        rows = max(BAND // width // PLACE, 1) * PLACE
-        if rows >= height:
-            whole: Tensor = self.examiner(padded)
-            return whole
-        bands = []
-        for top in range(0, height, rows):
-            above, below = min(REACH, top), min(top + rows + REACH, height)
-            band = self.examiner(padded[..., top - above : below, :])
-            bands.append(band[..., above // PLACE : (above + min(rows, height - top)) // PLACE, :])
-        return torch.cat(bands, -2)
+        return in_bands(self.examiner, padded, REACH, PLACE, PLACE, BAND)
 
     def examine(self, y: Tensor) -> Tensor:
         """Estimate the probability (B, kinds) of each kind of `KINDS`.
@@ -233,6 +224,7 @@ class Treating(Network):
         self.network = network
         self.channels = network.channels
         self.multiple = network.multiple
+        self.context = network.context
         self.examined = network.examined
         self.treated = kinds
         self.strength = strength

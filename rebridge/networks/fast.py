@@ -19,6 +19,7 @@ from rebridge.networks.layers import (
     TimeEmbedding,
     check_inputs,
     check_sizes,
+    in_bands,
     pad_to_multiple,
     replicate_border,
     zero_init,
@@ -91,6 +92,10 @@ class ConditionedLevel(nn.Module):
         return h
 
 
+CLASSIFIER_REACH = 12 * BLOCK
+"""Rows above and below that the classifier's answer depends on."""
+
+
 class Fast(Network):
     """A U-Net over 2x2-unshuffled pixels, without attention or global statistics.
 
@@ -141,6 +146,7 @@ class Fast(Network):
         self.kinds = kinds
         self.optional_condition = optional_condition
         self.multiple = max(2 ** len(widths), BLOCK if kinds else 1)
+        self.context = 6 * 2 ** len(widths) + 32 * equalise  # what matters of the window that is named above
         steps = list(itertools.pairwise(widths))
 
         def gated(width: int, count: int) -> ConditionedLevel:
@@ -162,20 +168,21 @@ class Fast(Network):
         with torch.no_grad():
             self.head.weight[:, : 4 * channels] = 0.0
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, y: Tensor, likely: Tensor | None = None) -> Tensor:
         """Compute the raw output for the state x at times t given y; see `Network`.
 
         Args:
             x: states (B, C, H, W).
             t: times (B,).
             y: degraded images (B, C, H, W).
+            likely: `likely` of the whole images, where y are parts of them: (B, kinds, H/16, W/16).
 
         Raises:
             ValueError: tensors that do not fit.
         """
         check_inputs(x, t, y, self.channels)
         height, width = x.shape[-2:]
-        likely = None if self.guide is None else self.classify(y).detach().softmax(1)
+        likely = self.likely(y) if likely is None else likely
         given = (y != 0).flatten(1).any(1) if self.optional_condition else None
         embedding = self.time(t)
         known = y if self.filled is None else fill_holes(y, holes(y))
@@ -213,6 +220,21 @@ class Fast(Network):
         logits: Tensor = self.guide(pad_to_multiple(y, self.multiple))
         return logits
 
+    def likely(self, y: Tensor) -> Tensor | None:
+        """Compute the probability of each class at each place of y.
+
+        Returns:
+            (B, kinds, ceil(H/16), ceil(W/16)), or None without a classifier.
+        """
+        return None if self.guide is None else self.classify(y).detach().softmax(1)
+
+    def seeing(self, y: Tensor) -> Network:
+        """Return the network for parts of whole images, which are classified once."""
+        if self.guide is None:
+            return self
+        logits = in_bands(self.classify, y, CLASSIFIER_REACH, BLOCK, BLOCK)
+        return Classified(self, logits.softmax(1))
+
     def _pixels(self, x: Tensor, y: Tensor, given: Tensor | None) -> Tensor:
         inputs = [x, y]
         if given is not None:
@@ -222,3 +244,30 @@ class Fast(Network):
     def _unshuffled(self, image: Tensor) -> Tensor:
         padded = pad_to_multiple(image, self.multiple)
         return F.pixel_unshuffle(padded, 2).contiguous(memory_format=torch.channels_last)
+
+
+class Classified(Network):
+    """A `Fast` network for parts of images that have been classified as a whole.
+
+    Args:
+        network: the network itself.
+        likely: (B, kinds, H/16, W/16), the probability of each class at each place of the whole, or of the part.
+    """
+
+    def __init__(self, network: Fast, likely: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.channels = network.channels
+        self.multiple = network.multiple
+        self.context = network.context
+        self.likely = likely
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Compute the raw output for the images, or the part of them; see `Network`."""
+        output: Tensor = self.network(x, t, y, self.likely)
+        return output
+
+    def part(self, rows: slice, columns: slice) -> "Classified":
+        """See `Network.part`; rows and columns begin and end at multiples of 16."""
+        down, across = (slice(part.start // BLOCK, -(-part.stop // BLOCK)) for part in (rows, columns))
+        return Classified(self.network, self.likely[..., down, across])

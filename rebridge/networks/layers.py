@@ -25,6 +25,8 @@ class Network(nn.Module):
     """Sides of images are extended to multiples of this inside the network."""
     window: int | None = None
     """Largest side of an image that is restored in one piece; larger ones are taken in tiles of that size."""
+    context: int = 0
+    """Pixels around a tile that are seen with it, so that it comes out as in the whole image."""
     kinds: int = 0
     """Classes of the network's degradation classifier; 0 for none."""
     told: bool = False
@@ -42,6 +44,14 @@ class Network(nn.Module):
         """Return the network for parts of whole images y (B, C, H, W).
 
         Tiles of an image are then judged alike; a network that judges nothing of the whole returns itself.
+        """
+        return self
+
+    def part(self, rows: slice, columns: slice) -> "Network":
+        """Return the network for one part of the whole images of `seeing`.
+
+        Args:
+            rows, columns: the part, which may reach beyond the images up to the next multiple of `multiple`.
         """
         return self
 
@@ -174,6 +184,31 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
             pad = (0, missing, 0, 0) if axis == 3 else (0, 0, 0, missing)
             image = F.pad(image, pad, mode="reflect" if missing < side else "replicate")
     return image
+
+
+def in_bands(
+    compute: Callable[[Tensor], Tensor], y: Tensor, reach: int, step: int, scale: int = 1, pixels: int = 2**22
+) -> Tensor:
+    """Compute something of large images y (B, C, H, W) in bands, which bounds memory.
+
+    Args:
+        compute: (B, C, h, W) -> (B, c, ceil(h / scale), w), depends on what lies within `reach` rows.
+        y: images.
+        reach: a multiple of `step`.
+        step: bands begin at multiples of this, itself a multiple of `scale`.
+        scale: rows of y for each row of the result.
+        pixels: of a band, without its reach.
+    """
+    height, width = y.shape[-2:]
+    rows = max(pixels // width // step, 1) * step
+    if rows >= height:
+        return compute(y)
+    bands = []
+    for top in range(0, height, rows):
+        above = min(reach, top)
+        band = compute(y[..., top - above : min(top + rows + reach, height), :])
+        bands.append(band[..., above // scale : -(-(above + min(rows, height - top)) // scale), :])
+    return torch.cat(bands, -2)
 
 
 def replicate_border(h: Tensor, size: int) -> Tensor:

@@ -10,23 +10,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Counted, Denoiser, Progress, TiledDenoiser, TransitionDenoiser, as_estimate
-from rebridge.denoisers.tiling import DEFAULT_OVERLAP, SMALLEST_TILE
+from rebridge.denoisers.tiling import DEFAULT_OVERLAP, SMALLEST_TILE, Divisible
 from rebridge.inverse.measurement import Measurement
 from rebridge.inverse.methods.base import Method, check_fit
 from rebridge.inverse.problem import Problem, in_range
 from rebridge.irbridge.details import keep_details
 from rebridge.models import Model
 from rebridge.samplers import ImageNoise, Sampler
-from rebridge.samplers.base import Callback
+from rebridge.samplers.base import Callback, Noise
 
 AUTO_TILE_PIXELS = 1024 * 1024
-AUTO_TILE = 768
+AUTO_TILE = 1280
 MOST_SAMPLES = 10_000
 
 Wrap = Callable[[Denoiser], Denoiser]
@@ -53,9 +54,10 @@ class Tiles:
 
         window: the model's, see `ModelInfo`.
         """
-        if self.side is None and window is not None and max(height, width) > window:
-            # At a tile's edge half of what the network looks at is missing: only the middle of each is used.
-            return window, window // 2 if self.overlap is None else self.overlap
+        if window is not None and (self.side is not None or max(height, width) > window):
+            # Such a network takes means of all that it sees, so that what it sees always has that size. At a tile's edge half
+            # of what it looks at is missing: only the middle of each is used.
+            return window, window // 2 if self.overlap is None else min(self.overlap, window // 2)
         if self.side is None and height * width > AUTO_TILE_PIXELS:
             return AUTO_TILE, self.overlap
         return self.side or None, self.overlap
@@ -189,7 +191,9 @@ def tiled(model: Model, images: Tensor | None, size: tuple[int, int], tiles: Til
     side, overlap = tiles.chosen(*size, model.info.window)
     scale = model.space.scale
     if scale == 1:
-        return TiledDenoiser(wrap(model.given(images)), side, overlap)
+        bound = model.given(images)
+        of_part = partial(_wrapped_part, bound, wrap) if isinstance(bound, Divisible) else None
+        return TiledDenoiser(wrap(bound), side, overlap, of_tile=of_part, context=model.info.context)
 
     def of_tile(rows: slice, columns: slice) -> Denoiser:
         high, wide = (slice(part.start * scale, part.stop * scale) for part in (rows, columns))
@@ -202,6 +206,10 @@ def tiled(model: Model, images: Tensor | None, size: tuple[int, int], tiles: Til
     return TiledDenoiser(wrap(model.given(images)), side // scale, overlap // scale, align=align, of_tile=of_tile)
 
 
+def _wrapped_part(bound: Divisible, wrap: Wrap, rows: slice, columns: slice) -> Denoiser:
+    return wrap(bound.part(rows, columns))
+
+
 def predicted(model: Model, y: Tensor, tiles: Tiles) -> Tensor:
     """Compute g(y), which the bridge starts from, or y without a predictor."""
     if model.predictor is None:
@@ -209,7 +217,8 @@ def predicted(model: Model, y: Tensor, tiles: Tiles) -> Tensor:
     height, width = y.shape[-2:]
     side, overlap = tiles.chosen(height, width, model.info.window)
     with torch.no_grad():
-        return as_estimate(TiledDenoiser(model.predictor, side, overlap)(y, y.new_ones(len(y)), y)).x0
+        denoiser = TiledDenoiser(model.predictor, side, overlap, context=model.info.context)
+        return as_estimate(denoiser(y, y.new_ones(len(y)), y)).x0
 
 
 def walk_bridge(
@@ -218,7 +227,7 @@ def walk_bridge(
     sampler: Sampler,
     denoiser: Denoiser,
     y: Tensor,
-    noise: ImageNoise,
+    noise: Noise,
     callback: Callback | None,
 ) -> Tensor:
     """One walk from y (B, c, h, w) to restored states.

@@ -178,8 +178,8 @@ class Restorer:
             seed: the result is a function of image, options and seed, the same alone and in any batch; a list gives each
                 image of a batch its own.
             tile, overlap: side of the tiles that the network sees and pixels they share. By default images of more than
-                1024 x 1024 pixels are taken in tiles of at most 768, and those larger than the model's window, if it has
-                one, in tiles of that size; tile=0 never tiles. If memory runs out, tiles are halved.
+                1024 x 1024 pixels are taken in tiles of at most 1280, which come out as the whole would; a model with a window
+                always sees tiles of that size; else tile=0 never tiles. If memory runs out, tiles are halved.
             samples: number of restorations with different noise to average.
             strength: share of the change that is made: 0 returns the image, 1 what the model makes. Not for measurements.
             sampler: as in the class, for this call.
@@ -313,6 +313,19 @@ class Restorer:
         sampler.check(self.model.process if sampler.walks_prior else self.bridge)
         if self.bridge != self.model.process:
             check_pair(self.bridge, self.model.process)
+
+    def draws_noise(self, sampler: Sampler) -> bool:
+        """Test if the result of a sampler depends on the seed, by a run on one pixel."""
+        drawn = False
+
+        def noise(like: Tensor) -> Tensor:
+            nonlocal drawn
+            drawn = True
+            return torch.zeros_like(like)
+
+        y = torch.zeros(1, 1, 1, 1)
+        engine.walk_bridge(self.model, self.bridge, sampler, lambda x_t, t, y: y, y, noise, None)
+        return drawn
 
     def method(self, choice: MethodChoice = None, steps: int | None = None) -> Method:
         """Make the zero-shot method for a choice as in `__call__`."""

@@ -1,0 +1,63 @@
+"""Outputs are settled before work, one bad image ends no run, and options that change nothing are refused."""
+
+from pathlib import Path
+
+import pytest
+
+from rebridge.commands.catalogues import list_bridges
+from rebridge.commands.compare import compare
+from rebridge.commands.evaluate import evaluate
+from rebridge.commands.options import BridgeListOptions, CompareOptions, EvaluateOptions, RestoreOptions
+from rebridge.commands.restore import restore
+from tests.cli.conftest import saved
+
+
+def never(*news: object) -> None:
+    raise AssertionError("work began")
+
+
+@pytest.mark.parametrize("name", ["compare.csv", "compare.png"])
+def test_compare_refuses_results_that_exist_before_any_work(tmp_path: Path, name: str) -> None:
+    options = {"analytic": True, "bridges": ["goub"], "samplers": ["dbim"], "steps": [1], "seeds": [0], "draws": 50}
+    (tmp_path / name).write_bytes(b"precious")
+    with pytest.raises(ValueError, match=f"{name}: exists already"):
+        compare(CompareOptions(**options, output=tmp_path), never)  # type: ignore[arg-type]
+    assert (tmp_path / name).read_bytes() == b"precious"
+    compare(CompareOptions(**options, output=tmp_path, overwrite=True))  # type: ignore[arg-type]
+    assert (tmp_path / name).read_bytes() != b"precious"
+
+
+@pytest.mark.parametrize("name", ["photo.png", "folder.png", "plot.xyz", "\u5199" * 90 + ".png"])
+def test_a_plot_goes_to_a_new_file_of_a_known_kind(tmp_path: Path, name: str) -> None:
+    (tmp_path / "photo.png").write_bytes(b"precious")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(ValueError, match="exists already|is a folder|drawn as one of|255 are possible"):
+        list_bridges(BridgeListOptions(names=["goub"], plot=tmp_path / name))
+    assert (tmp_path / "photo.png").read_bytes() == b"precious"
+
+
+def test_one_bad_image_does_not_end_an_evaluation(tmp_path: Path) -> None:
+    for name in ("a.png", "c.png"):
+        saved(tmp_path / "clean" / name, 1)
+        saved(tmp_path / "degraded" / name, 1)
+    saved(tmp_path / "clean" / "b.png", 2)
+    (tmp_path / "degraded" / "b.png").write_bytes(b"no image")
+    saved(tmp_path / "clean" / "d.png", 3)
+    saved(tmp_path / "degraded" / "d.png", 3, (20, 20))
+    found = evaluate(EvaluateOptions(pairs=tmp_path, model="rdbm-tiny", device="cpu")).evaluation
+    assert [score.name for score in found.scores] == ["degraded/a", "degraded/c"]
+    assert [failure.name for failure in found.failures] == ["degraded/b", "degraded/d"]
+    assert "b.png" in found.failures[0].error
+    assert "differ in size" in found.failures[1].error
+
+
+@pytest.mark.parametrize(("given", "words"), [({"seed": 3}, "--seed"), ({"samples": 4}, "--samples")])
+def test_a_seed_and_samples_are_refused_where_no_noise_is_drawn(
+    tmp_path: Path, given: dict[str, int], words: str
+) -> None:
+    saved(tmp_path / "a.png")
+    options = {"inputs": [tmp_path / "a.png"], "output": tmp_path / "out.png", "model": "rdbm-tiny", "device": "cpu"}
+    with pytest.raises(ValueError, match=f"draws no noise here, so that {words} would change nothing"):
+        restore(RestoreOptions(**options, **given), never)  # type: ignore[arg-type]
+    noisy = restore(RestoreOptions(**options, **given, sampler="dbim:eta=1", steps=3))  # type: ignore[arg-type]
+    assert not noisy.failures
