@@ -37,7 +37,7 @@ POLL_SECONDS, ALIVE_SECONDS = 0.1, 10.0
 MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 MEDIA |= {".tif": "image/tiff", ".tiff": "image/tiff"}
 Picture = Annotated[UploadFile, File(description="The picture, in any format that rebridge reads.")]
-Mask = Annotated[
+Painted = Annotated[
     UploadFile | None,
     File(description="White where the picture is to be filled, of its size; nothing else is changed then."),
 ]
@@ -206,7 +206,7 @@ def _job_routes(app: FastAPI, service: Service) -> None:
     jobs = service.jobs
 
     @app.post("/api/jobs", status_code=202)
-    async def add_job(request: Request, image: Picture, options: Options, mask: Mask = None) -> dict[str, Any]:
+    async def add_job(request: Request, image: Picture, options: Options, mask: Painted = None) -> dict[str, Any]:
         """Put a picture into the queue; the answer has its id. Keep the cookie: jobs belong to their visitor."""
         return service.state(await service.take(_visitor(request), image, options, mask))
 
@@ -234,7 +234,7 @@ def _job_routes(app: FastAPI, service: Service) -> None:
         return StreamingResponse(_events(service, job), media_type="text/event-stream")
 
     @app.post("/api/restore", response_class=FileResponse)
-    async def restore(request: Request, image: Picture, options: Options, mask: Mask = None) -> FileResponse:
+    async def restore(request: Request, image: Picture, options: Options, mask: Painted = None) -> FileResponse:
         """Restore a picture and answer with the file; who leaves before has it cancelled."""
         job = await service.take(_visitor(request), image, options, mask)
         job.watchers += 1

@@ -33,7 +33,7 @@ OPEN_MODELS = 3
 """Models that stay in memory."""
 PREVIEW_SIDE = 320
 VIEW_QUALITY = 92
-LONGEST_NAME = 120
+LONGEST_UPLOAD_NAME = 120
 RESTORING = 0.97
 """Share of the progress that restoring has; the rest is for writing."""
 _PLACE = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[\\/][\w.~+@-]+){2,}[\\/]?")
@@ -157,7 +157,7 @@ class Worker:
         if len(batch) == 1 and batch[0].mask.exists():
             began = time.perf_counter()
             filled, words = fill_marked(pictures[0], read_image(batch[0].mask), opened, wanted, step)
-            done = {"model": opened.name, "seed": wanted.seed, "samples": wanted.samples, "steps": chosen.steps}
+            done = {"model": opened.name, "seed": wanted.noise_seed, "samples": wanted.samples, "steps": chosen.steps}
             done |= {"bridge": {"name": "none"}, "sampler": {"name": "none"}, "words": words}
             results = [ImageResult(filled, time.perf_counter() - began, done, filler_note(opened))]
         elif len(batch) == 1:
@@ -253,7 +253,7 @@ def safe_name(name: str | None) -> str:
     last = PurePosixPath((name or "").replace("\\", "/")).name
     kept = "".join(letter for letter in last if letter.isprintable() and letter not in '<>:"|?*').strip(". ")
     stem, dot, ending = kept.rpartition(".")
-    return f"{stem[:LONGEST_NAME]}{dot}{ending[:10]}" if dot and stem else kept[:LONGEST_NAME] or "picture"
+    return f"{stem[:LONGEST_UPLOAD_NAME]}{dot}{ending[:10]}" if dot and stem else kept[:LONGEST_UPLOAD_NAME] or "picture"
 
 
 def _suffix(name: str, wanted: Wanted) -> str:

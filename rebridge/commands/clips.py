@@ -56,7 +56,7 @@ def restore_clip(job: Job, opened: Opened, options: RestoreOptions, report: Repo
             found = restorer(
                 frame,
                 steps=options.steps,
-                seed=options.seed,
+                seed=options.noise_seed,
                 tile=options.tile,
                 overlap=options.overlap,
                 samples=options.samples,

@@ -30,7 +30,7 @@ WRITTEN_FILMS = (".mp4", ".mov", ".mkv")
 """Suffixes of films that are written, with H.264 where it is there."""
 WRITTEN_MOVING = (*ANIMATED_SUFFIXES, *WRITTEN_FILMS)
 """Suffixes of clips that are written."""
-NEEDED = "films need the package 'av': pip install 'rebridge[video]'"
+FILMS_NEED = "films need the package 'av': pip install 'rebridge[video]'"
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def av_module(path: Path) -> Any:
     try:
         import av
     except ImportError:
-        raise ImageError(f"{path}: {NEEDED}") from None
+        raise ImageError(f"{path}: {FILMS_NEED}") from None
     return av
 
 

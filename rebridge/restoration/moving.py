@@ -3,7 +3,7 @@
 Each frame is restored with the same seed, so that all share one noise field, and with what was found in the clip as a whole.
 Where the restored frame hardly differs from the one before, the two are averaged, which is a recursive filter over time:
 
-    r_t <- r_t + w (r_{t-1} - r_t),    w = steady exp(-(d / TOLERANCE)^2),    d = |blur(r_t - r_{t-1})|
+    r_t <- r_t + w (r_{t-1} - r_t),    w = steady exp(-(d / MOVEMENT)^2),    d = |blur(r_t - r_{t-1})|
 
 Moving edges have a large d and stay as they are. Derived; motion-adaptive temporal filtering is as old as digital television.
 """
@@ -18,7 +18,7 @@ from torch.nn.functional import avg_pool2d
 
 from rebridge.images import Image
 
-TOLERANCE = 8 / 255
+MOVEMENT = 8 / 255
 """Difference of two frames, after blurring, that counts as movement."""
 BLUR = 5
 """Side in pixels of the square that differences are averaged over."""
@@ -30,7 +30,7 @@ def steadied(frame: Tensor, before: Tensor, steady: float) -> Tensor:
     """Average a frame (C, H, W) with the one before where nothing moves."""
     difference = (frame - before).mean(0, keepdim=True)[None]
     blurred = avg_pool2d(difference, BLUR, 1, BLUR // 2, count_include_pad=False)[0].abs()
-    weight = LARGEST_SHARE * steady * torch.exp(-((blurred / TOLERANCE) ** 2))
+    weight = LARGEST_SHARE * steady * torch.exp(-((blurred / MOVEMENT) ** 2))
     return frame + weight * (before - frame)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +22,25 @@ from rebridge.irbridge.presets import chosen_preset
 from rebridge.irbridge.presets import preset as preset_settings
 from rebridge.models import Finding, Model, ModelError, as_model, load_model
 from rebridge.restoration import engine
-from rebridge.restoration.choices import BridgeChoice, MethodChoice, SamplerChoice, Seed, bridge_of, named, seeds_of
+from rebridge.restoration.choices import (
+    BridgeChoice,
+    MethodChoice,
+    SamplerChoice,
+    Seed,
+    bridge_of,
+    named,
+    sampler_parameters,
+    seeds_of,
+)
 from rebridge.restoration.engine import Gathered, Tiles
+from rebridge.restoration.samples import Samples
 from rebridge.samplers import ImageNoise, Sampler
 from rebridge.samplers.base import Callback
 
 DEFAULT_METHOD = "ddnm"
 
 
-@dataclass(frozen=True)
-class Samples:
-    """Several restorations of one image.
-
-    Attributes:
-        mean: of the type that was passed in; a tensor (B, C, H, W) in [0, 1] for a measurement.
-        std: float32 (B, C, H, W) in units of [0, 1], how far the samples differ at each pixel: large where the model guesses.
-        all: each sample, of the type of `mean`.
-        calls: evaluations of the network for each image, all samples together.
-    """
-
-    mean: Any
-    std: Tensor
-    all: list[Any]
-    calls: int = 0
-
-    @property
-    def samples(self) -> Tensor:
-        """All samples of a measurement or of tensors as one tensor (K, B, C, H, W)."""
-        return torch.stack(self.all)
+__all__ = ["DEFAULT_METHOD", "Restorer", "Samples"]
 
 
 class Restorer:
@@ -298,14 +289,7 @@ class Restorer:
             if steps is not None and steps != choice.steps:
                 raise ValueError(f"steps={steps} contradicts the sampler, which has {choice.steps}")
             return self._fitted(choice)
-        config = dict(self.sampler_config)
-        if choice is not None:
-            chosen = named(choice)
-            # Another sampler has other parameters; the number of steps is the one they share.
-            config = config if chosen["name"] == config["name"] else {"steps": config.get("steps", 10)}
-            config |= chosen
-        if steps is not None:
-            config["steps"] = steps
+        config = sampler_parameters(self.sampler_config, choice, steps)
         return self._fitted(samplers.create(config.pop("name"), **config))
 
     def check(self, sampler: Sampler) -> None:
