@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rebridge.commands.flags import OPTIONS
 
 
@@ -30,9 +28,11 @@ def read_defaults(path: Path, command: str, spelled: Mapping[str, str]) -> dict[
     Raises:
         ValueError: a file that is no such mapping, or an option that there is not; one sentence.
     """
+    from rebridge.images.yaml_files import read_yaml  # late, so that help needs no torch
+
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        found = read_yaml(path)
+    except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "it is no YAML"
         raise ValueError(f"--config {path}: cannot be read: {why.lower() if why[:2] != 'it' else why}") from None
     if found is None:
