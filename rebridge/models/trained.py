@@ -18,6 +18,7 @@ from rebridge.bridges import Bridge
 from rebridge.denoisers import Autocast, ClassifierFree, Denoiser, Estimate, NetworkDenoiser
 from rebridge.denoisers.precision import dtype_of
 from rebridge.denoisers.tiling import Divisible
+from rebridge.models.autoencoders import Autoencoder, AutoencoderSpace
 from rebridge.models.base import Finding, Model, ModelError, ModelInfo, PixelSpace
 from rebridge.networks import Network
 
@@ -39,12 +40,14 @@ class TrainedModel(Model):
         presets: see `ModelInfo.presets`.
         channels: of the images, where the network does not declare them.
         licence, source: see `ModelInfo`.
+        autoencoder: in whose latents the states are; None for pixels.
 
     Raises:
         ModelError: no condition or guidance is asked of a network that was trained with the condition only.
     """
 
     network: nn.Module
+    space: PixelSpace | AutoencoderSpace
 
     def __init__(
         self,
@@ -63,8 +66,10 @@ class TrainedModel(Model):
         channels: int | None = None,
         licence: str | None = None,
         source: str | None = None,
+        autoencoder: Autoencoder | None = None,
     ) -> None:
         self.denoiser = denoiser
+        self.autoencoder = autoencoder
         self.network = unwrapped(denoiser.network)
         self.process = denoiser.bridge
         self.blind_at_end = denoiser.blind_at_end
@@ -72,13 +77,15 @@ class TrainedModel(Model):
         self.guidance = guidance
         self._first_predictor = predictor
         needs = declared(self.network)
+        if autoencoder is not None:
+            channels = autoencoder.channels
         self._optional_condition: bool = needs["optional_condition"]
         if (not condition or guidance != 1) and not self._optional_condition:
             raise ModelError(f"model '{name}' was not trained without a degraded image: optional_condition is off")
         self.info = ModelInfo(
             name=name,
             channels=needs["channels"] if channels is None else channels,
-            multiple=needs["multiple"],
+            multiple=needs["multiple"] * (1 if autoencoder is None else autoencoder.factor),
             window=needs["window"],
             context=max(
                 needs["context"], 0 if predictor is None else declared(unwrapped(predictor.network))["context"]
@@ -146,7 +153,7 @@ class TrainedModel(Model):
 
     def to(self, device: str | torch.device) -> TrainedModel:
         """Move the networks to a device; returns the model itself."""
-        for part in (self.denoiser, self._first_predictor):
+        for part in (self.denoiser, self._first_predictor, self.autoencoder):
             if part is not None:
                 part.to(device)
         self._place()
@@ -170,9 +177,9 @@ class TrainedModel(Model):
 
     @property
     def parameters(self) -> int:
-        """Number of weights, those of the predictor included."""
-        networks = [self.network] if self._first_predictor is None else [self.network, self._first_predictor]
-        return sum(weight.numel() for network in networks for weight in network.parameters())
+        """Number of weights, those of predictor and autoencoder included."""
+        parts = (self.network, self._first_predictor, self.autoencoder)
+        return sum(weight.numel() for part in parts if part is not None for weight in part.parameters())
 
     @property
     def predictor_network(self) -> nn.Module | None:
@@ -237,6 +244,7 @@ class TrainedModel(Model):
             dtype=self.precision,
             licence=self.info.licence,
             source=self.info.source,
+            autoencoder=self.autoencoder,
         )
 
     def _seeing(self, condition: Tensor) -> Denoiser:
@@ -248,15 +256,22 @@ class TrainedModel(Model):
         @cache
         def seen() -> Network:
             with torch.no_grad():
-                return network.seeing(self.space.encode(condition))
+                return network.seeing(self.space.pictures(condition))
+
+        if self.autoencoder is not None:  # latents are taken in tiles by binding the model to each part of the images
+            return self._bound(seen())
 
         def part(rows: slice, columns: slice) -> Denoiser:
-            if seen() is network:
-                return self._run
-            denoiser = self._denoiser_of(seen().part(rows, columns))
-            return denoiser if self.precision == torch.float32 else Autocast(denoiser, self.device.type, self.precision)
+            return self._run if seen() is network else self._bound(seen().part(rows, columns))
 
         return Divisible(self._run, part)
+
+    def _bound(self, network: Network) -> Denoiser:
+        """The denoiser of a network that has seen images, in the model's precision."""
+        if network is self.network:
+            return self._run
+        denoiser = self._denoiser_of(network)
+        return Autocast(denoiser, self.device.type, self.precision) if isinstance(self._run, Autocast) else denoiser
 
     def _denoiser_of(self, network: Network) -> NetworkDenoiser:
         own = self.denoiser
@@ -266,10 +281,14 @@ class TrainedModel(Model):
         """Note where the network lies, and wrap it for its precision."""
         first = next(self.network.parameters(), None)
         self.device = torch.device("cpu") if first is None else first.device
-        self.space = PixelSpace(self.process.value_range, self.device)
+        if self.autoencoder is None:
+            self.space = PixelSpace(self.process.value_range, self.device)
+        else:
+            self.space = AutoencoderSpace(self.autoencoder, declared(self.network)["multiple"], self.device)
         self._run: Denoiser = self.denoiser
         self.predictor = self._first_predictor
-        if self.precision != torch.float32:
+        half = first is not None and first.dtype != torch.float32
+        if self.precision != torch.float32 and not half:  # a network in half precision needs no casts
             self._run = Autocast(self.denoiser, self.device.type, self.precision)
             if self._first_predictor is not None:
                 self.predictor = Autocast(self._first_predictor, self.device.type, self.precision)

@@ -28,25 +28,6 @@ def named(choice: str | Mapping[str, Any]) -> dict[str, Any]:
     return dict(choice)
 
 
-def sampler_parameters(
-    own: Mapping[str, Any], choice: str | Mapping[str, Any] | None, steps: int | None
-) -> dict[str, Any]:
-    """Merge a sampler of one's own, a choice for one call and a number of steps.
-
-    Returns:
-        {"name": ..., **parameters}.
-    """
-    config = dict(own)
-    if choice is not None:
-        chosen = named(choice)
-        # Another sampler has other parameters; the number of steps is the one they share.
-        config = config if chosen["name"] == config["name"] else {"steps": config.get("steps", 10)}
-        config |= chosen
-    if steps is not None:
-        config["steps"] = steps
-    return config
-
-
 def bridge_of(choice: BridgeChoice) -> Bridge | None:
     """Make the bridge of a choice, or None; ValueError where it is unknown."""
     if choice is None or isinstance(choice, Bridge):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from rebridge.restoration.engine import Gathered
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,14 @@ class Samples:
     std: Tensor
     all: list[Any]
     calls: int = 0
+
+    @classmethod
+    def of(cls, found: Gathered, back: Callable[[Tensor], Any], calls: int) -> Samples:
+        """Make samples of what a run gathered.
+
+        back: turns tensors into what was passed in.
+        """
+        return cls(back(found.mean), found.std, [back(sample) for sample in found.kept], calls)
 
     @property
     def samples(self) -> Tensor:

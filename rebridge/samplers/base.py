@@ -133,7 +133,7 @@ class Sampler:
 
     Args:
         steps: number of steps of the default grid, at least 1.
-        grid: "uniform", "index", "quadratic", "cosine", "karras" or "log-snr".
+        grid: "uniform", "index", "quadratic", "quad", "cosine", "karras" or "log-snr".
     """
 
     name: ClassVar[str]

@@ -128,6 +128,11 @@ class GuidedMethod(GridMethod):
         """Share of the noise's variance that each step draws anew, in [0, 1]."""
         return 0.0
 
+    @property
+    def markov(self) -> float:
+        """Share of the Markov posterior's noise that each step draws: DDIM's eta."""
+        return 0.0
+
     def guidance(self, operator: Measures, y: Tensor, sigma_y: float = 0.0) -> Guidance:
         """Make what corrects the estimates.
 
@@ -143,7 +148,7 @@ class GuidedMethod(GridMethod):
     ) -> Tensor:
         guidance = self.guidance(problem.operator, problem.y, problem.sigma_y)
         guided = Guided(problem.denoiser, guidance, problem.process, self.fresh, noise)
-        walk = DBIM(steps=self.steps, grid=self.grid)
+        walk = DBIM(steps=self.steps, grid=self.grid, eta=self.markov)
         return walk(problem.process, guided, problem.blank(), x=x, times=times, noise=noise, callback=callback)
 
 
