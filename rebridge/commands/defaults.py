@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rebridge.commands.flags import OPTIONS
+from rebridge.yaml_files import read_yaml
 
 
 def read_defaults(path: Path, command: str, spelled: Mapping[str, str]) -> dict[str, Any]:
@@ -31,10 +30,13 @@ def read_defaults(path: Path, command: str, spelled: Mapping[str, str]) -> dict[
         ValueError: a file that is no such mapping, or an option that there is not; one sentence.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else "it is no YAML"
-        raise ValueError(f"--config {path}: cannot be read: {why.lower() if why[:2] != 'it' else why}") from None
+        found = read_yaml(path)
+    except UnicodeDecodeError:
+        raise ValueError(f"--config {path}: cannot be read: it is no YAML") from None
+    except OSError as error:
+        raise ValueError(f"--config {path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
+    except ValueError as error:
+        raise ValueError(f"--config {path}: cannot be read: {error}") from None
     if found is None:
         return {}
     if not isinstance(found, Mapping):

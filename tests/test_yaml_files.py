@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rebridge.training import ConfigError
 from rebridge.training.config_files import override, read_tree
-from rebridge.training.yaml_files import LARGEST_YAML, parse_yaml
+from rebridge.yaml_files import LARGEST_YAML, parse_yaml
 
 letters = st.text("abcdefghijklm_", min_size=1, max_size=6)
 trees = st.recursive(
