@@ -8,7 +8,6 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "rebridge"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("catalogue", "images"),
-    ("yaml_files",),
     ("bridges",),
     ("networks", "degradations"),
     ("denoisers",),

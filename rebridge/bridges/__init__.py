@@ -2,5 +2,6 @@
 
 from rebridge.bridges.base import Bridge, Coefficients
 from rebridge.bridges.catalogue import create, names, parameters, parse, register, summary
+from rebridge.bridges.checking import check_bridge
 
-__all__ = ["Bridge", "Coefficients", "create", "names", "parameters", "parse", "register", "summary"]
+__all__ = ["Bridge", "Coefficients", "check_bridge", "create", "names", "parameters", "parse", "register", "summary"]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rebridge.commands.flags import OPTIONS
-from rebridge.yaml_files import read_yaml
 
 
 def read_defaults(path: Path, command: str, spelled: Mapping[str, str]) -> dict[str, Any]:
@@ -29,6 +28,8 @@ def read_defaults(path: Path, command: str, spelled: Mapping[str, str]) -> dict[
     Raises:
         ValueError: a file that is no such mapping, or an option that there is not; one sentence.
     """
+    from rebridge.images.yaml_files import read_yaml  # late, so that help needs no torch
+
     try:
         found = read_yaml(path)
     except UnicodeDecodeError:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rebridge.commands.opening import check_noise, check_sampling, open_restorer
 from rebridge.commands.options import CaseOptions, EvaluateOptions
 from rebridge.commands.progress import Reporter, cancellable
+from rebridge.data import CLEAN
 from rebridge.evaluation import Case, Evaluation, Score, evaluate_tasks, paired_cases, synthetic_cases
+from rebridge.evaluation.results import BY_OTHERS, score_results
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,14 @@ def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> Eval
         raise ValueError("--task degrades the images of --clean; --pairs are degraded already")
     if options.clean is None and options.pairs is None:
         raise ValueError("give --clean DIR to degrade clean images, or --pairs DIR for real pairs")
+    if options.restored is not None:
+        return _of_results(options, progress)
     opened = open_restorer(options)
     restorer = opened.restorer
     sampler = check_sampling(restorer, options, options.sampler)
     check_noise(restorer, sampler, options, seeded=options.pairs is not None)
-    cases = cases_of(options, options.tasks or restorer.model.tasks, options.noise_seed, options.limit)
+    channels = restorer.model.info.channels
+    cases = cases_of(options, options.tasks or restorer.model.tasks, options.noise_seed, options.limit, channels)
     settings: dict[str, Any] = {"steps": options.steps, "seed": options.noise_seed, "sampler": options.sampler}
     settings |= {"tile": options.tile, "overlap": options.overlap, "samples": options.samples}
     with cancellable(progress) as report:
@@ -71,6 +77,36 @@ def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> Eval
     return EvaluationResult(found, opened.name, name, sampler.steps, options.noise_seed, options.channel, opened.note)
 
 
+def _of_results(options: EvaluateOptions, progress: Reporter | None) -> EvaluationResult:
+    """Score results that are there already."""
+    assert options.restored is not None
+    given: dict[str, Any] = {
+        "--model": options.model,
+        "--sampler": options.sampler,
+        "--steps": options.steps,
+        "--tile": options.tile,
+        "--task": options.tasks,
+        "--baselines": options.baselines,
+    }
+    for key, value in given.items():
+        if value:
+            raise ValueError(f"{key} says how a model restores; --restored measures results that are there already")
+    cases = cases_of(options, [CLEAN], 0, options.limit)
+    with cancellable(progress) as report:
+
+        def scored(done: int, total: int, score: Score) -> None:
+            report(done, total, f"{score.name} {score.psnr:.2f} dB")
+
+        # pairs are named with their folder, as degraded/boat.png
+        begin = 1 if options.pairs is not None and options.layout is None else 0
+        names = [Path(*Path(case.name).parts[begin:]).as_posix() for case in cases]
+        named = [replace(case, task=BY_OTHERS, name=name) for case, name in zip(cases, names, strict=True)]
+        found = score_results(options.restored, named, channel=options.channel, progress=scored)
+    left = len(cases) - len(found.scores)
+    note = f"{left} of {len(cases)} clean images have no result in {options.restored}" if left else None
+    return EvaluationResult(found, str(options.restored), "", 0, 0, options.channel, note)
+
+
 def check_cases(options: CaseOptions) -> None:
     """Raise ValueError where clean images, pairs and a layout contradict each other."""
     if options.clean is not None and options.pairs is not None:
@@ -79,9 +115,11 @@ def check_cases(options: CaseOptions) -> None:
         raise ValueError("--layout says how --pairs lie on disk, and is of no use without")
 
 
-def cases_of(options: CaseOptions, tasks: Sequence[str], seed: int, limit: int | None) -> list[Case]:
+def cases_of(options: CaseOptions, tasks: Sequence[str], seed: int, limit: int | None, channels: int = 3) -> list[Case]:
     """List the cases that the options mean; ValueError where there are none."""
     if options.pairs is not None:
-        return paired_cases(options.pairs, options.layout, task=next(iter(options.tasks), "pairs"), limit=limit)
+        return paired_cases(
+            options.pairs, options.layout, task=next(iter(options.tasks), "pairs"), limit=limit, channels=channels
+        )
     assert options.clean is not None
-    return synthetic_cases(options.clean, list(tasks), seed, limit)
+    return synthetic_cases(options.clean, list(tasks), seed, limit, channels)

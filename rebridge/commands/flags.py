@@ -112,6 +112,7 @@ OPTIONS: dict[str, Flag] = {
     "channel": option(Literal["rgb", "y"], "What to compare: colours, or luma only."),
     "harm": option(bool, "Restore the clean images too, and say what is left of them.", "--harm/--no-harm"),
     "baselines": option(bool, "Beside it, what needs no model: stretch, dark channel, median, ...", "--baselines"),
+    "restored": option(PATH, "Folder of results made by any tool, measured instead of a model."),
     # tune and compare
     "base": option(str, "Preset to begin from: paper, sound or a file."),
     "search": repeated("What to search, by default all: a setting, as schedule or lam=0.004,0.008", read=choices),

@@ -176,12 +176,14 @@ class EvaluateOptions(SamplingOptions, ModelOptions, CaseOptions):
         channel: colours, or luma only.
         harm: restore the clean images too, and say what is left of them.
         baselines: measure filters without a model beside it.
+        restored: folder of results that any tool has made of these images; they are measured, and no model.
     """
 
     limit: int | None = None
     channel: Literal["rgb", "y"] = "rgb"
     harm: bool = True
     baselines: bool = False
+    restored: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

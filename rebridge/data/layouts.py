@@ -104,12 +104,13 @@ IMAGE_LAYOUTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def open_layout(name: str, root: str | Path) -> PairedFolder:
+def open_layout(name: str, root: str | Path, channels: int = 3) -> PairedFolder:
     """Open the pairs of a standard data set.
 
     Args:
         name: one of `LAYOUTS`.
         root: its folder.
+        channels: of the images.
 
     Raises:
         ValueError: an unknown name, a folder that does not look like that data set, a degraded image without a clean one, or
@@ -122,7 +123,7 @@ def open_layout(name: str, root: str | Path) -> PairedFolder:
     for variant in layout.variants:
         degraded = sorted(path for path in root.glob(variant.degraded) if path.suffix.lower() in IMAGE_SUFFIXES)
         if degraded and _wanted(root, degraded[0], variant).parent.is_dir():
-            return PairedFolder.of(_matched(root, degraded, variant), layout.crop_clean)
+            return PairedFolder.of(_matched(root, degraded, variant), layout.crop_clean, channels)
     wanted = " or ".join(variant.degraded for variant in layout.variants)
     raise ValueError(f"{root} does not look like {name}: it has no images at {wanted} beside a folder of clean ones")
 

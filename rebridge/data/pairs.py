@@ -23,7 +23,7 @@ class Pair(NamedTuple):
     """A clean and a degraded image, with the name of the degradation.
 
     Attributes:
-        clean: (3, H, W), float32 in [0, 1].
+        clean: (C, H, W), float32 in [0, 1].
         degraded: the same.
         task: the degradation.
     """
@@ -60,17 +60,23 @@ class PairedSource:
 
     def __init__(self, folder: PairedFolder, task: str, max_bytes: float = 0.0) -> None:
         self.folder, self.task = folder, task
-        self.clean = ImageFolder(".", files=[clean for clean, _ in folder.pairs]).load(max_bytes / 2)
-        self.degraded = ImageFolder(".", files=[degraded for _, degraded in folder.pairs]).load(max_bytes / 2)
+        channels = folder.channels
+        self.clean = ImageFolder(".", files=[clean for clean, _ in folder.pairs], channels=channels).load(max_bytes / 2)
+        self.degraded = ImageFolder(".", files=[degraded for _, degraded in folder.pairs], channels=channels).load(
+            max_bytes / 2
+        )
 
     def __len__(self) -> int:
         return len(self.folder)
 
+    def pair(self, index: int) -> tuple[Tensor, Tensor]:
+        """Clean and degraded image number `index`, as they are kept; see `as_float`."""
+        return self.folder.fit(index, self.clean.stored(index), self.degraded.stored(index))
+
     def draw(self, patch: int, generator: torch.Generator) -> Pair:
         """Draw a crop of a random pair, in one of the eight orientations."""
         index = int(torch.randint(len(self), (), generator=generator))
-        fitted = self.folder.fit(index, self.clean.stored(index), self.degraded.stored(index))
-        sides = [reflect_to(side, patch, patch) for side in fitted]
+        sides = [reflect_to(side, patch, patch) for side in self.pair(index)]
         corner = random_corner(sides[0], patch, generator)
         symmetry = int(torch.randint(8, (), generator=generator))
         clean, degraded = (dihedral(as_float(crop(side, *corner, patch)), symmetry).contiguous() for side in sides)

@@ -45,6 +45,10 @@ class SyntheticSource:
             raise ValueError(f"margin must be at least 0, got {margin}")
         self.images, self.task, self.margin, self.quantise = images, task, margin, quantise
         self.degrade = _degradation(task, dict(params or {}))
+        if self.degrade is not None and images.channels not in (1, 3) and not self.degrade.any_channels:
+            raise ValueError(
+                f"the task {task!r} is of grey or coloured images, and these have {images.channels} channels"
+            )
 
     def __len__(self) -> int:
         return len(self.images)

@@ -69,13 +69,16 @@ class Degradation:
     resizes: ClassVar[bool] = False
     """True if the result is smaller than the image, unless the parameter `upsample` is set."""
 
+    any_channels: ClassVar[bool] = False
+    """True if it knows nothing of colours, and takes any number of channels."""
+
     def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Degrade each image of a batch with parameters of its own.
 
         No gradient flows through.
 
         Args:
-            x: (B, C, H, W) floating point in [0, 1], C = 1 (grey) or 3 (RGB).
+            x: (B, C, H, W) floating point in [0, 1], C = 1 (grey) or 3 (RGB), or any number with `any_channels`.
             generator: a CPU generator; without one, the seeds come from torch's default generator.
 
         Returns:
@@ -85,7 +88,7 @@ class Degradation:
             TypeError: x is no floating-point tensor.
             ValueError: x has another shape or range, or the generator is not on the CPU.
         """
-        check_batch(x)
+        check_batch(x, self.any_channels)
         seeds = draw_seeds(len(x), generator)
         images = x.detach().to("cpu", torch.float32)
         degraded = [self.degrade(image, Draw(seed)).clamp(0, 1) for image, seed in zip(images, seeds, strict=True)]
@@ -138,10 +141,10 @@ def check_number(name: str, value: object, low: float, high: float) -> None:
         raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value:g}")
 
 
-def check_batch(x: Tensor) -> None:
+def check_batch(x: Tensor, any_channels: bool = False) -> None:
     """Raise one clear sentence unless x is a batch of images.
 
-    That is a finite floating-point tensor (B, 1 or 3, H, W) with values in [0, 1].
+    That is a finite floating-point tensor (B, 1 or 3, H, W) with values in [0, 1]; with `any_channels` (B, C, H, W).
     """
     if not isinstance(x, Tensor):
         raise TypeError(f"images must be a torch tensor, got {type(x).__name__}")
@@ -149,7 +152,7 @@ def check_batch(x: Tensor) -> None:
         raise TypeError(f"images must be floating point in [0, 1], got {x.dtype}")
     if x.ndim != 4:
         raise ValueError(f"images must have shape (B, C, H, W), got {tuple(x.shape)}")
-    if x.shape[1] not in (1, 3):
+    if x.shape[1] not in (1, 3) and not any_channels:
         raise ValueError(f"images must have 1 or 3 channels, got {x.shape[1]}")
     if x.numel() == 0:
         raise ValueError(f"images must not be empty, got shape {tuple(x.shape)}")

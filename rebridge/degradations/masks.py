@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -70,6 +71,8 @@ class Inpaint(Degradation):
     y = x where the mask is false, `fill` where it is true.
     """
 
+    any_channels: ClassVar[bool] = True
+
     kind: str = "strokes"
     """"strokes", "boxes", "pixels", or "mixed": one of the three for each image."""
     fraction: Range = (0.15, 0.4)
@@ -111,7 +114,7 @@ class Inpaint(Degradation):
         Returns:
             (B, 1, H, W), bool, true where pixels are missing.
         """
-        check_batch(x)
+        check_batch(x, self.any_channels)
         height, width = x.shape[-2:]
         masks = [self.mask(height, width, Draw(seed)) for seed in draw_seeds(len(x), generator)]
         return torch.stack(masks)[:, None].to(x.device)

@@ -5,6 +5,7 @@ Borders are mirrored.
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -103,6 +104,8 @@ def convolve(image: Tensor, kernel: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class Blur(Degradation):
     """y = k * x, where k is a camera shake or, with probability `defocus`, a disc."""
+
+    any_channels: ClassVar[bool] = True
 
     length: Range = (6.0, 22.0)
     """Length of the path of the shake in px, in [0, 200]."""

@@ -46,6 +46,8 @@ def enlarge(image: Tensor, scale: int, height: int, width: int) -> Tensor:
 class Downsampling(Degradation):
     """Bicubic downsampling by `scale`; nothing random."""
 
+    any_channels: ClassVar[bool] = True
+
     resizes: ClassVar[bool] = True
 
     scale: int = 4

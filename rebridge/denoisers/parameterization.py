@@ -28,6 +28,8 @@ carries along without noise comes back as it is where the network agrees with it
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
@@ -62,13 +64,20 @@ class NetworkDenoiser(nn.Module):
             raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction!r}")
         if prediction in SINGULAR_AT_END and bridge.noiseless:
             raise ValueError(
-                f"prediction {prediction!r} needs a bridge with noise, but {bridge.name!r} here has gamma = 0"
+                f"prediction {prediction!r} needs a bridge with noise, but {bridge.name!r} here has gamma = 0; the velocity of "
+                "flow matching is 'residual' with another sign"
             )
         if not scale > 0:
             raise ValueError(f"scale must be positive, got {scale}")
         if scale != 1 and (prediction not in SCALED or bridge.modulation != "one"):
             raise ValueError(
                 "a scale other than 1 needs prediction 'preconditioned' or 'blend' and a bridge of modulation 'one'"
+            )
+        if prediction in SCALED and bridge.noiseless:
+            warnings.warn(
+                f"on {bridge.name!r} here, which has no noise, a state before t = 1 shows the clean image, so the exact output "
+                f"of prediction {prediction!r} is 0 there: train at t = 1, or use prediction 'residual'",
+                stacklevel=2,
             )
         self.network = network
         self.bridge = bridge
@@ -81,6 +90,17 @@ class NetworkDenoiser(nn.Module):
         c = self.bridge.coefficients(t).like(y)
         x0_hat = self._estimate(self._output(c, x_t, t, y), c, x_t, t, y)
         return x0_hat.clamp(*self.bridge.value_range) if self.clamp and not self.training else x0_hat
+
+    @property
+    def blind_at_end(self) -> bool:
+        """True if the estimate at t = 1 does not depend on what the network says.
+
+        Then one step from there shows nothing but y, and a sample there teaches the network nothing.
+        """
+        c = self.bridge.coefficients(1.0)
+        if self.prediction in SCALED:
+            return self._reach(c).item() == 0
+        return self.prediction in SINGULAR_AT_END and (c.alpha.item() == 0 or c.gamma.item() == 0)
 
     def output(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Compute the network's raw output."""
@@ -148,3 +168,20 @@ class NetworkDenoiser(nn.Module):
             factor = d.alpha - slope * c.alpha
         regular = (c.alpha > 0) & (c.gamma > 0) if self.prediction == "velocity" else c.alpha > 0
         return torch.where(regular, numerator / torch.where(regular, factor, torch.ones_like(factor)), y)
+
+
+def check_one_step(denoiser: object, times: Tensor) -> None:
+    """Warn where a run of one step from t = 1 can only return the degraded image.
+
+    Args:
+        denoiser: a `NetworkDenoiser`; others are not known.
+        times: of the run, decreasing.
+    """
+    if isinstance(denoiser, NetworkDenoiser) and len(times) == 2 and times[0] == 1 and denoiser.blind_at_end:
+        warnings.warn(ONE_BLIND_STEP.format(denoiser.prediction, denoiser.bridge.name), stacklevel=3)
+
+
+ONE_BLIND_STEP = (
+    "one step returns the degraded image: at t = 1 a network that predicts {0} does not see the clean image on the bridge "
+    "{1!r}; take two steps or more"
+)

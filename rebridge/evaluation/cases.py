@@ -37,7 +37,7 @@ class Case:
     Attributes:
         task: a degradation, or the name of a set of pairs.
         name: of the image.
-        load: returns clean and degraded, each (3, H, W), float32 in [0, 1].
+        load: returns clean and degraded, each (C, H, W), float32 in [0, 1].
     """
 
     task: str
@@ -45,7 +45,9 @@ class Case:
     load: Callable[[], tuple[Tensor, Tensor]]
 
 
-def synthetic_cases(folder: str | Path, tasks: Sequence[str], seed: int = 0, limit: int | None = None) -> list[Case]:
+def synthetic_cases(
+    folder: str | Path, tasks: Sequence[str], seed: int = 0, limit: int | None = None, channels: int = 3
+) -> list[Case]:
     """List every clean image of a folder, degraded by every task to 8 bits.
 
     Args:
@@ -54,11 +56,12 @@ def synthetic_cases(folder: str | Path, tasks: Sequence[str], seed: int = 0, lim
             full size.
         seed: of the degradations.
         limit: only so many images.
+        channels: of the images.
 
     Raises:
         ValueError: an empty folder or an unknown task.
     """
-    images = _limited(ImageFolder(folder), limit)
+    images = _limited(ImageFolder(folder, channels=channels), limit)
     known = [*degradations.names(), CLEAN]
     if not tasks:
         raise ValueError(f"no task: name one or more of {', '.join(known)}")
@@ -72,7 +75,7 @@ def synthetic_cases(folder: str | Path, tasks: Sequence[str], seed: int = 0, lim
 
 
 def paired_cases(
-    folder: str | Path, layout: str | None = None, task: str = "pairs", limit: int | None = None
+    folder: str | Path, layout: str | None = None, task: str = "pairs", limit: int | None = None, channels: int = 3
 ) -> list[Case]:
     """List real pairs.
 
@@ -81,6 +84,7 @@ def paired_cases(
         layout: of a standard data set, a name of `rebridge.data.LAYOUTS`.
         task: the name of the pairs in tables; a layout has its own.
         limit: only so many pairs.
+        channels: of the images.
 
     Raises:
         ValueError: no pairs are found, or an image has no partner. That two images of a pair differ in size is found when they
@@ -90,7 +94,7 @@ def paired_cases(
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder")
     if layout is not None:
-        pairs = open_layout(layout, root)
+        pairs = open_layout(layout, root, channels)
         task = LAYOUTS[layout].task
     else:
         found = [names for names in PAIR_FOLDERS if all((root / name).is_dir() for name in names)]
@@ -98,7 +102,7 @@ def paired_cases(
             known = ", ".join("/".join(names) for names in PAIR_FOLDERS)
             raise ValueError(f"{root} holds no pair of folders; looked for {known} (or name a data set's layout)")
         clean, degraded = found[0]
-        pairs = PairedFolder(root / clean, root / degraded, check_sizes=False)
+        pairs = PairedFolder(root / clean, root / degraded, check_sizes=False, channels=channels)
     count = len(pairs) if limit is None else min(_positive(limit), len(pairs))
     return [Case(task, name_of(pairs[index][1], root), partial(pairs.read, index)) for index in range(count)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -261,7 +262,7 @@ def _task_scores(scores: list[Score]) -> TaskScores:
         seconds=statistics.median(score.seconds for score in scores),
         low_gain=float(np.quantile(gains, 0.1)),
         high_gain=float(np.quantile(gains, 0.9)),
-        worse=sum(gain < -NOTICED for gain in gains) / len(gains),
+        worse=math.nan if any(map(math.isnan, gains)) else sum(gain < -NOTICED for gain in gains) / len(gains),
         clean_psnr=statistics.median(left) if left else None,
         clean_worst=min(left, default=None),
         method=scores[0].method,

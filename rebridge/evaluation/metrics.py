@@ -25,12 +25,13 @@ SSIM_WINDOW = 11
 _LUMA = (65.481, 128.553, 24.966)
 
 
-def psnr(restored: Tensor, clean: Tensor, channel: Channel = "rgb") -> Tensor:
+def psnr(restored: Tensor, clean: Tensor, channel: Channel = "rgb", rounded: bool = True) -> Tensor:
     """Compute the peak signal-to-noise ratio in dB of each image, (B,), at most 100.
 
     Args:
-        restored, clean: (B, C, H, W) in [0, 1], C = 1 or 3.
-        channel: "rgb", or "y" for luma.
+        restored, clean: (B, C, H, W) in [0, 1].
+        channel: "rgb" for all channels, or "y" for the luma of three.
+        rounded: to 8 bits first, as files of pictures are; False for data of more bits.
 
     Raises:
         ValueError: the shapes differ.
@@ -38,25 +39,26 @@ def psnr(restored: Tensor, clean: Tensor, channel: Channel = "rgb") -> Tensor:
     # Imported here, as torchmetrics takes longer to load than torch itself.
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
-    pair = _prepared(restored, clean, channel)
+    pair = _prepared(restored, clean, channel, rounded)
     values = peak_signal_noise_ratio(*pair, data_range=1.0, reduction="none", dim=(1, 2, 3))
     return values.clamp(max=HIGHEST_PSNR)
 
 
-def ssim(restored: Tensor, clean: Tensor, channel: Channel = "rgb") -> Tensor:
+def ssim(restored: Tensor, clean: Tensor, channel: Channel = "rgb", rounded: bool = True) -> Tensor:
     """Compute the structural similarity of each image, (B,), in [-1, 1].
 
     Gaussian window of 11x11 with sigma 1.5; only windows inside the image count; images smaller than a window give NaN. Wang et
     al. 2004, with k1 = 0.01, k2 = 0.03.
 
     Args:
-        restored, clean: (B, C, H, W) in [0, 1], C = 1 or 3.
-        channel: "rgb", or "y" for luma.
+        restored, clean: (B, C, H, W) in [0, 1].
+        channel: "rgb" for all channels, or "y" for the luma of three.
+        rounded: to 8 bits first, as files of pictures are; False for data of more bits.
 
     Raises:
         ValueError: the shapes differ.
     """
-    pair = _prepared(restored, clean, channel)
+    pair = _prepared(restored, clean, channel, rounded)
     if min(restored.shape[-2:]) < SSIM_WINDOW:
         return torch.full((len(restored),), torch.nan)
     from torchmetrics.functional.image import structural_similarity_index_measure
@@ -75,12 +77,16 @@ def luma(images: Tensor) -> Tensor:
     return ((images * weights).sum(dim=1, keepdim=True) + 16) / 255
 
 
-def _prepared(restored: Tensor, clean: Tensor, channel: Channel) -> tuple[Tensor, Tensor]:
+def _prepared(restored: Tensor, clean: Tensor, channel: Channel, rounded: bool) -> tuple[Tensor, Tensor]:
     if restored.shape != clean.shape:
         raise ValueError(f"images to compare must have one shape, got {tuple(restored.shape)} and {tuple(clean.shape)}")
-    if restored.ndim != 4 or restored.shape[1] not in (1, 3):
-        raise ValueError(f"images must have shape (B, 1 or 3, H, W), got {tuple(restored.shape)}")
+    if restored.ndim != 4 or 0 in restored.shape:
+        raise ValueError(f"images must have shape (B, C, H, W), got {tuple(restored.shape)}")
     if channel not in ("rgb", "y"):
         raise ValueError(f"channel must be rgb or y, got '{channel}'")
-    pair = tuple(quantise(image.detach().float().cpu()) for image in (restored, clean))
+    if channel == "y" and restored.shape[1] != 3:
+        raise ValueError(f"the luma is that of three channels, got {restored.shape[1]}")
+    pair = tuple(image.detach().float().cpu().clamp(0, 1) for image in (restored, clean))
+    if rounded:
+        pair = tuple(map(quantise, pair))
     return (luma(pair[0]), luma(pair[1])) if channel == "y" else (pair[0], pair[1])

@@ -25,7 +25,7 @@ class Batch:
     """Images as a batch, and the way back to what the caller passed.
 
     Attributes:
-        images: float32 (B, C, H, W) in [0, 1], C = 1 or 3.
+        images: float32 (B, C, H, W) in [0, 1]; C = 1 or 3 unless other channels were asked for.
         back: takes a tensor of the same shape on any device and returns the caller's type, dtype and layout, with alpha.
     """
 
@@ -33,7 +33,7 @@ class Batch:
     back: Callable[[Tensor], Any]
 
 
-def to_batch(image: Any) -> Batch:
+def to_batch(image: Any, channels: int | None = None) -> Batch:
     """Convert an image that a user passes.
 
     Args:
@@ -42,7 +42,10 @@ def to_batch(image: Any) -> Batch:
             numpy array: (H, W), (H, W, C) or (B, H, W, C) with C = 1, 2, 3, 4, of uint8, uint16 or floats in [0, 1].
             tensor: (C, H, W) or (B, C, H, W), of uint8 or floats in [0, 1]. The last of 2 or 4 channels is alpha and is kept.
             rebridge.images.Image: comes back with its metadata.
+            Arrays and tensors of `channels` channels have no alpha, whatever their number.
             Pixels of alpha 0 get the colour of the nearest one that can be seen, so that no hidden colour reaches the others.
+
+        channels: of the images that are wanted, where that is known: such as 2 or 6 of data that are no pictures.
 
     Raises:
         TypeError: another type.
@@ -54,9 +57,9 @@ def to_batch(image: Any) -> Batch:
     if isinstance(image, PILImage.Image):
         return _from_pil(image)
     if isinstance(image, np.ndarray):
-        return _from_array(image)
+        return _from_array(image, channels)
     if isinstance(image, Tensor):
-        return _from_tensor(image)
+        return _from_tensor(image, channels)
     raise TypeError(
         f"an image must be a PIL image, a numpy array or a tensor, got {type(image).__name__}; "
         "files are read by rebridge.images.read_image"
@@ -91,15 +94,15 @@ def _from_pil(image: PILImage.Image) -> Batch:
     return Batch(batch.images, back)
 
 
-def _from_array(array: np.ndarray) -> Batch:
+def _from_array(array: np.ndarray, channels: int | None = None) -> Batch:
     if array.dtype not in (np.uint8, np.uint16) and not np.issubdtype(array.dtype, np.floating):
         raise ValueError(f"an array must be of uint8, uint16 or floats, got {array.dtype}")
-    if array.ndim not in (2, 3, 4) or (array.ndim > 2 and array.shape[-1] not in (1, 2, 3, 4)):
+    if array.ndim not in (2, 3, 4) or (array.ndim > 2 and array.shape[-1] not in (1, 2, 3, 4, channels)):
         hint = "; pass channels-first images as a tensor" if array.ndim > 2 and array.shape[-3] in (1, 3, 4) else ""
         raise ValueError(
             f"an array must be (H, W), (H, W, C) or (B, H, W, C) with 1 to 4 channels, got {array.shape}{hint}"
         )
-    colours = _colours(array.shape[-1]) if array.ndim > 2 else 1
+    colours = _colours(array.shape[-1], channels) if array.ndim > 2 else 1
     batched = array.reshape((*array.shape, 1)) if array.ndim == 2 else array[..., :colours]
     top = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(array.dtype, 1)
     planes = torch.from_numpy(np.ascontiguousarray(np.moveaxis(batched, -1, -3), dtype=np.float32)) / top
@@ -121,13 +124,13 @@ def _from_array(array: np.ndarray) -> Batch:
     return Batch(_checked(planes), back)
 
 
-def _from_tensor(tensor: Tensor) -> Batch:
-    if tensor.ndim not in (3, 4) or tensor.shape[-3] not in (1, 2, 3, 4):
+def _from_tensor(tensor: Tensor, channels: int | None = None) -> Batch:
+    if tensor.ndim not in (3, 4) or tensor.shape[-3] not in (1, 2, 3, 4, channels):
         raise ValueError(f"a tensor must be (C, H, W) or (B, C, H, W) with 1 to 4 channels, got {tuple(tensor.shape)}")
     if tensor.dtype != torch.uint8 and not tensor.is_floating_point():
         raise ValueError(f"a tensor must be of uint8 or floats, got {tensor.dtype}")
     top = 255 if tensor.dtype == torch.uint8 else 1
-    colours = _colours(tensor.shape[-3])
+    colours = _colours(tensor.shape[-3], channels)
     planes, alpha = tensor.detach().split([colours, tensor.shape[-3] - colours], dim=-3)
 
     def back(restored: Tensor) -> Tensor:
@@ -138,9 +141,9 @@ def _from_tensor(tensor: Tensor) -> Batch:
     return Batch(_checked(fill_hidden(visible, alpha) if alpha.shape[-3] else visible), back)
 
 
-def _colours(channels: int) -> int:
-    """1 of 1 or 2 channels, 3 of 3 or 4: the last of an even number is alpha."""
-    return channels - 1 if channels % 2 == 0 else channels
+def _colours(channels: int, wanted: int | None) -> int:
+    """1 of 1 or 2 channels, 3 of 3 or 4: the last of an even number is alpha, unless so many are wanted."""
+    return channels if channels == wanted or channels % 2 else channels - 1
 
 
 def _checked(planes: Tensor) -> Tensor:

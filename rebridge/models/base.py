@@ -31,7 +31,7 @@ class ModelInfo:
 
     Attributes:
         name: for messages and cards.
-        channels: of the images, 3 or 1.
+        channels: of the images.
         multiple: sides that the network takes are multiples of this; the space extends images to it where needed.
         window: largest side of an image that is restored in one piece, or None for any.
         context: pixels around a tile that are seen with it, so that it comes out as in the whole image.
@@ -124,6 +124,8 @@ class Model:
     device: torch.device = torch.device("cpu")
     network: nn.Module | None = None
     """The module inside the denoiser, for methods that adapt or count it; None where there is none."""
+    blind_at_end: bool = False
+    """True if an estimate at t = 1 is the degraded image, whatever that is; see `NetworkDenoiser.blind_at_end`."""
     predictor: Denoiser | None = None
     """Where the bridge starts from a prediction g(y) = predictor(y, 1, y) instead of y, that denoiser."""
 

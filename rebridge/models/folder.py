@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from rebridge import bridges, networks, samplers
 from rebridge.bridges import Bridge
+from rebridge.catalogue import shortened
 from rebridge.denoisers import NetworkDenoiser
 from rebridge.images.atomic import reason, write_atomic
 from rebridge.images.regular import read_regular
@@ -34,7 +35,8 @@ from rebridge.models.config import (
     read_config,
     without_name,
 )
-from rebridge.models.trained import TrainedModel
+from rebridge.models.trained import TrainedModel, declared
+from rebridge.networks.catalogue import NETWORKS
 
 PREVIOUS_FILE = ".previous.safetensors"
 """Weights of a model whose files are being replaced."""
@@ -42,7 +44,9 @@ _PUBLISHED = "published/"
 """Beginning of the names of networks of published checkpoints."""
 
 
-def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **options: Any) -> TrainedModel:
+def load_folder(
+    folder: Path, name: str, device: str | torch.device = "cpu", network: nn.Module | None = None, **options: Any
+) -> TrainedModel:
     """Load a model folder, ready for inference (eval mode, float32).
 
     Weights stored in half precision are widened.
@@ -51,6 +55,7 @@ def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **o
         folder: holds config.json and model.safetensors.
         name: for messages and the card.
         device: where the weights go.
+        network: takes the weights, where the folder's network is of a class that the catalogue does not know.
         options: dtype, compile, condition and guidance of `TrainedModel`.
 
     Raises:
@@ -60,9 +65,9 @@ def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **o
     weights = _read_weights(folder / WEIGHTS_FILE, config.get("sha256"))
     try:
         bridge = bridges.create(config["bridge"]["name"], **without_name(config["bridge"]))
-        _check_weights(_outline(config), weights, folder / WEIGHTS_FILE)
+        _check_weights(_outline(config, network), weights, folder / WEIGHTS_FILE)
         _check_signed(config, folder)
-        network = create_network(config["network"])
+        network = create_network(config["network"]) if network is None else network
         role = {"scale": config.get("residual_scale", 1.0), "clamp": config.get("clamp", True)}
         denoiser = NetworkDenoiser(network, bridge, prediction=config["prediction"], **role)
         predictor = _predictor(config, bridge)
@@ -78,7 +83,7 @@ def load_folder(folder: Path, name: str, device: str | torch.device = "cpu", **o
             if not bridge.generative:  # priors keep the layout in which their published figures were made
                 part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     presets = folder / PRESET_FILE
-    if config["network"]["name"].startswith(_PUBLISHED) and network.optional_condition:
+    if config["network"]["name"].startswith(_PUBLISHED) and declared(network)["optional_condition"]:
         options = {"condition": False, **options}  # published priors know of no degraded image
     return TrainedModel(
         denoiser,
@@ -170,21 +175,36 @@ def create_network(described: Mapping[str, Any]) -> networks.Network:
 
     if str(described["name"]).startswith(_PUBLISHED):
         return build(described)
+    if "class" in described:
+        name = described["name"]
+        if name not in networks.names():
+            # nothing is imported by what a file says: the class could be anything
+            raise ModelError(
+                f"the network is of the class {shortened(described['class'])}, which is not in the catalogue: load it with "
+                f"network={name}(...), or register it with rebridge.networks.register({name!r}, {name})"
+            )
+        return networks.create(name)
     return networks.create(described["name"], **without_name(dict(described)))
 
 
 def network_config(network: nn.Module) -> dict[str, Any]:
     """The name and parameters of a network of the catalogue.
 
-    Raises ModelError for a network that is not in it.
+    Of another one its class is noted, for the person who loads it: the weights alone do not say how it is built.
+
+    Raises ModelError where its class has the name of another network.
     """
     config = dict(network.config) if isinstance(network, networks.Network) else {}
-    if not config:
+    if config:
+        return config
+    kind = type(network)
+    named = NETWORKS[kind.__name__] if kind.__name__ in NETWORKS else kind  # noqa: SIM401  (a catalogue has no get)
+    if isinstance(named, type) and named is not kind:
         raise ModelError(
-            f"the network {type(network).__name__} has no name in the catalogue, so it could not be loaded again: register "
-            "it with rebridge.networks.register(name, build) and make it with rebridge.networks.create(name, ...)"
+            f"the network {kind.__name__} is not in the catalogue, where another has its name: register it with "
+            "rebridge.networks.register(name, build) and make it with rebridge.networks.create(name, ...)"
         )
-    return config
+    return {"name": kind.__name__, "class": f"{kind.__module__}:{kind.__qualname__}"}
 
 
 def _check_parts(model: TrainedModel, config: Mapping[str, Any]) -> None:
@@ -192,6 +212,8 @@ def _check_parts(model: TrainedModel, config: Mapping[str, Any]) -> None:
     try:
         bridge = bridges.create(config["bridge"]["name"], **without_name(config["bridge"]))
         samplers.create(config["sampler"]["name"], **without_name(config["sampler"])).check(bridge)
+        if "class" in config["network"]:
+            return
         with torch.device("meta"):
             network = create_network(config["network"])
     except (TypeError, ValueError) as error:
@@ -241,7 +263,7 @@ def _predictor(config: dict[str, Any], bridge: Bridge) -> NetworkDenoiser | None
     if "predictor" not in config:
         return None
     described = config["predictor"]["network"]
-    return NetworkDenoiser(networks.create(described["name"], **without_name(described)), bridge, "residual")
+    return NetworkDenoiser(create_network(described), bridge, "residual")
 
 
 def _state(network: nn.Module, predictor: nn.Module | None) -> dict[str, Tensor]:
@@ -262,14 +284,12 @@ def _stored(state: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str,
     return weights
 
 
-def _outline(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+def _outline(config: dict[str, Any], network: nn.Module | None) -> dict[str, tuple[int, ...]]:
     """The shapes of the weights that a config asks for, by name; nothing of their size is made."""
     with torch.device("meta"):
-        network = create_network(config["network"])
-        parts = {"": network}
+        parts: dict[str, nn.Module] = {"": create_network(config["network"]) if network is None else network}
         if "predictor" in config:
-            described = config["predictor"]["network"]
-            parts["predictor."] = networks.create(described["name"], **without_name(described))
+            parts["predictor."] = create_network(config["predictor"]["network"])
     return {
         f"{begin}{key}": tuple(value.shape) for begin, part in parts.items() for key, value in part.state_dict().items()
     }

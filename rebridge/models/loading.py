@@ -30,7 +30,8 @@ def load_model(
         name: what `rebridge models` lists, a path, or an id like "owner/model".
         device: by default a GPU where there is one, else the CPU.
         revision: branch, tag or commit on the hub.
-        options: what the model's format takes, such as dtype and compile (all), condition and guidance (priors in pixels),
+        options: what the model's format takes, such as dtype and compile (all), network (a folder whose network is of a class of
+            your own), condition and guidance (priors in pixels),
             controlnet and prompt (pipelines of diffusers).
 
     Raises:

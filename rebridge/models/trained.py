@@ -37,6 +37,7 @@ class TrainedModel(Model):
         condition: whether a generative network sees the degraded image.
         guidance: classifier-free guidance of a generative network, 1 for none.
         presets: see `ModelInfo.presets`.
+        channels: of the images, where the network does not declare them.
         licence, source: see `ModelInfo`.
 
     Raises:
@@ -59,12 +60,14 @@ class TrainedModel(Model):
         condition: bool = True,
         guidance: float = 1.0,
         presets: Path | None = None,
+        channels: int | None = None,
         licence: str | None = None,
         source: str | None = None,
     ) -> None:
         self.denoiser = denoiser
         self.network = unwrapped(denoiser.network)
         self.process = denoiser.bridge
+        self.blind_at_end = denoiser.blind_at_end
         self.training = dict(training or {})
         self.guidance = guidance
         self._first_predictor = predictor
@@ -74,7 +77,7 @@ class TrainedModel(Model):
             raise ModelError(f"model '{name}' was not trained without a degraded image: optional_condition is off")
         self.info = ModelInfo(
             name=name,
-            channels=needs["channels"],
+            channels=needs["channels"] if channels is None else channels,
             multiple=needs["multiple"],
             window=needs["window"],
             context=max(

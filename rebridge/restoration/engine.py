@@ -8,6 +8,7 @@ What walks is either a sampler along a bridge (`walk_bridge`) or a zero-shot met
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -124,6 +125,20 @@ def check_samples(samples: int) -> None:
         raise ValueError(f"samples must be at least 1, got {samples}")
     if samples > MOST_SAMPLES:
         raise ValueError(f"samples must be at most {MOST_SAMPLES}, got {samples}")
+
+
+def fitted(model: Model, bridge: Bridge, sampler: Sampler) -> Sampler:
+    """Adapt a sampler to a model.
+
+    Warns where one step can only return the image as it is.
+    """
+    if sampler.steps == 1 and model.blind_at_end and bridge == model.process:
+        warnings.warn(
+            f"one step returns the image as it is: at t = 1 the network of model '{model.info.name}' does not see the clean "
+            "image; take two steps or more",
+            stacklevel=4,
+        )
+    return sampler.for_model(model.process, model.info.earliest_time)
 
 
 def coloured(images: Tensor, channels: int) -> Tensor:

@@ -258,7 +258,7 @@ class Restorer:
         """
         if self.model.predictor is None:
             raise ValueError("the model has no predictor: its bridge starts from the degraded image itself")
-        batch = to_batch(image)
+        batch = to_batch(image, self.model.info.channels)
         found = engine.predicted(self.model, engine.enter(self.model, batch.images), Tiles(tile, overlap))
         return batch.back(engine.leave(self.model, found, batch.images))
 
@@ -272,7 +272,7 @@ class Restorer:
             ModelError: the model does not tell what it finds.
             ValueError: several images.
         """
-        images = to_batch(image).images
+        images = to_batch(image, self.model.info.channels).images
         if len(images) > 1:
             raise ValueError(f"one image is examined at a time, got {len(images)}")
         return sorted(self.model.examine(images)[0], key=lambda found: -found.probability)
@@ -347,7 +347,7 @@ class Restorer:
         return {"name": "dbim", "steps": 10}
 
     def _fitted(self, sampler: Sampler) -> Sampler:
-        return sampler.for_model(self.model.process, self.model.info.earliest_time)
+        return engine.fitted(self.model, self.bridge, sampler)
 
     def _restored(
         self,
@@ -362,7 +362,7 @@ class Restorer:
         progress: Progress | None,
         keep: bool,
     ) -> Samples:
-        batch: Batch = to_batch(image)
+        batch: Batch = to_batch(image, self.model.info.channels)
         walk = self.sampler(sampler, steps)
         y = engine.predicted(self.model, engine.enter(self.model, batch.images), tiles)
         condition = engine.coloured(batch.images, self.model.info.channels).to(self.device)

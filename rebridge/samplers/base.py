@@ -29,9 +29,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from rebridge.bridges import Bridge
+from rebridge.bridges import Bridge, check_bridge
 from rebridge.catalogue import check_name
 from rebridge.denoisers import Denoiser, Estimate, as_estimate
+from rebridge.denoisers.parameterization import check_one_step
 from rebridge.samplers import times as grids
 
 Noise = Callable[[Tensor], Tensor]
@@ -183,7 +184,8 @@ class Sampler:
         return True
 
     def check(self, bridge: Bridge) -> None:
-        """Raise ValueError if this sampler does not work with a bridge."""
+        """Raise ValueError for a bridge that does not fit, or that is none."""
+        check_bridge(bridge)
         if self.needs_noise and bridge.noiseless:
             raise ValueError(
                 f"sampler {self.name!r} needs a bridge with noise, but {bridge.name!r} here has gamma = 0; use dbim or ode"
@@ -275,6 +277,7 @@ class Sampler:
         grid = self.times(bridge) if times is None else grids.check(times)
         walk = Walk(bridge, denoiser, y, noise or _default_noise(generator))
         x, grid = self.begin(walk, x, grid)
+        check_one_step(denoiser, grid)
         points = walk.points(grid, self.needs_slopes)
         inner = self.inner_times(grid)
         if len(inner):

@@ -298,6 +298,11 @@ class RunConfig(FitConfig):
 
     data: DataConfig
 
+    @property
+    def channels(self) -> int:
+        """Channels of the images that the method trains on."""
+        return 3
+
     @model_validator(mode="after")
     def _something_to_choose_by(self) -> Self:
         data = self.data

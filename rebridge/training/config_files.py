@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from rebridge.catalogue import shortened
 from rebridge.images.atomic import reason
-from rebridge.yaml_files import parse_yaml, read_yaml
+from rebridge.images.yaml_files import parse_yaml, read_yaml
 
 Settings = TypeVar("Settings", bound=BaseModel)
 LONGEST_CHAIN = 8

@@ -1,6 +1,8 @@
 """Data of a run: sources of pairs, batches in a fixed order, validation pairs."""
 
+import os
 import signal
+import warnings
 from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rebridge.data import ImageFolder, MixedPairs, Pair, PairedFolder, PairedSource, PairSource, SyntheticSource
+from rebridge.data.belonging import looked_at, unrelated
 from rebridge.data.layouts import open_layout
 from rebridge.data.seeds import generator_of
 from rebridge.training.config import DataConfig, PairedData
 from rebridge.training.config_files import ConfigError, expand
+
+NAMED = 10
+"""Most pairs that one warning names."""
 
 
 class BatchIndices(Sampler[list[int]]):
@@ -42,8 +48,8 @@ class BatchIndices(Sampler[list[int]]):
                 yield list(range(first, first + self.batch))
 
 
-def training_pairs(config: DataConfig, seed: int) -> MixedPairs:
-    """The stream of training pairs.
+def training_pairs(config: DataConfig, seed: int, channels: int = 3) -> MixedPairs:
+    """The stream of training pairs, of images with so many channels.
 
     Raises ConfigError naming the key whose folder or parameter is at fault.
     """
@@ -51,32 +57,34 @@ def training_pairs(config: DataConfig, seed: int) -> MixedPairs:
     sources: list[PairSource] = []
     weights = []
     if config.tasks:
-        images, _ = _clean_images(config)
+        images, _ = _clean_images(config, channels)
         images.load(memory)
         memory -= images.held_bytes
         for name, task in config.tasks.items():
             sources.append(_synthetic(images, config, name))
             weights.append(task.weight)
     for place, part in enumerate(config.pairs):
-        source = PairedSource(_paired_folder(part, f"data.pairs.{place}"), part.task, max(memory, 0))
+        source = PairedSource(_paired_folder(part, f"data.pairs.{place}", channels), part.task, max(memory, 0))
+        if config.check_pairs and os.environ.get("RANK", "0") == "0":
+            _warn_of_strangers(source, f"data.pairs.{place}")
         memory -= source.clean.held_bytes + source.degraded.held_bytes
         sources.append(source)
         weights.append(part.weight)
     return MixedPairs(sources, weights, config.patch, seed)
 
 
-def validation_pairs(config: DataConfig, seed: int) -> list[Pair]:
+def validation_pairs(config: DataConfig, seed: int, channels: int = 3) -> list[Pair]:
     """The validation pairs, the same at every call.
 
     `validation_count` per task, from the middle of held-out images; empty without any.
     """
     sources: list[PairSource] = []
     if config.tasks:
-        _, held_out = _clean_images(config)
+        _, held_out = _clean_images(config, channels)
         if held_out is not None:
             sources += [_synthetic(held_out, config, name) for name in config.tasks]
     for place, part in enumerate(config.validation_pairs):
-        sources.append(PairedSource(_paired_folder(part, f"data.validation_pairs.{place}"), part.task))
+        sources.append(PairedSource(_paired_folder(part, f"data.validation_pairs.{place}", channels), part.task))
     return [
         source.centre(index, config.validation_size, generator_of(seed, "validation", source.task, index))
         for source in sources
@@ -116,7 +124,7 @@ def endless(data: Dataset[Any], seed: int) -> Dataset[Any]:
 def batches(data: Dataset[Any], indices: BatchIndices, workers: int) -> Iterator[Any]:
     """Batches of samples.
 
-    A batch of pairs holds clean and degraded (B, 3, H, W) in [0, 1] and task, a list of B names.
+    A batch of pairs holds clean and degraded (B, C, H, W) in [0, 1] and task, a list of B names.
     """
     loader: DataLoader[Any] = DataLoader(
         data,
@@ -136,12 +144,12 @@ def holdout_split(count: int, holdout: int) -> tuple[list[int], list[int]]:
     return sorted(set(range(count)) - set(kept_out)), kept_out
 
 
-def _clean_images(config: DataConfig) -> tuple[ImageFolder, ImageFolder | None]:
+def _clean_images(config: DataConfig, channels: int) -> tuple[ImageFolder, ImageFolder | None]:
     """Images to train on and those to validate on."""
     assert config.clean is not None  # checked by DataConfig
-    images = _image_folder(config.clean, "data.clean")
+    images = _image_folder(config.clean, "data.clean", channels)
     if config.validation is not None:
-        return images, _image_folder(config.validation, "data.validation")
+        return images, _image_folder(config.validation, "data.validation", channels)
     if config.holdout == 0:
         return images, None
     if config.holdout >= len(images):
@@ -150,25 +158,39 @@ def _clean_images(config: DataConfig) -> tuple[ImageFolder, ImageFolder | None]:
     return images.select(train), images.select(held_out)
 
 
-def _image_folder(path: Path, key: str) -> ImageFolder:
+def _image_folder(path: Path, key: str, channels: int) -> ImageFolder:
     folder = expand(path, key)
     try:
-        return ImageFolder(folder)
+        return ImageFolder(folder, channels=channels)
     except ValueError as error:
         raise ConfigError(f"{key}: {error}") from None
 
 
-def _paired_folder(part: PairedData, key: str) -> PairedFolder:
+def _paired_folder(part: PairedData, key: str, channels: int) -> PairedFolder:
     try:
         if part.layout is not None and part.root is not None:
-            return open_layout(part.layout, expand(part.root, f"{key}.root"))
+            return open_layout(part.layout, expand(part.root, f"{key}.root"), channels)
         assert part.clean is not None  # checked by PairedData
         assert part.degraded is not None
-        return PairedFolder(expand(part.clean, f"{key}.clean"), expand(part.degraded, f"{key}.degraded"))
+        folders = expand(part.clean, f"{key}.clean"), expand(part.degraded, f"{key}.degraded")
+        return PairedFolder(*folders, channels=channels)
     except ConfigError:
         raise
     except ValueError as error:
         raise ConfigError(f"{key}: {error}") from None
+
+
+def _warn_of_strangers(source: PairedSource, key: str) -> None:
+    """Name pairs whose images show different scenes; one process looks for all."""
+    found = unrelated(source)
+    if found:
+        named = "; ".join(f"{clean} and {degraded} ({value:.2f})" for clean, degraded, value in found[:NAMED])
+        more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        warnings.warn(
+            f"{key}: {len(found)} of {len(looked_at(source))} pairs do not seem to belong together, by their correlation at the "
+            f"best shift: {named}{more}; check their names, or say check_pairs: false",
+            stacklevel=3,
+        )
 
 
 def _synthetic(images: ImageFolder, config: DataConfig, name: str) -> SyntheticSource:

@@ -93,10 +93,14 @@ class RunLog:
             self.say(f"{iteration}/{self.iterations}  {shown}  {rate:.2f} it/s, {rest} left")
 
     def pictures(self, iteration: int, pictures: dict[str, Tensor]) -> None:
-        """Show pictures (3, H, W) in [0, 1] in TensorBoard."""
+        """Show pictures (C, H, W) in [0, 1] in TensorBoard.
+
+        Of other channels than 1 or 3 their mean is shown.
+        """
         if self.active:
             for name, picture in pictures.items():
-                self.board.add_image(f"samples/{name}", picture, iteration)
+                shown = picture if len(picture) in (1, 3) else picture.mean(0, keepdim=True)
+                self.board.add_image(f"samples/{name}", shown, iteration)
 
     def _cut(self, unvalidated: bool) -> None:
         path = self.output / "log.jsonl"

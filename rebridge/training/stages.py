@@ -79,8 +79,8 @@ def train(config: RunConfig, resume: bool = False, callbacks: Sequence[StepCallb
     method: Any = METHODS[name]
     method.check(config)
     runtime = Runtime(config)
-    pairs = training_pairs(config.data, config.seed)
-    held_out = validation_pairs(config.data, config.seed) if runtime.main else []
+    pairs = training_pairs(config.data, config.seed, config.channels)
+    held_out = validation_pairs(config.data, config.seed, config.channels) if runtime.main else []
     task = METHODS.create(name, config, runtime.device, held_out)
     return fit(task, config, pairs, callbacks=callbacks, workers=config.data.workers, resume=resume)
 

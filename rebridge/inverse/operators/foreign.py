@@ -25,36 +25,63 @@ class ForeignOperator(Operator):
             counts as linear unless it has an attribute `linear` that is False.
         shape: (C, H, W) of the images.
         measurement_shape: of what is measured from one of them.
+        dtype: what it is called with; constants of its own, such as a kernel, may have that type only.
     """
 
     pictured = False
 
-    def __init__(self, operator: Measures, shape: Sequence[int], measurement_shape: Sequence[int]) -> None:
+    def __init__(
+        self,
+        operator: Measures,
+        shape: Sequence[int],
+        measurement_shape: Sequence[int],
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__(shape, measurement_shape)
         self.name = type(operator).__name__
         self.linear = bool(getattr(operator, "linear", True))
         self.operator = operator
+        self.dtype = dtype
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.operator.A(x)
+        return self.operator.A(x.to(self.dtype)).to(x.dtype)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return self.operator.A_adjoint(y)
+        return self.operator.A_adjoint(y.to(self.dtype)).to(y.dtype)
 
     def gain(self, r: Tensor, gamma: Trust) -> Tensor:
-        if not isinstance(gamma, Tensor) and gamma == math.inf:
-            return self.operator.A_dagger(r)
-        return self.operator.prox_l2(r.new_zeros(len(r), *self.shape), r, gamma)
+        return self.prox_l2(r.new_zeros(len(r), *self.shape), r, gamma)
 
     def prox_l2(self, z: Tensor, y: Tensor, gamma: Trust) -> Tensor:
         """Proximal step, see `Operator.prox_l2`.
 
-        It is the other library's own, except for infinite trust.
+        It is the other library's own, except for infinite trust. That library is given a number where all images have one
+        trust, and else a tensor (B, 1, 1, 1) like the images: nothing that only our own operators could take.
         """
         check_trust(gamma, len(z))
-        if not isinstance(gamma, Tensor) and gamma == math.inf:  # which another library's prox_l2 may not take
-            return z + self.operator.A_dagger(y - self.operator.A(z))
-        return self.operator.prox_l2(z, y, gamma)
+        trust = [float(gamma)] * len(z) if not isinstance(gamma, Tensor) else gamma.double().expand(len(z)).tolist()
+        if math.inf not in trust:
+            return self._stepped(z, y, trust)
+        # which another library's prox_l2 may not take
+        fitted = z + self.operator.A_dagger((y - self.forward(z)).to(self.dtype)).to(z.dtype)
+        finite = [0.0 if value == math.inf else value for value in trust]
+        if not any(finite):
+            at_zero = [value == 0 for value in trust]
+            return torch.where(_column(at_zero, z) > 0, z, fitted) if any(at_zero) else fitted
+        return torch.where(_column([value == math.inf for value in trust], z) > 0, fitted, self._stepped(z, y, finite))
+
+    def _stepped(self, z: Tensor, y: Tensor, trust: Sequence[float]) -> Tensor:
+        inputs = z.to(self.dtype)
+        return self.operator.prox_l2(inputs, y.to(self.dtype), _passed(trust, inputs)).to(z.dtype)
+
+
+def _passed(trust: Sequence[float], like: Tensor) -> float | Tensor:
+    """The trust of each image as others take it: one number, or (B, 1, 1, 1) in the images' type."""
+    return trust[0] if len(set(trust)) == 1 else _column(trust, like)
+
+
+def _column(values: Sequence[float], like: Tensor) -> Tensor:
+    return like.new_tensor([float(value) for value in values]).reshape(-1, *[1] * (like.ndim - 1))
 
 
 def wrap(operator: Measures, shape: Sequence[int]) -> Operator:
@@ -92,7 +119,7 @@ def as_operator(operator: Any, y: Tensor) -> Operator:
         raise ValueError("the measurement holds NaN or infinite values")
     if isinstance(operator, Operator):
         return operator
-    return ForeignOperator(operator, operator.A_adjoint(y[:1]).shape[1:], y.shape[1:])
+    return ForeignOperator(operator, operator.A_adjoint(y[:1]).shape[1:], y.shape[1:], y.dtype)
 
 
 def check_methods(operator: Any) -> None:

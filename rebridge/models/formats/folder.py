@@ -16,7 +16,7 @@ from rebridge.models.formats.base import Format
 class RebridgeFolder(Format):
     """A folder that `Model.save_pretrained` or `rebridge train` wrote."""
 
-    options: ClassVar[tuple[str, ...]] = ("dtype", "compile", "condition", "guidance")
+    options: ClassVar[tuple[str, ...]] = ("dtype", "compile", "condition", "guidance", "network")
     what: ClassVar[str] = "no diffusers pipeline"
 
     def detect(self, path: Path) -> bool:

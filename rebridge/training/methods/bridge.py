@@ -9,6 +9,7 @@ One network D(x_t, t, y) trained against x0.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol
@@ -36,6 +37,9 @@ from rebridge.training.runtime import InPrecision
 from rebridge.training.task import Validation, count_parameters
 from rebridge.training.timesteps import END_ONLY, draw_states, drop_conditions
 from rebridge.training.validation import validate
+
+SOME = 0.05
+"""Share of samples at states that teach nothing from which on it is said."""
 
 
 class TrainConfig(RunConfig):
@@ -65,6 +69,13 @@ class TrainConfig(RunConfig):
     compile: bool = False
     channels_last: bool = False
     start_from: Path | tuple[Path, ...] | None = None
+
+    @property
+    def channels(self) -> int:
+        """Channels of the network, and so of the images."""
+        known = NETWORKS.parameters(self.network.name) if self.network.name in NETWORKS else {}
+        channels = (known | self.network.params).get("channels", 3)
+        return channels if isinstance(channels, int) else 3
 
     @model_validator(mode="before")
     @classmethod
@@ -295,7 +306,7 @@ def settings_of(config: TrainConfig) -> tuple[Bridge, Sampler]:
     create("sampler", sampler.check, bridge)
     create("network", NETWORKS.check, config.network.name, {"params": config.network.params})
     role = {"prediction": config.prediction, "scale": config.residual_scale}
-    create("prediction", NetworkDenoiser, nn.Identity(), {"bridge": bridge, **role})
+    _check_states(config, create("prediction", NetworkDenoiser, nn.Identity(), {"bridge": bridge, **role}))
     classes = (NETWORKS.parameters(config.network.name) | config.network.params).get("kinds", 0)
     tasks = tasks_of(config.data)
     if config.loss.guide and classes != len(tasks):
@@ -309,6 +320,21 @@ def settings_of(config: TrainConfig) -> tuple[Bridge, Sampler]:
             f"states.condition_dropout: {bridge.name} has y in its states; only vp, ve and rectified-flow do without"
         )
     return bridge, sampler
+
+
+def _check_states(config: TrainConfig, denoiser: NetworkDenoiser) -> None:
+    """Refuse training at states that teach the network nothing, and warn of some among others."""
+    share = 1.0 if config.objective == "regression" else config.states.end_fraction
+    if not denoiser.blind_at_end or share < SOME:
+        return
+    what = (
+        f"on {denoiser.bridge.name} a network that predicts {denoiser.prediction} learns nothing at t = 1, where the estimate is "
+        "the degraded image whatever it says"
+    )
+    if share == 1:
+        key = "objective: regression" if config.objective == "regression" else "states.end_fraction"
+        raise ConfigError(f"{key} trains at t = 1 only, and {what}; use prediction x0 or residual")
+    warnings.warn(f"states.end_fraction: {what}; {share:.0%} of the samples are wasted, set it to 0", stacklevel=2)
 
 
 def create(key: str, build: Callable[..., Any], what: Any, params: Mapping[str, Any] | None = None) -> Any:

@@ -11,7 +11,6 @@ from typing import Any
 
 import yaml
 
-from rebridge.catalogue import shortened
 from rebridge.images.regular import read_regular
 
 LARGEST_YAML = 2**18
@@ -54,7 +53,7 @@ class _Loader(yaml.SafeLoader):
                 name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
                 if name in keys and key.tag != "tag:yaml.org,2002:merge":
                     where = key.start_mark
-                    raise yaml.MarkedYAMLError(None, None, f"the key {shortened(key.value)} stands twice", where)
+                    raise yaml.MarkedYAMLError(None, None, f"the key {key.value[:60]!r} stands twice", where)
                 if name is not None:
                     keys.add(name)
         return super().construct_mapping(node, deep)
