@@ -13,10 +13,6 @@ from hypothesis import strategies as st
 from rebridge.images.yaml_files import LARGEST_YAML, parse_yaml
 from rebridge.training import ConfigError
 from rebridge.training.config_files import override, read_tree
-<<<<<<<< HEAD:tests/test_yaml_files.py
-from rebridge.images.yaml_files import LARGEST_YAML, parse_yaml
-========
->>>>>>>> main:tests/images/test_yaml_files.py
 
 letters = st.text("abcdefghijklm_", min_size=1, max_size=6)
 trees = st.recursive(
