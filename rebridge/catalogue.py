@@ -77,6 +77,7 @@ class Catalogue(Generic[T]):
         entries: what builds each part: a class, a function or a `partial`, by name.
         fixed: parameters that the caller passes by position and that are not settings, such as "shape".
         greatest: greatest size of a parameter's numbers, by its name; other numbers are at most `GREATEST`.
+        checked: False where the parts check all of their numbers themselves.
     """
 
     def __init__(
@@ -85,8 +86,10 @@ class Catalogue(Generic[T]):
         entries: Mapping[str, Callable[..., T]],
         fixed: Collection[str] = (),
         greatest: Mapping[str, float] | None = None,
+        checked: bool = True,
     ) -> None:
         self.kind = kind
+        self.checked = checked
         self.greatest = {"seed": GREATEST_SEED, **(greatest or {})}
         self.fixed = frozenset(fixed)
         self._entries: dict[str, Callable[..., T]] = dict(entries)
@@ -142,7 +145,7 @@ class Catalogue(Generic[T]):
         hints = _hints(build)
         for key, value in params.items():
             check_value(what, key, value, hints.get(key))
-            if name in self._own:
+            if self.checked and name in self._own:
                 check_greatest(what, key, value, self.greatest.get(key, GREATEST))
 
     def parameters(self, name: str) -> dict[str, Any]:

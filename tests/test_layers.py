@@ -19,6 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("restoration",),
     ("evaluation",),
     ("training",),
+    ("integrations",),
     ("commands",),
     ("app",),
     ("cli",),

@@ -1,7 +1,7 @@
 """Commands about models: train, evaluate, compare, tune, models, info, serve."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -42,7 +42,11 @@ def train(options: TrainOptions, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-@command(EvaluateOptions, tasks=repeated("A degradation, or clean for none at all, by default the model's", *TASK))
+@command(
+    EvaluateOptions,
+    tasks=repeated("A degradation, or clean for none at all, by default the model's", *TASK),
+    suffix=option(str, "With --results: text behind the name of each, such as _restored."),
+)
 def evaluate(
     options: EvaluateOptions,
     per_image: Annotated[bool, typer.Option("--per-image", help="One row per image instead of per task.")] = False,
@@ -51,32 +55,33 @@ def evaluate(
 ) -> None:
     """Measure a model: `rebridge evaluate --clean photos --task rain --task blur`.
 
+    Or results made elsewhere: `rebridge evaluate --results restored --truth clean --suffix _out`.
+
     PSNR and SSIM of 8-bit images, whole, in RGB; means per task, s/image is a median. Equal images count 100 dB. Clean is what is
     left of the clean images, restored as if they were not; worse the share that lost more than 0.1 dB.
     """
     if as_json and as_csv:
         raise ValueError("give only one of --json and --csv")
     from rebridge.commands.evaluate import evaluate
-    from rebridge.evaluation.evaluate import IMAGE_COLUMNS, SHOWN_COLUMNS, TASK_COLUMNS
     from rebridge.evaluation.tables import record, table, to_csv
 
     with progress("evaluating") as bar:
         result = evaluate(options, bar)
     note(result.note)
     found = result.evaluation
-    rows: list[Any] = found.scores if per_image else found.summaries
-    columns = IMAGE_COLUMNS if per_image else TASK_COLUMNS
+    tasks, images = [row.row for row in found.summaries], [row.row for row in found.scores]
+    rows, columns = (images if per_image else tasks), result.columns(per_image)
     if as_json:
         about = {key: getattr(result, key) for key in ("model", "sampler", "steps", "seed", "channel")}
-        tasks = [record(row, TASK_COLUMNS) for row in found.summaries]
-        images = [record(row, IMAGE_COLUMNS) for row in found.scores]
+        tasks = [record(row, result.columns(False)) for row in tasks]
+        images = [record(row, result.columns(True)) for row in images]
         print_json(
             {**about, "tasks": tasks, "images": images, "failures": [vars(failure) for failure in found.failures]}
         )
     elif as_csv:
         print(to_csv(rows, columns), end="")
     else:
-        shown = columns if per_image else SHOWN_COLUMNS
+        shown = result.columns(per_image, shown=True)
         out().print(table(rows, [column for column in shown if options.baselines or column.key != "method"]))
     end_failed([vars(failure) for failure in found.failures], len(found.scores) + len(found.failures))
 
@@ -165,6 +170,7 @@ def list_models(
     output=option(PATH, "Folder for the model; leave out to look only.", *OUTPUT),
     family=option(str, "Whose it is: diffuir, goub, ir-sde, ...; auto goes by the weights.", "--from"),
     task=option(TEXT, "The task it was trained for, where the weights do not say."),
+    dtype=option(str, "Weights of the folder: float32, or bfloat16 for half the size."),
 )
 def convert(options: ConvertOptions, as_json: Json = False) -> None:
     """Make a model folder of a published checkpoint.

@@ -15,6 +15,7 @@ from rebridge.commands.options import DEFAULT_MODELS, CompareOptions, ModelOptio
 from rebridge.commands.progress import Reporter, cancellable
 from rebridge.data import ImageFolder
 from rebridge.evaluation import Case, synthetic_cases
+from rebridge.evaluation.baselines import BASELINES
 from rebridge.evaluation.compare import SAMPLER_COLUMNS, SeedScore, compare_analytic, compare_models, summarise
 from rebridge.evaluation.solvers import SOLVER_COLUMNS, centre_square, compare_solvers
 from rebridge.evaluation.tables import Column, to_csv
@@ -159,12 +160,13 @@ def _restorer(options: CompareOptions, name: str, preset: str | None, notes: lis
 
 
 def _solvers(options: CompareOptions, report: Reporter) -> Comparison:
-    """Restore measurements by zero-shot solvers, by IRBridge with the same prior, and by trained bridges."""
+    """Restore measurements by zero-shot solvers, IRBridge with the same prior, trained bridges, and without a model."""
     assert options.clean is not None
     specs = [OperatorSpec.parse(text) for text in options.operators]
     asked = options.solvers or ["all"]
     names = [name for text in asked for name in (inverse.names() if text == "all" else [text])]
-    methods = {name: _method(name, options.steps) for name in names if name != "irbridge"}
+    methods = {name: _method(name, options.steps) for name in names if name not in ("irbridge", "baselines")}
+    simple = BASELINES if "baselines" in names else {}
     prior = open_prior(options.prior, PriorOptions(device=options.device))
     restorers = {name: _restorer(options, name, None, []) for name in options.models}
     if "irbridge" in names:
@@ -175,7 +177,7 @@ def _solvers(options: CompareOptions, report: Reporter) -> Comparison:
     images = [folder[index] for index in _readable(range(count), folder.__getitem__, notes)]
     if options.crop is not None:
         images = [centre_square(image, options.crop) for image in images]
-    rows = compare_solvers(images, specs, methods, prior, restorers, progress=report)
+    rows = compare_solvers(images, specs, methods, prior, restorers, progress=report, baselines=simple)
     files = [] if options.output is None else _written(rows, SOLVER_COLUMNS, options.output)
     return Comparison(rows, SOLVER_COLUMNS, f"{len(images)} images", files, notes)
 

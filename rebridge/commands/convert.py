@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rebridge.commands.options import ConvertOptions
+from rebridge.denoisers.precision import dtype_of
 from rebridge.models import ModelError
 from rebridge.models.config import CONFIG_FILE
 from rebridge.models.formats.checkpoint import model_of
 from rebridge.models.formats.published import convert as convert_files
+from rebridge.models.places import HUB_FILE, find_model
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ def convert(options: ConvertOptions) -> Conversion:
     """
     if options.output is not None and (options.output / CONFIG_FILE).exists() and not options.overwrite:
         raise ModelError(f"{options.output} holds a model already; give another folder or --overwrite")
-    files = [Path(file).expanduser() for file in options.checkpoints]
-    converted = convert_files(files, options.family, options.task)
+    files = [_found(file) for file in options.checkpoints]
+    converted = convert_files(files, options.family, options.task, dtype_of(options.dtype))
     sums = {file.name: _sha256(file) for file in files}
     if options.output is not None:
         model_of(converted, options.output.resolve().name, files=sums).save_pretrained(options.output)
@@ -87,6 +89,12 @@ def convert(options: ConvertOptions) -> Conversion:
         notes=list(converted.notes),
         folder=options.output,
     )
+
+
+def _found(file: Path) -> Path:
+    """The file here, or that of the Hub which owner/model/weights.pt names."""
+    here = Path(file).expanduser()
+    return here if here.exists() or not HUB_FILE.fullmatch(str(file)) else find_model(str(file))
 
 
 def _sha256(file: Path) -> str:

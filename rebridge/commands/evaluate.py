@@ -11,8 +11,20 @@ from rebridge.commands.opening import check_noise, check_sampling, open_restorer
 from rebridge.commands.options import CaseOptions, EvaluateOptions
 from rebridge.commands.progress import Reporter, cancellable
 from rebridge.data import CLEAN
-from rebridge.evaluation import Case, Evaluation, Score, evaluate_tasks, paired_cases, synthetic_cases
+from rebridge.evaluation import (
+    Case,
+    Evaluation,
+    Score,
+    Scoring,
+    evaluate_results,
+    evaluate_tasks,
+    paired_cases,
+    result_cases,
+    synthetic_cases,
+)
+from rebridge.evaluation.evaluate import IMAGE_COLUMNS, RESTORER_KEYS, SHOWN_COLUMNS, TASK_COLUMNS
 from rebridge.evaluation.results import BY_OTHERS, score_results
+from rebridge.evaluation.tables import Column
 
 
 @dataclass(frozen=True)
@@ -21,17 +33,33 @@ class EvaluationResult:
 
     Attributes:
         evaluation: scores by image, and means by task.
-        model, sampler, steps, seed, channel: what was measured.
+        model, sampler, steps: what was measured; None of results made elsewhere.
+        seed: of the degradations and the sampler.
+        scoring: how it was measured.
         note: a sentence that the user should know, or None.
     """
 
     evaluation: Evaluation
-    model: str
-    sampler: str
-    steps: int
+    model: str | None
+    sampler: str | None
+    steps: int | None
     seed: int
-    channel: str
+    scoring: Scoring
     note: str | None = None
+
+    @property
+    def channel(self) -> str:
+        """Channel that was compared."""
+        return self.scoring.channel
+
+    def columns(self, per_image: bool, shown: bool = False) -> list[Column]:
+        """List the columns of a table of images or of tasks.
+
+        shown: those that fit on a terminal.
+        """
+        base = IMAGE_COLUMNS if per_image else SHOWN_COLUMNS if shown else TASK_COLUMNS
+        kept = [column for column in base if self.model is not None or column.key not in RESTORER_KEYS]
+        return [*kept, *self.scoring.columns]
 
 
 def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> EvaluationResult:
@@ -44,6 +72,9 @@ def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> Eval
     Raises:
         ValueError: options that contradict each other, an unknown task, or no images.
     """
+    scoring = Scoring(options.channel, options.border, options.window, options.truncate, tuple(options.metrics))
+    if options.results is not None or options.truth is not None:
+        return _results(options, scoring, progress)
     check_cases(options)
     if options.pairs is not None and options.tasks:
         raise ValueError("--task degrades the images of --clean; --pairs are degraded already")
@@ -67,14 +98,31 @@ def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> Eval
         found = evaluate_tasks(
             restorer,
             cases,
-            channel=options.channel,
+            scoring=scoring,
             progress=scored,
             harm=options.harm,
             plain=options.baselines,
             **settings,
         )
     name = options.sampler or sampler.name
-    return EvaluationResult(found, opened.name, name, sampler.steps, options.noise_seed, options.channel, opened.note)
+    return EvaluationResult(found, opened.name, name, sampler.steps, options.noise_seed, scoring, opened.note)
+
+
+def _results(options: EvaluateOptions, scoring: Scoring, progress: Reporter | None) -> EvaluationResult:
+    """Score results made elsewhere."""
+    if options.results is None or options.truth is None:
+        raise ValueError("--results DIR and --truth DIR go together")
+    if options.clean is not None or options.pairs is not None or options.model is not None:
+        raise ValueError("--results are compared as they are: leave out --clean, --pairs and --model")
+    cases, without = result_cases(options.results, options.truth, options.suffix, options.limit)
+    with cancellable(progress) as report:
+
+        def scored(done: int, total: int, score: Score) -> None:
+            report(done, total, f"{score.name} {score.psnr:.2f} dB")
+
+        found = evaluate_results(cases, scoring=scoring, progress=scored)
+    note = f"{without} true images have no result" if without else None
+    return EvaluationResult(found, None, None, None, options.noise_seed, scoring, note)
 
 
 def _of_results(options: EvaluateOptions, progress: Reporter | None) -> EvaluationResult:
@@ -104,7 +152,7 @@ def _of_results(options: EvaluateOptions, progress: Reporter | None) -> Evaluati
         found = score_results(options.restored, named, channel=options.channel, progress=scored)
     left = len(cases) - len(found.scores)
     note = f"{left} of {len(cases)} clean images have no result in {options.restored}" if left else None
-    return EvaluationResult(found, str(options.restored), "", 0, 0, options.channel, note)
+    return EvaluationResult(found, str(options.restored), "", 0, 0, Scoring(options.channel), note)
 
 
 def check_cases(options: CaseOptions) -> None:

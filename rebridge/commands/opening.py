@@ -7,6 +7,7 @@ from typing import Any
 
 from rebridge.catalogue import Spec
 from rebridge.commands.options import DEFAULT_MODELS, ModelOptions, PriorOptions, SamplingOptions
+from rebridge.irbridge.finish import Finish
 from rebridge.models import Model, TrainedModel, load_model, load_prior
 from rebridge.restoration import Restorer
 from rebridge.restoration.engine import Tiles, check_samples
@@ -47,11 +48,12 @@ def open_restorer(options: ModelOptions, task: str | None = None) -> Opened:
         if task is not None:
             model = _told(model, task)
         return Opened(Restorer(model, options.bridge), name)
+    finish = Finish(options.detail, options.colour, options.resize)
     settings: dict[str, Any] = {"schedule": options.schedule}
     if options.bridge is not None:
         spec = Spec.parse(options.bridge)
         settings["bridge"] = {"name": spec.name, **spec.params}
-    restorer = Restorer.from_preset(open_prior(name, options), options.preset, task, options.detail, **settings)
+    restorer = Restorer.from_preset(open_prior(name, options), options.preset, task, finish=finish, **settings)
     if restorer.model.info.conditional:
         return Opened(restorer, name)
     note = (
@@ -119,6 +121,7 @@ def _told(model: Model, task: str) -> Model:
 def _check_bridge_options(options: ModelOptions) -> None:
     given: dict[str, Any] = {"--preset": options.preset, "--schedule": options.schedule}
     given |= {"--controlnet": options.controlnet, "--detail": options.detail or None}
+    given |= {"--colour": options.colour, "--resize": options.resize}
     given |= {"--prior-option": options.prior_options or None}
     for option, value in given.items():
         if value is not None:

@@ -134,7 +134,7 @@ class SolveOptions(SamplingOptions, PriorOptions, FileOptions):
     Attributes:
         inputs: measurements, as pictures or arrays; with simulate clean images.
         operator: what was measured, with the noise in 8-bit levels: "sr4", "blur:length=20", "noise@25".
-        solver: a zero-shot method, "deqir:sweeps=10".
+        solver: a zero-shot method, "deqir:sweeps=10"; by default what is recommended for the operator.
         prior: name, folder or hub id of a generative model in pixels.
         simulate: measure the inputs first, then solve.
         mask: for known-mask: a picture, white where a pixel is known.
@@ -144,7 +144,7 @@ class SolveOptions(SamplingOptions, PriorOptions, FileOptions):
 
     output: Path = Path("solved")
     operator: str = "sr4"
-    solver: str = "diffpir"
+    solver: str | None = None
     prior: str = DEFAULT_MODELS["irbridge"]
     simulate: bool = False
     mask: Path | None = None
@@ -173,14 +173,28 @@ class EvaluateOptions(SamplingOptions, ModelOptions, CaseOptions):
 
     Attributes:
         limit: images per task.
-        channel: colours, or luma only.
+        channel: colours, luma only, or luma in whole levels as MATLAB has it.
+        border: pixels cut off at each side.
+        window: of SSIM, "gaussian", or "uniform" as scikit-image's.
+        truncate: cut levels down instead of rounding them.
+        metrics: further ones of pyiqa, such as "lpips" and "niqe".
+        results: folder of results made elsewhere, instead of a model.
+        truth: folder of their true images.
+        suffix: text behind the names of the results.
         harm: restore the clean images too, and say what is left of them.
         baselines: measure filters without a model beside it.
         restored: folder of results that any tool has made of these images; they are measured, and no model.
     """
 
     limit: int | None = None
-    channel: Literal["rgb", "y"] = "rgb"
+    channel: Literal["rgb", "y", "y-matlab"] = "rgb"
+    border: int = 0
+    window: Literal["gaussian", "uniform"] = "gaussian"
+    truncate: bool = False
+    metrics: Sequence[str] = ()
+    results: Path | None = None
+    truth: Path | None = None
+    suffix: str = ""
     harm: bool = True
     baselines: bool = False
     restored: Path | None = None
@@ -217,7 +231,8 @@ class CompareOptions(Limited):
     Attributes:
         models, clean, tasks: models restore degraded images; with method "irbridge" generative models, by `presets`.
         analytic, bridges, draws: exact denoisers of a Gaussian problem along bridges, with so many draws per run.
-        operators, solvers, prior, crop: zero-shot solvers restore measurements, beside IRBridge ("irbridge") and `models`.
+        operators, solvers, prior, crop: zero-shot solvers restore measurements, beside IRBridge ("irbridge"), `models`, and what
+            needs no model ("baselines").
         samplers: of the first two forms.
         steps: by default 1, 2, 5, 10; with method "irbridge" 25; with solvers one number, or their own.
         seeds: of the first two forms.
@@ -285,6 +300,7 @@ class ConvertOptions(Limited):
         output: folder for the model; None to look only.
         family: whose it is, or "auto" to go by the weights.
         task: where the weights do not say it.
+        dtype: of the weights in the folder: float32, or bfloat16 for half the size.
         overwrite: replace a model that is in the folder.
     """
 
@@ -292,6 +308,7 @@ class ConvertOptions(Limited):
     output: Path | None = None
     family: str = "auto"
     task: str | None = None
+    dtype: str = "float32"
     overwrite: bool = False
 
 

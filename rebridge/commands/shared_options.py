@@ -93,6 +93,8 @@ class ModelOptions(PriorOptions):
         bridge: what is walked; by default the model's own process, or the preset's bridge.
         schedule: of irbridge: the times at which the generative model is evaluated.
         detail: of irbridge: 0 to 1, keep the input's details where nothing was restored.
+        colour: of irbridge: take the input's colours, "adain" or "wavelet".
+        resize: of irbridge: the length that the shorter side of an image has for the model.
         sampler: by default the model's.
     """
 
@@ -102,6 +104,8 @@ class ModelOptions(PriorOptions):
     bridge: str | None = None
     schedule: str | None = None
     detail: float = 0.0
+    colour: Literal["adain", "wavelet"] | None = None
+    resize: int | None = None
     sampler: str | None = None
 
 

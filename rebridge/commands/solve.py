@@ -18,7 +18,7 @@ from rebridge.commands.progress import Reporter, cancellable
 from rebridge.evaluation.metrics import psnr
 from rebridge.images import READABLE_SUFFIXES, ImageWarning
 from rebridge.images.npy import ARRAY_SUFFIXES
-from rebridge.inverse import Measurement, OperatorSpec
+from rebridge.inverse import Measurement, Method, OperatorSpec
 from rebridge.restoration import Restorer
 from rebridge.restoration.files import Job, left_out
 from rebridge.restoration.measurements import Measured, read_measured, solution_files, write_solution
@@ -41,9 +41,7 @@ def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResul
         ValueError: before any work: impossible options, inputs or output; and where the only file fails.
     """
     check_images(options)
-    spec, chosen = OperatorSpec.parse(options.operator), Spec.parse(options.solver)
-    params = {"steps": options.steps} if options.steps is not None else {}
-    method = inverse.create(chosen.name, **{**params, **chosen.params})
+    spec, method = OperatorSpec.parse(options.operator), _chosen(options)
     jobs = planned(options, DEFAULT_FORMAT, (*READABLE_SUFFIXES, *ARRAY_SUFFIXES))
     jobs = [_with_free_files(job, options) for job in jobs]
     _check_only(jobs, options)
@@ -52,16 +50,16 @@ def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResul
     reading: dict[str, Any] = {"simulate": options.simulate, "seed": options.noise_seed, "size": options.size}
     reading |= {"mask": options.mask, "kernel": options.kernel, "max_pixels": options.pixel_limit}
     reading["strict"] = options.strict
-    sampling: dict[str, Any] = {"samples": options.samples, "seed": options.noise_seed, "method": method}
+    sampling: dict[str, Any] = {"samples": options.samples, "seed": options.noise_seed}
     sampling |= {"tile": options.tile, "overlap": options.overlap}
 
     def work(job: Job, report: Reporter) -> Mapping[str, Any]:
         measured = _read(job.path, spec, model.info.channels, reading)
         began = time.perf_counter()
+        posed = Measurement(measured.y, measured.operator, spec.sigma_y)
+        solver = method or restorer.method(None, options.steps, posed)
         found = restorer.sample(
-            Measurement(measured.y, measured.operator, spec.sigma_y),
-            progress=lambda call, calls: report(call, calls, chosen.name),
-            **sampling,
+            posed, method=solver, progress=lambda call, calls: report(call, calls, solver.name), **sampling
         )
         seconds = time.perf_counter() - began
         files = write_solution(measured, found, job.output, options.overwrite, options.quality)
@@ -99,6 +97,15 @@ def _read(path: Path, spec: OperatorSpec, channels: int, reading: dict[str, Any]
         stacklevel=2,
     )
     return found
+
+
+def _chosen(options: SolveOptions) -> Method | None:
+    """The method that was asked for; None for the one that suits the operator."""
+    if options.solver is None:
+        return None
+    chosen = Spec.parse(options.solver)
+    params = {"steps": options.steps} if options.steps is not None else {}
+    return inverse.create(chosen.name, **{**params, **chosen.params})
 
 
 def _with_free_files(job: Job, options: SolveOptions) -> Job:

@@ -12,6 +12,14 @@ Each leads from the folder of a data set, or of one split of it, to its pairs.
 | gopro | `GOPR0372_07_00/blur/000047`, `GOPR0372_07_00/sharp/000047`; or `input/`, `target/` |
 | hide | `test/test-close-ups/10fromGOPR`, `GT/10fromGOPR`; or `input/`, `target/` |
 | realblur | `scene001/blur/blur_1`, `scene001/gt/gt_1`; or `input/`, `target/` |
+| did, realrain-1k | `input/`, `target/` |
+| gt-rain | `scene/name-R-000` many rainy of one clean `scene/name-C-000` |
+| ve-lol-l | `low/low00690`, `high/normal00690` |
+| csd | `Snow/`, `Gt/` |
+| d-hazy | `NYU_Hazy/1_Hazy`, `NYU_GT/1_Image_`; `Middlebury_Hazy/`, `Middlebury_GT/` |
+| nh-haze, dense-haze | `01_hazy`, `01_GT`; or `hazy/01_hazy`, `GT/01_GT` |
+| poled | `LQ/`, `HQ/` |
+| mef, npe, nhrw, snow100k-real | images only (`open_images`): there is no clean version |
 | celeba-hq | images only (`open_images`): degrade them with the task `inpaint` or `sr8` |
 """
 
@@ -66,6 +74,11 @@ def _replacing(old: str, new: str) -> Callable[[str], str]:
     return lambda name: name.replace(old, new, 1)
 
 
+def _first_clean(name: Name) -> Name:
+    """GT-Rain's clean image of a rainy one: scene-R-017 belongs to scene-C-000."""
+    return name.parent / f"{name.name.rpartition('-R-')[0]}-C-000"
+
+
 _INPUT_TARGET = _folders("input", "target")
 _RAIN = (
     _INPUT_TARGET,
@@ -74,6 +87,11 @@ _RAIN = (
 )
 _HAZE = tuple(
     _folders(degraded, clean, _before_underscore) for degraded in ("hazy", "haze") for clean in ("gt", "clear")
+)
+
+_NAMED_HAZE = (
+    Variant("*_hazy.*", lambda name: name.parent / name.name.replace("_hazy", "_GT")),
+    _folders("hazy", "GT", _replacing("_hazy", "_GT")),
 )
 
 LAYOUTS: dict[str, Layout] = {
@@ -90,6 +108,21 @@ LAYOUTS: dict[str, Layout] = {
         "blur", (Variant("*/blur/*", lambda name: name.parent.parent / "sharp" / name.name), _INPUT_TARGET)
     ),
     "hide": Layout("blur", (Variant("test/**/*", lambda name: Name("GT") / name.name), _INPUT_TARGET)),
+    "did": Layout("rain", (_INPUT_TARGET,)),
+    "gt-rain": Layout("rain", (Variant("*/*-R-*", _first_clean),)),
+    "realrain-1k": Layout("rain", (_INPUT_TARGET,)),
+    "ve-lol-l": Layout("lowlight", (_folders("low", "high", _replacing("low", "normal")),)),
+    "csd": Layout("snow", (_folders("Snow", "Gt"),)),
+    "d-hazy": Layout(
+        "haze",
+        (
+            _folders("NYU_Hazy", "NYU_GT", _replacing("_Hazy", "_Image_")),
+            _folders("Middlebury_Hazy", "Middlebury_GT", _replacing("_Hazy", "_im0")),
+        ),
+    ),
+    "nh-haze": Layout("haze", _NAMED_HAZE),
+    "dense-haze": Layout("haze", _NAMED_HAZE),
+    "poled": Layout("lowlight", (_folders("LQ", "HQ"),)),
     "realblur": Layout(
         "blur",
         (
@@ -100,6 +133,10 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 IMAGE_LAYOUTS: dict[str, tuple[str, ...]] = {
+    "mef": ("MEF", "."),
+    "npe": ("NPE", "."),
+    "nhrw": ("NHRW", "."),
+    "snow100k-real": ("realistic", "."),
     "celeba-hq": ("CelebA-HQ-img", "celeba_hq_256", "data256x256", "."),
 }
 

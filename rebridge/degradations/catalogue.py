@@ -31,6 +31,7 @@ DEGRADATIONS: Catalogue[Degradation] = Catalogue(
         "lowres": LowResolution,
         "inpaint": Inpaint,
     },
+    checked=False,
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,9 @@ import numpy as np
 from torch import Tensor
 
 from rebridge.evaluation.cases import Case
-from rebridge.evaluation.metrics import Channel, psnr, ssim
+from rebridge.evaluation.metrics import Channel
 from rebridge.evaluation.plain import plain_filters_for
+from rebridge.evaluation.scoring import Scoring
 from rebridge.evaluation.tables import Column
 from rebridge.images import reason
 from rebridge.restoration import Restorer
@@ -33,7 +34,8 @@ class Score:
     """PSNR in dB and SSIM of one image before (input_) and after, and the seconds.
 
     clean_psnr: of the clean image restored as if it were not, against itself; None where that was not asked for. method: what
-    restored, "model" or a plain filter.
+    restored, "model" or a plain filter. further: other metrics by name. Of results made elsewhere, what was before and the
+    seconds are NaN.
     """
 
     task: str
@@ -45,11 +47,17 @@ class Score:
     seconds: float
     clean_psnr: float | None = None
     method: str = BY_MODEL
+    further: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def gain(self) -> float:
         """Change by restoring, in dB."""
         return self.psnr - self.input_psnr
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """All figures by name, for a table."""
+        return {**vars(self), "gain": self.gain, **self.further}
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,12 @@ class TaskScores:
     clean_psnr: float | None
     clean_worst: float | None
     method: str
+    further: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """All figures by name, for a table."""
+        return {**vars(self), **self.further}
 
 
 @dataclass(frozen=True)
@@ -119,6 +133,7 @@ def evaluate(
     cases: Sequence[Case],
     *,
     channel: Channel = "rgb",
+    scoring: Scoring | None = None,
     progress: Scored | None = None,
     harms: dict[str, float] | None = None,
     method: str = BY_MODEL,
@@ -132,6 +147,7 @@ def evaluate(
         restore: a `Restorer`, or anything that turns degraded images (1, 3, H, W) in [0, 1] into restored ones.
         cases: the images.
         channel: "rgb", or "y" for luma.
+        scoring: the whole protocol, instead of the channel.
         progress: called after each image.
         harms: PSNR of what is made of clean images, by their names; completed by those that it lacks. By default not measured.
         method: what `restore` is, for the scores.
@@ -140,13 +156,13 @@ def evaluate(
     Raises:
         ValueError: the first one's, where all fail.
     """
-    return _some(_evaluated(restore, cases, channel, progress, harms, method, options))
+    return _some(_evaluated(restore, cases, scoring or Scoring(channel), progress, harms, method, options))
 
 
 def _evaluated(
     restore: Callable[..., Tensor],
     cases: Sequence[Case],
-    channel: Channel,
+    scoring: Scoring,
     progress: Scored | None,
     harms: dict[str, float] | None,
     method: str,
@@ -155,7 +171,7 @@ def _evaluated(
     found = Evaluation()
     for case in cases:
         try:
-            score = _scored(restore, case, channel, harms, method, options)
+            score = _scored(restore, case, scoring, harms, method, options)
         except Exception as error:  # one bad file must not end the run, whatever is wrong with it
             found.failures.append(Failure(case.task, case.name, reason(error)))
             continue
@@ -175,7 +191,7 @@ def _some(found: Evaluation) -> Evaluation:
 def _scored(
     restore: Callable[..., Tensor],
     case: Case,
-    channel: Channel,
+    scoring: Scoring,
     harms: dict[str, float] | None,
     method: str,
     options: dict[str, Any],
@@ -185,18 +201,47 @@ def _scored(
     restored = restore(degraded, **options)
     seconds = time.perf_counter() - began
     if harms is not None and case.name not in harms:
-        harms[case.name] = float(psnr(restore(clean, **options), clean, channel))
+        harms[case.name] = scoring.pair(restore(clean, **options), clean)[0]
+    before, after = scoring.pair(degraded, clean), scoring.pair(restored, clean)
     return Score(
         case.task,
         case.name,
-        input_psnr=float(psnr(degraded, clean, channel)),
-        psnr=float(psnr(restored, clean, channel)),
-        input_ssim=float(ssim(degraded, clean, channel)),
-        ssim=float(ssim(restored, clean, channel)),
+        input_psnr=before[0],
+        psnr=after[0],
+        input_ssim=before[1],
+        ssim=after[1],
         seconds=seconds,
         clean_psnr=None if harms is None else harms[case.name],
         method=method,
+        further=scoring.further(restored, clean),
     )
+
+
+def evaluate_results(
+    cases: Sequence[Case], *, scoring: Scoring | None = None, progress: Scored | None = None
+) -> Evaluation:
+    """Compare results made elsewhere with their clean images.
+
+    Args:
+        cases: the images, with the result in the place of the degraded image; see `result_cases`.
+        scoring: the protocol.
+        progress: called after each image.
+
+    Raises:
+        ValueError: a result and its true image differ in size.
+    """
+    protocol, scores = scoring or Scoring(), []
+    for case in cases:
+        clean, restored = (image[None] for image in case.load())
+        if restored.shape != clean.shape:
+            sizes = " and ".join("x".join(str(n) for n in image.shape[-1:-3:-1]) for image in (restored, clean))
+            raise ValueError(f"{case.name}: the result and the true image differ in size, {sizes}")
+        quality, likeness = protocol.pair(restored, clean)
+        further, nothing = protocol.further(restored, clean), math.nan
+        scores.append(Score(case.task, case.name, nothing, quality, nothing, likeness, nothing, further=further))
+        if progress is not None:
+            progress(len(scores), len(cases), scores[-1])
+    return Evaluation(scores)
 
 
 def evaluate_tasks(
@@ -204,6 +249,7 @@ def evaluate_tasks(
     cases: Sequence[Case],
     *,
     channel: Channel = "rgb",
+    scoring: Scoring | None = None,
     progress: Scored | None = None,
     harm: bool = False,
     plain: bool = False,
@@ -220,7 +266,7 @@ def evaluate_tasks(
         plain: measure the plain filters for each task too; their scores come after the model's.
         options: of `restorer`.
     """
-    found = Evaluation()
+    found, protocol = Evaluation(), scoring or Scoring(channel)
     harms: dict[Restorer, dict[str, float]] = {}
 
     def report(done: int, total: int, score: Score) -> None:
@@ -231,7 +277,7 @@ def evaluate_tasks(
         group = [case for case in cases if case.task == task]
         restore = restorer.for_task(task)
         known = harms.setdefault(restore, {}) if harm else None
-        part = _evaluated(restore, group, channel, report, known, BY_MODEL, options)
+        part = _evaluated(restore, group, protocol, report, known, BY_MODEL, options)
         found.scores.extend(part.scores)
         found.failures.extend(part.failures)
     failed = {(failure.task, failure.name) for failure in found.failures}
@@ -239,7 +285,7 @@ def evaluate_tasks(
         group = [case for case in cases if case.task == task and (task, case.name) not in failed]
         for simple in plain_filters_for(task):
             known = {} if harm else None
-            found.scores.extend(_evaluated(simple, group, channel, None, known, simple.name, {}).scores)
+            found.scores.extend(_evaluated(simple, group, protocol, None, known, simple.name, {}).scores)
     return _some(found)
 
 
@@ -266,6 +312,7 @@ def _task_scores(scores: list[Score]) -> TaskScores:
         clean_psnr=statistics.median(left) if left else None,
         clean_worst=min(left, default=None),
         method=scores[0].method,
+        further={key: statistics.fmean(score.further[key] for score in scores) for key in scores[0].further},
     )
 
 
@@ -305,3 +352,9 @@ IMAGE_COLUMNS = (
     ),
 )
 """Columns of a table of `Evaluation.scores`."""
+
+RESTORER_KEYS = (
+    "input_psnr", "gain", "median_gain", "low_gain", "high_gain", "worse", "input_ssim", "seconds", "clean_psnr", "clean_worst",
+    "method",
+)  # fmt: skip
+"""Keys of columns that results made elsewhere do not have."""

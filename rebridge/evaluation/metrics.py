@@ -5,6 +5,9 @@ Both images are first rounded to 8 bits, as the files are that people compare. `
 range, as papers on deraining and super-resolution do:
 
     Y = (65.481 R + 128.553 G + 24.966 B + 16) / 255,      R, G, B in [0, 1]
+
+`channel="y-matlab"` rounds Y to whole levels, as MATLAB's rgb2ycbcr does with 8-bit images. Other protocols of papers are
+options: a border cut off, levels cut and not rounded, and SSIM with the uniform window of scikit-image.
 """
 
 from typing import Literal
@@ -14,7 +17,8 @@ from torch import Tensor
 
 from rebridge.images import quantise
 
-Channel = Literal["rgb", "y"]
+Channel = Literal["rgb", "y", "y-matlab"]
+Window = Literal["gaussian", "uniform"]
 
 HIGHEST_PSNR = 100.0
 """Score of equal images in dB, so that means stay finite."""
@@ -22,29 +26,51 @@ HIGHEST_PSNR = 100.0
 SSIM_WINDOW = 11
 """Side of SSIM's window in pixels; smaller images have no SSIM."""
 
+UNIFORM_WINDOW = 7
+"""Side of the uniform window of scikit-image."""
+
 _LUMA = (65.481, 128.553, 24.966)
 
 
-def psnr(restored: Tensor, clean: Tensor, channel: Channel = "rgb", rounded: bool = True) -> Tensor:
+def psnr(
+    restored: Tensor,
+    clean: Tensor,
+    channel: Channel = "rgb",
+    rounded: bool = True,
+    *,
+    border: int = 0,
+    truncate: bool = False,
+) -> Tensor:
     """Compute the peak signal-to-noise ratio in dB of each image, (B,), at most 100.
 
     Args:
         restored, clean: (B, C, H, W) in [0, 1].
-        channel: "rgb" for all channels, or "y" for the luma of three.
+        channel: "rgb" for all channels, "y" for the luma of three, or "y-matlab" for that luma in whole levels.
         rounded: to 8 bits first, as files of pictures are; False for data of more bits.
+        border: pixels that are cut off at each side first.
+        truncate: cut levels down to whole ones instead of rounding them, as code with .astype("uint8") does.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, or nothing is left inside the border.
     """
     # Imported here, as torchmetrics takes longer to load than torch itself.
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
-    pair = _prepared(restored, clean, channel, rounded)
+    pair = _prepared(restored, clean, channel, rounded, border, truncate)
     values = peak_signal_noise_ratio(*pair, data_range=1.0, reduction="none", dim=(1, 2, 3))
     return values.clamp(max=HIGHEST_PSNR)
 
 
-def ssim(restored: Tensor, clean: Tensor, channel: Channel = "rgb", rounded: bool = True) -> Tensor:
+def ssim(
+    restored: Tensor,
+    clean: Tensor,
+    channel: Channel = "rgb",
+    rounded: bool = True,
+    *,
+    border: int = 0,
+    truncate: bool = False,
+    window: Window = "gaussian",
+) -> Tensor:
     """Compute the structural similarity of each image, (B,), in [-1, 1].
 
     Gaussian window of 11x11 with sigma 1.5; only windows inside the image count; images smaller than a window give NaN. Wang et
@@ -52,23 +78,42 @@ def ssim(restored: Tensor, clean: Tensor, channel: Channel = "rgb", rounded: boo
 
     Args:
         restored, clean: (B, C, H, W) in [0, 1].
-        channel: "rgb" for all channels, or "y" for the luma of three.
-        rounded: to 8 bits first, as files of pictures are; False for data of more bits.
+        channel, rounded, border, truncate: as in `psnr`.
+        window: "gaussian", or "uniform" for the 7x7 window and the unbiased variances that scikit-image takes by default.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: the shapes differ, or nothing is left inside the border.
     """
-    pair = _prepared(restored, clean, channel, rounded)
-    if min(restored.shape[-2:]) < SSIM_WINDOW:
+    pair = _prepared(restored, clean, channel, rounded, border, truncate)
+    if min(pair[0].shape[-2:]) < (SSIM_WINDOW if window == "gaussian" else UNIFORM_WINDOW):
         return torch.full((len(restored),), torch.nan)
+    if window == "uniform":
+        return _uniform_ssim(*pair)
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     _, similarity = structural_similarity_index_measure(
         *pair, data_range=1.0, sigma=1.5, k1=0.01, k2=0.03, reduction="none", return_full_image=True
     )
     # torchmetrics mirrors the image beyond its border; the paper, and all published tables, have no such windows.
-    border = SSIM_WINDOW // 2
-    return similarity[..., border:-border, border:-border].mean(dim=(1, 2, 3))
+    edge = SSIM_WINDOW // 2
+    return similarity[..., edge:-edge, edge:-edge].mean(dim=(1, 2, 3))
+
+
+def _uniform_ssim(restored: Tensor, clean: Tensor) -> Tensor:
+    """SSIM with means over 7x7 pixels and unbiased variances, (B,)."""
+    count = UNIFORM_WINDOW**2
+    p, q = restored.double(), clean.double()
+
+    def mean(values: Tensor) -> Tensor:
+        return torch.nn.functional.avg_pool2d(values, UNIFORM_WINDOW, 1)
+
+    mean_p, mean_q = mean(p), mean(q)
+    unbiased = count / (count - 1)
+    variance_p, variance_q = (unbiased * (mean(v * v) - m * m) for v, m in ((p, mean_p), (q, mean_q)))
+    covariance = unbiased * (mean(p * q) - mean_p * mean_q)
+    likeness = (2 * mean_p * mean_q + 0.01**2) * (2 * covariance + 0.03**2)
+    whole = (mean_p.square() + mean_q.square() + 0.01**2) * (variance_p + variance_q + 0.03**2)
+    return (likeness / whole).mean(dim=(1, 2, 3)).float()
 
 
 def luma(images: Tensor) -> Tensor:
@@ -77,16 +122,28 @@ def luma(images: Tensor) -> Tensor:
     return ((images * weights).sum(dim=1, keepdim=True) + 16) / 255
 
 
-def _prepared(restored: Tensor, clean: Tensor, channel: Channel, rounded: bool) -> tuple[Tensor, Tensor]:
+def _prepared(
+    restored: Tensor, clean: Tensor, channel: Channel, rounded: bool, border: int, truncate: bool
+) -> tuple[Tensor, Tensor]:
     if restored.shape != clean.shape:
         raise ValueError(f"images to compare must have one shape, got {tuple(restored.shape)} and {tuple(clean.shape)}")
     if restored.ndim != 4 or 0 in restored.shape:
         raise ValueError(f"images must have shape (B, C, H, W), got {tuple(restored.shape)}")
-    if channel not in ("rgb", "y"):
-        raise ValueError(f"channel must be rgb or y, got '{channel}'")
-    if channel == "y" and restored.shape[1] != 3:
+    if channel not in ("rgb", "y", "y-matlab"):
+        raise ValueError(f"channel must be rgb, y or y-matlab, got '{channel}'")
+    if channel != "rgb" and restored.shape[1] != 3:
         raise ValueError(f"the luma is that of three channels, got {restored.shape[1]}")
-    pair = tuple(image.detach().float().cpu().clamp(0, 1) for image in (restored, clean))
-    if rounded:
-        pair = tuple(map(quantise, pair))
-    return (luma(pair[0]), luma(pair[1])) if channel == "y" else (pair[0], pair[1])
+    if border < 0 or 2 * border >= min(restored.shape[-2:]):
+        height, width = restored.shape[-2:]
+        raise ValueError(f"a border of {border} pixels leaves nothing of an image of {height} x {width}")
+    pair = [image.detach().float().cpu().clamp(0, 1) for image in (restored, clean)]
+    if truncate:  # whole levels stay what they are
+        pair = [torch.floor(255 * image + 1e-3) / 255 for image in pair]
+    elif rounded:
+        pair = [quantise(image) for image in pair]
+    if channel != "rgb":
+        pair = [luma(image) for image in pair]
+        if channel == "y-matlab":
+            pair = [(255 * image).round() / 255 for image in pair]
+    inside = slice(border, -border if border else None)
+    return pair[0][..., inside, inside], pair[1][..., inside, inside]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rebridge.denoisers import Counted, Denoiser
+from rebridge.evaluation.baselines import Baseline
 from rebridge.evaluation.metrics import psnr, ssim
 from rebridge.evaluation.tables import Column
 from rebridge.images import quantise
@@ -87,6 +88,7 @@ def compare_solvers(
     restorers: Mapping[str, Restorer],
     seed: int = 0,
     progress: Callable[[int, int, str], None] | None = None,
+    baselines: Mapping[str, Baseline] | None = None,
 ) -> list[SolverResult]:
     """Measure every image by every operator, and restore it in every way.
 
@@ -98,9 +100,10 @@ def compare_solvers(
         restorers: IRBridge or trained bridges, which see the measurement as a picture.
         seed: of the noise of image 0; image i has seed + i.
         progress: called with (done, total, note) after each image and way.
+        baselines: ways without a model, see `rebridge.evaluation.baselines`; left out where they make no sense.
 
     Returns:
-        For each operator the measurement itself, where it is a picture, then every way.
+        For each operator the measurement itself, where it is a picture, the baselines, then every way.
     """
     done, total = 0, len(specs) * len(images) * (len(methods) + len(restorers))
 
@@ -117,6 +120,8 @@ def compare_solvers(
         pictures = [quantise(picture) for picture in shown if picture is not None]
         if pictures:
             rows.append(_summary(spec.text, "measured", None, cases, pictures, [0.0]))
+        for name, way in (baselines or {}).items():
+            rows += _simple(spec, name, way, cases)
         for name, method in methods.items():
             rows.append(_solved(spec, name, method, prior, cases, seed, report))
         for name, restorer in restorers.items():
@@ -155,6 +160,19 @@ def _solved(
             calls = samples.calls
         report(f"{spec.text} {name}")
     return _summary(spec.text, name, calls, cases, found, seconds) if found else SolverResult(spec.text, name)
+
+
+def _simple(spec: OperatorSpec, name: str, way: Baseline, cases: Sequence[MeasuredImage]) -> list[SolverResult]:
+    """Restore all cases without a model; no row where that makes no sense."""
+    found, seconds = [], []
+    for case in cases:
+        began = time.perf_counter()
+        restored = way(case.operator, case.y, spec.sigma_y)
+        seconds.append(time.perf_counter() - began)
+        if restored is None:
+            return []
+        found.append(restored)
+    return [_summary(spec.text, name, None, cases, found, seconds)]
 
 
 def _restored(

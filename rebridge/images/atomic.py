@@ -7,7 +7,7 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -22,7 +22,9 @@ _LEFTOVER = re.compile(r"\..*\.[0-9a-f]{12}\.part", re.DOTALL)
 _UNLOCKED_AGE = 3600.0
 
 
-def write_atomic(path: str | Path, data: bytes, overwrite: bool = False, modified: float | None = None) -> None:
+def write_atomic(
+    path: str | Path, data: bytes | Iterable[bytes], overwrite: bool = False, modified: float | None = None
+) -> None:
     """Write data through a temporary file in the same folder.
 
     A reader never sees half a file, and a failure (full disk, no permission) leaves what was there untouched. A file
@@ -30,7 +32,7 @@ def write_atomic(path: str | Path, data: bytes, overwrite: bool = False, modifie
 
     Args:
         path: of the file; missing folders are created.
-        data: its bytes.
+        data: its bytes, or parts of them one after the other.
         overwrite: replace a file that exists.
         modified: time of last change to give the file, in seconds; None for now.
 
@@ -47,7 +49,7 @@ def write_atomic(path: str | Path, data: bytes, overwrite: bool = False, modifie
     if overwrite:
         path = _followed(path)
     with _temporary(path) as (partial, file):
-        file.write(data)
+        file.writelines([data] if isinstance(data, bytes) else data)
         file.flush()
         os.fsync(file.fileno())
         if overwrite:

@@ -4,18 +4,22 @@ from typing import TYPE_CHECKING
 
 from rebridge.inverse import methods, operators
 from rebridge.inverse.catalogue import SOLVERS, create, names, parameters, parse, register, summary
+from rebridge.inverse.consistency import DataConsistent
 from rebridge.inverse.gaussian import GaussianProblem
 from rebridge.inverse.measurement import Measurement, OperatorSpec
-from rebridge.inverse.methods import Guided, GuidedMethod, Method, Proximal
+from rebridge.inverse.methods import Guided, GuidedMethod, Method, MethodWarning, Proximal
 from rebridge.inverse.problem import Problem
+from rebridge.inverse.recommended import recommended, recommended_text
 
 __all__ = [
     "SOLVERS",
+    "DataConsistent",
     "GaussianProblem",
     "Guided",
     "GuidedMethod",
     "Measurement",
     "Method",
+    "MethodWarning",
     "OperatorSpec",
     "Problem",
     "Proximal",
@@ -25,6 +29,8 @@ __all__ = [
     "operators",
     "parameters",
     "parse",
+    "recommended",
+    "recommended_text",
     "register",
     "summary",
 ]

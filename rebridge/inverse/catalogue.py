@@ -6,14 +6,17 @@ import math
 
 from rebridge.catalogue import Catalogue
 from rebridge.inverse.methods.base import Method
+from rebridge.inverse.methods.daps import DAPS
 from rebridge.inverse.methods.ddnm import DDNM
 from rebridge.inverse.methods.ddrm import DDRM
 from rebridge.inverse.methods.dds import DDS
 from rebridge.inverse.methods.deqir import DeqIR
 from rebridge.inverse.methods.diffpir import DiffPIR
+from rebridge.inverse.methods.dmps import DMPS
 from rebridge.inverse.methods.dps import DPS
 from rebridge.inverse.methods.nrlg import NoiseRefined
 from rebridge.inverse.methods.pigdm import PiGDM
+from rebridge.inverse.methods.pnp_flow import PnPFlow
 from rebridge.inverse.methods.red_diff import REDDiff
 from rebridge.inverse.methods.scd import SCD
 
@@ -30,6 +33,9 @@ SOLVERS: Catalogue[Method] = Catalogue(
         "dps": DPS,
         "pigdm": PiGDM,
         "diffpir": DiffPIR,
+        "dmps": DMPS,
+        "daps": DAPS,
+        "pnp-flow": PnPFlow,
     },
     greatest={"steps": 10_000, "sweeps": 10_000, "iterations": 10_000, "memory": 1000, "rank": 4096, "gamma": math.inf},
 )

@@ -96,6 +96,7 @@ class Rescaled(Operator):
         super().__init__(operator.shape, operator.measurement_shape)
         self.name = operator.name
         self.operator, self.low, self.width = operator, low, high - low
+        self.differentiable, self.has_prox = operator.differentiable, operator.has_prox
 
     def forward(self, x: Tensor) -> Tensor:
         return self.operator.A((x - self.low) / self.width)

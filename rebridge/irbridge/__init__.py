@@ -13,6 +13,7 @@ from rebridge.bridges.transition import (
 )
 from rebridge.denoisers import ClassifierFree, TransitionDenoiser
 from rebridge.irbridge.details import keep_details
+from rebridge.irbridge.finish import Finish, match_colours
 from rebridge.irbridge.presets import PRESETS, preset
 from rebridge.samplers.generation import DDIM, SDEdit
 from rebridge.samplers.irbridge import IRBridge
@@ -23,6 +24,7 @@ __all__ = [
     "PRESETS",
     "SCHEDULES",
     "ClassifierFree",
+    "Finish",
     "IRBridge",
     "SDEdit",
     "Schedule",
@@ -31,6 +33,7 @@ __all__ = [
     "critical_time",
     "forward_transition",
     "keep_details",
+    "match_colours",
     "posterior_transition",
     "preset",
     "reverse_transition",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rebridge import bridges
 from rebridge.images.atomic import reason
 from rebridge.images.documents import read_json
 from rebridge.samplers.prior_schedules import SCHEDULES
@@ -20,6 +21,7 @@ TUNED = "tuned"
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "bridge": {"name": "ir-sde", "lam": 2 / 255},
+        "steps": 100,
         "grid": "uniform",
         "discrete": True,
         "start": "y",
@@ -33,7 +35,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "stop": True,
     },
 }
-"""`paper`: the paper's settings, its schedule chosen by task. `sound`: what theory asks for. `bridge` beside IRBridge's own."""
+"""`paper`: the paper's settings, its schedule chosen by task. `sound`: what theory asks for. `bridge` beside IRBridge's own.
+
+The paper takes the same lambda for its two bridges, IR-SDE and GOUB, so that `lam` stays with any bridge that has one.
+"""
 
 
 def preset(name: str | Path, task: str | None = None, **changes: Any) -> dict[str, Any]:
@@ -63,8 +68,12 @@ def preset(name: str | Path, task: str | None = None, **changes: Any) -> dict[st
         )
     given = {key: value for key, value in changes.items() if value is not None}
     if isinstance(given.get("bridge"), Mapping):
-        same = given["bridge"].get("name", settings["bridge"]["name"]) == settings["bridge"]["name"]
-        given["bridge"] = (settings["bridge"] if same else {}) | dict(given["bridge"])
+        own = dict(settings["bridge"])
+        wanted = given["bridge"].get("name", own["name"])
+        if wanted != own["name"]:
+            shared = "lam" in own and "lam" in bridges.parameters(wanted)
+            own = {"lam": own["lam"]} if shared and name == "paper" else {}
+        given["bridge"] = own | dict(given["bridge"])
     return settings | given
 
 

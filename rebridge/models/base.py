@@ -105,6 +105,9 @@ class PixelSpace:
         low, high = self.value_range
         return (low + (high - low) * images.to(self.device)).contiguous(memory_format=torch.channels_last)
 
+    pictures = encode
+    """Degraded images as the network sees them beside the states."""
+
     def decode(self, states: Tensor, size: tuple[int, int]) -> Tensor:
         """Map the value range to [0, 1]; states have the images' size already."""
         low, high = self.value_range

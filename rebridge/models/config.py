@@ -7,8 +7,9 @@
 
 Names and parameters go to the `create` functions of bridges, networks and samplers; `training` is free metadata;
 `sha256` is the checksum of model.safetensors, without which no model is loaded. A model whose bridge starts from a prediction
-has "predictor": {"network": {"name": ..., ...}} too, and one that is preconditioned for small residuals "residual_scale".
-"clamp" false leaves estimates unclamped; "licence" and "source" are sentences for people.
+has "predictor": {"network": {"name": ..., ...}} too, one that is preconditioned for small residuals "residual_scale", and one
+that samples in latents "autoencoder": {"name": ..., ...}. "clamp" false leaves estimates unclamped; "licence" and "source"
+are sentences for people.
 """
 
 from pathlib import Path
@@ -32,6 +33,7 @@ _OPTIONAL: dict[str, Any] = {
     "training": dict,
     "sha256": str,
     "predictor": dict,
+    "autoencoder": dict,
     "residual_scale": (int, float),
     "clamp": bool,
     "licence": str,

@@ -103,6 +103,7 @@ class LatentSpace:
         multiple: sides of images are extended to multiples of this.
         scale: image pixels per latent along each side.
         device: where the autoencoder runs.
+        controlnet_conditioning_scale: factor of what the ControlNet adds, as in diffusers.
         tiling: whether every image passes the autoencoder in tiles, instead of large ones only.
     """
 
@@ -149,6 +150,7 @@ class DiffusersModel(Model):
         prompt, negative_prompt: texts, empty by default.
         guidance: classifier-free, between the network with condition and prompt and the network without condition and with
             the negative prompt; 1 for none.
+        controlnet_conditioning_scale: factor of what the ControlNet adds, as in diffusers.
         tiling: whether every image passes the autoencoder in tiles, instead of large ones only.
         device: by default the pipeline's.
         name: for messages.
@@ -164,6 +166,7 @@ class DiffusersModel(Model):
         prompt: str = "",
         negative_prompt: str = "",
         guidance: float = 1.0,
+        controlnet_conditioning_scale: float = 1.0,
         tiling: bool = False,
         device: torch.device | None = None,
         name: str = "pipeline",
@@ -174,7 +177,7 @@ class DiffusersModel(Model):
         components = pipeline.components
         self.vae: Any = components.get("vae")
         self.controlnet = components.get("controlnet") if controlnet is None else controlnet
-        self.guidance = guidance
+        self.guidance, self.conditioning_scale = guidance, controlnet_conditioning_scale
         self.prediction = prediction_of(pipeline.scheduler)
         self.process = process_of(pipeline.scheduler)
         self.device = device or pipeline.device
@@ -274,7 +277,8 @@ class DiffusersModel(Model):
         text = {key: _expanded(value, len(z)) for key, value in self.texts[positive].items()}
         extra: dict[str, Any] = {}
         if control is not None and self.controlnet is not None:
-            down, middle = self.controlnet(inputs, index, controlnet_cond=control, return_dict=False, **text)
+            text_and_scale = {**text, "conditioning_scale": self.conditioning_scale}
+            down, middle = self.controlnet(inputs, index, controlnet_cond=control, return_dict=False, **text_and_scale)
             # a ControlNet in training holds single precision beside a network in half
             down, middle = [part.to(self.dtype) for part in down], middle.to(self.dtype)
             extra = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor, nn
+from torch import nn
 
 from rebridge import bridges, networks, samplers
 from rebridge.bridges import Bridge
 from rebridge.catalogue import shortened
 from rebridge.denoisers import NetworkDenoiser
+from rebridge.denoisers.precision import dtype_of
 from rebridge.images.atomic import reason, write_atomic
-from rebridge.images.regular import read_regular
+from rebridge.models.autoencoders import Autoencoder, build_autoencoder
 from rebridge.models.base import ModelError
 from rebridge.models.card import card as model_card
 from rebridge.models.config import (
@@ -36,10 +33,18 @@ from rebridge.models.config import (
     without_name,
 )
 from rebridge.models.trained import TrainedModel, declared
+from rebridge.models.weights import (
+    PREVIOUS_FILE,
+    StoredWeights,
+    check_weights,
+    checksum,
+    fill,
+    mapped_weights,
+    pieces,
+    state_of,
+)
 from rebridge.networks.catalogue import NETWORKS
 
-PREVIOUS_FILE = ".previous.safetensors"
-"""Weights of a model whose files are being replaced."""
 _PUBLISHED = "published/"
 """Beginning of the names of networks of published checkpoints."""
 
@@ -47,9 +52,10 @@ _PUBLISHED = "published/"
 def load_folder(
     folder: Path, name: str, device: str | torch.device = "cpu", network: nn.Module | None = None, **options: Any
 ) -> TrainedModel:
-    """Load a model folder, ready for inference (eval mode, float32).
+    """Load a model folder, ready for inference (eval mode).
 
-    Weights stored in half precision are widened.
+    Weights stored in half precision are widened to float32, except those of published checkpoints in bfloat16, which run
+    in it and stay as small as they are.
 
     Args:
         folder: holds config.json and model.safetensors.
@@ -62,25 +68,26 @@ def load_folder(
         ModelError: a broken config, truncated weights, or weights that do not fit the network; one sentence.
     """
     config = read_config(folder)
-    weights = _read_weights(folder / WEIGHTS_FILE, config.get("sha256"))
+    weights = mapped_weights(folder / WEIGHTS_FILE, config.get("sha256"))
     try:
         bridge = bridges.create(config["bridge"]["name"], **without_name(config["bridge"]))
-        _check_weights(_outline(config, network), weights, folder / WEIGHTS_FILE)
+        check_weights(_outline(config, network), weights, folder / WEIGHTS_FILE)
         _check_signed(config, folder)
         network = create_network(config["network"]) if network is None else network
-        role = {"scale": config.get("residual_scale", 1.0), "clamp": config.get("clamp", True)}
+        role = {"scale": config.get("residual_scale"), "clamp": config.get("clamp", True)}
         denoiser = NetworkDenoiser(network, bridge, prediction=config["prediction"], **role)
         predictor = _predictor(config, bridge)
+        autoencoder = _autoencoder(config)
     except ModelError:
         raise
     except (TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError, LookupError) as error:
         raise ModelError(f"{folder / CONFIG_FILE} cannot be used: {reason(error)}") from error
-    for key, value in _state(network, predictor).items():
-        value.copy_(weights[key])
-    for part in (denoiser, predictor):
+    fill(_parts(network, predictor, autoencoder), weights)
+    wide = options.get("dtype") is not None and dtype_of(options["dtype"]) == torch.float32
+    for part in (denoiser, predictor, autoencoder):
         if part is not None:
-            part.eval().requires_grad_(False).to(device)
-            if not bridge.generative:  # priors keep the layout in which their published figures were made
+            part.eval().requires_grad_(False).to(device, torch.float32 if wide else None)
+            if not bridge.generative and autoencoder is None:  # others keep the layout in which their figures were made
                 part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     presets = folder / PRESET_FILE
     if config["network"]["name"].startswith(_PUBLISHED) and declared(network)["optional_condition"]:
@@ -95,6 +102,7 @@ def load_folder(
         presets=presets if presets.is_file() else None,
         licence=config.get("licence"),
         source=config.get("source"),
+        autoencoder=autoencoder,
         **options,
     )
 
@@ -119,19 +127,21 @@ def save_folder(
         ModelError: whatever would keep the folder from being loaded again, or a disk that refuses.
     """
     folder = Path(folder)
-    if dtype not in (None, torch.float32, torch.float16, torch.bfloat16):
-        raise ModelError(f"weights can be stored as float32, float16 or bfloat16, got {dtype}")
     config = describe_model(model)
     check_config(config, "the model")
     _check_parts(model, config)
-    weights = save_tensors(_stored(_state(model.network, model.predictor_network), dtype))
-    config["sha256"] = hashlib.sha256(weights).hexdigest()
+    weights = StoredWeights(state_of(_parts(model.network, model.predictor_network, model.autoencoder)), dtype)
+    config["sha256"] = weights.sha256()
     try:
         text = json.dumps(config, indent=2, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise ModelError(f"the model's description is not JSON: {error}") from error
     readme = card if card is not None else model_card(folder.resolve().name, config, model.parameters)
-    files = {CARD_FILE: readme.encode(), WEIGHTS_FILE: weights, CONFIG_FILE: text.encode()}
+    files: dict[str, bytes | Iterable[bytes]] = {
+        CARD_FILE: readme.encode(),
+        WEIGHTS_FILE: weights,
+        CONFIG_FILE: text.encode(),
+    }
     if model.info.presets is not None:
         files = {PRESET_FILE: model.info.presets.read_bytes(), **files}
     try:
@@ -155,7 +165,9 @@ def describe_model(model: TrainedModel) -> dict[str, Any]:
     }
     if model.predictor_network is not None:
         config["predictor"] = {"network": network_config(model.predictor_network)}
-    if model.denoiser.scale != 1:
+    if model.autoencoder is not None:
+        config["autoencoder"] = dict(model.autoencoder.config)
+    if model.denoiser.scale != 1 or model.denoiser.prediction == "ddbm":
         config["residual_scale"] = model.denoiser.scale
     if not model.denoiser.clamp:
         config["clamp"] = False
@@ -172,9 +184,13 @@ def create_network(described: Mapping[str, Any]) -> networks.Network:
         ValueError: an unknown name, or parameters that do not fit.
     """
     from rebridge.models.formats.published.catalogue import build
+    from rebridge.networks.spandrel import SPANDREL, SpandrelRestorer
 
+    if described["name"] == SPANDREL:
+        return SpandrelRestorer(**without_name(dict(described)))
     if str(described["name"]).startswith(_PUBLISHED):
-        return build(described)
+        with torch.device("meta"):  # the weights are mapped from a file
+            return build(described)
     if "class" in described:
         name = described["name"]
         if name not in networks.names():
@@ -225,7 +241,7 @@ def _check_parts(model: TrainedModel, config: Mapping[str, Any]) -> None:
         raise ModelError(f"the network is not the one that its config describes: they differ in the weight '{odd}'")
 
 
-def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
+def _write_folder(folder: Path, files: dict[str, bytes | Iterable[bytes]]) -> None:
     if folder.is_dir():
         _replace_files(folder, files)
         return
@@ -241,11 +257,11 @@ def _write_folder(folder: Path, files: dict[str, bytes]) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _replace_files(folder: Path, files: dict[str, bytes]) -> None:
+def _replace_files(folder: Path, files: dict[str, bytes | Iterable[bytes]]) -> None:
     """Replace the files of a model so that the folder loads at every moment; a failure leaves the model that was there."""
     earlier, previous = folder / WEIGHTS_FILE, folder / PREVIOUS_FILE
     if earlier.is_file() and (folder / CONFIG_FILE).is_file() and not previous.exists():
-        write_atomic(previous, earlier.read_bytes())
+        write_atomic(previous, pieces(earlier))
     try:
         write_atomic(earlier, files[WEIGHTS_FILE], overwrite=True)
         write_atomic(folder / CONFIG_FILE, files[CONFIG_FILE], overwrite=True)
@@ -262,91 +278,38 @@ def _replace_files(folder: Path, files: dict[str, bytes]) -> None:
 def _predictor(config: dict[str, Any], bridge: Bridge) -> NetworkDenoiser | None:
     if "predictor" not in config:
         return None
-    described = config["predictor"]["network"]
-    return NetworkDenoiser(create_network(described), bridge, "residual")
+    return NetworkDenoiser(create_network(config["predictor"]["network"]), bridge, "residual")
 
 
-def _state(network: nn.Module, predictor: nn.Module | None) -> dict[str, Tensor]:
-    """The weights of a model folder by name, as they lie in the networks; those of the predictor begin with "predictor."."""
-    if predictor is None:
-        return network.state_dict()
+def _autoencoder(config: dict[str, Any]) -> Autoencoder | None:
+    if "autoencoder" not in config:
+        return None
+    with torch.device("meta"):
+        return build_autoencoder(config["autoencoder"])
+
+
+def _parts(
+    network: nn.Module, predictor: nn.Module | None, autoencoder: Autoencoder | None
+) -> dict[str, nn.Module | None]:
+    """The modules of a model folder by the beginning of their weights' names."""
     inner = predictor.network if isinstance(predictor, NetworkDenoiser) else predictor
-    return network.state_dict() | {f"predictor.{key}": value for key, value in inner.state_dict().items()}
-
-
-def _stored(state: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
-    weights = {}
-    for key, value in state.items():
-        value = value.detach().to("cpu", dtype if dtype is not None and value.is_floating_point() else None)
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ModelError(f"the weight '{key}' contains NaN or infinite values; the model is not saved")
-        weights[key] = value.clone(memory_format=torch.contiguous_format)
-    return weights
+    return {"": network, "predictor.": inner, "autoencoder.": autoencoder}
 
 
 def _outline(config: dict[str, Any], network: nn.Module | None) -> dict[str, tuple[int, ...]]:
     """The shapes of the weights that a config asks for, by name; nothing of their size is made."""
     with torch.device("meta"):
-        parts: dict[str, nn.Module] = {"": create_network(config["network"]) if network is None else network}
-        if "predictor" in config:
-            parts["predictor."] = create_network(config["predictor"]["network"])
-    return {
-        f"{begin}{key}": tuple(value.shape) for begin, part in parts.items() for key, value in part.state_dict().items()
-    }
-
-
-def _read_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
-    """Read the weights that a config describes by their checksum."""
-    data = _bytes_of(path)
-    found = hashlib.sha256(data).hexdigest()
-    try:
-        weights = load_tensors(data)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise ModelError(f"{path} is damaged or incomplete; copy or download it again ({reason(error)})") from error
-    if sha256 in (None, found):
-        return weights
-    previous = path.with_name(PREVIOUS_FILE)
-    if previous.is_file():  # a run was killed while it replaced the files
-        data = _bytes_of(previous)
-        if hashlib.sha256(data).hexdigest() == sha256:
-            return load_tensors(data)
-    raise ModelError(f"{path} is not the file that {CONFIG_FILE} describes (wrong sha256); copy or download it again")
+        predictor = create_network(config["predictor"]["network"]) if "predictor" in config else None
+        own = create_network(config["network"]) if network is None else network
+        parts = _parts(own, predictor, _autoencoder(config))
+    return {key: tuple(value.shape) for key, value in state_of(parts).items()}
 
 
 def _check_signed(config: Mapping[str, Any], folder: Path) -> None:
     """Raise ModelError, with what to add, for a config without the checksum of its weights."""
     if "sha256" not in config:
-        found = hashlib.sha256(_bytes_of(folder / WEIGHTS_FILE)).hexdigest()
+        found = checksum(folder / WEIGHTS_FILE)
         raise ModelError(
             f"{folder / CONFIG_FILE} has no checksum of {WEIGHTS_FILE}, as earlier releases wrote it; if you trust the "
             f'file, add "sha256": "{found}" to it'
         )
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return read_regular(path, None, "a file of weights")[0]
-    except FileNotFoundError:
-        raise ModelError(f"{path.parent} is not a model folder: it has no {WEIGHTS_FILE}") from None
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {reason(error)}") from error
-    except ValueError as error:
-        raise ModelError(f"{path} {error}") from None
-
-
-def _check_weights(own: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raise ModelError unless weights have the names and shapes of a network, and are finite."""
-    for problem, keys in (("lacks", own.keys() - weights.keys()), ("has the unknown", weights.keys() - own.keys())):
-        if keys:
-            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-            raise ModelError(
-                f"{path} does not fit the network of {CONFIG_FILE}: it {problem} weight '{min(keys)}'{more}"
-            )
-    for key, value in weights.items():
-        if tuple(value.shape) != own[key]:
-            raise ModelError(
-                f"{path} does not fit the network of {CONFIG_FILE}: "
-                f"'{key}' has shape {tuple(value.shape)}, the network needs {own[key]}"
-            )
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ModelError(f"{path} is damaged: the weight '{key}' contains NaN or infinite values")

@@ -46,6 +46,7 @@ def load_pipeline(
     prompt: str = "",
     negative_prompt: str = "",
     guidance: float = 1.0,
+    controlnet_conditioning_scale: float = 1.0,
     tiling: bool = False,
     attention_slicing: bool = False,
     cpu_offload: str | None = None,
@@ -60,7 +61,7 @@ def load_pipeline(
         device: where it runs.
         dtype: float32, float16 or bfloat16, by default float32 on the CPU and float16 on a GPU.
         controlnet: folder or hub id of the ControlNet trained for the task.
-        prompt, negative_prompt, guidance, tiling: of `DiffusersModel`.
+        prompt, negative_prompt, guidance, controlnet_conditioning_scale, tiling: of `DiffusersModel`.
         attention_slicing: less memory, slower.
         cpu_offload: "model" or "sequential" keeps weights in the computer's memory until they are needed (GPU only).
         variant: of the weight files, as "fp16".
@@ -88,7 +89,46 @@ def load_pipeline(
     _place(pipeline, control, place, cpu_offload)
     pipeline.unet.requires_grad_(False).eval()
     texts: dict[str, Any] = {"prompt": prompt, "negative_prompt": negative_prompt, "guidance": guidance}
+    texts["controlnet_conditioning_scale"] = controlnet_conditioning_scale
     model = DiffusersModel(pipeline, control, tiling=tiling, device=place, name=str(name), **texts)
+    if compile:
+        model.unet = torch.compile(pipeline.unet)
+    return model
+
+
+def load_unet(
+    folder: Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype | None = None,
+    prediction: str | None = None,
+    compile: bool = False,
+    name: str = "unet",
+) -> DiffusersModel:
+    """Load a `UNet2DModel` alone as a prior in pixels.
+
+    Args:
+        folder: of the network; scheduler_config.json beside it is heeded.
+        device: where it runs.
+        dtype: float32, float16 or bfloat16, by default float32 on the CPU and float16 on a GPU.
+        prediction: what it predicts, epsilon, v_prediction or sample; by default what the scheduler says, or else epsilon.
+        compile: whether to run the network through torch.compile.
+        name: for messages.
+
+    Raises:
+        ModelError: one sentence that says what to do.
+    """
+    place = torch.device(device)
+    diffusers = _diffusers()
+    unet = _loaded(diffusers.UNet2DModel.from_pretrained, folder, torch_dtype=_dtype(dtype, place))
+    if (folder / "scheduler_config.json").is_file():
+        scheduler = _loaded(diffusers.DDPMScheduler.from_pretrained, folder)
+    else:
+        scheduler = diffusers.DDPMScheduler()
+    if prediction is not None:
+        scheduler.register_to_config(prediction_type=prediction)
+    pipeline = diffusers.DDPMPipeline(unet.requires_grad_(False).eval(), scheduler).to(place)
+    model = DiffusersModel(pipeline, device=place, name=name)
     if compile:
         model.unet = torch.compile(pipeline.unet)
     return model

@@ -1,6 +1,8 @@
 """Places of models: packaged, in a folder, on the Hugging Face Hub."""
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from rebridge.images.atomic import reason
@@ -9,6 +11,8 @@ from rebridge.models.config import CONFIG_FILE, FILES, WEIGHTS_FILE, read_config
 
 PACKAGED = Path(__file__).parent / "packaged"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_FILE = re.compile(rf"({HUB_ID.pattern})/([\w./-]+\.(?:pth|pt|ckpt|bin|safetensors))")
+"""A file of weights on the Hub, as in someone/model/weights.pt."""
 
 
 def packaged() -> list[str]:
@@ -19,7 +23,8 @@ def packaged() -> list[str]:
 def find_model(name: str | Path, revision: str | None = None) -> Path:
     """Find the local folder or file of a model.
 
-    The model is given by packaged name, path, or Hugging Face id such as 'someone/model'.
+    The model is given by packaged name, path, or Hugging Face id such as 'someone/model', or 'someone/model/weights.pt' for
+    one file of its authors.
 
     A model of the Hub is downloaded once and found in the cache from then on; `revision` is a branch, tag or commit.
     Raises ModelError, one sentence that says what to do.
@@ -31,6 +36,8 @@ def find_model(name: str | Path, revision: str | None = None) -> Path:
         return folder
     if isinstance(name, str) and HUB_ID.fullmatch(name):
         return _download(name, revision)
+    if HUB_FILE.fullmatch(str(name)):
+        return _download_file(str(name), revision)
     known = ", ".join(packaged()) or "none"
     raise ModelError(
         f"unknown model '{name}': neither a folder nor an id like 'owner/model'; the packaged models are {known}"
@@ -67,12 +74,39 @@ def push_model(
 
 
 def _download(repo_id: str, revision: str | None) -> Path:
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub import snapshot_download
 
-    where = f"model '{repo_id}'" + (f" at revision '{revision}'" if revision else "")
-    try:
+    where = _where(repo_id, revision)
+    with _explained(f"model {where}"):
         return Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(FILES)))
+
+
+def _download_file(name: str, revision: str | None) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    found = HUB_FILE.fullmatch(name)
+    assert found is not None
+    with _explained(f"file {_where(name, revision)}"):
+        return Path(hf_hub_download(found[1], found[2], revision=revision))
+
+
+def _where(name: str, revision: str | None) -> str:
+    return f"'{name}'" + (f" at revision '{revision}'" if revision else "")
+
+
+@contextlib.contextmanager
+def _explained(where: str) -> Iterator[None]:
+    """Turn the Hub's errors into one sentence about the model or file there."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        yield
     except GatedRepoError:
         raise ModelError(f"{where} is gated: ask for access on its page and log in with `hf auth login`") from None
     except RepositoryNotFoundError:
@@ -87,6 +121,8 @@ def _download(repo_id: str, revision: str | None) -> Path:
         raise ModelError(
             f"{where} is no folder here, not in the cache, and the Hub cannot be reached: {advice}"
         ) from None
+    except EntryNotFoundError:
+        raise ModelError(f"{where} is not in that repository of the Hugging Face Hub") from None
     except (OSError, ValueError) as error:
         raise ModelError(f"{where} cannot be downloaded: {_first_line(error)}") from error
 

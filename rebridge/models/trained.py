@@ -18,8 +18,10 @@ from rebridge.bridges import Bridge
 from rebridge.denoisers import Autocast, ClassifierFree, Denoiser, Estimate, NetworkDenoiser
 from rebridge.denoisers.precision import dtype_of
 from rebridge.denoisers.tiling import Divisible
+from rebridge.models.autoencoders import Autoencoder, AutoencoderSpace
 from rebridge.models.base import Finding, Model, ModelError, ModelInfo, PixelSpace
 from rebridge.networks import Network
+from rebridge.samplers import Sampler, recommended
 
 
 class TrainedModel(Model):
@@ -27,7 +29,8 @@ class TrainedModel(Model):
 
     Args:
         denoiser: the network as a denoiser of its process.
-        sampler: recommended, {"name": ..., **parameters} of `rebridge.samplers.create`.
+        sampler: recommended, {"name": ..., **parameters} of `rebridge.samplers.create`; by default what the bridge's authors take
+            (`rebridge.samplers.recommended`).
         tasks: the degradations that it was trained to remove.
         name: for messages and the card.
         predictor: where the bridge starts from a prediction g(y), the denoiser that makes it.
@@ -39,12 +42,14 @@ class TrainedModel(Model):
         presets: see `ModelInfo.presets`.
         channels: of the images, where the network does not declare them.
         licence, source: see `ModelInfo`.
+        autoencoder: in whose latents the states are; None for pixels.
 
     Raises:
         ModelError: no condition or guidance is asked of a network that was trained with the condition only.
     """
 
     network: nn.Module
+    space: PixelSpace | AutoencoderSpace
 
     def __init__(
         self,
@@ -63,8 +68,10 @@ class TrainedModel(Model):
         channels: int | None = None,
         licence: str | None = None,
         source: str | None = None,
+        autoencoder: Autoencoder | None = None,
     ) -> None:
         self.denoiser = denoiser
+        self.autoencoder = autoencoder
         self.network = unwrapped(denoiser.network)
         self.process = denoiser.bridge
         self.blind_at_end = denoiser.blind_at_end
@@ -72,19 +79,21 @@ class TrainedModel(Model):
         self.guidance = guidance
         self._first_predictor = predictor
         needs = declared(self.network)
+        if autoencoder is not None:
+            channels = autoencoder.channels
         self._optional_condition: bool = needs["optional_condition"]
         if (not condition or guidance != 1) and not self._optional_condition:
             raise ModelError(f"model '{name}' was not trained without a degraded image: optional_condition is off")
         self.info = ModelInfo(
             name=name,
             channels=needs["channels"] if channels is None else channels,
-            multiple=needs["multiple"],
+            multiple=needs["multiple"] * (1 if autoencoder is None else autoencoder.factor),
             window=needs["window"],
             context=max(
                 needs["context"], 0 if predictor is None else declared(unwrapped(predictor.network))["context"]
             ),
             tasks=tuple(tasks),
-            sampler=dict(sampler or {"name": "dbim", "steps": 10}),
+            sampler=dict(sampler or described(recommended(self.process))),
             conditional=condition,
             earliest_time=self.process.earliest_time,
             presets=presets,
@@ -104,7 +113,7 @@ class TrainedModel(Model):
         prediction: str = "x0",
         *,
         clamp: bool = True,
-        scale: float = 1.0,
+        scale: float | None = None,
         **options: Any,
     ) -> TrainedModel:
         """Make a model of a network in hand, called as network(x, t, y).
@@ -146,7 +155,7 @@ class TrainedModel(Model):
 
     def to(self, device: str | torch.device) -> TrainedModel:
         """Move the networks to a device; returns the model itself."""
-        for part in (self.denoiser, self._first_predictor):
+        for part in (self.denoiser, self._first_predictor, self.autoencoder):
             if part is not None:
                 part.to(device)
         self._place()
@@ -170,9 +179,9 @@ class TrainedModel(Model):
 
     @property
     def parameters(self) -> int:
-        """Number of weights, those of the predictor included."""
-        networks = [self.network] if self._first_predictor is None else [self.network, self._first_predictor]
-        return sum(weight.numel() for network in networks for weight in network.parameters())
+        """Number of weights, those of predictor and autoencoder included."""
+        parts = (self.network, self._first_predictor, self.autoencoder)
+        return sum(weight.numel() for part in parts if part is not None for weight in part.parameters())
 
     @property
     def predictor_network(self) -> nn.Module | None:
@@ -237,6 +246,7 @@ class TrainedModel(Model):
             dtype=self.precision,
             licence=self.info.licence,
             source=self.info.source,
+            autoencoder=self.autoencoder,
         )
 
     def _seeing(self, condition: Tensor) -> Denoiser:
@@ -248,15 +258,22 @@ class TrainedModel(Model):
         @cache
         def seen() -> Network:
             with torch.no_grad():
-                return network.seeing(self.space.encode(condition))
+                return network.seeing(self.space.pictures(condition))
+
+        if self.autoencoder is not None:  # latents are taken in tiles by binding the model to each part of the images
+            return self._bound(seen())
 
         def part(rows: slice, columns: slice) -> Denoiser:
-            if seen() is network:
-                return self._run
-            denoiser = self._denoiser_of(seen().part(rows, columns))
-            return denoiser if self.precision == torch.float32 else Autocast(denoiser, self.device.type, self.precision)
+            return self._run if seen() is network else self._bound(seen().part(rows, columns))
 
         return Divisible(self._run, part)
+
+    def _bound(self, network: Network) -> Denoiser:
+        """The denoiser of a network that has seen images, in the model's precision."""
+        if network is self.network:
+            return self._run
+        denoiser = self._denoiser_of(network)
+        return Autocast(denoiser, self.device.type, self.precision) if isinstance(self._run, Autocast) else denoiser
 
     def _denoiser_of(self, network: Network) -> NetworkDenoiser:
         own = self.denoiser
@@ -266,10 +283,14 @@ class TrainedModel(Model):
         """Note where the network lies, and wrap it for its precision."""
         first = next(self.network.parameters(), None)
         self.device = torch.device("cpu") if first is None else first.device
-        self.space = PixelSpace(self.process.value_range, self.device)
+        if self.autoencoder is None:
+            self.space = PixelSpace(self.process.value_range, self.device)
+        else:
+            self.space = AutoencoderSpace(self.autoencoder, declared(self.network)["multiple"], self.device)
         self._run: Denoiser = self.denoiser
         self.predictor = self._first_predictor
-        if self.precision != torch.float32:
+        half = first is not None and first.dtype != torch.float32
+        if self.precision != torch.float32 and not half:  # a network in half precision needs no casts
             self._run = Autocast(self.denoiser, self.device.type, self.precision)
             if self._first_predictor is not None:
                 self.predictor = Autocast(self._first_predictor, self.device.type, self.precision)
@@ -282,6 +303,11 @@ def unwrapped(network: nn.Module) -> nn.Module:
     """The network inside what torch.compile makes of it."""
     inner: nn.Module = getattr(network, "_orig_mod", network)
     return inner
+
+
+def described(sampler: Sampler) -> dict[str, Any]:
+    """Describe a sampler as {"name": ..., **parameters}."""
+    return {"name": sampler.name, **sampler.params}
 
 
 def declared(network: nn.Module) -> dict[str, Any]:

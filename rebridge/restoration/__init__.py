@@ -6,12 +6,14 @@ from rebridge._lazy import lazily
 
 if TYPE_CHECKING:
     from rebridge.restoration.files import FileResult, Job, Report, plan, restore_files
-    from rebridge.restoration.restorer import Restorer, Samples
+    from rebridge.restoration.restorer import Restorer
+    from rebridge.restoration.samples import Samples
     from rebridge.restoration.solving import solve
 
 _PLACES = {
     "files": ("FileResult", "Job", "Report", "plan", "restore_files"),
-    "restorer": ("Restorer", "Samples"),
+    "restorer": ("Restorer",),
+    "samples": ("Samples",),
     "solving": ("solve",),
 }
 

@@ -23,6 +23,7 @@ from rebridge.inverse.measurement import Measurement
 from rebridge.inverse.methods.base import Method, check_fit
 from rebridge.inverse.problem import Problem, in_range
 from rebridge.irbridge.details import keep_details
+from rebridge.irbridge.finish import Finish, match_colours, scale_to
 from rebridge.models import Model
 from rebridge.samplers import ImageNoise, Sampler
 from rebridge.samplers.base import Callback, Noise
@@ -155,7 +156,7 @@ def enter(model: Model, images: Tensor) -> Tensor:
     return model.space.encode(coloured(images, model.info.channels).to(model.device))
 
 
-def leave(model: Model, states: Tensor, images: Tensor, detail: float = 0.0, strength: float = 1.0) -> Tensor:
+def leave(model: Model, states: Tensor, images: Tensor, finish: Finish | None = None, strength: float = 1.0) -> Tensor:
     """Turn states into restored images in [0, 1], alike to `images`.
 
     With a strength s, the result is y + s (x_hat - y), for y the degraded image and x_hat the restored one.
@@ -163,20 +164,24 @@ def leave(model: Model, states: Tensor, images: Tensor, detail: float = 0.0, str
     Args:
         model: its space is left.
         states: (B, c, h, w).
-        images: the degraded images, for their size, channels, device and details.
-        detail: strength in [0, 1] with which the input's details are kept where nothing was restored.
+        images: the degraded images, for their size, channels, device, colours and details.
+        finish: what of the input is kept; by default nothing.
         strength: share of the change that is made, at least 0; more than 1 exaggerates it.
 
     Raises:
         ValueError: the states hold NaN or infinite values.
     """
-    height, width = images.shape[-2:]
+    wanted = finish or Finish()
+    seen = wanted.scaled(images)
+    height, width = seen.shape[-2:]
     result = model.space.decode(states, (height, width)).float()
-    if detail > 0:
-        known = coloured(images, model.info.channels).to(result)
+    known = coloured(seen, model.info.channels).to(result)
+    if wanted.detail > 0:
         through = model.space.decode(model.space.encode(known), (height, width)).float()
-        result = keep_details(result, known, through, detail)
-    result = result.clamp(0, 1)
+        result = keep_details(result, known, through, wanted.detail)
+    if wanted.colour is not None:
+        result = match_colours(result, known, wanted.colour)
+    result = scale_to(result.clamp(0, 1), *images.shape[-2:])
     if images.shape[1] == 1 and result.shape[1] == 3:
         result = result.mean(dim=1, keepdim=True)
     result = finite(result).to(images.device)

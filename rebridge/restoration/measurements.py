@@ -19,7 +19,7 @@ from rebridge.images.npy import ARRAY_SUFFIXES, read_array
 from rebridge.inverse import operators
 from rebridge.inverse.measurement import OperatorSpec
 from rebridge.inverse.operators import Operator
-from rebridge.restoration.restorer import Samples
+from rebridge.restoration.samples import Samples
 from rebridge.samplers.noise import ImageNoise
 
 

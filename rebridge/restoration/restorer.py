@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,38 +18,17 @@ from rebridge.denoisers import Counted, Denoiser, Progress
 from rebridge.images import Batch, to_batch
 from rebridge.inverse.measurement import Measurement
 from rebridge.inverse.methods.base import Method
+from rebridge.inverse.operators import as_operator
+from rebridge.irbridge.finish import Finish
 from rebridge.irbridge.presets import chosen_preset
 from rebridge.irbridge.presets import preset as preset_settings
 from rebridge.models import Finding, Model, ModelError, as_model, load_model
 from rebridge.restoration import engine
 from rebridge.restoration.choices import BridgeChoice, MethodChoice, SamplerChoice, Seed, bridge_of, named, seeds_of
-from rebridge.restoration.engine import Gathered, Tiles
+from rebridge.restoration.engine import Tiles
+from rebridge.restoration.samples import Samples
 from rebridge.samplers import ImageNoise, Sampler
 from rebridge.samplers.base import Callback
-
-DEFAULT_METHOD = "ddnm"
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Several restorations of one image.
-
-    Attributes:
-        mean: of the type that was passed in; a tensor (B, C, H, W) in [0, 1] for a measurement.
-        std: float32 (B, C, H, W) in units of [0, 1], how far the samples differ at each pixel: large where the model guesses.
-        all: each sample, of the type of `mean`.
-        calls: evaluations of the network for each image, all samples together.
-    """
-
-    mean: Any
-    std: Tensor
-    all: list[Any]
-    calls: int = 0
-
-    @property
-    def samples(self) -> Tensor:
-        """All samples of a measurement or of tensors as one tensor (K, B, C, H, W)."""
-        return torch.stack(self.all)
 
 
 class Restorer:
@@ -65,8 +44,8 @@ class Restorer:
             IRBridge. The bridge's noise is in units of the model's space.
         sampler: a name, {"name": ..., **parameters} or a `Sampler`; by default the model's recommended one, and "irbridge"
             for a generative model on a bridge.
-        detail: strength in [0, 1] with which details of the input are kept where nothing was restored, for autoencoders that
-            lose them; see `rebridge.irbridge.keep_details`.
+        detail: of `rebridge.irbridge.Finish`, for short.
+        finish: size, colours and details of pictures that pass a generative model.
         options: of `rebridge.models.as_model`, where `model` is not a `Model` yet.
 
     Raises:
@@ -81,14 +60,13 @@ class Restorer:
         sampler: SamplerChoice = None,
         *,
         detail: float = 0.0,
+        finish: Finish | None = None,
         **options: Any,
     ) -> None:
-        if not 0 <= detail <= 1:
-            raise ValueError(f"detail must lie in [0, 1], got {detail}")
+        self.finish = finish or Finish(detail)
         chosen = bridge_of(bridge)
         self.model: Model = as_model(model, chosen, **options)
         self.bridge: Bridge = self.model.process if chosen is None else chosen
-        self.detail = detail
         self._wrap: engine.Wrap = _same
         self._preset: dict[str, Any] | None = None
         if sampler is None:
@@ -133,7 +111,13 @@ class Restorer:
 
     @classmethod
     def from_preset(
-        cls, model: Any, preset: str | Path | None = None, task: str | None = None, detail: float = 0.0, **settings: Any
+        cls,
+        model: Any,
+        preset: str | Path | None = None,
+        task: str | None = None,
+        detail: float = 0.0,
+        finish: Finish | None = None,
+        **settings: Any,
     ) -> Restorer:
         """Make a restorer of a generative model inside a bridge, by a preset.
 
@@ -142,7 +126,7 @@ class Restorer:
             preset: "sound" or "paper", see `rebridge.irbridge.presets`, a file that `rebridge tune` wrote, or "tuned": the one
                 that the model brings along; by default that one where it has settings for the task, or else "sound".
             task: the degradation, for the settings chosen for it.
-            detail: of the class.
+            detail, finish: of the class.
             settings: changes to the preset, see `rebridge.irbridge.preset`.
 
         Raises:
@@ -150,8 +134,8 @@ class Restorer:
         """
         opened = as_model(model)
         chosen = preset_settings(chosen_preset(preset, opened.info.presets, task), task, **settings)
-        restorer = cls(opened, chosen.pop("bridge"), {"name": "irbridge", **chosen}, detail=detail)
-        restorer._preset = {"preset": preset, "detail": detail, **settings}
+        restorer = cls(opened, chosen.pop("bridge"), {"name": "irbridge", **chosen}, finish=finish or Finish(detail))
+        restorer._preset = {"preset": preset, "finish": restorer.finish, **settings}
         return restorer
 
     def __call__(
@@ -183,7 +167,8 @@ class Restorer:
             samples: number of restorations with different noise to average.
             strength: share of the change that is made: 0 returns the image, 1 what the model makes. Not for measurements.
             sampler: as in the class, for this call.
-            method: for a measurement: a zero-shot method's name, {"name": ..., **parameters} or object.
+            method: for a measurement: a zero-shot method's name, {"name": ..., **parameters} or object; by default
+                `rebridge.inverse.recommended`.
             callback: called after each step with (step, t, x_t, x0_hat) in the model's space; raise from it to cancel.
             progress: called with (done, total) in steps of the sampler, or calls of the method.
 
@@ -327,11 +312,13 @@ class Restorer:
         engine.walk_bridge(self.model, self.bridge, sampler, lambda x_t, t, y: y, y, noise, None)
         return drawn
 
-    def method(self, choice: MethodChoice = None, steps: int | None = None) -> Method:
-        """Make the zero-shot method for a choice as in `__call__`."""
+    def method(self, choice: MethodChoice = None, steps: int | None = None, of: Measurement | None = None) -> Method:
+        """Make the zero-shot method for a choice as in `__call__`, of a measurement."""
         if isinstance(choice, Method):
             return choice.with_settings(steps)
-        chosen = {"name": DEFAULT_METHOD} if choice is None else named(choice)
+        if choice is None and of is not None:
+            return inverse.recommended(as_operator(of.operator, of.y), of.sigma_y).with_settings(steps)
+        chosen = {"name": "ddnm"} if choice is None else named(choice)
         return inverse.create(chosen.pop("name"), **chosen, **({} if steps is None else {"steps": steps}))
 
     @property
@@ -364,18 +351,19 @@ class Restorer:
     ) -> Samples:
         batch: Batch = to_batch(image, self.model.info.channels)
         walk = self.sampler(sampler, steps)
-        y = engine.predicted(self.model, engine.enter(self.model, batch.images), tiles)
-        condition = engine.coloured(batch.images, self.model.info.channels).to(self.device)
-        height, width = batch.images.shape[-2:]
+        images = self.finish.scaled(batch.images)
+        y = engine.predicted(self.model, engine.enter(self.model, images), tiles)
+        condition = engine.coloured(images, self.model.info.channels).to(self.device)
+        height, width = images.shape[-2:]
         counted = Counted(engine.tiled(self.model, condition, (height, width), tiles, self._wrap))
         report = engine.step_counter(callback, progress, samples * walk.steps)
 
         def draw(noise: ImageNoise) -> Tensor:
             states = engine.walk_bridge(self.model, self.bridge, walk, counted, y, noise, report)
-            return engine.leave(self.model, states, batch.images, self.detail, strength)
+            return engine.leave(self.model, states, batch.images, self.finish, strength)
 
         found = engine.gather(draw, seeds_of(seed, len(y)), samples, keep)
-        return _samples(found, batch.back, counted.rows // len(y))
+        return Samples.of(found, batch.back, counted.rows // len(y))
 
     def _solved(
         self,
@@ -389,7 +377,7 @@ class Restorer:
         progress: Progress | None,
         keep: bool,
     ) -> Samples:
-        chosen = self.method(method, steps)
+        chosen = self.method(method, steps, measured)
         found, calls = engine.solve_measurement(
             self.model,
             chosen,
@@ -402,12 +390,8 @@ class Restorer:
             callback=callback,
             progress=progress,
         )
-        return _samples(found, _same, calls)
+        return Samples.of(found, _same, calls)
 
 
 def _same(value: Any) -> Any:
     return value
-
-
-def _samples(found: Gathered, back: Callable[[Tensor], Any], calls: int) -> Samples:
-    return Samples(back(found.mean), found.std, [back(sample) for sample in found.kept], calls)

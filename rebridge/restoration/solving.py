@@ -16,10 +16,11 @@ from rebridge import inverse
 from rebridge.denoisers import Progress
 from rebridge.inverse.measurement import Measurement
 from rebridge.inverse.methods.base import Method
-from rebridge.inverse.operators import Measures
+from rebridge.inverse.operators import Measures, as_operator
 from rebridge.models import DEFAULT_PRIOR, as_model
 from rebridge.restoration.choices import Seed
-from rebridge.restoration.restorer import DEFAULT_METHOD, Restorer, Samples
+from rebridge.restoration.restorer import Restorer
+from rebridge.restoration.samples import Samples
 from rebridge.samplers.base import Callback
 
 
@@ -27,7 +28,7 @@ def solve(
     y: Tensor,
     operator: Measures,
     prior: Any = DEFAULT_PRIOR,
-    solver: str | Method = DEFAULT_METHOD,
+    solver: str | Method | None = None,
     *,
     sigma_y: float = 0.0,
     steps: int | None = None,
@@ -49,7 +50,8 @@ def solve(
         y: measurements (B, ...) of images in [0, 1].
         operator: of `rebridge.inverse.operators`, or anything with deepinv's methods.
         prior: a model, or its name, folder or hub id.
-        solver: a method's name with its parameters (steps, params), or an object.
+        solver: a method's name with its parameters (steps, params), or an object; by default what is recommended for
+            the operator, see `rebridge.inverse.recommended`.
         sigma_y: standard deviation of the noise, in the units of y.
         steps: of the method, by default its own.
         seed: as in `Restorer.__call__`.
@@ -69,7 +71,9 @@ def solve(
     named: dict[str, Any] = (
         {"device": device, "dtype": dtype} if isinstance(prior, str) or hasattr(prior, "__fspath__") else {}
     )
-    if isinstance(solver, Method):
+    if solver is None:
+        method = inverse.recommended(as_operator(operator, y), sigma_y, **params).with_settings(steps)
+    elif isinstance(solver, Method):
         method = solver.with_settings(steps, **params)
     else:
         method = inverse.create(solver, **params, **({} if steps is None else {"steps": steps}))

@@ -35,6 +35,19 @@ def quadratic(bridge: Bridge, steps: int) -> Tensor:
     return uniform(bridge, steps).square()
 
 
+def quad(bridge: Bridge, steps: int) -> Tensor:
+    """Space times as 1 - sqrt(i/(N - 1)) in thousandths: long steps first.
+
+    Then 0.001 and 0. DiffPIR's "quad" (arXiv 2305.08995), on the index grid of a model of 1000 steps. One step, or more
+    than 500, are spaced equally.
+    """
+    if steps < 2 or steps > 500:
+        return uniform(bridge, steps)
+    places = torch.arange(steps - 1, dtype=torch.float64) / (steps - 1)
+    grid = 1 - torch.floor(1000 * places.sqrt() + 1e-9) / 1000
+    return torch.cat([grid, grid.new_tensor([1e-3, 0.0])])
+
+
 def cosine(bridge: Bridge, steps: int) -> Tensor:
     """Space times as (1 + cos(pi i/N)) / 2: short steps near both ends."""
     return (1 + torch.cos(torch.linspace(0.0, math.pi, steps + 1, dtype=torch.float64))) / 2
@@ -75,6 +88,7 @@ GRIDS: dict[str, Callable[[Bridge, int], Tensor]] = {
     "uniform": uniform,
     "index": index,
     "quadratic": quadratic,
+    "quad": quad,
     "cosine": cosine,
     "karras": karras,
     "log-snr": log_snr,

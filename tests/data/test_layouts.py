@@ -23,6 +23,15 @@ PUBLISHED = [
     ("hide", "GT/10fromGOPR1.png", "test/test-close-ups/10fromGOPR1.png"),
     ("realblur", "scene001/gt/gt_1.png", "scene001/blur/blur_1.png"),
     ("realblur", "target/1.png", "input/1.png"),
+    ("did", "target/1.jpg", "input/1.jpg"),
+    ("gt-rain", "Gurutto_0-0/Gurutto_0-0-Webcam-C-000.png", "Gurutto_0-0/Gurutto_0-0-Webcam-R-017.png"),
+    ("realrain-1k", "target/1.png", "input/1.png"),
+    ("ve-lol-l", "high/normal00690.png", "low/low00690.png"),
+    ("csd", "Gt/12.tif", "Snow/12.tif"),
+    ("d-hazy", "NYU_GT/1_Image_.bmp", "NYU_Hazy/1_Hazy.bmp"),
+    ("nh-haze", "01_GT.png", "01_hazy.png"),
+    ("dense-haze", "GT/01_GT.png", "hazy/01_hazy.png"),
+    ("poled", "HQ/1.png", "LQ/1.png"),
 ]
 
 

@@ -117,7 +117,6 @@ def test_the_type_of_the_input_is_kept(task: str, dtype: torch.dtype) -> None:
             "images must be floating point in [0, 1], got torch.uint8",
         ),
         (torch.zeros(3, 4, 4), ValueError, "images must have shape (B, C, H, W), got (3, 4, 4)"),
-        (torch.zeros(1, 2, 4, 4), ValueError, "images must have 1 or 3 channels, got 2"),
         (torch.zeros(0, 3, 4, 4), ValueError, "images must not be empty, got shape (0, 3, 4, 4)"),
         (torch.full((1, 3, 4, 4), math.nan), ValueError, "images must be finite, got NaN or infinity"),
         (torch.full((1, 3, 4, 4), math.inf), ValueError, "images must be finite, got NaN or infinity"),
@@ -130,6 +129,18 @@ def test_bad_images_give_one_sentence(task: str, x: Tensor, error: type[Exceptio
     with pytest.raises(error) as caught:
         create(task)(x)
     assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("channels", [2, 4, 6])
+def test_what_knows_of_no_colours_takes_any_channels_and_the_rest_says_so(task: str, channels: int) -> None:
+    x = torch.rand(1, channels, 16, 16, generator=torch.Generator().manual_seed(0))
+    degradation = create(task)
+    if degradation.any_channels:
+        assert degradation(x).shape[1] == channels
+        return
+    with pytest.raises(ValueError, match=f"^images must have 1 or 3 channels, got {channels}$"):
+        degradation(x)
 
 
 @pytest.mark.parametrize(

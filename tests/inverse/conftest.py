@@ -50,6 +50,12 @@ def replayed(noises: Iterable[Tensor]) -> Callable[[Tensor], Tensor]:
     return lambda like: next(supply)
 
 
+def seeded(seed: int) -> Callable[[Tensor], Tensor]:
+    """A source of noise of any shape that begins anew with each call of this function."""
+    generator = torch.Generator().manual_seed(seed)
+    return lambda like: torch.randn(like.shape, generator=generator, dtype=like.dtype)
+
+
 def state_at(time: float, x_t: Tensor) -> State:
     t = torch.full((len(x_t),), time, dtype=torch.float64)
     return State(x_t, t, VP.coefficients(t))

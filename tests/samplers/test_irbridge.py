@@ -15,7 +15,7 @@ from rebridge.samplers.prior_schedules import SCHEDULES, Schedule, schedule
 PROCESS = bridges.create("vp")
 STABLE_DIFFUSION = bridges.create("vp", schedule="scaled-linear")
 BRIDGES = {
-    name: bridges.create(name, **({"modulation": "one"} if name == "rdbm" else {}))
+    name: bridges.create(name, **({"modulation": "one"} if name in ("rdbm", "fod") else {}))
     for name in bridges.names()
     if name != "flow"
 }
@@ -306,6 +306,7 @@ def test_a_preset_takes_the_schedule_of_the_task_and_changes_win() -> None:
     changed = preset("paper", "rain", bridge={"lam": 0.1}, schedule="critical", steps=None)
     assert changed["bridge"] == {"name": "ir-sde", "lam": 0.1}
     assert changed["schedule"] == "critical"
-    assert "steps" not in changed
+    assert changed["steps"] == 100
+    assert preset("paper", steps=25)["steps"] == 25
     assert preset("sound", bridge={"name": "goub"})["bridge"] == {"name": "goub"}
     assert schedule(SCHEDULES["rain"]) is SCHEDULES["rain"]

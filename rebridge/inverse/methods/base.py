@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -14,6 +15,10 @@ from rebridge.inverse.operators import Operator
 from rebridge.inverse.problem import Problem
 from rebridge.samplers import times as grids
 from rebridge.samplers.base import Callback, Noise
+
+
+class MethodWarning(UserWarning):
+    """Warning of a method that reproduces the noise of a problem."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,8 @@ class Method:
     name: ClassVar[str]
     linear_only: ClassVar[bool] = False
     """True if the operator has to be linear."""
+    needs_gradient: ClassVar[bool] = False
+    """True if the gradient of |A x - y|^2 has to be known, and no proximal step is used."""
     needs_spectrum: ClassVar[bool] = False
     """True if the operator's singular value decomposition has to be known."""
     differentiates: ClassVar[bool] = False
@@ -70,6 +77,13 @@ class Method:
             ValueError: the method cannot use the operator, or times or x do not fit.
         """
         self.check(problem.operator)
+        if problem.sigma_y > 0 and self.reproduces_noise(problem.operator):
+            warnings.warn(
+                f"{self.name} fits y of {problem.operator.name} together with its noise, and the result shows it: for noisy "
+                "measurements take ddrm, nrlg, pigdm or diffpir",
+                MethodWarning,
+                stacklevel=2,
+            )
         if x is not None and x.shape != problem.blank().shape:
             raise ValueError(f"x must have shape {tuple(problem.blank().shape)}, got {tuple(x.shape)}")
         grid = self.times(problem.process) if times is None else self.check_times(times)
@@ -93,10 +107,20 @@ class Method:
         """Raise ValueError if the method cannot use the operator."""
         if self.linear_only:
             check_linear(operator, self.name)
+        if self.needs_gradient and not operator.has_gradient:
+            check_linear(operator, self.name)
+        if not (self.needs_gradient or operator.has_prox):
+            raise ValueError(
+                f"{self.name} needs a proximal step, and of {operator.name} only A is known: use daps or dps"
+            )
         if self.needs_spectrum and not operator.has_spectrum:
             raise ValueError(
                 f"{self.name} needs the singular value decomposition of the operator, and {operator.name} has none: use nrlg"
             )
+
+    def reproduces_noise(self, operator: Operator) -> bool:
+        """Return True if the method fits noisy measurements as if they were exact."""
+        return False
 
     def fits(self, operator: Operator) -> bool:
         """Return True if the method can use the operator."""

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
 
-from rebridge.inverse.methods.base import GridMethod
+from rebridge.inverse.methods.base import GridMethod, check_choice
 from rebridge.inverse.operators import Spectral
 from rebridge.inverse.problem import Problem
 from rebridge.samplers.base import Callback, Noise, Point, Walk
@@ -33,6 +33,8 @@ class DDRM(GridMethod):
         grid: its name, see `rebridge.samplers.times`.
         eta: share of fresh noise where less than the noise level is known, 0.85 in the paper.
         eta_b: share of the measurement where more is known, 1 in the paper.
+        last: the image of the last step, where y has no noise: "data" fits y, by the paper's formula at sigma_s = 0; "model" is
+            x0_hat, as the authors' code gives.
     """
 
     name: ClassVar[str] = "ddrm"
@@ -42,9 +44,11 @@ class DDRM(GridMethod):
     steps: int = 20
     eta: float = 0.85
     eta_b: float = 1.0
+    last: Literal["data", "model"] = "data"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_choice("last", self.last, ("data", "model"))
         if not (0 <= self.eta <= 1 and 0 <= self.eta_b <= 1):
             raise ValueError(f"eta and eta_b must lie in [0, 1], got {self.eta} and {self.eta_b}")
 
@@ -83,4 +87,5 @@ class DDRM(GridMethod):
         rough = clean + torch.where(seen, towards, blind) + kept_eta * sigma_s * noise
         remaining = (sigma_s**2 - (spread * share) ** 2).clamp(min=0.0).sqrt()
         sharp = (1 - share) * clean + share * data + remaining * noise
-        return s.alpha * operator.image(torch.where(seen & (spread <= sigma_s), sharp, rough))
+        informative = seen & ((spread < sigma_s) if self.last == "model" else (spread <= sigma_s))
+        return s.alpha * operator.image(torch.where(informative, sharp, rough))

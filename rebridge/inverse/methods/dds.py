@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rebridge.inverse.methods.base import check_positive, check_share
 from rebridge.inverse.methods.guided import GuidedMethod, Proximal
-from rebridge.inverse.operators import Measures
+from rebridge.inverse.operators import Measures, Operator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,9 @@ class DDS(GuidedMethod):
     def fresh(self) -> float:
         """Share of the noise's variance that each step draws anew."""
         return self.eta**2
+
+    def reproduces_noise(self, operator: Operator) -> bool:
+        return self.gamma > 1
 
     def guidance(self, operator: Measures, y: Tensor, sigma_y: float = 0.0) -> Proximal:
         """Make the correction of the estimates: a proximal step of constant trust."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rebridge.inverse.methods.base import GridMethod, check_at_least, check_choice, check_share
 from rebridge.inverse.methods.fixed_point import Chain, Mixing, implicit_gradient, solve_chain
+from rebridge.inverse.operators import Operator
 from rebridge.inverse.problem import Problem
 from rebridge.samplers.base import Callback, Noise
 
@@ -29,7 +30,9 @@ class DeqIR(GridMethod):
         steps: of the walk.
         grid: name of its default time grid, see `rebridge.samplers.times`.
         sweeps: number of parallel sweeps.
-        eta: share of the one shared noise; 0 is deterministic.
+        eta: share of the one shared noise; 0 is deterministic. Both of the following, unless they are given.
+        nw: the authors' noise weight: factor of the shared noise.
+        etw: the authors' weight of the model's noise, of which sqrt(1 - etw^2) is kept.
         mixing: see `solve_chain`.
         memory: see `solve_chain`.
         lam: see `solve_chain`.
@@ -48,6 +51,8 @@ class DeqIR(GridMethod):
     steps: int = 25
     sweeps: int = 15
     eta: float = 0.0
+    nw: float | None = None
+    etw: float | None = None
     mixing: Mixing = "global"
     memory: int = 5
     lam: float = 1e-3
@@ -66,7 +71,20 @@ class DeqIR(GridMethod):
         if self.batch is not None:
             check_at_least(1, batch=self.batch)
         check_choice("mixing", self.mixing, ("global", "per-step", "none"))
-        check_share(eta=self.eta)
+        check_share(eta=self.eta, nw=self.noise_weight, etw=self.model_weight)
+
+    @property
+    def noise_weight(self) -> float:
+        """Factor of the shared noise."""
+        return self.eta if self.nw is None else self.nw
+
+    @property
+    def model_weight(self) -> float:
+        """Share of the model's noise that is left out."""
+        return self.eta if self.etw is None else self.etw
+
+    def reproduces_noise(self, operator: Operator) -> bool:
+        return True
 
     @property
     def calls(self) -> int:
@@ -79,7 +97,7 @@ class DeqIR(GridMethod):
         self, problem: Problem, times: Tensor, noise: Noise, x: Tensor | None, callback: Callback | None
     ) -> Tensor:
         blank = problem.blank()
-        chain = self.chain(problem, noise(blank) if self.eta > 0 else None, times)
+        chain = self.chain(problem, noise(blank) if self.noise_weight > 0 else None, times)
         start = problem.process.prior(blank, noise(blank)) if x is None else x
         if self.tune:
             start = self._tuned(chain, start)
@@ -90,10 +108,11 @@ class DeqIR(GridMethod):
 
         Args:
             problem: with a linear operator.
-            z: the shared noise (B, C, H, W), needed for eta > 0.
+            z: the shared noise (B, C, H, W), needed for a noise weight above 0.
             times: of the walk, by default those of the grid.
         """
-        return Chain(problem, self.times(problem.process) if times is None else times, self.eta, z, self.batch)
+        grid = self.times(problem.process) if times is None else times
+        return Chain(problem, grid, self.noise_weight, z, self.batch, self.model_weight)
 
     def _solve(self, chain: Chain, start: Tensor, callback: Callback | None = None) -> tuple[Tensor, Tensor]:
         found = solve_chain(

@@ -2,7 +2,7 @@
 
 With u = x/a, P = I - A^+ A, the noise eps_k that the model sees in the state at t_k, and one noise z for all steps, a step is
 
-    u_(k+1) = A^+ y + P (u_k - (b_k/a_k) eps_k) + w_k,     w_k = (sqrt(1 - eta^2) eps_k + eta z) b_(k+1)/a_(k+1)
+    u_(k+1) = A^+ y + P (u_k - (b_k/a_k) eps_k) + w_k,     w_k = (sqrt(1 - etw^2) eps_k + nw z) b_(k+1)/a_(k+1)
 
 and unrolling its linear part gives every state from the noises of all states before it,
 
@@ -54,20 +54,28 @@ class Chain:
     Args:
         problem: with a linear operator.
         times: N + 1 float64 times that decrease to 0.
-        eta: share of the shared noise.
-        z: the shared noise (B, C, H, W), needed for eta > 0.
+        nw: factor of the shared noise.
+        z: the shared noise (B, C, H, W), needed for nw > 0.
         batch: most states in one call of the network, halved where memory runs out; None for all of them, or CPU_BATCH on
             a CPU.
+        etw: share of the model's noise that is left out, by default `nw`, which keeps the variance.
     """
 
     def __init__(
-        self, problem: Problem, times: Tensor, eta: float = 0.0, z: Tensor | None = None, batch: int | None = None
+        self,
+        problem: Problem,
+        times: Tensor,
+        nw: float = 0.0,
+        z: Tensor | None = None,
+        batch: int | None = None,
+        etw: float | None = None,
     ) -> None:
         self.problem, self.times, self.batch = problem, times, batch
         self.length = len(times) - 1
         at = problem.process.coefficients(times)
         self._alpha, self._ratio = (c.reshape(-1, 1, 1, 1, 1) for c in (at.alpha, at.gamma / at.alpha))
-        self._kept, self._z = (1 - eta**2) ** 0.5, None if z is None or eta == 0 else eta * z
+        self._kept = (1 - (nw if etw is None else etw) ** 2) ** 0.5
+        self._z = None if z is None or nw == 0 else nw * z
         self._fitted = problem.operator.A_dagger(problem.y)
 
     def noises(self, states: Tensor, first: int = 0) -> Tensor:

@@ -24,8 +24,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from rebridge.bridges import Bridge
-from rebridge.bridges.base import Coefficients
+from rebridge.bridges import Bridge, Coefficients
 from rebridge.denoisers import Denoiser, Estimate, as_estimate
 from rebridge.inverse.methods.base import GridMethod, check_choice, check_share
 from rebridge.inverse.operators import Measures, as_operator
@@ -128,6 +127,11 @@ class GuidedMethod(GridMethod):
         """Share of the noise's variance that each step draws anew, in [0, 1]."""
         return 0.0
 
+    @property
+    def markov(self) -> float:
+        """Share of the Markov posterior's noise that each step draws: DDIM's eta."""
+        return 0.0
+
     def guidance(self, operator: Measures, y: Tensor, sigma_y: float = 0.0) -> Guidance:
         """Make what corrects the estimates.
 
@@ -143,7 +147,7 @@ class GuidedMethod(GridMethod):
     ) -> Tensor:
         guidance = self.guidance(problem.operator, problem.y, problem.sigma_y)
         guided = Guided(problem.denoiser, guidance, problem.process, self.fresh, noise)
-        walk = DBIM(steps=self.steps, grid=self.grid)
+        walk = DBIM(steps=self.steps, grid=self.grid, eta=self.markov)
         return walk(problem.process, guided, problem.blank(), x=x, times=times, noise=noise, callback=callback)
 
 

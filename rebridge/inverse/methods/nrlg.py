@@ -2,7 +2,7 @@
 
 Derived: only the abstract was at hand.
 
-    gamma = r^2 / s_y^2,    r^2 = b^2 / (a^2 + b^2) or b^2 / a^2,        eps of the next step: refined
+    gamma = r^2 / s_y^2,    r^2 = b^2 / a^2 or b^2 / (a^2 + b^2),        eps of the next step: refined
 
 The refined noise is the likelihood's score in closed form, without back-propagation: eps' = eps - b s with
 s = (a r^2/b^2) A^T (s_y^2 I + r^2 A A^T)^-1 (y - A x0_hat).
@@ -28,13 +28,14 @@ class NoiseRefined(GuidedMethod):
     Args:
         steps: of the default time grid, one call each.
         grid: its name, see `rebridge.samplers.times`.
-        variance: of x0 given x_t, "unit" for b^2 / (a^2 + b^2), that of a prior of unit variance, or "flat" for b^2 / a^2.
+        variance: of x0 given x_t, "flat" for b^2 / a^2, from x0 = x_t / a - (b / a) eps, or "unit" for
+            b^2 / (a^2 + b^2), that of a prior of unit variance.
         reuse: noise that the next step reuses, "refined" or the "model"'s.
     """
 
     name: ClassVar[str] = "nrlg"
 
-    variance: Variance = "unit"
+    variance: Variance = "flat"
     reuse: Reuse = "refined"
 
     def __post_init__(self) -> None:

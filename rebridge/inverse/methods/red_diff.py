@@ -6,9 +6,12 @@ For t from 1 down, with x_t = a mu + b n and eps = the model's noise in x_t (nev
 
     v mean((y - A mu)^2)/2 + w_t mean(<eps - n, mu>),      w_t = weight f(b/a)
 
-as in the authors' loop. Both terms are means, over measured numbers and over pixels, so their balance depends on the ratio of
-the two counts: an operator that measures a sixteenth of the pixels has each of them count 16 times more. Means are taken image
-by image, so that a result does not depend on its batch.
+as in the authors' loop. Both terms are means, over measured values and over pixels, so their balance depends on the ratio of
+the two counts: an operator that measures a sixteenth of the pixels has each of them count 16 times more. Unknown pixels of a mask
+are not measured, as with the authors' `Inpainting`; their `in2` tasks count them too, which is `mean="all"`. Means are
+taken image by image, so that a result does not depend on its batch.
+
+What comes back is mu after the last step; the authors' code returns the image that its last step was taken from.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from torch import Tensor
 
 from rebridge.bridges import Bridge
 from rebridge.inverse.methods.base import Method, check_choice, check_positive
+from rebridge.inverse.operators import Operator
 from rebridge.inverse.problem import Problem
 from rebridge.samplers.base import Callback, Noise
 
@@ -52,10 +56,14 @@ class REDDiff(Method):
         optimiser: "adam" (betas 0.9, 0.99) or "sgd" (momentum 0.9).
         lr: by default 0.1 for Adam, and 0.1 times the number of measured values for SGD, since the loss is a mean over them.
         sigma_x0: standard deviation of mu itself, 0 in the authors' settings.
+        mean: the squared misfit is a mean over the values that are "measured", or over "all" of y.
+        start: the image to begin with, "pseudo-inverse" for A^+ y, or "damped" for the proximal step from 0 with the trust
+            1 / s_y^2, which leaves noise small; zeros where the operator has neither.
+        last: the result, "mu" after the last step, or "sample" for the image x0 that this step was taken from.
     """
 
     name: ClassVar[str] = "red-diff"
-    linear_only: ClassVar[bool] = True
+    needs_gradient: ClassVar[bool] = True
 
     weight: float = 0.25
     weighting: str = "linear"
@@ -63,12 +71,18 @@ class REDDiff(Method):
     optimiser: Literal["adam", "sgd"] = "adam"
     lr: float | None = None
     sigma_x0: float = 0.0
+    mean: Literal["measured", "all"] = "measured"
+    start: Literal["pseudo-inverse", "damped"] = "pseudo-inverse"
+    last: Literal["mu", "sample"] = "mu"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.weighting not in WEIGHTINGS:
             raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}, got {self.weighting!r}")
         check_choice("optimiser", self.optimiser, ("adam", "sgd"))
+        check_choice("mean", self.mean, ("measured", "all"))
+        check_choice("start", self.start, ("pseudo-inverse", "damped"))
+        check_choice("last", self.last, ("mu", "sample"))
         if self.lr is not None:
             check_positive(lr=self.lr)
         if self.weight < 0 or self.data_weight < 0 or self.sigma_x0 < 0:
@@ -90,24 +104,38 @@ class REDDiff(Method):
         self, problem: Problem, times: Tensor, noise: Noise, x: Tensor | None, callback: Callback | None
     ) -> Tensor:
         operator, y = problem.operator, problem.y
-        mu = operator.A_dagger(y) if x is None else x.clone()
-        optimiser = self._optimiser(mu, y[0].numel())
+        mu = self._begun(problem) if x is None else x.clone()
+        count = operator.measured if self.mean == "measured" else y[0].numel()
+        optimiser = self._optimiser(mu, count)
         grid = times[:-1] if times[-1] == 0 else times
         at = problem.process.coefficients(grid)
         weights = self.weight * WEIGHTINGS[self.weighting](at.gamma / at.alpha)
         rows = torch.stack([grid, at.alpha, at.gamma, weights], 1).tolist()
+        x0 = mu
         for i, (t, a, b, w) in enumerate(rows):
-            x0 = mu + self.sigma_x0 * noise(mu) if self.sigma_x0 > 0 else mu
+            x0 = mu + self.sigma_x0 * noise(mu) if self.sigma_x0 > 0 else mu.clone()
             n = noise(mu)
             x_t = a * x0 + b * n
             eps = (x_t - a * problem.estimate(x_t, t)) / b
-            pull = operator.A_adjoint(operator.A(x0) - y) * (self.data_weight / y[0].numel())
+            pull = operator.misfit_gradient(x0, y) * (self.data_weight / count)
             mu.grad = pull + (eps - n) * (w / mu[0].numel())
             optimiser.step()
             if callback is not None:
                 callback(i, t, x_t, mu)
         mu.grad = None
-        return mu
+        return mu if self.last == "mu" else x0
+
+    def reproduces_noise(self, operator: Operator) -> bool:
+        return self.start == "pseudo-inverse" and operator.has_prox and operator.amplifies
+
+    def _begun(self, problem: Problem) -> Tensor:
+        """The image to start from."""
+        operator, y, sigma = problem.operator, problem.y, problem.sigma_y
+        if not operator.has_prox:
+            return problem.blank()
+        if self.start == "damped" and sigma > 0:
+            return operator.prox_l2(problem.blank(), y, 1 / sigma**2)
+        return operator.A_dagger(y)
 
     def _optimiser(self, mu: Tensor, measured: int) -> torch.optim.Optimizer:
         if self.optimiser == "adam":

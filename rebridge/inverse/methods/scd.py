@@ -7,24 +7,26 @@ At each time t of the walk, with LoRA weights theta in the network that persist 
     x_s  = a_s x~ + c1 z + sqrt(b_s^2 - c1^2) eps_0,      c1 = eta times the noise of the Markov posterior,
 
 eps_0 being the noise of the model *without* theta. The authors' code runs three conjugate gradients for x~ and differentiates
-them; here x~ is exact, and its derivative in x0_theta, (I + gamma A^T A)^-1, is one more proximal step with y = 0. What comes
-back is the last x~, where theirs is the last x0_theta.
+them (`conjugate=3`); by default x~ is exact, and its derivative in x0_theta, (I + gamma A^T A)^-1, is one more proximal step with
+y = 0. What comes back is the last x~, where theirs is the last x0_theta (`last="model"`). Total variation leaves out the
+differences in the last row and column as theirs does, unless `border=True`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from rebridge.inverse.methods.base import GridMethod, check_at_least, check_share
+from rebridge.inverse.methods.base import GridMethod, check_at_least, check_choice, check_share
 from rebridge.inverse.methods.lora import Adapters
 from rebridge.inverse.operators import Operator
 from rebridge.inverse.problem import Problem
-from rebridge.samplers.base import Callback, Noise, Point, Walk, markov_std
+from rebridge.samplers.base import Callback, Noise, Point, Walk
+from rebridge.samplers.steps import markov_std
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +42,14 @@ class SCD(GridMethod):
         rank: of the adapters.
         iterations: K, each one call that is also differentiated.
         lr: of the adapters.
-        every: adapt every `every` steps, and in the last four.
+        every: adapt every `every` steps, counted back from the last one, and in the last four.
         tv: weight of the total variation, a sum over pixels.
         eta: share of fresh noise.
         adapt: False leaves the model as it is, for comparison.
         seed: of the adapters.
+        conjugate: number of conjugate gradients for x~, None for the exact one.
+        border: count the differences in the last row and column in the total variation, which the authors' code leaves out.
+        last: the result, "data" for the last x~, "model" for the last x0_theta.
     """
 
     name: ClassVar[str] = "scd"
@@ -60,9 +65,15 @@ class SCD(GridMethod):
     eta: float = 0.2
     adapt: bool = True
     seed: int = 0
+    conjugate: int | None = None
+    border: bool = False
+    last: Literal["data", "model"] = "data"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_choice("last", self.last, ("data", "model"))
+        if self.conjugate is not None:
+            check_at_least(1, conjugate=self.conjugate)
         check_at_least(1, rank=self.rank, iterations=self.iterations, every=self.every)
         if not (self.gamma > 0 and self.lr > 0 and self.tv >= 0):
             raise ValueError(f"gamma and lr must be positive and tv at least 0, got {self.gamma}, {self.lr}, {self.tv}")
@@ -75,9 +86,12 @@ class SCD(GridMethod):
             return self.steps
         return 2 * self.steps + self.iterations * sum(self.adapts(i, self.steps) for i in range(self.steps))
 
+    def reproduces_noise(self, operator: Operator) -> bool:
+        return self.gamma > 1
+
     def adapts(self, step: int, steps: int) -> bool:
         """Return True if the adapters learn in step number `step`, from 0, of `steps`."""
-        return step % self.every == 0 or step >= steps - 4
+        return (steps - 1 - step) % self.every == 0 or step >= steps - 4
 
     def solve(
         self, problem: Problem, times: Tensor, noise: Noise, x: Tensor | None, callback: Callback | None
@@ -127,7 +141,7 @@ class Steps:
     def _walk(self, x: Tensor, points: list[Point], lora: Adapters | None) -> Tensor:
         settings = self.settings
         optimiser = None if lora is None else torch.optim.Adam(lora.parameters, lr=settings.lr)
-        refined = x
+        refined = x0 = x
         for i, (t, s) in enumerate(pairwise(points)):
             if lora is not None:
                 lora.switch(on=False)
@@ -145,25 +159,65 @@ class Steps:
             x = s.alpha * refined + max(s.gamma**2 - added**2, 0.0) ** 0.5 * eps
             if added > 0:
                 x = x + added * self.draws[i]
-        return refined
+        return refined if settings.last == "data" else x0
 
     def _fitted(self, x0: Tensor) -> Tensor:
+        if self.settings.conjugate is not None:
+            return conjugate_step(x0, self.problem, self.settings.gamma, self.settings.conjugate)
         return self.problem.operator.prox_l2(x0, self.problem.y, self.settings.gamma)
 
     def _learn(self, x: Tensor, t: Point, optimiser: torch.optim.Optimizer) -> None:
         operator, y = self.problem.operator, self.problem.y
         optimiser.zero_grad()
         with torch.enable_grad():
-            refined: Tensor = _DifferentiableProx.apply(self.problem.estimate(x, t.t), y, operator, self.settings.gamma)
+            refined = self._differentiable_fit(self.problem.estimate(x, t.t))
             measured: Tensor = _DifferentiableA.apply(refined, operator)
-            loss = (measured - y).square().mean() + self.settings.tv * total_variation(refined)
+            loss = (measured - y).square().mean() + self.settings.tv * total_variation(refined, self.settings.border)
             loss.backward()
         optimiser.step()
 
+    def _differentiable_fit(self, x0: Tensor) -> Tensor:
+        if self.settings.conjugate is not None:
+            return self._fitted(x0)
+        fitted: Tensor = _DifferentiableProx.apply(x0, self.problem.y, self.problem.operator, self.settings.gamma)
+        return fitted
 
-def total_variation(x: Tensor) -> Tensor:
-    """Sum the absolute differences of neighbours, of all images."""
-    return x.diff(dim=-1).abs().sum() + x.diff(dim=-2).abs().sum()
+
+def total_variation(x: Tensor, border: bool = True) -> Tensor:
+    """Sum the absolute differences of neighbours, of all images.
+
+    border: with those in the last row and in the last column.
+    """
+    across, down = x.diff(dim=-1), x.diff(dim=-2)
+    if not border:
+        across, down = across[..., :-1, :], down[..., :-1]
+    return across.abs().sum() + down.abs().sum()
+
+
+def conjugate_step(z: Tensor, problem: Problem, gamma: float, iterations: int) -> Tensor:
+    """Approximate the proximal step by conjugate gradients from z.
+
+    Differentiable in z. They solve (I + gamma A^T A) v = z + gamma A^T y, and stop where nothing is left to solve.
+    """
+    operator = problem.operator
+
+    def normal(v: Tensor) -> Tensor:
+        seen: Tensor = _DifferentiableA.apply(v, operator)
+        pulled: Tensor = _DifferentiableAdjoint.apply(seen, operator)
+        return v + gamma * pulled
+
+    v = z
+    rest = z + gamma * operator.A_adjoint(problem.y) - normal(v)
+    direction, size = rest, rest.square().sum()
+    for _ in range(iterations):
+        if size <= 1e-30 * z.detach().square().sum():
+            break
+        image = normal(direction)
+        step = size / (direction * image).sum()
+        v, rest = v + step * direction, rest - step * image
+        following = rest.square().sum()
+        direction, size = rest + (following / size) * direction, following
+    return v
 
 
 class _DifferentiableProx(torch.autograd.Function):
@@ -190,3 +244,16 @@ class _DifferentiableA(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return ctx.operator.A_adjoint(gradients[0]), None
+
+
+class _DifferentiableAdjoint(torch.autograd.Function):
+    """A^T with its derivative A."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, operator: Operator) -> Tensor:
+        ctx.operator = operator
+        return operator.A_adjoint(y)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.operator.A(gradients[0]), None

@@ -4,7 +4,7 @@ from rebridge.inverse.operators.algebra import Composed, Stacked, compose, stack
 from rebridge.inverse.operators.base import Linear, Measures, Operator, Spectral, Trust
 from rebridge.inverse.operators.catalogue import OPERATORS, create, names, parameters, parse, register, summary
 from rebridge.inverse.operators.convolution import PeriodicBlur, ReflectBlur
-from rebridge.inverse.operators.foreign import ForeignOperator, as_operator, wrap
+from rebridge.inverse.operators.foreign import ForeignOperator, ForwardOperator, adjoint_test, as_operator, wrap
 from rebridge.inverse.operators.jpeg import JPEG
 from rebridge.inverse.operators.pixelwise import Colour, Identity, Mask
 from rebridge.inverse.operators.radon import Radon
@@ -18,6 +18,7 @@ __all__ = [
     "Composed",
     "CompressedSensing",
     "ForeignOperator",
+    "ForwardOperator",
     "Identity",
     "Linear",
     "Mask",
@@ -30,6 +31,7 @@ __all__ = [
     "Spectral",
     "Stacked",
     "Trust",
+    "adjoint_test",
     "as_operator",
     "compose",
     "create",

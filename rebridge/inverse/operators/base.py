@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from rebridge.degradations.resampling import enlarge
+from rebridge.inverse.operators.cgls import cgls
 
 Trust = float | Tensor
 """gamma of the proximal step: a number in [0, inf], or one per image, (B,)."""
@@ -48,7 +49,11 @@ class Operator:
 
     name: str = "operator"
     linear: bool = True
-    """True if A is linear; a method that differentiates |y - A x|^2 needs that."""
+    """True if A is linear."""
+    differentiable: bool = False
+    """True if automatic differentiation goes through a non-linear A."""
+    has_prox: bool = True
+    """True if the pseudo-inverse and the proximal step are known, exactly or nearly."""
     has_spectrum: ClassVar[bool] = False
     """True if the singular value decomposition is known, as in `Spectral`."""
     pictured: bool = True
@@ -126,6 +131,53 @@ class Operator:
         For instance the noise in unknown pixels of a mask.
         """
         return y
+
+    @property
+    def has_gradient(self) -> bool:
+        """True if the gradient of |A x - y|^2 is known."""
+        return self.linear or self.differentiable
+
+    @property
+    def measured(self) -> int:
+        """Number of values that are measured of one image."""
+        return math.prod(self.measurement_shape)
+
+    @cached_property
+    def amplifies(self) -> bool:
+        """True if the pseudo-inverse amplifies white noise.
+
+        More than threefold beside the image; measured once, on one draw.
+        """
+        if not self.has_prox:
+            return False
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(1, *self.shape, generator=generator)
+        z = torch.randn(1, *self.measurement_shape, generator=generator)
+        gain = self.A_dagger(z).square().mean() / z.square().mean() * self.A(x).square().mean() / x.square().mean()
+        return gain.item() > 9.0
+
+    def misfit_gradient(self, x: Tensor, y: Tensor) -> Tensor:
+        """Compute J^T (A x - y), the gradient of |A x - y|^2 / 2, with J = dA/dx.
+
+        Args:
+            x: images (B, C, H, W).
+            y: measurements (B, *measurement_shape).
+
+        Returns:
+            Images (B, C, H, W).
+
+        Raises:
+            ValueError: A is not linear and cannot be differentiated.
+        """
+        if self.linear:
+            return self.A_adjoint(self.A(x) - y)
+        if not self.differentiable:
+            raise ValueError(f"{self.name} is not linear and cannot be differentiated")
+        with torch.enable_grad():
+            point = x.detach().requires_grad_(True)
+            measured = self.A(point)
+        (gradient,) = torch.autograd.grad(measured, point, (measured - y).detach())
+        return gradient
 
     def __matmul__(self, inner: Measures) -> Operator:
         """Compose: (A @ B) x = A (B x); see `rebridge.inverse.operators.compose`."""
@@ -289,64 +341,6 @@ class Linear(Operator):
         damping: (B, 1, 1, 1), above 0.
         """
         return v
-
-
-def cgls(operator: Linear, r: Tensor, gamma: Tensor) -> Tensor:
-    """Compute A^T (I/gamma + A A^T)^+ r by conjugate gradients started at 0.
-
-    It works in double precision, since small singular values would drown in rounding errors, and stops, for gamma = inf,
-    where the data are fitted or nothing more of them can be. Hestenes and Stiefel 1952, damped as by Paige and Saunders 1982.
-
-    Args:
-        operator: gives A, A^T, the preconditioner and the tolerances.
-        r: (B, *measurement_shape).
-        gamma: (B,) in [0, inf].
-
-    Returns:
-        Images (B, C, H, W).
-    """
-    damping = torch.where(gamma > 0, 1 / gamma, 1.0).reshape(-1, 1, 1, 1)
-    damped = bool((damping > 0).all())
-    rest = r.double()
-    damping = damping.to(rest.dtype)
-    tiny = torch.finfo(rest.dtype).tiny
-    tolerance = max(operator.tolerance, 4 * torch.finfo(r.dtype).eps)
-    gradient = operator.A_adjoint(rest)
-    x = torch.zeros_like(gradient)
-    direction = operator.precondition(gradient, damping) if damped else gradient
-    energy = _dot(gradient, direction)
-    first_rest, first_gradient = _dot(rest, rest), _dot(gradient, gradient)
-    active = (gamma > 0) & (first_gradient > 0)
-    for _ in range(operator.iterations):
-        image = operator.A(direction)
-        curvature = _dot(image, image) + damping.flatten() * _dot(direction, direction)
-        step = torch.where(active, energy / curvature.clamp(min=tiny), 0.0)
-        x = x + _column(step, x) * direction
-        rest = rest - _column(step, rest) * image
-        gradient = operator.A_adjoint(rest) - damping * x
-        size, misfit = _dot(gradient, gradient), _dot(rest, rest)
-        if damped:
-            active = active & (size > tolerance**2 * first_gradient)
-        else:  # a small gradient alone may hide a large misfit along small singular values
-            unfitted = misfit > operator.fit**2 * first_rest
-            active = (
-                active & unfitted & (size * first_rest > (1e-2 * operator.tolerance) ** 2 * first_gradient * misfit)
-            )
-        if not active.any():
-            break
-        following = operator.precondition(gradient, damping) if damped else gradient
-        energy_next = _dot(gradient, following)
-        direction = following + _column(energy_next / energy.clamp(min=tiny), x) * direction
-        energy = energy_next
-    return x.to(r.dtype)
-
-
-def _column(scalar: Tensor, like: Tensor) -> Tensor:
-    return scalar.reshape(-1, *[1] * (like.ndim - 1))
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).flatten(1).sum(1)
 
 
 def check_shape(shape: Sequence[int]) -> tuple[int, ...]:

@@ -66,6 +66,7 @@ class ReflectBlur(Linear):
     """
 
     name = "blur"
+    amplifies = True
 
     def __init__(self, shape: Sequence[int], kernel: Tensor) -> None:
         super().__init__(shape)

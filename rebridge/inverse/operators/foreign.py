@@ -1,12 +1,12 @@
 """Operators of other libraries, such as deepinv's, as operators of ours.
 
-Four methods with the same names are enough.
+Four methods with the same names are enough, and for some methods `A` alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,9 @@ NEEDED = ("A", "A_adjoint", "A_dagger", "prox_l2")
 
 class ForeignOperator(Operator):
     """An operator of another library or of a user's own.
+
+    Its `prox_l2` gets gamma as a plain number, or where that differs within a batch as a tensor (B, 1, 1, 1) of the images' type;
+    0 and infinity never reach it.
 
     Args:
         operator: has the four methods `A`, `A_adjoint`, `A_dagger` and `prox_l2`, as deepinv's `LinearPhysics` has. It
@@ -84,32 +87,72 @@ def _column(values: Sequence[float], like: Tensor) -> Tensor:
     return like.new_tensor([float(value) for value in values]).reshape(-1, *[1] * (like.ndim - 1))
 
 
-def wrap(operator: Measures, shape: Sequence[int]) -> Operator:
+class ForwardOperator(Operator):
+    """A measurement of which only a differentiable A is known.
+
+    Methods that follow the gradient of |A x - y|^2 can use it: red-diff, dps, daps, pnp-flow.
+
+    Args:
+        measure: A, a function or an object with a method `A`.
+        shape: (C, H, W) of the images.
+        measurement_shape: of what is measured from one of them, by default found by measuring a black image.
+    """
+
+    linear = False
+    differentiable = True
+    has_prox = False
+    pictured = False
+
+    def __init__(self, measure: Any, shape: Sequence[int], measurement_shape: Sequence[int] | None = None) -> None:
+        call: Callable[[Tensor], Tensor] = measure.A if hasattr(measure, "A") else measure
+        found = call(torch.zeros(1, *shape)).shape[1:] if measurement_shape is None else measurement_shape
+        super().__init__(shape, found)
+        self.name = measure.__name__ if hasattr(measure, "__name__") else type(measure).__name__
+        self.call = call
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Raise ValueError: there is none."""
+        raise ValueError(f"{self.name} has no adjoint: only A is known")
+
+    def gain(self, r: Tensor, gamma: Trust) -> Tensor:
+        """Raise ValueError: there is none."""
+        raise ValueError(f"{self.name} has no proximal step: only A is known")
+
+
+def wrap(operator: Any, shape: Sequence[int]) -> Operator:
     """Make an operator of another library one of ours.
 
     Args:
-        operator: ours, which is returned as it is, or anything with deepinv's four methods.
+        operator: ours, which is returned as it is; anything with deepinv's four methods; or a function or an object with `A`
+            alone, which may be non-linear.
         shape: (C, H, W) of the images.
 
     Raises:
-        TypeError: one of the four methods is missing.
+        TypeError: neither the four methods nor `A` or a call.
     """
-    check_methods(operator)
     if isinstance(operator, Operator):
         return operator
+    if not _has(operator, "A_adjoint") and (_has(operator, "A") or callable(operator)):
+        return ForwardOperator(operator, shape)
+    check_methods(operator)
     return ForeignOperator(operator, shape, operator.A(torch.zeros(1, *shape)).shape[1:])
 
 
 def as_operator(operator: Any, y: Tensor) -> Operator:
     """Make an operator of another library one of ours, by measurements of it.
 
-    y: (B, ...); the shapes are read off it and A^T y.
+    y: (B, ...); the shapes are read off it and A^T y, or off an attribute `shape` where the operator has `A` alone.
 
     Raises:
-        TypeError: one of the four methods is missing.
+        TypeError: one of the four methods is missing, or the shape of the images is not known.
         ValueError: y has another shape or type than the operator's measurements, or holds NaN.
     """
-    check_methods(operator)
+    alone = _has(operator, "A") and not _has(operator, "A_adjoint") and hasattr(operator, "shape")
+    if not alone:
+        check_methods(operator)
     if isinstance(operator, Operator) and tuple(y.shape[1:]) != operator.measurement_shape:
         numbers = ", ".join(str(n) for n in operator.measurement_shape)
         raise ValueError(f"the operator gives measurements of shape (B, {numbers}), got {tuple(y.shape)}")
@@ -119,11 +162,54 @@ def as_operator(operator: Any, y: Tensor) -> Operator:
         raise ValueError("the measurement holds NaN or infinite values")
     if isinstance(operator, Operator):
         return operator
+    if alone:
+        return ForwardOperator(operator, operator.shape, y.shape[1:])
     return ForeignOperator(operator, operator.A_adjoint(y[:1]).shape[1:], y.shape[1:], y.dtype)
 
 
 def check_methods(operator: Any) -> None:
     """Raise TypeError for an operator without the four methods."""
     for name in NEEDED:
-        if not (hasattr(operator, name) and callable(getattr(operator, name))):
-            raise TypeError(f"an operator needs the methods {', '.join(NEEDED[:3])} and prox_l2; this one lacks {name}")
+        if not _has(operator, name):
+            alone = "; for A alone use rebridge.inverse.operators.wrap(operator, shape)" if name == NEEDED[1] else ""
+            raise TypeError(
+                f"an operator needs the methods {', '.join(NEEDED[:3])} and prox_l2; this one lacks {name}{alone}"
+            )
+
+
+def adjoint_test(
+    operator: Any, shape: Sequence[int] | None = None, trials: int = 3, generator: torch.Generator | None = None
+) -> float:
+    """Test if A_adjoint is the transpose of A, as every method assumes.
+
+    Args:
+        operator: ours, or one with `A` and `A_adjoint`.
+        shape: (C, H, W) of the images, where the operator has no attribute `shape`.
+        trials: number of random pairs x, y.
+        generator: of the pairs.
+
+    Returns:
+        The largest |<A x, y> - <x, A^T y>| relative to |A x| |y|, in double precision: 1e-6 and below is right, anything of the
+        order of 1 is not.
+
+    Raises:
+        ValueError: the shape is not known, or A^T y has another shape than x.
+    """
+    size = tuple(operator.shape) if shape is None and hasattr(operator, "shape") else shape
+    if size is None:
+        raise ValueError("the operator does not say the shape of its images: give shape=(C, H, W)")
+    worst = 0.0
+    for _ in range(trials):
+        x = torch.randn(1, *size, generator=generator, dtype=torch.float64)
+        measured = operator.A(x)
+        y = torch.randn(measured.shape, generator=generator, dtype=torch.float64)
+        back = operator.A_adjoint(y)
+        if back.shape != x.shape:
+            raise ValueError(f"A_adjoint gives {tuple(back.shape)} for images of {tuple(x.shape)}")
+        scale = (measured.norm() * y.norm()).clamp(min=1e-300)
+        worst = max(worst, (((measured * y).sum() - (x * back).sum()).abs() / scale).item())
+    return worst
+
+
+def _has(operator: Any, name: str) -> bool:
+    return hasattr(operator, name) and callable(getattr(operator, name))

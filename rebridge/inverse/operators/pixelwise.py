@@ -64,6 +64,11 @@ class Mask(Identity):
     def singular_values(self, like: Tensor) -> Tensor:
         return self._cast("mask", like)
 
+    @property
+    def measured(self) -> int:
+        """Number of known values of one image."""
+        return int(self.mask.expand(self.shape).sum().item())
+
     def restrict(self, y: Tensor) -> Tensor:
         """Set the unknown pixels of y to 0."""
         return self.A(y)

@@ -11,11 +11,12 @@ from rebridge.models.config import CONFIG_FILE, WEIGHTS_FILE
 from rebridge.models.formats.base import Format
 from rebridge.models.formats.checkpoint import PublishedCheckpoint
 from rebridge.models.formats.folder import RebridgeFolder
-from rebridge.models.formats.pipeline import DiffusersPipeline
+from rebridge.models.formats.pipeline import DiffusersPipeline, DiffusersUNet
 
 FORMATS: Catalogue[Format] = Catalogue(
     "format",
     {
+        "unet": DiffusersUNet,
         "rebridge": RebridgeFolder,
         "diffusers": DiffusersPipeline,
         "published": PublishedCheckpoint,

@@ -36,18 +36,24 @@ class PredictorConfig(Section):
 
     Attributes:
         network: from the catalogue, used once at t = 1.
+        spandrel: a file of a restorer that spandrel knows, which takes the place of `network` and stays as it is.
         joint: true if the bridge's own loss trains the predictor too, end to end (arXiv 2112.02475).
         weight: of the L1 distance between g(y) and x0 beside it; 0 is the paper's training.
         start_from: a model folder or .safetensors file with the predictor's first weights.
     """
 
     network: Named = Named(name="fast")
+    spandrel: Path | None = None
     joint: bool = True
     weight: Annotated[float, Field(ge=0)] = 1.0
     start_from: Path | None = None
 
     @model_validator(mode="after")
     def _something_trains_it(self) -> PredictorConfig:
+        if self.spandrel is not None:
+            if self.start_from is not None:
+                raise ValueError("spandrel brings its weights: leave start_from out")
+            return self
         if not self.joint and self.weight == 0 and self.start_from is None:
             raise ValueError("nothing trains the predictor: set joint, a weight above 0, or start_from")
         return self
@@ -155,12 +161,21 @@ class RefinementTraining(DenoiserTraining):
         """The network and its predictor."""
         network = create("network", networks.create, self.config.network.name, self.config.network.params)
         settings, part = self.config.predictor, self.config.predictor.network
+        load_weights(network, self.config.start_from, "start_from")
+        if settings.spandrel is not None:
+            return Refinement(network, self._restorer(settings.spandrel))
         predictor: nn.Module = create("predictor.network", networks.create, part.name, part.params)
         # Several processes wait for the gradient of everything that is not frozen.
         predictor.requires_grad_(settings.joint or settings.weight > 0)
-        load_weights(network, self.config.start_from, "start_from")
         load_weights(predictor, settings.start_from, "predictor.start_from")
         return Refinement(network, predictor)
+
+    def _restorer(self, file: Path) -> nn.Module:
+        from rebridge.networks.spandrel import SpandrelRestorer
+
+        given = {"value_range": self.bridge.value_range}
+        restorer: nn.Module = create("predictor.spandrel", SpandrelRestorer, str(file), given)
+        return restorer
 
     def objective_of(self) -> RefinementObjective:
         """Make the objective."""

@@ -11,7 +11,7 @@ import rebridge
 from rebridge import bridges, inverse, samplers
 from rebridge.denoisers import Denoiser, Estimate
 from rebridge.inverse import GaussianProblem, Problem, operators
-from rebridge.inverse.methods import DDNM, DDS, DPS, DiffPIR, Guided, GuidedMethod, NoiseRefined, PiGDM, Proximal
+from rebridge.inverse.methods import DDNM, DDS, DiffPIR, Guided, GuidedMethod, NoiseRefined, PiGDM, Proximal
 from rebridge.inverse.operators import Measures
 from rebridge.models import DenoiserModel
 from tests.inverse.conftest import SHAPE, VP, CountingPrior, StandIn, evaluator, gaussian_problem, state_at, walk
@@ -22,8 +22,7 @@ METHODS: dict[str, GuidedMethod] = {
     "dds": DDS(),
     "diffpir": DiffPIR(),
     "nrlg": NoiseRefined(),
-    "nrlg flat": NoiseRefined(variance="flat"),
-    "dps": DPS(scale=0.3),
+    "nrlg unit": NoiseRefined(variance="unit"),
     "pigdm": PiGDM(),
     "pigdm refined": PiGDM(reuse="refined"),
 }
@@ -49,7 +48,7 @@ def test_exact_covariance_reproduces_the_gaussian_posterior() -> None:
     assert (samples.T.cov() - covariance).norm() / covariance.norm() < 0.12
 
 
-@pytest.mark.parametrize("method", [NoiseRefined(reuse="refined"), PiGDM(reuse="refined")])
+@pytest.mark.parametrize("method", [NoiseRefined(variance="unit"), PiGDM(reuse="refined")])
 def test_guidance_by_unit_variance_is_exact_for_a_white_prior(method: GuidedMethod) -> None:
     """With x ~ N(mean, I) the variance of x0 given x_t is b^2/(a^2 + b^2) I, what these two methods assume."""
     problem = gaussian_problem(prior_covariance=torch.eye(48, dtype=torch.float64))

@@ -26,7 +26,11 @@ def test_the_refined_noise_is_the_models_minus_the_likelihood_score(problem: Gau
     _, y = problem.draw(3)
     state = state_at(0.4, torch.randn(3, *SHAPE, dtype=torch.float64))
     a, b = state.at.alpha[0].item(), state.at.gamma[0].item()
-    x0_hat, x0 = NoiseRefined().guidance(problem.operator, y, problem.sigma_y).clean(evaluator(problem, state), state)
+    x0_hat, x0 = (
+        NoiseRefined(variance="unit")
+        .guidance(problem.operator, y, problem.sigma_y)
+        .clean(evaluator(problem, state), state)
+    )
     r2, matrix = b**2 / (a**2 + b**2), problem.matrix
     inner = problem.sigma_y**2 * torch.eye(len(matrix)) + r2 * matrix @ matrix.T
     rest = y.flatten(1) - x0_hat.flatten(1) @ matrix.T

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import rebridge
+from rebridge.denoisers import as_estimate
 from rebridge.models import ModelError, TrainedModel, load_model, load_prior
 from rebridge.models.formats import detect
 from rebridge.models.formats.checkpoint import model_of
@@ -75,6 +76,71 @@ def test_priors_need_no_condition_and_survive_a_folder(tmp_path: Path, name: str
         repeated: Any = again.given(None)(x, t, x)
         assert torch.equal(repeated, found)
     assert not again.info.conditional
+
+
+def bbdm(folder: Path) -> Any:
+    """BBDM with its autoencoder, from one file."""
+    pytest.importorskip("diffusers")
+    part = {f"denoise_fn.{key}": value for key, value in weights(reference("bbdm_ldm_unet")["tiny_shapes"]).items()}
+    space = {f"vqgan.{key}": value for key, value in state("resshift_vqgan_f4").items()}
+    return convert(saved(folder, {"model": part | space}), head_width=16)
+
+
+def resshift(folder: Path) -> Any:
+    """ResShift and its autoencoder, from two files."""
+    pytest.importorskip("diffusers")
+    unet = saved(folder, state("resshift_swinunet"), "resshift.pth")
+    return convert([unet, saved(folder, state("resshift_vqgan_f4"), "vq.pth")])
+
+
+@pytest.mark.parametrize("build", [bbdm, resshift])
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_a_latent_model_becomes_a_folder_with_its_autoencoder(tmp_path: Path, build: Any, dtype: Any) -> None:
+    model = model_of(build(tmp_path), "latent")
+    model.save_pretrained(tmp_path / "folder", dtype=dtype)
+    again = load_model(tmp_path / "folder", device="cpu")
+    assert (again.parameters, again.space.scale) == (model.parameters, 4)
+    restored = rebridge.Restorer(model)(picture(), steps=2, seed=0)
+    found = rebridge.Restorer(again)(picture(), steps=2, seed=0)
+    if dtype is None:
+        assert np.array_equal(found, restored)
+    assert found.shape == picture().shape
+    tiled = rebridge.Restorer(again)(picture(70, 131), steps=1, seed=0, tile=64)
+    assert tiled.shape == (70, 131, 3)
+
+
+@pytest.mark.parametrize(
+    "name", ["diffuir_unet", "irsde_conditional_nafnet", "hidiff", "rddm_two_unets", "ddpm_celebahq"]
+)
+def test_weights_in_bfloat16_stay_so_and_states_do_not(tmp_path: Path, name: str) -> None:
+    full = model_of(convert(saved(tmp_path, state(name))), "model")
+    full.save_pretrained(tmp_path / "folder", dtype=torch.bfloat16)
+    half = load_model(tmp_path / "folder", device="cpu")
+    assert half.network is not None
+    assert {value.dtype for value in half.network.parameters()} == {torch.bfloat16}
+    y, t = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)), torch.tensor([0.4])
+    condition = None if half.process.generative else y
+    with torch.no_grad():
+        found, expected = (as_estimate(model.given(condition)(y, t, y)).x0 for model in (half, full))
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().mean() < 0.12 * expected.abs().mean()
+    wide = load_model(tmp_path / "folder", device="cpu", dtype="float32")
+    assert wide.network is not None
+    assert {value.dtype for value in wide.network.parameters()} == {torch.float32}
+
+
+def test_a_file_of_the_hub_loads_by_its_id(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    commit = "0123456789" * 4
+    repository = tmp_path / "models--someone--weights"
+    (repository / "snapshots" / commit).mkdir(parents=True)
+    saved(repository / "snapshots" / commit, state("diffuir_unet"), "model-300.pt")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert load_model("someone/weights/model-300.pt", device="cpu").process.name == "diffuir"
+    with pytest.raises(ModelError, match=r"file 'someone/weights/other\.pt' .* HF_HUB_OFFLINE"):
+        load_model("someone/weights/other.pt")
 
 
 def test_a_latent_model_restores_through_its_autoencoder(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ model = convert("model-300.pt")        # DiffUIR, known by its weights
 model.network, model.bridge, model.sampler
 """
 
-from rebridge.models.formats.published.base import PREFIX, Autoencoder, Converted, Dialect, Family
-from rebridge.models.formats.published.catalogue import FAMILIES, build, build_autoencoder, convert, names
+from rebridge.models.autoencoders import Autoencoder, build_autoencoder
+from rebridge.models.formats.published.base import PREFIX, Converted, Dialect, Family
+from rebridge.models.formats.published.catalogue import FAMILIES, build, convert, names
 from rebridge.models.formats.published.errors import FormatError
 from rebridge.models.formats.published.reading import Weights, read_weights
 

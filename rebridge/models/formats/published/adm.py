@@ -67,7 +67,7 @@ class AdmDialect(NoiseDialect):
             if self.label is None:
                 raise ValueError(f"this prior knows {self.classes} classes: choose one by `label`")
             labels = torch.full((len(x),), self.label, dtype=torch.long, device=x.device)
-        return carried.with_variance(self.network(x, index, labels), self.channels)
+        return carried.with_variance(self.run(x, index, labels), self.channels)
 
 
 def adm_prefix(state: StateDict) -> str | None:

@@ -13,13 +13,17 @@ from torch import Tensor, nn
 from rebridge import bridges, samplers
 from rebridge.bridges import Bridge, Coefficients
 from rebridge.denoisers import NetworkDenoiser
+from rebridge.models.autoencoders import Autoencoder
 from rebridge.models.formats.published.errors import FormatError
 from rebridge.models.formats.published.reading import StateDict, Weights
+from rebridge.models.paging import page_out
 from rebridge.networks import Network
 from rebridge.samplers import Sampler
 
 PREFIX = "published/"
 """What the name of a published family begins with in a configuration, so that it is no network of the catalogue."""
+HALF = (torch.bfloat16, torch.float16)
+IMAGE_AXES = 4
 REPORTED = 3
 """So many names of weights are given in an error."""
 
@@ -65,26 +69,24 @@ class Dialect(Network):
     @property
     def dtype(self) -> torch.dtype:
         """Type of the network's weights."""
-        return next(self.network.parameters()).dtype
+        first = next(self.network.parameters(), None)
+        return torch.float32 if first is None else first.dtype
 
+    def run(self, *inputs: Any) -> Any:
+        """Call the network in the precision of its weights.
 
-class Autoencoder(nn.Module):
-    """Base of what carries images in [-1, 1] into a space of latents and back.
+        Images go in and come out in the precision of the first of them, so that states keep theirs beside a network in
+        half precision; times stay as they are.
+        """
+        if self.dtype not in HALF:
+            return self.network(*inputs)
+        output = self.network(*(self._lowered(value) for value in inputs))
+        if isinstance(output, tuple):
+            return tuple(part.to(inputs[0].dtype) for part in output)
+        return output.to(inputs[0].dtype)
 
-    `config` rebuilds it with empty weights, `factor` is how much smaller latents are, `latent_channels` their channels.
-    """
-
-    config: dict[str, Any]
-    factor: int
-    latent_channels: int
-
-    def encode(self, image: Tensor) -> Tensor:
-        """Latents of images (B, C, H, W)."""
-        raise NotImplementedError("an autoencoder defines encode(image)")
-
-    def decode(self, latent: Tensor, size: tuple[int, int] | None = None, quantise: bool = True) -> Tensor:
-        """Images of latents (B, C, h, w), cropped to a size."""
-        raise NotImplementedError("an autoencoder defines decode(latent)")
+    def _lowered(self, value: Any) -> Any:
+        return value.to(self.dtype) if isinstance(value, Tensor) and value.ndim == IMAGE_AXES else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,9 +240,17 @@ def filled(build: Callable[[], nn.Module], state: StateDict, dtype: torch.dtype)
         raise FormatError(
             f"has {name} of shape {tuple(state[name].shape)}, but {tuple(expected[name].shape)} is needed"
         )
-    cast = {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
-    module.load_state_dict(cast, assign=True)
+    module.load_state_dict({name: _cast(value, dtype) for name, value in state.items()}, assign=True)
     return module.requires_grad_(False).eval()
+
+
+def _cast(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """A weight in its final type; the memory of one that was mapped and copied is given back."""
+    if not value.is_floating_point() or value.dtype == dtype:
+        return value
+    cast = value.to(dtype)
+    page_out(value)
+    return cast
 
 
 def _check_names(expected: Mapping[str, Tensor], state: StateDict) -> None:

@@ -42,7 +42,7 @@ class BBDMDialect(Dialect):
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Clean estimate of latents (B, C, H, W); t (B,)."""
         seen = torch.cat([x, y], dim=1) if self.sees_degraded else x
-        result: Tensor = x - self.network(seen, self.index(t).to(x.device))
+        result: Tensor = x - self.run(seen, self.index(t).to(x.device))
         return result
 
 

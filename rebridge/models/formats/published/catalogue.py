@@ -14,9 +14,10 @@ import torch
 
 from rebridge.catalogue import check_name
 from rebridge.models.formats.published import adm, bbdm, ddbm, ddpm, diffuir, hidiff, i2sb, irsde, rddm, resshift, vq
-from rebridge.models.formats.published.base import PREFIX, Autoencoder, Converted, Dialect, Family, Request
-from rebridge.models.formats.published.errors import FormatError
-from rebridge.models.formats.published.reading import Weights, read_weights
+from rebridge.models.formats.published.base import PREFIX, Converted, Dialect, Family, Request
+from rebridge.models.formats.published.errors import FormatError, UnknownFamilyError
+from rebridge.models.formats.published.reading import StateDict, Weights, read_weights
+from rebridge.models.formats.published.resemblance import resembling
 
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -73,6 +74,8 @@ def convert(
             known = ", ".join(chosen.options) or "none"
             raise ValueError(f"family {chosen.name!r} has no option {option!r}; it takes {known}")
     label = " and ".join(file.source.name for file in weights)
+    if task is not None and not chosen.tasks:
+        raise FormatError(f"{label} looks like {chosen.title}, which was not published by tasks: leave {task!r} out")
     try:
         return chosen.convert(weights, Request(chosen.name, task, dtype, options))
     except FormatError as error:
@@ -104,14 +107,9 @@ def build(config: Mapping[str, Any]) -> Dialect:
     return network
 
 
-def build_autoencoder(config: Mapping[str, Any]) -> Autoencoder:
-    """Make the autoencoder of a latent model, empty, from its configuration."""
-    return vq.VQAutoencoder(**{key: value for key, value in config.items() if key != "name"})
-
-
 def _choose(weights: Sequence[Weights], family: str) -> Family:
     states = [file.state for file in weights]
-    found = [known for known in FAMILIES.values() if known.detect(states)]
+    found = [known for known in FAMILIES.values() if _detects(known, states)]
     label = " and ".join(file.source.name for file in weights)
     if family != AUTO:
         check_name("published family", family, FAMILIES)
@@ -119,9 +117,21 @@ def _choose(weights: Sequence[Weights], family: str) -> Family:
             raise FormatError(f"{label} looks like {found[0].title}, not {FAMILIES[family].title}")
         return FAMILIES[family]
     if not found:
+        likely = resembling(states)
+        if likely is not None and likely[1]:
+            title, lacking = FAMILIES[likely[0]].title, " and ".join(likely[1])
+            raise UnknownFamilyError(f"{label} looks like {title}, but lacks {lacking}")
         some = ", ".join(list(states[0])[:3])
-        raise FormatError(f"{label} holds {len(states[0])} weights of no family known here, such as {some}")
+        raise UnknownFamilyError(f"{label} holds {len(states[0])} weights of no family known here, such as {some}")
     return found[0]
+
+
+def _detects(family: Family, states: Sequence[StateDict]) -> bool:
+    """Test if a family recognises some weights; one that misses a weight for it does not."""
+    try:
+        return family.detect(states)
+    except FormatError:
+        return False
 
 
 def _is_lowlight_rddm(family: str, found: Sequence[Family]) -> bool:

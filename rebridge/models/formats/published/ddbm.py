@@ -60,7 +60,7 @@ class DDBMDialect(Dialect):
         scale = (VARIANCE * (c.beta.square() * VARIANCE + c.gamma.square()) / square).sqrt().to(x)
         time = 250 * torch.log(self.horizon * t.double() + 1e-44)
         seen = torch.cat([square.rsqrt().to(x) * x, y], dim=1)
-        result: Tensor = skip * x + scale * self.network(seen, time.to(x.device, torch.float32))
+        result: Tensor = skip * x + scale * self.run(seen, time.to(x.device, torch.float32))
         return result
 
 

@@ -36,7 +36,7 @@ class DdpmDialect(NoiseDialect):
 
     def noise(self, x: Tensor, index: Tensor) -> Tensor:
         """The predicted noise."""
-        result: Tensor = self.network(x, index)
+        result: Tensor = self.run(x, index)
         return result
 
 

@@ -42,7 +42,7 @@ class DiffUIRDialect(Dialect):
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Estimate x0 in [-1, 1] units, not clamped; images (B, 3, H, W), t (B,)."""
         faded = 1 - self.bridge.coefficients(t).alpha
-        residual: Tensor = self.network(x, (1000 * faded).to(x.device, torch.float32), y)
+        residual: Tensor = self.run(x, (1000 * faded).to(x.device, torch.float32), y)
         return y - residual.clamp(-1, 1)
 
 

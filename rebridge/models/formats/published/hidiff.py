@@ -97,7 +97,7 @@ class HiDiffDialect(Dialect):
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Estimate x0 in [-1, 1] units; images (B, 3, H, W), t (B,)."""
         image = (y + 1) / 2
-        result: Tensor = y + 2 * self.network(image, t, image)
+        result: Tensor = y + 2 * self.run(image, t, image)
         return result
 
 

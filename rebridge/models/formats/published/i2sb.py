@@ -67,7 +67,7 @@ class I2SBDialect(Dialect):
         c = self.noisy.coefficients(t)
         spread = (c.gamma / c.alpha.sqrt()).to(x).reshape(-1, 1, 1, 1)
         level = (1000 * (FIRST_LEVEL + (1 - FIRST_LEVEL) * t.double())).to(x.device, torch.float32)
-        result: Tensor = x - spread * self.network(torch.cat([x, y], dim=1) if self.sees_degraded else x, level)
+        result: Tensor = x - spread * self.run(torch.cat([x, y], dim=1) if self.sees_degraded else x, level)
         return result
 
 

@@ -87,7 +87,7 @@ class IRSDEDialect(Dialect):
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Estimate x0 in [0, 1] units; images (B, C, H, W), t (B,)."""
         c = self.coefficients(t, x)
-        noise = self.network(x, (t.double() * self.bridge.params["steps"]).float(), y)
+        noise = self.run(x, (t.double() * self.bridge.params["steps"]).float(), y)
         regular = c.alpha > 0
         return torch.where(regular, (x - c.beta * y - c.gamma * noise) / torch.where(regular, c.alpha, 1.0), y)
 
@@ -132,7 +132,7 @@ class DenoisingDialect(Dialect):
         full = float(self.bridge.params["sigma_max"])
         index = self.index_of(self.bridge.coefficients(t).gamma / full)
         image = (x + 1) / 2
-        noise: Tensor = self.network(image, index.float().to(x.device), image)
+        noise: Tensor = self.run(image, index.float().to(x.device), image)
         return x - c.gamma * noise
 
 

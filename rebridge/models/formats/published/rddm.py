@@ -94,8 +94,8 @@ class RDDMDialect(Dialect):
             first, second = 1000 * (1 - c.alpha), 1000 * c.gamma
         first, second = (index.to(x.device, torch.float32) for index in (first, second))
         if self.form == "single":
-            return y - self.network(x, first, y).clamp(-1, 1)
-        residual, noise = self.network(x, first, y, second)
+            return y - self.run(x, first, y).clamp(-1, 1)
+        residual, noise = self.run(x, first, y, second)
         return Estimate(y - residual.clamp(-1, 1), noise)
 
 

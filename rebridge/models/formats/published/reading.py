@@ -140,14 +140,19 @@ def _averaged(averages: StateDict, trained: StateDict | None) -> tuple[StateDict
     if inner:
         if trained is not None:
             _check_alike(inner, trained)
+            _check_known({name: value for name, value in inner.items() if value.ndim > 1}, trained)
         return inner, "averaged weights (ema)"
     if trained is None:
         return averages, "averaged weights (ema)"
     _check_alike(averages, trained)
+    _check_known(averages, trained)
+    return trained | averages, "averaged weights (ema)"
+
+
+def _check_known(averages: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> None:
     missing = [name for name in averages if name not in trained]
     if missing:
         raise FormatError(f"holds averaged weights that its model has not, such as {missing[0]}")
-    return trained | averages, "averaged weights (ema)"
 
 
 def _check_alike(averages: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> None:

@@ -7,18 +7,18 @@ its latent; it predicts the clean latent. Yue et al., arXiv 2307.12348; zsyOAOA/
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor
+from torch.nn.functional import interpolate
 
-from rebridge.denoisers import Denoiser
 from rebridge.models.formats.published import vq
 from rebridge.models.formats.published.base import Converted, Dialect, Family, Request, choose, dialect, official
 from rebridge.models.formats.published.errors import FormatError
 from rebridge.models.formats.published.lookup import channels_in, channels_out, need, prefix_of
 from rebridge.models.formats.published.reading import StateDict, Weights
 from rebridge.models.formats.published.renaming import count, rename, under
+from rebridge.networks import Network
 from rebridge.networks.swin_unet import SwinUNet
 
 _TASKS: dict[str, dict[str, Any]] = {
@@ -82,20 +82,35 @@ class ResShiftDialect(Dialect):
             x: State.
             t: Time.
             y: Latent of the picture, enlarged where the task enlarges.
-            picture: In low quality, (B, 3, factor h, factor w) in [-1, 1], with `factor` of this dialect.
+            picture: In low quality, (B, 3, H, W) in [-1, 1]; brought to `factor` times the size of the latents.
 
         Raises:
             ValueError: If no picture is given.
         """
         if picture is None:
-            raise ValueError("ResShift's network sees the picture itself: bind it by `given(picture)`")
+            raise ValueError("ResShift's network sees the picture itself: bind it by `seeing(picture)`")
         scale = (self.coefficients(t, x.double()).gamma.square() + 1).rsqrt().to(x)
-        result: Tensor = self.network(scale * x, self.index(t).to(x.device), picture)
+        size = (self.factor * x.shape[-2], self.factor * x.shape[-1])
+        if picture.shape[-2:] != size:
+            picture = interpolate(picture, size, mode="bicubic", antialias=True).clamp(-1, 1)
+        result: Tensor = self.run(scale * x, self.index(t).to(x.device), picture)
         return result
 
-    def given(self, picture: Tensor) -> Denoiser:
-        """The denoiser for one batch of pictures (B, 3, factor h, factor w) in [-1, 1]."""
-        return partial(self, picture=picture)
+    def seeing(self, y: Tensor) -> Network:
+        """The network for one batch of pictures (B, 3, H, W) in [-1, 1]."""
+        return _Seeing(self, y)
+
+
+class _Seeing(Network):
+    """ResShift's network and the pictures that it restores."""
+
+    def __init__(self, dialect: ResShiftDialect, picture: Tensor) -> None:
+        super().__init__()
+        self.dialect, self.picture = dialect, picture
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        result: Tensor = self.dialect(x, t, y, self.picture)
+        return result
 
 
 def _is_swin(state: StateDict) -> bool:

@@ -12,9 +12,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from rebridge.models.autoencoders import PUBLISHED_VQ, Autoencoder
 from rebridge.models.formats.published.base import (
-    PREFIX,
-    Autoencoder,
     Converted,
     Dialect,
     Family,
@@ -133,7 +132,7 @@ def autoencoder(state: StateDict, request: Request) -> VQAutoencoder:
     """Build the autoencoder that some weights hold."""
     config, renamed = _read(state)
     built: VQAutoencoder = filled(lambda: VQAutoencoder(**config), renamed, request.dtype)
-    built.config = {"name": PREFIX + "vq", **config}
+    built.config = {"name": PUBLISHED_VQ, **config}
     return built
 
 

@@ -213,9 +213,9 @@ def test_resshift_asks_for_the_picture(tmp_path: Path) -> None:
     torch.save(state("resshift_swinunet"), tmp_path / "model.pth")
     dialect: Any = convert(tmp_path / "model.pth").network
     y, picture = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16)
-    with pytest.raises(ValueError, match="given"):
+    with pytest.raises(ValueError, match="seeing"):
         dialect(y, torch.ones(1), y)
-    assert dialect.given(picture)(y, torch.ones(1), y).shape == y.shape
+    assert dialect.seeing(picture)(y, torch.ones(1), y).shape == y.shape
 
 
 def test_a_configuration_that_fits_no_family_is_refused() -> None:

@@ -205,3 +205,39 @@ def test_one_of_three_files_says_which_are_missing(tmp_path: Path) -> None:
     inner = {name.removeprefix("net_g."): value for name, value in state("hidiff").items() if name.startswith("net_g.")}
     with pytest.raises(FormatError, match="looks like HI-Diff, but lacks net_le_dm and net_d"):
         convert(saved(tmp_path, {"params": inner}))
+
+
+ANCHORS = [
+    ("irsde_conditional_unet", "init_conv.weight", "IR-SDE"),
+    ("irsde_conditional_nafnet", "intro.weight", "Refusion"),
+    ("diffuir_unet", "unet0.init_conv.weight", "DiffUIR"),
+    ("adm_uncond256", "input_blocks.0.0.weight", r"a prior of guided-diffusion \(ADM\)"),
+    ("ddpm_celebahq", "temb.dense.0.weight", "a prior of DDPM"),
+    ("resshift_vqgan_f4", "quantize.embedding.weight", "a VQ autoencoder"),
+    ("resshift_swinunet", "input_blocks.1.1.patch_embed.proj.weight", "ResShift"),
+]
+
+
+@pytest.mark.parametrize(("name", "anchor", "title"), ANCHORS)
+def test_the_family_is_named_even_without_the_weight_that_tells_it(
+    tmp_path: Path, name: str, anchor: str, title: str
+) -> None:
+    whole = state(name)
+    del whole[anchor]
+    torch.save(whole, tmp_path / "model.pth")
+    with pytest.raises(FormatError, match=f"looks like {title}, but lacks {anchor}"):
+        convert(tmp_path / "model.pth")
+
+
+def test_averages_of_another_network_are_refused(tmp_path: Path) -> None:
+    averages = {f"ema_model.model.{key}": value for key, value in state("rddm_two_unets").items()}
+    trained = {f"model.{key}": value for key, value in state("diffuir_unet").items()}
+    torch.save({"model": trained, "ema": averages}, tmp_path / "model.pt")
+    with pytest.raises(FormatError, match="averaged weights that its model has not"):
+        convert(tmp_path / "model.pt")
+
+
+def test_a_task_is_refused_where_there_is_none(tmp_path: Path) -> None:
+    torch.save(state("ddpm_celebahq"), tmp_path / "celeba_hq.ckpt")
+    with pytest.raises(FormatError, match="not published by tasks: leave 'rain' out"):
+        convert(tmp_path / "celeba_hq.ckpt", task="rain")

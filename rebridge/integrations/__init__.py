@@ -1,0 +1,1 @@
+"""Facades under which other libraries know the parts of this one."""
