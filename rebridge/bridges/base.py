@@ -16,27 +16,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from rebridge.bridges.coefficients import Coefficients, per_image, shown
+
 Modulation = Literal["one", "residual", "zero"]
 MODULATIONS: tuple[str, ...] = ("one", "residual", "zero")
-
-
-@dataclass(frozen=True)
-class Coefficients:
-    """Factors of x0, y and modulation * eps at some times.
-
-    Attributes:
-        alpha: factor of x0; all three are float64 tensors of one shape, that of the times.
-        beta: factor of y.
-        gamma: factor of modulation * eps.
-    """
-
-    alpha: Tensor
-    beta: Tensor
-    gamma: Tensor
-
-    def like(self, x: Tensor) -> Coefficients:
-        """Shape factors of shape (B,) as (B, 1, 1, ...), in x's dtype and on its device."""
-        return Coefficients(*(per_image(c.to(x.device, x.dtype), x.ndim) for c in (self.alpha, self.beta, self.gamma)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +180,32 @@ class Bridge:
         c, d = self.coefficients(t).like(y), self.derivatives(t).like(y)
         return d.alpha / c.alpha * (x_t - c.beta * y) + d.beta * y
 
+    def training_drift(self, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor:
+        """Compute the drift of the authors' step objective, by default `drift`."""
+        return self.drift(x_t, y, t)
+
+    def forward_std(self, t: Tensor | float) -> Tensor:
+        """Compute gamma / sqrt(alpha), the noise of a Brownian bridge without its end.
+
+        I2SB's networks predict (x_t - x0) over it.
+
+        Args:
+            t: times in [0, 1], any shape.
+
+        Returns:
+            Float64, of that shape; infinite where alpha is 0 and noise is left.
+        """
+        c = self.coefficients(torch.as_tensor(t, dtype=torch.float64).clamp(max=1 - 1e-9 * self.singular_end))
+        return c.gamma / c.alpha.sqrt()
+
+    @property
+    def recommended(self) -> dict[str, Any]:
+        """The authors' sampler as {"name": ..., **parameters}.
+
+        `rebridge.samplers.recommended` makes it.
+        """
+        return {"name": "dbim", "steps": 10}
+
     def squared_diffusion(self, t: Tensor | float) -> Tensor:
         """Compute g^2 of the forward SDE, (gamma^2)' - 2 (alpha'/alpha) gamma^2.
 
@@ -249,6 +258,20 @@ class Bridge:
             Factors of x0, y and x_t in the mean of x_s, s < t, and the standard deviation; None for the posterior, by Bayes.
         """
         return None
+
+    def log_factor(self, t: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Compute decay and log-variance of (x_t - x0)/(y - x0), as if log-normal.
+
+        For processes with alpha + beta = 1 and the residual as modulation; the factor's mean is beta, its deviation gamma.
+
+        Args:
+            t: times in [0, 1], any shape.
+
+        Returns:
+            -log(beta) and log(1 + gamma^2/beta^2), float64; infinite where beta is 0.
+        """
+        c = self.coefficients(t)
+        return -c.beta.log(), torch.log1p((c.gamma / c.beta).square())
 
     # -- noise levels --------------------------------------------------------------------------------------------------
 
@@ -354,22 +377,16 @@ class Bridge:
 
     @property
     def pinned(self) -> bool:
-        """True if the process has noise and ends in y exactly: gamma(1) = 0.
+        """True if the process has noise and is started in y: `prior` draws none.
 
-        The last instant of such a process is singular.
+        Where gamma(1) is not quite 0 (BBDM, I2SB), the small rest is no noise of the state y either.
         """
+        return not self.noiseless and not self.generative and not self.starts_noisy
+
+    @property
+    def singular_end(self) -> bool:
+        """True if the process has noise and gamma(1) = 0: its slopes there are infinite."""
         return not self.noiseless and self.coefficients(1.0).gamma.item() == 0.0
-
-
-def per_image(values: Tensor, dimensions: int) -> Tensor:
-    """Shape one value per image, (B,), as (B, 1, 1, ...) with that many dimensions."""
-    return values.reshape(-1, *[1] * (dimensions - 1))
-
-
-def shown(value: Tensor) -> str:
-    """Format a number, or the range of several, for an error message."""
-    low, high = value.min().item(), value.max().item()
-    return f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}"
 
 
 def _slope(value: Tensor, t: Tensor) -> Tensor:

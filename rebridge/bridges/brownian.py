@@ -10,18 +10,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from rebridge.bridges.base import Bridge, Coefficients
+from rebridge.bridges.base import Bridge
+from rebridge.bridges.coefficients import Coefficients
 from rebridge.bridges.schedules import Clock
 
 
 @dataclass(frozen=True, kw_only=True)
 class Brownian(Bridge):
     """BBDM: a Brownian bridge in the mixing weight m (arXiv 2205.07680).
+
+    The preset "lbm" is that of latent bridge matching (arXiv 2503.07535), 0.001 sqrt(m (1 - m)) of noise.
 
     m runs from m_min to m_max over the grid, as in xuekt98/BBDM. The grid point i/T holds the authors' index i - 1, and m(0) = 0.
 
@@ -65,6 +68,13 @@ class Brownian(Bridge):
     def marginal(self, t: Tensor) -> Coefficients:
         m = self._mixing(t)
         return Coefficients(1 - m, m, (2 * self.max_var * (m - m.square())).clamp(min=0.0).sqrt())
+
+    @property
+    def recommended(self) -> dict[str, Any]:
+        """200 steps of the posterior, or four of `resample` for the preset "lbm"."""
+        if self.max_var < 1e-4:
+            return {"name": "resample", "steps": 4}
+        return {"name": "dbim", "steps": min(200, self.steps), "eta": 1.0}
 
     def prior(self, y: Tensor, noise: Tensor) -> Tensor:
         """Return y itself, as the authors start, although their gamma(1) is 0.045."""
@@ -119,6 +129,15 @@ class I2SB(Bridge):
         total = forward + backward
         return Coefficients(backward / total, forward / total, (forward * backward / total).sqrt())
 
+    def forward_std(self, t: Tensor | float) -> Tensor:
+        """Compute sf, the square root of the sum of the betas up to t."""
+        return self._forward_variance(torch.as_tensor(t, dtype=torch.float64)).sqrt()
+
+    @property
+    def recommended(self) -> dict[str, Any]:
+        """The posterior; the authors take up to T - 1 steps."""
+        return {"name": "dbim", "steps": min(100, self.steps - 1), "eta": 1.0}
+
     def reverse_kernel(self, t: float, s: float) -> tuple[float, float, float, float] | None:
         """Compute the authors' p_posterior: Bayes with the forward variances alone.
 
@@ -156,6 +175,11 @@ class DDBMVE(Bridge):
         super().__post_init__()
         _positive(sigma_max=self.sigma_max)
 
+    @property
+    def recommended(self) -> dict[str, Any]:
+        """Heun's method with churn on the grid of EDM."""
+        return {"name": "heun-churn", "steps": 40, "grid": "karras"}
+
     def marginal(self, t: Tensor) -> Coefficients:
         r = t.square()
         return Coefficients(1 - r, r, self.sigma_max * t * (1 - r).sqrt())
@@ -182,6 +206,11 @@ class DDBMVP(Bridge):
     def __post_init__(self) -> None:
         super().__post_init__()
         _positive(beta_d=self.beta_d, beta_min=self.beta_min)
+
+    @property
+    def recommended(self) -> dict[str, Any]:
+        """Heun's method with churn on the grid of EDM."""
+        return {"name": "heun-churn", "steps": 40, "grid": "karras"}
 
     def _rate(self, t: Tensor) -> Tensor:
         return self.beta_min * t / 2 + self.beta_d * t.square() / 4

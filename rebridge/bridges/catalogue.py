@@ -6,8 +6,10 @@ from typing import Any
 
 from rebridge.bridges.base import Bridge
 from rebridge.bridges.brownian import DDBMVE, DDBMVP, I2SB, Brownian
+from rebridge.bridges.checking import check_bridge
 from rebridge.bridges.diffusion import VE, VP, RectifiedFlow
 from rebridge.bridges.linear import RDDM, DiffUIR, Flow, InDI, ResShift
+from rebridge.bridges.multiplicative import FoD
 from rebridge.bridges.ou import GOUB, IRSDE, RDBM, UniDB
 from rebridge.catalogue import Catalogue, check_name
 
@@ -27,6 +29,7 @@ BRIDGES: Catalogue[Bridge] = Catalogue(
         "diffuir": DiffUIR,
         "indi": InDI,
         "flow": Flow,
+        "fod": FoD,
         "vp": VP,
         "ve": VE,
         "rectified-flow": RectifiedFlow,
@@ -53,14 +56,17 @@ def create(name: str, preset: str | None = None, **params: Any) -> Bridge:
         params: the bridge's own parameters; they win over the preset's.
 
     Raises:
-        ValueError: an unknown name, preset or parameter, or a value outside its range.
+        ValueError: an unknown name, preset or parameter, a value outside its range, or a process that no sampler could
+            sample (see `check_bridge`).
     """
     if preset is not None:
         check_name("bridge", name, BRIDGES.names())
         presets = BRIDGE_PRESETS.get(name, {})
         check_name(f"preset of {name}", preset, presets)
         params = presets[preset] | params
-    return BRIDGES.create(name, **params)
+    bridge = BRIDGES.create(name, **params)
+    check_bridge(bridge)
+    return bridge
 
 
 names = BRIDGES.names

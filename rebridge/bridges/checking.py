@@ -12,7 +12,7 @@ NEAR_X0 = 0.02
 
 
 def check_bridge(bridge: Bridge) -> None:
-    """Check that a process begins in x0 and has coefficients at all times.
+    """Check that a process begins in x0, has coefficients, and a known end.
 
     Raises:
         ValueError: it does not; one sentence that names the coefficient.
@@ -32,6 +32,7 @@ def check_bridge(bridge: Bridge) -> None:
         raise ValueError(
             f"bridge {bridge.name!r}: gamma must be about 0 at t = 0, where the state is x0, got {c.gamma[0].item():.4g}"
         )
+    _check_end(bridge, f"bridge {bridge.name!r}")
 
 
 def _check_values(name: str, key: str, value: Tensor, t: Tensor) -> None:
@@ -41,3 +42,19 @@ def _check_values(name: str, key: str, value: Tensor, t: Tensor) -> None:
     if not torch.isfinite(value).all():
         place = t[~torch.isfinite(value)][0].item()
         raise ValueError(f"bridge {name!r}: {key} is not finite at t = {place:g}")
+
+
+def _check_end(bridge: Bridge, what: str) -> None:
+    y = torch.linspace(-0.5, 0.5, 6, dtype=torch.float64).reshape(2, 1, 1, 3)
+    still, moved = bridge.prior(y, torch.zeros_like(y)), bridge.prior(y, torch.ones_like(y))
+    if still.shape != y.shape or moved.shape != y.shape:
+        raise ValueError(f"{what}: prior must give states of y's shape {tuple(y.shape)}, got {tuple(still.shape)}")
+    if bridge.starts_noisy == torch.equal(still, moved):
+        does, says = ("does not use", "does") if bridge.starts_noisy else ("uses", "does not")
+        raise ValueError(f"{what}: prior {does} its noise, and starts_noisy says that it {says}")
+    if bridge.singular_end:
+        end = bridge.coefficients(1.0)
+        if abs(end.alpha.item()) > NEAR_X0:
+            raise ValueError(
+                f"{what}: it has no noise at t = 1, so x0 must be gone there too (alpha 0), got {end.alpha.item():g}"
+            )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from rebridge.bridges.base import Bridge, Coefficients
+from rebridge.bridges.base import Bridge
+from rebridge.bridges.coefficients import Coefficients
 from rebridge.bridges.linear import decay_clock
 from rebridge.bridges.schedules import Clock
 
@@ -34,6 +35,11 @@ class Generative(Bridge):
     @property
     def starts_noisy(self) -> bool:
         return True
+
+    @property
+    def recommended(self) -> dict[str, Any]:
+        """DDIM."""
+        return {"name": "ddim", "steps": 25}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from rebridge.bridges.base import Bridge, Coefficients
+from rebridge.bridges.base import Bridge
+from rebridge.bridges.coefficients import Coefficients
 from rebridge.bridges.schedules import Clock
 
 
@@ -36,6 +37,15 @@ class RDDM(Bridge):
         super().__post_init__()
         if self.steps < 1 or not self.sum_scale > 0:
             raise ValueError(f"steps and sum_scale must be positive, got {self.steps} and {self.sum_scale}")
+
+    def reverse_kernel(self, t: float, s: float) -> tuple[float, float, float, float] | None:
+        """Compute the authors' posterior, of noise that is added whatever alpha does."""
+        return residual_kernel(self, t, s)
+
+    @property
+    def recommended(self) -> dict[str, Any]:
+        """Ten deterministic steps at whole indices; five in the raindrop experiment."""
+        return {"name": "increments", "steps": 10, "grid": "index"}
 
     def marginal(self, t: Tensor) -> Coefficients:
         n, T = t * self.steps, self.steps
@@ -81,6 +91,15 @@ class ResShift(Bridge):
         eta = (first * (0.99 / first) ** position).square()
         return Clock(torch.cat([eta.new_zeros(1), eta]))
 
+    def reverse_kernel(self, t: float, s: float) -> tuple[float, float, float, float] | None:
+        """Compute the authors' posterior, of noise that is added whatever alpha does."""
+        return residual_kernel(self, t, s)
+
+    @property
+    def recommended(self) -> dict[str, Any]:
+        """The posterior at every point of the grid."""
+        return {"name": "residual-posterior", "steps": self.steps}
+
     def marginal(self, t: Tensor) -> Coefficients:
         eta = self._shift(t)
         return Coefficients(1 - eta, eta, self.kappa * eta.sqrt())
@@ -94,7 +113,8 @@ class DiffUIR(Bridge):
 
     abar = 1 - sqrt(acp), gamma = sqrt(1 - acp) with acp = prod(1 - b), b linear from 1e-4 to 2e-2, and
     dbar = sum of a linear sequence from 1e-6 to delta_end; alpha = 1 - abar, beta = abar - dbar.
-    The released code trains this but samples from terminal noise 0.1; give the sampler x = beta(1) y + 0.1 z for that.
+    The released code trains this but samples from terminal noise 0.1 and leaves that noise in the state; the sampler `increments`
+    does both, see `recommended`.
 
     Args:
         steps: T, at least 2.
@@ -121,6 +141,15 @@ class DiffUIR(Bridge):
     def _fading(self) -> Clock:
         increments = torch.linspace(1e-6, self.delta_end, self.steps, dtype=torch.float64) * (1000 / self.steps)
         return Clock.from_increments(increments)
+
+    def reverse_kernel(self, t: float, s: float) -> tuple[float, float, float, float] | None:
+        """Compute the authors' posterior, of noise that is added whatever alpha does."""
+        return residual_kernel(self, t, s)
+
+    @property
+    def recommended(self) -> dict[str, Any]:
+        """The released sampler: three steps from little noise, which stays in the state."""
+        return {"name": "increments", "steps": 3, "grid": "index", "hold": True, "start_noise": 0.1}
 
     def marginal(self, t: Tensor) -> Coefficients:
         decay = self._decay(t)
@@ -168,6 +197,29 @@ class Flow(Bridge):
 
     def marginal(self, t: Tensor) -> Coefficients:
         return Coefficients(1 - t, t, torch.zeros_like(t))
+
+
+def residual_kernel(bridge: Bridge, t: float, s: float) -> tuple[float, float, float, float] | None:
+    """Compute the posterior of a process whose noise grows in independent parts.
+
+    x0 and y are fixed meanwhile. With k = gamma_s^2 / gamma_t^2 the mean is
+    alpha_s x0 + beta_s y + k (x_t - alpha_t x0 - beta_t y), the variance
+    gamma_s^2 (1 - k); RDDM's, ResShift's and DiffUIR's code. The Markov process given y has k alpha_t / alpha_s in its place.
+
+    Args:
+        bridge: the process.
+        t: where the step begins.
+        s: where it ends, earlier.
+
+    Returns:
+        Factors of x0, y and x_t in the mean, and the standard deviation; None without noise at t.
+    """
+    c = bridge.coefficients(torch.tensor([t, s], dtype=torch.float64))
+    (alpha_t, alpha_s), (beta_t, beta_s), (gamma_t, gamma_s) = (f.tolist() for f in (c.alpha, c.beta, c.gamma))
+    if gamma_t == 0:
+        return None
+    k = (gamma_s / gamma_t) ** 2
+    return alpha_s - k * alpha_t, beta_s - k * beta_t, k, gamma_s * max(0.0, 1 - k) ** 0.5
 
 
 def decay_clock(betas: Tensor) -> Clock:

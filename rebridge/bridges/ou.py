@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from rebridge.bridges.base import Bridge, Coefficients, Modulation
+from rebridge.bridges.base import Bridge, Modulation
+from rebridge.bridges.coefficients import Coefficients, per_image
 from rebridge.bridges.schedules import Clock, theta_clock
 
 
@@ -28,7 +29,7 @@ class OrnsteinUhlenbeck(Bridge):
     Args:
         lam: noise level; RDBM's is the stationary variance, that of the others the stationary standard deviation.
         steps: T, the number of grid steps of the schedule.
-        schedule: "cosine", "linear", "linear-authors", "sigmoid" or "constant", see `theta_clock`.
+        schedule: "cosine", "linear", "linear-whole", "sigmoid" or "constant", see `theta_clock`.
         eps: exp(-tb1), how much of x0 - y an unconditioned process would keep at t = 1.
     """
 
@@ -62,6 +63,19 @@ class OrnsteinUhlenbeck(Bridge):
         rest = torch.sinh(tb1 - tb) / torch.sinh(tb1)
         return Coefficients(rest, 1 - rest, (2 * self.variance * torch.sinh(tb) * rest).clamp(min=0.0).sqrt())
 
+    def forward_std(self, t: Tensor | float) -> Tensor:
+        """Compute sqrt(2 V sinh tb), the closed form for processes that end in y."""
+        tb = self.theta(torch.as_tensor(t, dtype=torch.float64))
+        return (2 * self.variance * torch.sinh(tb)).sqrt()
+
+    @property
+    def penalty(self) -> float:
+        """q, inverse weight of the penalty on x_1 - y over V; 0 if it ends in y.
+
+        With q, alpha is proportional to (1 + q) exp(tb1 - tb) - exp(tb - tb1).
+        """
+        return 0.0
+
     def squared_diffusion(self, t: Tensor | float) -> Tensor:
         """2 V, whatever the time: in the theta clock the noise is even."""
         t = torch.as_tensor(t, dtype=torch.float64)
@@ -89,6 +103,11 @@ class RDBM(OrnsteinUhlenbeck):
     def variance(self) -> float:
         return self.lam
 
+    @property
+    def recommended(self) -> dict[str, Any]:
+        """Ten deterministic steps that begin at the mean."""
+        return {"name": "dbim", "steps": 10, "start": "mean"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class GOUB(OrnsteinUhlenbeck):
@@ -102,6 +121,11 @@ class GOUB(OrnsteinUhlenbeck):
 
     lam: float = 30 / 255
 
+    @property
+    def recommended(self) -> dict[str, Any]:
+        """Euler steps of the reverse SDE on the whole grid; for PSNR `mean-ode`."""
+        return {"name": "sde", "steps": self.steps}
+
 
 @dataclass(frozen=True, kw_only=True)
 class UniDB(OrnsteinUhlenbeck):
@@ -112,6 +136,8 @@ class UniDB(OrnsteinUhlenbeck):
             inpainting, 1e-8 for rain; 0 is GOUB.
         variance_form: "code" keeps GOUB's gamma as the authors' code does, "exact" is the variance of the SDE itself, which
             is not 0 at t = 1.
+        drift_form: "exact" is the drift of the process; "code" takes GOUB's, without the penalty, in the step objective of
+            training, as the authors' code does (their samplers have the exact one).
     """
 
     name: ClassVar[str] = "unidb"
@@ -120,6 +146,7 @@ class UniDB(OrnsteinUhlenbeck):
     lam: float = 30 / 255
     gamma_inv: float = 1e-7
     variance_form: Literal["code", "exact"] = "code"
+    drift_form: Literal["exact", "code"] = "exact"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -127,6 +154,23 @@ class UniDB(OrnsteinUhlenbeck):
             raise ValueError(f"gamma_inv must not be negative, got {self.gamma_inv}")
         if self.variance_form not in ("code", "exact"):
             raise ValueError(f"variance_form must be code or exact, got {self.variance_form!r}")
+        if self.drift_form not in ("exact", "code"):
+            raise ValueError(f"drift_form must be exact or code, got {self.drift_form!r}")
+
+    @property
+    def penalty(self) -> float:
+        return self.gamma_inv / self.variance
+
+    @property
+    def recommended(self) -> dict[str, Any]:
+        """Euler steps of the reverse SDE, as for GOUB; `exponential` is UniDB++."""
+        return {"name": "sde", "steps": self.steps}
+
+    def training_drift(self, x_t: Tensor, y: Tensor, t: Tensor) -> Tensor:
+        if self.drift_form == "exact":
+            return self.drift(x_t, y, t)
+        rest = (self.theta.end - self.theta(t)).to(x_t)
+        return per_image(1 / torch.tanh(rest), x_t.ndim) * (y - x_t)
 
     def marginal(self, t: Tensor) -> Coefficients:
         tb, tb1, v = self.theta(t), self.theta.end, self.variance
@@ -148,6 +192,15 @@ class IRSDE(OrnsteinUhlenbeck):
     value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     lam: float = 10 / 255
+
+    @property
+    def recommended(self) -> dict[str, Any]:
+        """The posterior on the whole grid."""
+        return {"name": "dbim", "steps": self.steps, "eta": 1.0}
+
+    def forward_std(self, t: Tensor | float) -> Tensor:
+        """Return gamma: the process is not conditioned on its end."""
+        return self.coefficients(t).gamma
 
     def marginal(self, t: Tensor) -> Coefficients:
         tb = self.theta(t)

@@ -67,16 +67,16 @@ def cosine_rates(steps: int) -> Tensor:
 
 
 def linear_rates(steps: int) -> Tensor:
-    """Compute rates that grow linearly from 0.1/T to 20/T, DDPM's range; (T,)."""
-    return torch.linspace(0.1, 20.0, steps, dtype=torch.float64) / steps
-
-
-def ir_sde_linear_rates(steps: int) -> Tensor:
     """Compute the linear schedule of the IR-SDE and GOUB code.
 
-    It has T + 1 points, and the first is left out; (T,).
+    It has T + 1 points from 0.1/T to 20/T, DDPM's range, and the first is left out; (T,).
     """
     return torch.linspace(0.1, 20.0, steps + 1, dtype=torch.float64)[1:] / steps
+
+
+def whole_linear_rates(steps: int) -> Tensor:
+    """Compute rates from 0.1/T to 20/T along a line of T points, both included; (T,)."""
+    return torch.linspace(0.1, 20.0, steps, dtype=torch.float64) / steps
 
 
 def sigmoid_rates(steps: int) -> Tensor:
@@ -103,7 +103,8 @@ def cumulative_cosine_rates(steps: int) -> Tensor:
 RATES: dict[str, Callable[[int], Tensor]] = {
     "cosine": cosine_rates,
     "linear": linear_rates,
-    "linear-authors": ir_sde_linear_rates,
+    "linear-authors": linear_rates,
+    "linear-whole": whole_linear_rates,
     "sigmoid": sigmoid_rates,
     "constant": constant_rates,
 }
@@ -113,7 +114,8 @@ def theta_clock(schedule: str, steps: int, eps: float | None = None, cumulative:
     """Build tb(t), the integral of theta from 0 to t, on a grid of `steps`.
 
     Args:
-        schedule: "cosine", "linear", "linear-authors" (the IR-SDE family's code), "sigmoid" or "constant".
+        schedule: "cosine", "linear" (as in the IR-SDE family's code, also called "linear-authors"), "linear-whole", "sigmoid" or
+            "constant".
         steps: grid steps, at least 1.
         eps: if given, the clock is scaled so that exp(-tb(1)) = eps (the IR-SDE family); else the rates are summed as they are.
         cumulative: use the IR-SDE family's variant of the cosine schedule.

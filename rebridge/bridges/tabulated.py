@@ -15,7 +15,7 @@ def inverse(points: Tensor, values: Tensor, wanted: Tensor) -> Tensor:
     Returns:
         Points of that shape: beyond the range of the values the first or the last one; where they stay level, a point there.
     """
-    right = torch.searchsorted(values, wanted.to(values.dtype).contiguous()).clamp(1, len(points) - 1)
+    right = torch.searchsorted(values.contiguous(), wanted.to(values.dtype).contiguous()).clamp(1, len(points) - 1)
     low, high = values[right - 1], values[right]
     share = ((wanted - low) / (high - low).clamp(min=1e-300)).clamp(0, 1)
     return points[right - 1] + share * (points[right] - points[right - 1])

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rebridge.bridges.base import Bridge, Coefficients, per_image, shown
+from rebridge.bridges.base import Bridge
+from rebridge.bridges.coefficients import Coefficients, per_image, shown
 
 ROUNDING = 1e-12
 """Relative difference of two squared noise levels that counts as none: rounding of float64 times leaves about 1e-15."""

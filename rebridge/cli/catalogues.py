@@ -20,9 +20,9 @@ def list_bridges(options: BridgeListOptions, as_json: Json = False) -> None:
     if options.plot is not None:
         say(f"drew {options.plot}")
     if as_json:
-        print_json([_record(part) for part in parts])
+        print_json([{**_record(part), "recommended": part.recommended} for part in parts])
     else:
-        show_table([_row("bridge", part) for part in parts])
+        show_table([_row("bridge", part) | {"recommended": str(part.recommended)} for part in parts])
 
 
 @command()

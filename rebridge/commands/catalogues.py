@@ -27,6 +27,7 @@ class Part:
         parameters: with their defaults; of an operator their names alone.
         bridges: of a sampler: what it samples with its default parameters.
         needs: of a sampler: the kind of model that it works with alone, or None for any.
+        recommended: of a bridge: its authors' sampler, as texts of the command line have it.
         calls: of a solver: network calls for one image, with its default parameters.
     """
 
@@ -35,6 +36,7 @@ class Part:
     parameters: Mapping[str, Any] | Sequence[str]
     bridges: Sequence[str] = ()
     needs: str | None = None
+    recommended: str | None = None
     calls: int | None = None
 
 
@@ -57,12 +59,23 @@ def list_bridges(options: BridgeListOptions) -> list[Part]:
             raise ValueError(f"{options.plot}: a plot is drawn as one of {', '.join(PLOTS)}")
         settle([Path(options.plot)], options.overwrite)
     names = [bridges.create(name).name for name in options.names or bridges.names()]
-    parts = [Part(name, bridges.summary(name), bridges.parameters(name)) for name in names]
+    parts = [
+        Part(
+            name, bridges.summary(name), bridges.parameters(name), recommended=as_text(bridges.create(name).recommended)
+        )
+        for name in names
+    ]
     if options.plot is not None:
         from rebridge.evaluation.plots import plot_trajectories
 
         plot_trajectories(names, Path(options.plot))
     return parts
+
+
+def as_text(described: Mapping[str, Any]) -> str:
+    """Write {"name": ..., **parameters} as "name:key=value,key=value"."""
+    values = [f"{key}={str(value).lower()}" for key, value in described.items() if key != "name"]
+    return ":".join([described["name"], *([",".join(values)] if values else [])])
 
 
 def list_samplers() -> list[Part]:

@@ -9,6 +9,7 @@ from rebridge.denoisers.counting import Counted
 from rebridge.denoisers.guidance import ClassifierFree
 from rebridge.denoisers.parameterization import PREDICTIONS, NetworkDenoiser
 from rebridge.denoisers.precision import Autocast
+from rebridge.denoisers.preconditioning import Preconditioning, ddbm_preconditioning
 from rebridge.denoisers.tiling import TiledDenoiser
 from rebridge.denoisers.transition import TransitionDenoiser
 
@@ -22,9 +23,11 @@ __all__ = [
     "GaussianDenoiser",
     "MixtureDenoiser",
     "NetworkDenoiser",
+    "Preconditioning",
     "Progress",
     "ResidualDenoiser",
     "TiledDenoiser",
     "TransitionDenoiser",
     "as_estimate",
+    "ddbm_preconditioning",
 ]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
-from rebridge.bridges.base import per_image
+from rebridge.bridges.coefficients import per_image
 
 
 class MixtureDenoiser:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
-from rebridge.bridges.base import per_image
+from rebridge.bridges.coefficients import per_image
 from rebridge.bridges.transition import check_pair
 from rebridge.denoisers.base import Denoiser, Estimate, as_estimate
 

@@ -203,7 +203,7 @@ class BridgeScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             lambda like: torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
         )
         walk = Walk(self.bridge, _unasked, y, drawn)
-        inner = self.sampler.inner_times(self._grid)
+        inner = self.sampler.inner_times(self.bridge, self._grid)
         if len(inner):
             raise ValueError(
                 f"sampler {self.sampler.name!r} evaluates the network inside steps: use RestorationPipeline"

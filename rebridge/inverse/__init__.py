@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from rebridge.inverse import methods, operators
 from rebridge.inverse.catalogue import SOLVERS, create, names, parameters, parse, register, summary
+from rebridge.inverse.consistency import DataConsistent
 from rebridge.inverse.gaussian import GaussianProblem
 from rebridge.inverse.measurement import Measurement, OperatorSpec
 from rebridge.inverse.methods import Guided, GuidedMethod, Method, MethodWarning, Proximal
@@ -12,6 +13,7 @@ from rebridge.inverse.recommended import recommended, recommended_text
 
 __all__ = [
     "SOLVERS",
+    "DataConsistent",
     "GaussianProblem",
     "Guided",
     "GuidedMethod",

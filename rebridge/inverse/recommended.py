@@ -1,6 +1,6 @@
 """The method that does best for an operator, as far as measured.
 
-`rebridge compare --operator ... --solver all --solver baselines` prints the figures; docs/solvers.md has those that decided. The
+`rebridge compare --operator ... --solver all --solver baselines` prints such figures. The
 rule names no operator, so that it holds for one's own too:
 
     only A is known                      daps

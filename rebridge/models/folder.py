@@ -74,7 +74,7 @@ def load_folder(
         check_weights(_outline(config, network), weights, folder / WEIGHTS_FILE)
         _check_signed(config, folder)
         network = create_network(config["network"]) if network is None else network
-        role = {"scale": config.get("residual_scale", 1.0), "clamp": config.get("clamp", True)}
+        role = {"scale": config.get("residual_scale"), "clamp": config.get("clamp", True)}
         denoiser = NetworkDenoiser(network, bridge, prediction=config["prediction"], **role)
         predictor = _predictor(config, bridge)
         autoencoder = _autoencoder(config)
@@ -167,7 +167,7 @@ def describe_model(model: TrainedModel) -> dict[str, Any]:
         config["predictor"] = {"network": network_config(model.predictor_network)}
     if model.autoencoder is not None:
         config["autoencoder"] = dict(model.autoencoder.config)
-    if model.denoiser.scale != 1:
+    if model.denoiser.scale != 1 or model.denoiser.prediction == "ddbm":
         config["residual_scale"] = model.denoiser.scale
     if not model.denoiser.clamp:
         config["clamp"] = False

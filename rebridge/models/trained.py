@@ -21,6 +21,7 @@ from rebridge.denoisers.tiling import Divisible
 from rebridge.models.autoencoders import Autoencoder, AutoencoderSpace
 from rebridge.models.base import Finding, Model, ModelError, ModelInfo, PixelSpace
 from rebridge.networks import Network
+from rebridge.samplers import Sampler, recommended
 
 
 class TrainedModel(Model):
@@ -28,7 +29,8 @@ class TrainedModel(Model):
 
     Args:
         denoiser: the network as a denoiser of its process.
-        sampler: recommended, {"name": ..., **parameters} of `rebridge.samplers.create`.
+        sampler: recommended, {"name": ..., **parameters} of `rebridge.samplers.create`; by default what the bridge's authors take
+            (`rebridge.samplers.recommended`).
         tasks: the degradations that it was trained to remove.
         name: for messages and the card.
         predictor: where the bridge starts from a prediction g(y), the denoiser that makes it.
@@ -91,7 +93,7 @@ class TrainedModel(Model):
                 needs["context"], 0 if predictor is None else declared(unwrapped(predictor.network))["context"]
             ),
             tasks=tuple(tasks),
-            sampler=dict(sampler or {"name": "dbim", "steps": 10}),
+            sampler=dict(sampler or described(recommended(self.process))),
             conditional=condition,
             earliest_time=self.process.earliest_time,
             presets=presets,
@@ -111,7 +113,7 @@ class TrainedModel(Model):
         prediction: str = "x0",
         *,
         clamp: bool = True,
-        scale: float = 1.0,
+        scale: float | None = None,
         **options: Any,
     ) -> TrainedModel:
         """Make a model of a network in hand, called as network(x, t, y).
@@ -301,6 +303,11 @@ def unwrapped(network: nn.Module) -> nn.Module:
     """The network inside what torch.compile makes of it."""
     inner: nn.Module = getattr(network, "_orig_mod", network)
     return inner
+
+
+def described(sampler: Sampler) -> dict[str, Any]:
+    """Describe a sampler as {"name": ..., **parameters}."""
+    return {"name": sampler.name, **sampler.params}
 
 
 def declared(network: nn.Module) -> dict[str, Any]:

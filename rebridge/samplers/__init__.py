@@ -5,7 +5,7 @@ Each of them works with any bridge and any denoiser that it fits.
 
 from rebridge.catalogue import Spec
 from rebridge.samplers.base import Point, Sampler, Walk
-from rebridge.samplers.catalogue import create, names, parameters, parse, register, summary
+from rebridge.samplers.catalogue import create, names, parameters, parse, recommended, register, summary
 from rebridge.samplers.noise import ImageNoise
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "names",
     "parameters",
     "parse",
+    "recommended",
     "register",
     "summary",
 ]

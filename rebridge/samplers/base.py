@@ -9,9 +9,9 @@ everything beside it serves a special case (a pinned end, fresh noise, a second 
     for i in range(steps):                                           # Sampler.step(walk, x, t, s) with t = i, s = i + 1
         t = torch.full((len(y),), grid[i])
         x0_hat = denoiser(x, t, y)                                   # Walk.estimate: one network evaluation
-        if c.gamma[i] > 0:
+        if not (grid[i] == 1 and bridge.pinned):
             n = (x - c.alpha[i] * x0_hat - c.beta[i] * y) / c.gamma[i]
-        else:                                                        # leave_end: no noise to estimate at a pinned end
+        else:                                                        # leave_end: y holds no noise to estimate
             n = bridge.modulate(x0_hat, y, torch.randn_like(y)) if bridge.start == "noise" else 0
         x = c.alpha[i + 1] * x0_hat + c.beta[i + 1] * y + c.gamma[i + 1] * n   # marginal_step
 
@@ -21,10 +21,11 @@ loop begins, so that nothing waits for the device inside it) and the `Walk`, whi
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -37,7 +38,6 @@ from rebridge.samplers import times as grids
 
 Noise = Callable[[Tensor], Tensor]
 Callback = Callable[[int, float, Tensor, Tensor], None]
-Start = Literal["mean", "noise"]
 
 
 @dataclass(frozen=True)
@@ -176,12 +176,18 @@ class Sampler:
         return 1
 
     def fits(self, bridge: Bridge) -> bool:
-        """Test if this sampler works with a bridge."""
+        """Test if this sampler can follow a bridge, and does not run away on it."""
         try:
             self.check(bridge)
         except ValueError:
             return False
-        return True
+        return not self.runs_away(bridge)
+
+    def runs_away(self, bridge: Bridge) -> bool:
+        """Test if the steps of the default grid are too long for the slopes of a bridge."""
+        from rebridge.samplers.stability import LARGEST_SOUND, largest_value
+
+        return self.needs_slopes and largest_value(self, bridge) > LARGEST_SOUND
 
     def check(self, bridge: Bridge) -> None:
         """Raise ValueError for a bridge that does not fit, or that is none."""
@@ -216,10 +222,11 @@ class Sampler:
         """
         return (walk.bridge.prior(walk.y, self._prior_noise(walk)) if x is None else x), times
 
-    def inner_times(self, times: Tensor) -> Tensor:
+    def inner_times(self, bridge: Bridge, times: Tensor) -> Tensor:
         """Choose one more time inside each interval, found in `walk.inner[t]` by `step`.
 
         Args:
+            bridge: the process.
             times: decreasing, (N,).
 
         Returns:
@@ -274,12 +281,17 @@ class Sampler:
         """
         self.check(bridge)
         _check_images(y, x)
+        if times is None and self.runs_away(bridge):
+            warnings.warn(
+                f"sampler {self.name!r} runs away on {bridge.name!r} with {self.steps} steps: take more steps, or dbim",
+                stacklevel=2,
+            )
         grid = self.times(bridge) if times is None else grids.check(times)
         walk = Walk(bridge, denoiser, y, noise or _default_noise(generator))
         x, grid = self.begin(walk, x, grid)
         check_one_step(denoiser, grid)
         points = walk.points(grid, self.needs_slopes)
-        inner = self.inner_times(grid)
+        inner = self.inner_times(bridge, grid)
         if len(inner):
             found = walk.points(inner, self.needs_slopes)
             walk.inner = {t: replace(middle, last=False) for t, middle in zip(points[:-1], found, strict=True)}
@@ -293,86 +305,6 @@ class Sampler:
     def _prior_noise(self, walk: Walk) -> Tensor:
         """Noise for the state at t = 1, drawn only where the bridge uses it."""
         return walk.noise() if walk.bridge.starts_noisy else torch.zeros_like(walk.y)
-
-
-def markov_std(t: Point, s: Point) -> float:
-    """Compute the standard deviation of the Markov posterior p(x_s | x_t, x0).
-
-    Its square is gamma_s^2 (1 - gamma_s^2 alpha_t^2 / (gamma_t^2 alpha_s^2)).
-    """
-    if t.gamma == 0 or s.alpha == 0:
-        return s.gamma
-    ratio = s.gamma * t.alpha / (t.gamma * s.alpha)
-    return s.gamma * max(0.0, 1 - ratio**2) ** 0.5
-
-
-def marginal_step(
-    walk: Walk, x: Tensor, estimate: Estimate, t: Point, s: Point, *, kept: float, added: float = 0.0
-) -> Tensor:
-    """Step to s, keeping a share of the state's deviation from its mean.
-
-    alpha_s x0_hat + beta_s y + kept (x_t - alpha_t x0_hat - beta_t y) + added * modulation_hat z.
-
-    Args:
-        walk: the run.
-        x: the state at t, (B, ...).
-        estimate: the clean estimate at t.
-        t: where the step begins.
-        s: where it ends.
-        kept: the share of the deviation that goes on; sqrt(gamma_s^2 - added^2)/gamma_t preserves the marginal.
-        added: standard deviation of fresh noise.
-    """
-    x0 = estimate.x0
-    if estimate.noise is None:
-        x_s = (s.alpha - kept * t.alpha) * x0
-        x_s = x_s.add_(walk.y, alpha=s.beta - kept * t.beta)
-        if kept != 0:
-            x_s = x_s.add_(x, alpha=kept)
-    else:
-        x_s = s.alpha * x0 + s.beta * walk.y + (kept * t.gamma) * estimate.noise
-    if added != 0:
-        x_s = x_s.add_(walk.bridge.modulate(x0, walk.y, walk.noise()), alpha=added)
-    return x_s
-
-
-def is_singular(bridge: Bridge, t: Point) -> bool:
-    """Test if t is the pinned end of a noisy bridge.
-
-    There gamma = 0, and the noise estimate is undefined.
-    """
-    return t.gamma == 0 and t.t > 0 and not bridge.noiseless
-
-
-def leave_end(walk: Walk, x: Tensor, t: Point, s: Point, start: Start | None) -> Tensor:
-    """Take the first step from a pinned end.
-
-    alpha_s x0_hat + beta_s y, plus gamma_s modulation_hat z if start (by default the bridge's) is "noise".
-    """
-    estimate = walk.estimate(x, t)
-    added = s.gamma if (start or walk.bridge.start) == "noise" and not s.last else 0.0
-    return marginal_step(walk, x, Estimate(estimate.x0), t, s, kept=0.0, added=added)
-
-
-def kept_share(bridge: Bridge, t: Point, s: Point, added: float = 0.0) -> float:
-    """Compute the share that `marginal_step` keeps to preserve the marginal at s.
-
-    Without noise the state lies on the line from x0_hat to an end point of its own, and the share is beta_s / beta_t.
-
-    Args:
-        bridge: the process.
-        t: where the step begins.
-        s: where it ends.
-        added: standard deviation of the fresh noise of the step.
-    """
-    if t.gamma > 0:
-        return max(0.0, s.gamma**2 - added**2) ** 0.5 / t.gamma
-    return s.beta / t.beta if bridge.noiseless and t.beta > 0 else 0.0
-
-
-def check_start(start: str | None) -> None:
-    """Raise ValueError unless start is None, "mean" or "noise"."""
-    if start not in (None, "mean", "noise"):
-        raise ValueError(f"start must be mean or noise, got {start!r}")
 
 
 def _default_noise(generator: torch.Generator | None) -> Noise:

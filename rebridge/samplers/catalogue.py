@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rebridge import bridges
+from rebridge.bridges import Bridge
 from rebridge.catalogue import Catalogue
 from rebridge.samplers.base import Sampler
 from rebridge.samplers.dbim import DBIM
@@ -10,6 +12,7 @@ from rebridge.samplers.exponential import Exponential
 from rebridge.samplers.generation import DDIM, SDEdit
 from rebridge.samplers.increments import Increments, ResidualPosterior
 from rebridge.samplers.irbridge import IRBridge
+from rebridge.samplers.multiplicative import Multiplicative
 from rebridge.samplers.ode import ODE, ODES3
 from rebridge.samplers.resample import Resample
 from rebridge.samplers.sde import SDE, HeunChurn, MeanODE
@@ -27,6 +30,7 @@ SAMPLERS: Catalogue[Sampler] = Catalogue(
         "increments": Increments,
         "residual-posterior": ResidualPosterior,
         "resample": Resample,
+        "multiplicative": Multiplicative,
         "irbridge": IRBridge,
         "ddim": DDIM,
         "sdedit": SDEdit,
@@ -34,6 +38,26 @@ SAMPLERS: Catalogue[Sampler] = Catalogue(
     },
     greatest={"steps": 10_000},
 )
+
+
+def recommended(bridge: Bridge | str) -> Sampler:
+    """Make the sampler of a bridge's authors, with their steps and time grid.
+
+    It is the default of a trained model.
+
+    Args:
+        bridge: the process, or its name for default parameters.
+
+    Returns:
+        The sampler that `bridge.recommended` describes or, where a changed modulation rules it out, `dbim`.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    process = bridges.create(bridge) if isinstance(bridge, str) else bridge
+    described = dict(process.recommended)
+    sampler = create(described.pop("name"), **described)
+    return sampler if sampler.fits(process) else DBIM()
 
 
 create = SAMPLERS.create

@@ -20,11 +20,10 @@ import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
-from rebridge.samplers.base import (
-    Point,
-    Sampler,
+from rebridge.samplers.base import Point, Sampler, Walk
+from rebridge.samplers.steps import (
     Start,
-    Walk,
+    at_pinned_end,
     check_start,
     is_singular,
     kept_share,
@@ -41,10 +40,11 @@ class DBIM(Sampler):
     The last step adds no noise. If the grid begins below t = 1 on a pinned bridge, a first estimate is made at t = 1.
 
     Args:
-        eta: share of fresh noise, in [0, 1].
+        eta: share of fresh noise, in [0, 1]; 1 is the posterior, by Bayes or, for I2SB, RDDM, DiffUIR and ResShift, their own.
         order: 1, 2 or 3; 2 and 3 need eta = 0 and a bridge with noise. They build up their history from a step of order 1, so a
             whole run of order 3 converges with an order between 2 and 3.
-        start: how to leave a pinned end, "mean" or "noise"; by default the bridge's way ("mean" for rdbm, else "noise").
+        start: how to leave an end that is y, "mean" or "noise"; by default the bridge's way ("mean" for rdbm, else "noise"), and
+            with eta 1 the posterior where the bridge has noise left there.
         compat: scale the added noise by eta but keep no more of the old one for it, as BBDM's code does; that loses variance
             for eta < 1 and gives I2SB's OT-ODE (the posterior mean) for eta = 0.
         steps: number of steps of the default grid, at least 1.
@@ -79,15 +79,16 @@ class DBIM(Sampler):
         return begin_pinned(self, walk, x, times)
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
-        if is_singular(walk.bridge, t):
+        posterior = self.compat or (self.eta == 1 and self.start is None)
+        if is_singular(walk.bridge, t) or (at_pinned_end(walk.bridge, t) and not posterior):
             return leave_end(walk, x, t, s, "noise" if self.order > 1 and self.start is None else self.start)
         estimate = walk.estimate(x, t)
         if self.order > 1 and t.alpha > 0 and s.gamma > 0 and not s.last and estimate.noise is None:
             return exponential_step(walk, x, t, s, self.order)
-        own = walk.bridge.reverse_kernel(t.t, s.t) if self.eta == 1 or self.compat else None
-        if own is not None and estimate.noise is None:
+        own = walk.bridge.reverse_kernel(t.t, s.t) if self.eta > 0 or self.compat else None
+        if own is not None and estimate.noise is None and (self.compat or self.eta == 1):
             return posterior_step(walk, x, estimate.x0, own, 0.0 if s.last else self.eta)
-        full = markov_std(t, s)
+        full = markov_std(t, s) if own is None else own[3]
         added = self.eta * full
         kept = kept_share(walk.bridge, t, s, full if self.compat else added)
         return marginal_step(walk, x, estimate, t, s, kept=kept, added=0.0 if s.last else added)

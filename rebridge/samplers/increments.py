@@ -21,15 +21,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from rebridge.bridges import Bridge
-from rebridge.samplers.base import (
-    Point,
-    Sampler,
-    Walk,
-    is_singular,
-    kept_share,
-    leave_end,
-    marginal_step,
-)
+from rebridge.samplers.base import Point, Sampler, Walk
+from rebridge.samplers.steps import at_pinned_end, is_singular, kept_share, leave_end, marginal_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +76,7 @@ class Increments(Sampler):
 class ResidualPosterior(Sampler):
     """The posterior of ResShift (arXiv 2307.12348) and RDDM (arXiv 2308.13712).
 
-    It is not the one that follows from the marginals of a Markov process.
+    It is not the one that follows from the marginals of a Markov process. On their own bridges `dbim` with eta 1 is the same.
 
     Args:
         eta: Share of the posterior's variance that is drawn afresh, in [0, 1]; 0 is the deterministic step of `dbim`.
@@ -101,7 +94,7 @@ class ResidualPosterior(Sampler):
             raise ValueError(f"eta must lie in [0, 1], got {self.eta}")
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
-        if is_singular(walk.bridge, t):
+        if is_singular(walk.bridge, t) or (at_pinned_end(walk.bridge, t) and self.eta < 1):
             return leave_end(walk, x, t, s, None)
         estimate = walk.estimate(x, t)
         k = (s.gamma / t.gamma) ** 2 if t.gamma > 0 else 0.0

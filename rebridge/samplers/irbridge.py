@@ -30,7 +30,8 @@ from rebridge.bridges import Bridge
 from rebridge.bridges.transition import check_pair, forward_transition
 from rebridge.denoisers import Estimate
 from rebridge.samplers import prior_schedules
-from rebridge.samplers.base import Point, Sampler, Walk, kept_share, marginal_step, markov_std
+from rebridge.samplers.base import Point, Sampler, Walk
+from rebridge.samplers.steps import kept_share, marginal_step, markov_std
 
 IRStart = Literal["y", "noise", "estimate"]
 STARTS: tuple[str, ...] = ("y", "noise", "estimate")

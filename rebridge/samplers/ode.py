@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Estimate
-from rebridge.samplers.base import Point, Sampler, Start, Walk, check_start, is_singular, leave_end
+from rebridge.samplers.base import Point, Sampler, Walk
 from rebridge.samplers.dbim import begin_pinned
+from rebridge.samplers.steps import Start, at_pinned_end, check_start, leave_end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +24,8 @@ class ODE(Sampler):
 
     Args:
         method: "euler" (order 1) or "heun" (order 2; its last step, to t = 0, is an Euler step).
-        start: how to leave a pinned end, where the velocity is singular: "mean" or "noise"; by default the bridge's way.
+        start: how to leave an end that is y, where the velocity is singular or nearly so: "mean" or "noise"; by default the
+            bridge's way.
         steps: number of steps of the default grid, at least 1.
         grid: "uniform", "quadratic", "cosine", "karras" or "log-snr".
     """
@@ -53,7 +56,7 @@ class ODE(Sampler):
         return begin_pinned(self, walk, x, times)
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
-        if is_singular(walk.bridge, t):
+        if at_pinned_end(walk.bridge, t):
             return leave_end(walk, x, t, s, self.start)
         return heun_step(walk, x, t, s) if self.method == "heun" else euler_step(walk, x, t, s)
 
@@ -62,14 +65,30 @@ class ODE(Sampler):
 class ODES3(Sampler):
     """The ODE sampler with stochastic start (arXiv 2412.19992).
 
-    The ODE of a bridge is singular at its pinned end, so the first step draws the state at the next time from the posterior,
+    The ODE of a bridge is singular where it ends in y, so the first step draws the state at the next time from the posterior,
     x = alpha x0_hat + beta y + gamma modulation_hat z; then Heun's method, and Euler's on the last step.
     N steps cost 2 N - 2 network calls (N of 2 or more).
+
+    Args:
+        tau: the time at which the state is drawn from the posterior, in (0, 1); the rest of the default grid is scaled to it. By
+            default the grid's second time.
     """
 
     name: ClassVar[str] = "odes3"
     needs_slopes: ClassVar[bool] = True
     needs_noise: ClassVar[bool] = True
+
+    tau: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tau is not None and not (0 < self.tau < 1 and self.steps > 1):
+            raise ValueError(f"tau must lie between 0 and 1, with two steps or more, got {self.tau}")
+
+    def times(self, bridge: Bridge) -> Tensor:
+        """Compute the default time grid, with tau as its second time."""
+        grid = super().times(bridge)
+        return grid if self.tau is None else torch.cat([grid[:1], grid[1:] * (self.tau / grid[1])])
 
     @property
     def order(self) -> int:
@@ -85,7 +104,7 @@ class ODES3(Sampler):
         super().check(bridge)
         if not bridge.pinned:
             raise ValueError(
-                f"odes3 needs a bridge whose noise vanishes at t = 1, and {bridge.name!r} keeps noise there; "
+                f"odes3 needs a bridge that starts in y, whose noise vanishes at t = 1, and {bridge.name!r} keeps noise there; "
                 "use ode with method heun"
             )
 
@@ -93,7 +112,7 @@ class ODES3(Sampler):
         return begin_pinned(self, walk, x, times)
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
-        return leave_end(walk, x, t, s, "noise") if is_singular(walk.bridge, t) else heun_step(walk, x, t, s)
+        return leave_end(walk, x, t, s, "noise") if at_pinned_end(walk.bridge, t) else heun_step(walk, x, t, s)
 
 
 def velocity(walk: Walk, x: Tensor, estimate: Estimate, t: Point) -> Tensor:

@@ -13,7 +13,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from rebridge.denoisers import Estimate
-from rebridge.samplers.base import Point, Sampler, Walk, marginal_step
+from rebridge.samplers.base import Point, Sampler, Walk
+from rebridge.samplers.steps import marginal_step
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,10 @@
 GOUB's mean-ODE is the same without noise; Heun with churn is DDBM's. With drift f and squared diffusion g^2 per unit of the
 clock, and modulation^2 * score = -n / gamma:
 
-    x_s = x + [f + g^2 n / gamma] (s - t) - g sqrt(t - s) modulation_hat z
+    x_s = x + [v + eta g^2 n / (2 gamma)] (s - t) - sqrt(eta) g sqrt(t - s) modulation_hat z
+
+where v = f + g^2 n / (2 gamma) is the velocity of the probability flow. All eta have the same marginals (arXiv 2410.21553): 1 is
+the reverse SDE, 0 the ODE.
 
 Where alpha = 0 with noise left (indi, rddm, rectified flow at t = 1) the drift is singular, but the state holds nothing of x0:
 the posterior at s is the forward law around x0_hat, and that is the step.
@@ -17,9 +20,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from rebridge.bridges import Bridge
 from rebridge.denoisers import Estimate
-from rebridge.samplers.base import Point, Sampler, Walk, is_singular, marginal_step
+from rebridge.samplers.base import Point, Sampler, Walk
 from rebridge.samplers.ode import heun_step
+from rebridge.samplers.steps import at_pinned_end, is_singular, leave_end, marginal_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +32,29 @@ class SDE(Sampler):
     """Euler-Maruyama in the bridge's clock, as in IR-SDE's, GOUB's and UniDB's code.
 
     At a pinned end the drift is singular; as in that code (reverse_sde) the step there is the noise alone, without a network
-    evaluation. Its order 1 is weak: that of the mean over many paths.
+    evaluation, unless eta is below 1: then it is a draw around the estimate. Its order 1 is weak: that of the mean over many
+    paths.
+
+    Args:
+        eta: strength of the noise, in [0, 1] or more: 1 the reverse SDE, 0 the probability flow.
+        steps: number of steps of the default grid, at least 1.
+        grid: "uniform", "quadratic", "cosine", "karras" or "log-snr".
     """
 
     name: ClassVar[str] = "sde"
     needs_slopes: ClassVar[bool] = True
     needs_noise: ClassVar[bool] = True
 
+    eta: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.eta >= 0:
+            raise ValueError(f"eta must not be negative, got {self.eta}")
+
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
+        if self.eta < 1 and at_pinned_end(walk.bridge, t):
+            return leave_end(walk, x, t, s, None)
         if is_singular(walk.bridge, t):
             estimate = walk.estimate(x, t) if walk.bridge.modulation == "residual" else Estimate(walk.y)
             x0, x_s, diffusion = estimate.x0, x, s.diffusion
@@ -44,8 +64,10 @@ class SDE(Sampler):
             estimate = walk.estimate(x, t)
             if t.alpha == 0:
                 return marginal_step(walk, x, Estimate(estimate.x0), t, s, kept=0.0, added=s.gamma)
-            x0, diffusion = estimate.x0, t.diffusion
-            x_s = x + (s.clock - t.clock) * reverse_drift(walk, x, estimate, t)
+            x0, diffusion = estimate.x0, self.eta * t.diffusion
+            x_s = x + (s.clock - t.clock) * reverse_drift(walk, x, estimate, t, (1 + self.eta) / 2)
+            if diffusion == 0:
+                return x_s
         z = walk.bridge.modulate(x0, walk.y, walk.noise())
         return x_s - (diffusion * (t.clock - s.clock)) ** 0.5 * z
 
@@ -109,11 +131,11 @@ class HeunChurn(Sampler):
 
     def begin(self, walk: Walk, x: Tensor | None, times: Tensor) -> tuple[Tensor, Tensor]:
         x, times = super().begin(walk, x, times)
-        if times[0] == 1 and walk.bridge.pinned:
+        if times[0] == 1 and walk.bridge.singular_end:
             times = torch.cat([times[:1] - 1e-4, times[1:]])
         return x, times
 
-    def inner_times(self, times: Tensor) -> Tensor:
+    def inner_times(self, bridge: Bridge, times: Tensor) -> Tensor:
         return times[:-1] + self.churn * times.diff() if self.churn > 0 else times[:0]
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
@@ -130,11 +152,11 @@ class HeunChurn(Sampler):
         return heun_step(walk, x, t, s)
 
 
-def reverse_drift(walk: Walk, x: Tensor, estimate: Estimate, t: Point) -> Tensor:
-    """Compute f + g^2 n / gamma at a regular point, per unit of the clock."""
+def reverse_drift(walk: Walk, x: Tensor, estimate: Estimate, t: Point, share: float = 1.0) -> Tensor:
+    """Compute f + share g^2 n / gamma at a regular point, per unit of the clock."""
     rate = t.alpha_slope / t.alpha
     x0, y = estimate.x0, walk.y
-    pull = t.diffusion / t.gamma
+    pull = share * t.diffusion / t.gamma
     if estimate.noise is not None:
         return rate * x + (t.beta_slope - rate * t.beta) * y + pull * estimate.noise
     pull /= t.gamma

@@ -185,11 +185,14 @@ class LossConfig(Section):
         frequency: weight of the frequency distance. Unlike a distance between pixels, it counts a wrong brightness of the whole
             image as one coefficient among many, so an uncertain brightness (low light, haze) does not drown what is learned of
             detail (arXiv 2108.05054, who add it to L1).
+        weighting: of the samples by their time: "none", "ddbm" (1/c_out^2, arXiv 2309.16948) or "posterior" (that of the
+            variational bound, ResShift's; see `rebridge.training.weights`).
         guide: weight of the degradation classifier's cross-entropy, for networks with `kinds`; the classes are the data's tasks.
     """
 
     kind: str = "l1"
     on: Literal["x0", "output", "step"] = "x0"
+    weighting: Literal["none", "ddbm", "posterior"] = "none"
     weight: Weight = 1.0
     frequency: Weight = 0.0
     guide: Weight = 0.0

@@ -11,13 +11,15 @@ from rebridge.denoisers import NetworkDenoiser
 from rebridge.training.config import LossConfig
 from rebridge.training.distances import LOSSES
 from rebridge.training.timesteps import States
+from rebridge.training.weights import loss_weights
 
 
 def loss_of(denoiser: NetworkDenoiser, x0: Tensor, y: Tensor, states: States, config: LossConfig) -> Tensor:
     """The mean distance over a batch, a scalar with gradients.
 
     On "x0" the clean estimate is compared with x0, on "output" the network's raw output with its target, on "step" the
-    next reverse step with the posterior (`step_means`). All are measured in the bridge's value range.
+    next reverse step with the posterior (`step_means`). All are measured in the bridge's value range. Samples count by their time
+    as `config.weighting` says; the frequency distance is never weighted.
     """
     if config.on == "step":
         x0_hat = denoiser(states.x_t, states.t, y)
@@ -26,7 +28,13 @@ def loss_of(denoiser: NetworkDenoiser, x0: Tensor, y: Tensor, states: States, co
         prediction, target = denoiser(states.x_t, states.t, y), x0
     else:
         prediction, target = denoiser.output(states.x_t, states.t, y), denoiser.target(x0, y, states.x_t, states.t)
-    loss = config.weight * distance(prediction, target, config.kind)
+    if config.weighting == "none":
+        loss = config.weight * distance(prediction, target, config.kind)
+    else:
+        weights = loss_weights(config.weighting, denoiser, states.t).to(target)
+        pairs = zip(prediction.unsqueeze(1), target.unsqueeze(1), strict=True)
+        apart = torch.stack([distance(a, b, config.kind) for a, b in pairs])
+        loss = config.weight * (weights * apart).mean()
     return loss + config.frequency * frequency_distance(prediction, target) if config.frequency else loss
 
 
@@ -48,7 +56,7 @@ def step_means(bridge: Bridge, states: States, x0_hat: Tensor, x0: Tensor, y: Te
     length = bridge.clock(s) - bridge.clock(t)
     pull = bridge.squared_diffusion(inside) / bridge.coefficients(inside).gamma
     length, pull = (value.to(y).view(-1, 1, 1, 1) for value in (length, pull))
-    drift = bridge.drift(states.x_t, y, inside)
+    drift = bridge.training_drift(states.x_t, y, inside)
     step = states.x_t + length * (drift + pull * bridge.noise_estimate(states.x_t, x0_hat, y, inside))
     prediction = torch.where(regular.view(-1, 1, 1, 1), step, bridge.posterior_mean(states.x_t, x0_hat, y, t, s))
     return prediction, bridge.posterior_mean(states.x_t, x0, y, t, s)

@@ -57,3 +57,23 @@ def test_a_mistake_is_named_by_every_sampler(wrong: dict[str, Any], words: str) 
 def test_a_right_process_is_walked() -> None:
     y = torch.rand(1, 3, 8, 8)
     torch.testing.assert_close(samplers.create("dbim", steps=3)(Given(), lambda x, t, y: y, y), y)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Starts(Given):
+    """A process that says of itself whether its start is noisy."""
+
+    noisy: bool = False
+
+    @property
+    def starts_noisy(self) -> bool:
+        return self.noisy
+
+
+def test_an_end_that_is_not_known_is_named() -> None:
+    check_bridge(Starts())
+    check_bridge(Starts(gamma=lambda t: 0.1 * t, noisy=True))
+    with pytest.raises(ValueError, match="prior uses its noise, and starts_noisy says that it does not"):
+        check_bridge(Starts(gamma=lambda t: 0.1 * t))
+    with pytest.raises(ValueError, match=r"x0 must be gone there too \(alpha 0\), got 0.5"):
+        check_bridge(Given(alpha=lambda t: 1 - t / 2, beta=lambda t: t / 2, gamma=lambda t: t * (1 - t)))

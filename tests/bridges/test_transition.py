@@ -18,7 +18,7 @@ PRIORS = {
     "flow": bridges.create("rectified-flow"),
 }
 BRIDGES = {
-    name: bridges.create(name, **({"modulation": "one"} if name == "rdbm" else {}))
+    name: bridges.create(name, **({"modulation": "one"} if name in ("rdbm", "fod") else {}))
     for name in bridges.names()
     if name != "flow"
 }

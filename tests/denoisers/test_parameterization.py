@@ -1,5 +1,7 @@
 """What a network's output means: each prediction and its inverse, where it is singular, and what "blend" trusts."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from torch import Tensor, nn
 
 from rebridge import bridges
 from rebridge.denoisers import NetworkDenoiser
-from rebridge.denoisers.parameterization import PREDICTIONS
+from rebridge.denoisers.parameterization import PREDICTIONS, blind_at_end
 
 
 class Says(nn.Module):
@@ -41,6 +43,62 @@ def test_a_network_that_says_its_target_gives_the_clean_image(name: str, predict
     target = NetworkDenoiser(nn.Identity(), bridge, prediction).target(x0, y, x_t, t)
     denoiser = NetworkDenoiser(Says(target), bridge, prediction).train()
     torch.testing.assert_close(denoiser(x_t, t, y), x0, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["flow", "goub"])
+@pytest.mark.parametrize("prediction", [p for p in PREDICTIONS if p not in ("noise", "scaled-difference")])
+def test_without_noise_too_the_target_gives_the_clean_image(name: str, prediction: str) -> None:
+    bridge = bridges.create(name, modulation="zero")
+    x0, y, noise = images()
+    t = torch.tensor([0.2, 0.5, 0.9, 1.0], dtype=torch.float64)
+    x_t = bridge.forward(x0, y, t, noise)
+    target = NetworkDenoiser(nn.Identity(), bridge, prediction).target(x0, y, x_t, t)
+    assert target.abs().amin(dim=(1, 2, 3)).min() > 0
+    denoiser = NetworkDenoiser(Says(target), bridge, prediction).train()
+    torch.testing.assert_close(denoiser(x_t, t, y), x0, rtol=1e-8, atol=1e-8)
+
+
+def test_the_velocity_of_flow_is_flow_matchings_target() -> None:
+    bridge = bridges.create("flow")
+    x0, y, noise = images()
+    t = torch.tensor([0.0, 0.3, 0.7, 1.0], dtype=torch.float64)
+    denoiser = NetworkDenoiser(Says(y - x0), bridge, "velocity").train()
+    x_t = bridge.forward(x0, y, t, noise)
+    torch.testing.assert_close(denoiser.target(x0, y, x_t, t), y - x0)
+    torch.testing.assert_close(denoiser(x_t, t, y), x0)
+
+
+@pytest.mark.parametrize("name", bridges.names())
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_an_output_has_a_say_at_the_end_unless_it_is_said_to_have_none(name: str, prediction: str) -> None:
+    bridge = bridges.create(name)
+    try:
+        denoiser = NetworkDenoiser(Says(torch.zeros(4, 3, 5, 5, requires_grad=True)), bridge, prediction).train()
+    except ValueError:
+        assert prediction in ("noise", "scaled-difference")
+        return
+    output: Any = denoiser.network.output
+    _, y, _ = images()
+    (gradient,) = torch.autograd.grad(denoiser(y, torch.ones(4), y).sum(), output)
+    assert torch.isfinite(gradient).all()
+    assert bool((gradient == 0).all()) == blind_at_end(prediction, bridge)
+
+
+def test_difference_and_scaled_difference_are_those_of_bbdm_and_i2sb() -> None:
+    x0, y, noise = images()
+    t = torch.tensor([0.1, 0.4, 0.8, 1.0], dtype=torch.float64)
+    bridge = bridges.create("i2sb")
+    x_t = bridge.forward(x0, y, t, noise)
+    betas = torch.linspace(1e-4**0.5, (0.3 / 1000) ** 0.5, 1000, dtype=torch.float64).square()[:500]
+    forward = torch.cat([betas, betas.flip(0)]).cumsum(0).sqrt()
+    index = (t * 999).floor().long().clamp(max=998)
+    place = t * 999 - index
+    std = (forward[index].square() * (1 - place) + forward[index + 1].square() * place).sqrt().view(-1, 1, 1, 1)
+    found = NetworkDenoiser(nn.Identity(), bridge, "scaled-difference").target(x0, y, x_t, t)
+    torch.testing.assert_close(found, (x_t - x0) / std)
+    brownian = bridges.create("brownian")
+    found = NetworkDenoiser(nn.Identity(), brownian, "difference").target(x0, y, x_t, t)
+    torch.testing.assert_close(found, x_t - x0)
 
 
 @pytest.mark.parametrize("prediction", ["residual", "preconditioned", "blend"])
@@ -101,3 +159,5 @@ def test_what_cannot_be_predicted_is_refused() -> None:
         NetworkDenoiser(nn.Identity(), bridges.create("rdbm"), "score")
     with pytest.raises(ValueError, match="prediction 'noise' needs a bridge with noise"):
         NetworkDenoiser(nn.Identity(), bridges.create("flow"), "noise")
+    with pytest.raises(ValueError, match="needs a bridge whose forward noise is finite, and that of 'rddm' is not"):
+        NetworkDenoiser(nn.Identity(), bridges.create("rddm"), "scaled-difference")

@@ -15,7 +15,7 @@ from rebridge.samplers.prior_schedules import SCHEDULES, Schedule, schedule
 PROCESS = bridges.create("vp")
 STABLE_DIFFUSION = bridges.create("vp", schedule="scaled-linear")
 BRIDGES = {
-    name: bridges.create(name, **({"modulation": "one"} if name == "rdbm" else {}))
+    name: bridges.create(name, **({"modulation": "one"} if name in ("rdbm", "fod") else {}))
     for name in bridges.names()
     if name != "flow"
 }

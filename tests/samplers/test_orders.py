@@ -22,17 +22,24 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("heun-churn", {}),
     ("heun-churn", {"churn": 0.0}),
     ("sde", {}),
+    ("sde", {"eta": 0.0}),
+    ("sde", {"eta": 0.5}),
     ("mean-ode", {}),
     ("odes3", {}),
     ("exponential", {}),
     ("exponential", {"order": 2}),
-    ("exponential", {"order": 2, "extrapolate": "log"}),
+    ("exponential", {"order": 2, "extrapolate": "k"}),
+    ("exponential", {"prediction": "noise"}),
+    ("exponential", {"prediction": "noise", "order": 2}),
+    ("exponential", {"prediction": "noise", "order": 2, "eta": 1.0}),
     ("exponential", {"eta": 1.0}),
     ("increments", {}),
     ("increments", {"hold": True}),
     ("residual-posterior", {}),
     ("residual-posterior", {"eta": 0.0}),
     ("resample", {}),
+    ("multiplicative", {}),
+    ("multiplicative", {"method": "euler"}),
     ("irbridge", {"process": bridges.create("vp")}),
     ("ddim", {}),
     ("ddim", {"order": 2}),
@@ -41,6 +48,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 ]
 BRIDGE = bridges.create("goub", schedule="constant", lam=0.5)
 PRIOR = bridges.create("vp")
+MULTIPLICATIVE = bridges.create("fod", schedule="constant", noise_schedule="constant")
 COUNTS = [16, 32, 64, 128]
 Y = torch.tensor([[0.2, -0.1]], dtype=torch.float64)
 
@@ -52,7 +60,7 @@ def smooth(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
 
 def end(sampler: Sampler, steps: int, denoiser: Denoiser = smooth) -> Tensor:
     """The state at 0.3 from a fixed one at 0.8, with all noise 0."""
-    bridge = PRIOR if sampler.walks_prior else BRIDGE
+    bridge = PRIOR if sampler.walks_prior else MULTIPLICATIVE if sampler.name == "multiplicative" else BRIDGE
     times = torch.linspace(0.8, 0.3, steps + 1, dtype=torch.float64)
     return sampler(bridge, denoiser, Y, x=Y + 0.5, times=times, noise=torch.zeros_like)
 

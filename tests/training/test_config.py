@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from rebridge.training import ConfigError, load_config, load_stages, parse_config, train
+from rebridge import samplers
+from rebridge.training import ConfigError, TrainConfig, load_config, load_stages, parse_config, train
 from rebridge.training.config_files import override
+from rebridge.training.methods.bridge import BridgeObjective, settings_of
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 SHARED = {"controlnet.yaml", "pixel.yaml"}
@@ -124,3 +127,36 @@ def test_missing_file_is_an_error_that_names_it() -> None:
 def test_a_bridge_that_holds_y_in_its_states_cannot_drop_it(tiny: Tiny) -> None:
     with pytest.raises(ConfigError, match=r"states\.condition_dropout: rdbm has y in its states"):
         train(tiny("states.condition_dropout=0.1"))
+
+
+@pytest.mark.parametrize(
+    ("extra", "sentence"),
+    [
+        ({"prediction": "noise", "objective": "regression"}, "trains at t = 1 only, and on rdbm"),
+        ({"prediction": "velocity", "states": {"end_fraction": 1.0}}, "states.end_fraction trains at t = 1 only"),
+        ({"prediction": "blend", "bridge": {"name": "flow"}}, "blend weighs by noise, and flow here has none"),
+        ({"prediction": "preconditioned", "bridge": {"modulation": "zero"}}, "weighs by noise, and rdbm here has none"),
+        ({"loss": {"weighting": "posterior"}, "bridge": {"name": "flow"}}, "posterior needs a bridge with noise"),
+    ],
+)
+def test_combinations_that_teach_nothing_are_refused_with_a_sentence(extra: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        settings_of(TrainConfig.model_validate(SMALLEST | extra))
+
+
+@pytest.mark.parametrize("name", ["ir-sde", "resshift", "goub"])
+def test_without_a_sampler_the_one_of_the_bridges_authors_is_taken(name: str) -> None:
+    bridge, sampler = settings_of(TrainConfig.model_validate(SMALLEST | {"bridge": {"name": name}}))
+    assert sampler == samplers.recommended(bridge)
+
+
+def test_regression_may_train_what_weighs_by_noise_on_a_bridge_without() -> None:
+    extra = {"prediction": "blend", "bridge": {"name": "flow"}, "objective": "regression"}
+    settings_of(TrainConfig.model_validate(SMALLEST | extra))
+
+
+def test_a_noise_network_of_a_pinned_bridge_trains_inside_alone() -> None:
+    config = TrainConfig.model_validate(SMALLEST | {"prediction": "noise", "bridge": {"name": "goub"}, "clamp": False})
+    objective = BridgeObjective(config, settings_of(config)[0], nn.Identity(), nn.Identity())
+    assert objective.plan.end_fraction == 0
+    assert not objective.restorer.clamp

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from rebridge.inverse.methods.base import GridMethod, check_choice, check_positive
 from rebridge.inverse.problem import Problem
-from rebridge.samplers.base import Callback, Noise, Point, Walk, markov_std
+from rebridge.samplers.base import Callback, Noise, Point, Walk
+from rebridge.samplers.steps import markov_std
 
 
 @dataclass(frozen=True, kw_only=True)

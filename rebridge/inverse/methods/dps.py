@@ -22,7 +22,8 @@ from rebridge.inverse.methods.base import GridMethod, check_positive, check_shar
 from rebridge.inverse.methods.guided import Reuse, State, column, pulled_back
 from rebridge.inverse.operators import Measures, Operator, as_operator
 from rebridge.inverse.problem import Problem
-from rebridge.samplers.base import Callback, Noise, Walk, markov_std
+from rebridge.samplers.base import Callback, Noise, Walk
+from rebridge.samplers.steps import markov_std
 
 SCALE_OF_TIME = 300.0
 """Default scale of a step, per unit of time: the 0.3 of the paper for a thousandth. At most `GREATEST_SCALE`."""

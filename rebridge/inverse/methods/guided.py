@@ -24,8 +24,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from rebridge.bridges import Bridge
-from rebridge.bridges.base import Coefficients
+from rebridge.bridges import Bridge, Coefficients
 from rebridge.denoisers import Denoiser, Estimate, as_estimate
 from rebridge.inverse.methods.base import GridMethod, check_choice, check_share
 from rebridge.inverse.operators import Measures, as_operator

@@ -25,7 +25,8 @@ from rebridge.inverse.methods.base import GridMethod, check_at_least, check_choi
 from rebridge.inverse.methods.lora import Adapters
 from rebridge.inverse.operators import Operator
 from rebridge.inverse.problem import Problem
-from rebridge.samplers.base import Callback, Noise, Point, Walk, markov_std
+from rebridge.samplers.base import Callback, Noise, Point, Walk
+from rebridge.samplers.steps import markov_std
 
 
 @dataclass(frozen=True, kw_only=True)

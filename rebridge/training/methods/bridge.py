@@ -9,7 +9,6 @@ One network D(x_t, t, y) trained against x0.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol
@@ -23,6 +22,7 @@ from rebridge import bridges, networks, samplers
 from rebridge.bridges import Bridge
 from rebridge.data import Pair
 from rebridge.denoisers import Denoiser, NetworkDenoiser
+from rebridge.denoisers.parameterization import blind_at_end
 from rebridge.images.atomic import reason
 from rebridge.images.regular import read_regular
 from rebridge.models import TrainedModel
@@ -35,21 +35,23 @@ from rebridge.training.ema import Ema
 from rebridge.training.losses import classifier_loss, loss_of
 from rebridge.training.runtime import InPrecision
 from rebridge.training.task import Validation, count_parameters
+from rebridge.training.teaching import check_teaches
 from rebridge.training.timesteps import END_ONLY, draw_states, drop_conditions
 from rebridge.training.validation import validate
-
-SOME = 0.05
-"""Share of samples at states that teach nothing from which on it is said."""
 
 
 class TrainConfig(RunConfig):
     """The settings of a denoiser of a bridge, or of a pixel prior.
 
     Attributes:
-        bridge, network, sampler: names and parameters; the sampler is that of validation and of the exported model.
+        bridge, network, sampler: names and parameters; the sampler is that of validation and of the exported model, by default
+            the one of the bridge's authors.
         prediction: what the network's output means, see `rebridge.denoisers.parameterization`.
         objective: "bridge" trains at the times of `states`, "regression" at t = 1 only (plain one-step regression).
-        residual_scale: typical size of x0 - y in the bridge's units, for prediction "preconditioned" under modulation one.
+        clamp: whether estimates are clamped to the bridge's range when restoring; the authors of GOUB, IR-SDE and RDBM do not
+            clamp what a noise network gives. Stored with the model.
+        residual_scale: typical size of x0 - y in the bridge's units, for prediction "preconditioned" and "blend" under modulation
+            one; the standard deviation of the images for "ddbm", there by default 0.5.
         start_from: a model folder or a .safetensors file whose weights training begins with, or several for parts of the
             network; what they lack begins untrained, and blocks that were added change nothing at first. In a file with stages
             also the name of an earlier stage.
@@ -59,8 +61,11 @@ class TrainConfig(RunConfig):
 
     bridge: Named = Named(name="rdbm")
     network: Named = Named(name="fast")
-    sampler: Named = Named.model_validate({"name": "dbim", "steps": 10})
-    prediction: Literal["x0", "residual", "noise", "velocity", "preconditioned", "blend"] = "x0"
+    sampler: Named | None = None
+    prediction: Literal[
+        "x0", "residual", "noise", "velocity", "preconditioned", "blend", "difference", "scaled-difference", "ddbm"
+    ] = "x0"
+    clamp: bool = True
     objective: Literal["bridge", "regression"] = "bridge"
     residual_scale: Annotated[float, Field(gt=0)] = 1.0
     states: StatesConfig = StatesConfig()
@@ -69,6 +74,12 @@ class TrainConfig(RunConfig):
     compile: bool = False
     channels_last: bool = False
     start_from: Path | tuple[Path, ...] | None = None
+
+    @property
+    def scale(self) -> float | None:
+        """The scale of `NetworkDenoiser`, None for its own default."""
+        given = self.prediction != "ddbm" or "residual_scale" in self.model_fields_set
+        return self.residual_scale if given else None
 
     @property
     def channels(self) -> int:
@@ -86,7 +97,7 @@ class TrainConfig(RunConfig):
         """
         if not isinstance(tree, dict):
             return tree
-        defaults = {key: cls.model_fields[key].default.name for key in ("bridge", "network", "sampler")}
+        defaults = {key: cls.model_fields[key].default.name for key in ("bridge", "network")} | {"sampler": "dbim"}
         named = {key: {"name": name} | tree[key] for key, name in defaults.items() if isinstance(tree.get(key), dict)}
         return tree | named
 
@@ -125,12 +136,14 @@ class BridgeObjective:
     """
 
     def __init__(self, config: TrainConfig, bridge: Bridge, network: nn.Module, average: nn.Module) -> None:
-        role: dict[str, Any] = {"prediction": config.prediction, "scale": config.residual_scale}
+        role: dict[str, Any] = {"prediction": config.prediction, "scale": config.scale, "clamp": config.clamp}
         self.config = config
         self.bridge = bridge
         self.denoiser = NetworkDenoiser(network, bridge, **role).train()
         self.restorer = NetworkDenoiser(average, bridge, **role).eval()
         self.plan = END_ONLY if config.objective == "regression" else config.states
+        if blind_at_end(config.prediction, bridge) and "end_fraction" not in config.states.model_fields_set:
+            self.plan = self.plan.model_copy(update={"end_fraction": 0.0})
 
     def loss(self, x0: Tensor, y: Tensor, first: int) -> Tensor:
         """The loss of a batch; a share of the samples may go without a condition."""
@@ -265,8 +278,9 @@ class DenoiserTraining:
             network,
             self.bridge,
             config.prediction,
-            scale=config.residual_scale,
-            sampler={"name": config.sampler.name, **config.sampler.params},
+            scale=config.scale,
+            clamp=config.clamp,
+            sampler={"name": self.sampler.name, **self.sampler.params},
             tasks=self.tasks,
             training=training | {"psnr": dict(validation)},
             predictor=None if predictor is None else NetworkDenoiser(predictor, self.bridge, "residual").eval(),
@@ -302,11 +316,15 @@ def settings_of(config: TrainConfig) -> tuple[Bridge, Sampler]:
         ConfigError: an unknown name or parameter, or settings that cannot be combined; names the key.
     """
     bridge: Bridge = create("bridge", bridges.create, config.bridge.name, config.bridge.params)
-    sampler: Sampler = create("sampler", samplers.create, config.sampler.name, config.sampler.params)
+    sampler: Sampler = (
+        samplers.recommended(bridge)
+        if config.sampler is None
+        else create("sampler", samplers.create, config.sampler.name, config.sampler.params)
+    )
     create("sampler", sampler.check, bridge)
     create("network", NETWORKS.check, config.network.name, {"params": config.network.params})
-    role = {"prediction": config.prediction, "scale": config.residual_scale}
-    _check_states(config, create("prediction", NetworkDenoiser, nn.Identity(), {"bridge": bridge, **role}))
+    role = {"prediction": config.prediction, "scale": config.scale}
+    check_teaches(config, create("prediction", NetworkDenoiser, nn.Identity(), {"bridge": bridge, **role}))
     classes = (NETWORKS.parameters(config.network.name) | config.network.params).get("kinds", 0)
     tasks = tasks_of(config.data)
     if config.loss.guide and classes != len(tasks):
@@ -320,21 +338,6 @@ def settings_of(config: TrainConfig) -> tuple[Bridge, Sampler]:
             f"states.condition_dropout: {bridge.name} has y in its states; only vp, ve and rectified-flow do without"
         )
     return bridge, sampler
-
-
-def _check_states(config: TrainConfig, denoiser: NetworkDenoiser) -> None:
-    """Refuse training at states that teach the network nothing, and warn of some among others."""
-    share = 1.0 if config.objective == "regression" else config.states.end_fraction
-    if not denoiser.blind_at_end or share < SOME:
-        return
-    what = (
-        f"on {denoiser.bridge.name} a network that predicts {denoiser.prediction} learns nothing at t = 1, where the estimate is "
-        "the degraded image whatever it says"
-    )
-    if share == 1:
-        key = "objective: regression" if config.objective == "regression" else "states.end_fraction"
-        raise ConfigError(f"{key} trains at t = 1 only, and {what}; use prediction x0 or residual")
-    warnings.warn(f"states.end_fraction: {what}; {share:.0%} of the samples are wasted, set it to 0", stacklevel=2)
 
 
 def create(key: str, build: Callable[..., Any], what: Any, params: Mapping[str, Any] | None = None) -> Any:

@@ -17,6 +17,7 @@ from rebridge.catalogue import Catalogue
 from rebridge.training.config import RunConfig
 from rebridge.training.config_files import ConfigError
 from rebridge.training.methods.bridge import BridgeTraining
+from rebridge.training.methods.consistency import ConsistencyTraining
 from rebridge.training.methods.controlnet import ControlNetTraining
 from rebridge.training.methods.hidiff import HiDiffTraining
 from rebridge.training.methods.refinement import RefinementTraining
@@ -26,6 +27,7 @@ METHODS: Catalogue[Any] = Catalogue(
     {
         "bridge": BridgeTraining,
         "refinement": RefinementTraining,
+        "consistency": ConsistencyTraining,
         "hidiff": HiDiffTraining,
         "controlnet": ControlNetTraining,
     },

@@ -1,0 +1,62 @@
+"""The sampler of FoD: the distance to the estimate shrinks by a random factor.
+
+With Th and S, decay and variance of the logarithm of a log-normal factor (`Bridge.log_factor`), a step of the Markov chain with
+the estimate held fixed is exact:
+
+    x_s = x0_hat + (x_t - x0_hat) exp(-(dTh + dS/2) + sqrt(dS) z)
+
+Euler-Maruyama's step is x_s = x0_hat + (x_t - x0_hat) (1 - dTh + sqrt(dS) z). Both leave alone what the estimate leaves alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from rebridge.bridges import Bridge
+from rebridge.samplers.base import Point, Sampler, Walk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Multiplicative(Sampler):
+    """The Markov chain of FoD, with multiplicative noise (arXiv 2505.16733).
+
+    Noise is multiplied by the distance to the estimate, whatever the bridge's modulation is.
+
+    Args:
+        method: "markov" (exact for a fixed estimate, "MC" in the authors' code) or "euler" (Euler-Maruyama, "EM").
+        steps: number of steps of the default grid, at least 1.
+        grid: "uniform", "quadratic", "cosine" or "karras".
+    """
+
+    name: ClassVar[str] = "multiplicative"
+
+    method: Literal["markov", "euler"] = "markov"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.method not in ("markov", "euler"):
+            raise ValueError(f"method must be markov or euler, got {self.method!r}")
+
+    def check(self, bridge: Bridge) -> None:
+        super().check(bridge)
+        c = bridge.coefficients(torch.linspace(0, 1, 11, dtype=torch.float64))
+        if not torch.allclose(c.alpha + c.beta, torch.ones_like(c.alpha)) or bridge.generative:
+            raise ValueError(
+                f"sampler 'multiplicative' needs alpha + beta = 1 at all times; {bridge.name!r} differs: use dbim"
+            )
+
+    def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
+        x0 = walk.estimate(x, t).x0
+        theta, square = walk.bridge.log_factor(torch.tensor([t.t, s.t], dtype=torch.float64))
+        decay, variance = theta.diff().item(), max(0.0, square.diff().item())
+        if math.isinf(decay):
+            return x0
+        z = walk.noise() if variance > 0 else torch.zeros_like(x)
+        if self.method == "euler":
+            return x0 + (x - x0) * (1 - decay + variance**0.5 * z)
+        return x0 + (x - x0) * torch.exp(variance**0.5 * z - (decay + variance / 2))
