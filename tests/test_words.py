@@ -34,6 +34,7 @@ PRIVATE_WORDS = {
 """Words of this package alone, as regular expressions, with the field's words."""
 SHARED_NAMES = {
     "__all__", "create", "names", "parameters", "summary", "parse", "register", "load", "detect", "check", "load_model",
+    "recommended",
 }  # fmt: skip
 """Names that modules of several packages define with one meaning: those of catalogues and formats."""
 COMMANDS = ("cli/", "commands/")

@@ -336,7 +336,7 @@ def _option_case(draw: random.Random, materials: Materials, folder: Path) -> lis
     }.get(name, [])
     options = [part for part in known[name].params if part.param_type_name == "option" and part.opts[0] != "--help"]
     for part in draw.sample(options, min(draw.randint(1, 3), len(options))):
-        if part.opts[0] in ("--open", "--install-completion", "--show-completion"):
+        if part.opts[0] in ("--open", "--compile", "--install-completion", "--show-completion"):
             continue
         value = draw.choice(NUMBERS if draw.random() < 0.5 else WORDS)
         flag = draw.choice(part.opts)

@@ -32,9 +32,12 @@ def read_defaults(path: Path, command: str, spelled: Mapping[str, str]) -> dict[
 
     try:
         found = read_yaml(path)
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else "it is no YAML"
-        raise ValueError(f"--config {path}: cannot be read: {why.lower() if why[:2] != 'it' else why}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"--config {path}: cannot be read: it is no YAML") from None
+    except OSError as error:
+        raise ValueError(f"--config {path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
+    except ValueError as error:
+        raise ValueError(f"--config {path}: cannot be read: {error}") from None
     if found is None:
         return {}
     if not isinstance(found, Mapping):

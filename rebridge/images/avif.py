@@ -77,7 +77,7 @@ def decode_heif(data: bytes, max_pixels: int) -> Raster:
 def encode_avif(raster: Raster, quality: int) -> bytes:
     """Encode samples of 8, 10 or 12 bits.
 
-    A quality of 100 is lossless where OpenCV or imagecodecs does it.
+    A quality of 100 is lossless where OpenCV or imagecodecs does it. Colours have the full resolution with 8 bits.
     """
     samples, depth = raster.samples, 8
     if samples.dtype == np.uint16:
@@ -90,7 +90,9 @@ def encode_avif(raster: Raster, quality: int) -> bytes:
     if raster.iptc or raster.comment:
         warn("AVIF has no place for IPTC data and comments, which are left out", stacklevel=3)
     exif = (raster.exif or b"").removeprefix(metadata.EXIF_PREFIX)
-    if hasattr(cv2, "imencodeWithMetadata"):
+    # OpenCV stores colours at half the resolution unless it is lossless.
+    in_full_colour = depth == 8 and quality < 100 and features.check("avif")
+    if hasattr(cv2, "imencodeWithMetadata") and not in_full_colour:
         return _by_opencv(samples, depth, quality, exif, raster.xmp, icc)
     if depth == 8:
         options: dict[str, Any] = {"exif": raster.exif, "icc_profile": icc, "xmp": raster.xmp}

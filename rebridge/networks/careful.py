@@ -22,7 +22,7 @@ from rebridge.networks.equaliser import Equaliser
 from rebridge.networks.layers import Network, check_inputs, check_sizes, in_bands, pad_to_multiple, zero_init
 from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature_blocks, impression
 from rebridge.networks.trunk import Trunk
-from rebridge.networks.verdict import LINES, Verdict, line_statistics
+from rebridge.networks.verdict import LINE_NUMBERS, Verdict, line_statistics
 
 KINDS = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg")
 HAZE, LOWLIGHT, NOISE = (KINDS.index(kind) for kind in ("haze", "lowlight", "noise"))
@@ -90,7 +90,7 @@ class Careful(Network):
         self.trunk = Trunk(len(KINDS), widths, blocks, middle)
         self.equaliser = Equaliser(ripples=True) if equalise else None
         self.trust = TrustMap(features, widths[-1], len(KINDS))
-        known = 3 * features + 4 * len(SHARES) + len(KINDS) + LINES
+        known = 3 * features + 4 * len(SHARES) + len(KINDS) + LINE_NUMBERS
         self.verdict = Verdict(known, len(KINDS)) if verdict else None
         self.register_buffer("low", torch.full((len(KINDS),), 0.4))
         self.register_buffer("high", torch.full((len(KINDS),), 0.6))
@@ -141,7 +141,9 @@ class Careful(Network):
         return impression(padded, features)._replace(lines=lines)
 
     def judge(self, seen: Impression) -> Tensor:
-        """Logits (B, kinds) of the kinds that are there, from what is seen of whole pictures.
+        """Judge whole pictures by what is seen of them.
+
+        Returns logits (B, kinds) of the kinds that are there.
 
         Faint noise is seen by the examiner's own filters before a verdict hears of it; the greater of both counts.
         """
@@ -215,7 +217,10 @@ class Careful(Network):
 
 
 def gathered(seen: Impression, logits: Tensor) -> Tensor:
-    """Join all that a `Verdict` hears, (B, known); the lines must have been looked at."""
+    """Join all that a `Verdict` hears, (B, known).
+
+    The lines must have been looked at.
+    """
     if seen.lines is None:
         raise ValueError("this impression was made without lines: look again with the network that judges")
     return torch.cat([seen.features.float(), seen.levels.flatten(1), logits, seen.lines], 1)

@@ -51,7 +51,7 @@ class Impression(NamedTuple):
     levels: Tensor
     """(B, 4, shares): quantiles of the three colours and of the darkest of them, in [0, 1]."""
     lines: Tensor | None = None
-    """(B, LINES): `verdict.line_statistics`, where they are asked for."""
+    """(B, LINE_NUMBERS): `verdict.line_statistics`, where they are asked for."""
 
 
 def impression(y: Tensor, features: Tensor) -> Impression:

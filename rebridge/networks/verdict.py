@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-DIRECTIONS = 16
+TURNS = 16
 KERNEL = 17
 """Side in pixels of the line filters."""
-SIDE = 32
+CELL = 32
 """Side in pixels of the blocks that energies are taken over, at the finest scale."""
 SHARES_OF_BLOCKS = (0.25, 0.75)
-LINES = DIRECTIONS * 2 * (2 * (1 + len(SHARES_OF_BLOCKS)) + 1)
+LINE_NUMBERS = TURNS * 2 * (2 * (1 + len(SHARES_OF_BLOCKS)) + 1)
 """Numbers that `line_statistics` gives for a picture."""
 STRIP = 2**20
 """Most pixels that are filtered at once."""
@@ -27,16 +27,16 @@ LEAST_SIDE = 96
 
 
 def line_filters(across: float = 1.0, along: float = 4.0) -> Tensor:
-    """Make filters for bright lines, (DIRECTIONS, 1, KERNEL, KERNEL).
+    """Make filters for bright lines, (TURNS, 1, KERNEL, KERNEL).
 
     They are the second derivative of a Gaussian of `across` px, smeared by one of `along` px; without mean, of absolute sum 1;
-    direction k at k / DIRECTIONS of half a turn from the vertical.
+    direction k at k / TURNS of half a turn from the vertical.
     """
     axis = torch.arange(KERNEL, dtype=torch.float32) - KERNEL // 2
     y, x = axis[:, None], axis[None]
     filters = []
-    for index in range(DIRECTIONS):
-        angle = math.pi * index / DIRECTIONS
+    for index in range(TURNS):
+        angle = math.pi * index / TURNS
         u, v = x * math.cos(angle) - y * math.sin(angle), y * math.cos(angle) + x * math.sin(angle)
         profile = (1 - (u / across) ** 2) * torch.exp(-(u**2) / (2 * across**2) - v**2 / (2 * along**2))
         profile = profile - profile.mean()
@@ -48,7 +48,7 @@ def line_statistics(y: Tensor) -> Tensor:
     """Sum up the lines of pictures (B, 3, H, W) in [-1, 1] by direction.
 
     At the full and at half of the size, over blocks: mean and quantiles of the energy of bright and of dark lines, and the
-    median of the brightest line. All in a logarithmic scale, (B, LINES), float32.
+    median of the brightest line. All in a logarithmic scale, (B, LINE_NUMBERS), float32.
     """
     grey = (y.float().mean(1, keepdim=True) + 1) / 2
     missing = [max(LEAST_SIDE - side, 0) for side in grey.shape[-2:]]
@@ -57,7 +57,7 @@ def line_statistics(y: Tensor) -> Tensor:
     filters = line_filters().to(grey.device)
     found = []
     for scale in range(2):
-        bright, dark, brightest = block_energies(grey, filters, SIDE >> scale)
+        bright, dark, brightest = block_energies(grey, filters, CELL >> scale)
         shares = torch.tensor(SHARES_OF_BLOCKS, device=grey.device)
         for energies in (bright, dark):
             values = [energies.mean(2), *energies.quantile(shares, dim=2)]
@@ -68,10 +68,12 @@ def line_statistics(y: Tensor) -> Tensor:
 
 
 def block_energies(grey: Tensor, filters: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Filter pictures (B, 1, H, W) and sum up blocks of `side` pixels, in strips of rows.
+    """Filter pictures (B, 1, H, W) and sum up blocks of `side` pixels.
+
+    In strips of rows, so that large pictures fit.
 
     Returns:
-        Mean energy of bright and of dark lines, and the brightest line, each (B, DIRECTIONS, blocks).
+        Mean energy of bright and of dark lines, and the brightest line, each (B, TURNS, blocks).
     """
     height, width = grey.shape[-2] - KERNEL + 1, grey.shape[-1]
     rows = max(STRIP // width // side, 1) * side

@@ -24,7 +24,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from rebridge.images.atomic import reason, write_atomic
+from rebridge.images.atomic import reason, remove_leftovers, write_atomic
 from rebridge.images.documents import read_json
 from rebridge.images.regular import read_regular
 
@@ -95,6 +95,7 @@ def remove_partial(output: Path) -> None:
 
     Only for the run that holds the folder.
     """
+    remove_leftovers(output)
     for path in output.glob(".*.part"):
         if _PARTIAL.fullmatch(path.name):
             shutil.rmtree(path, ignore_errors=True)

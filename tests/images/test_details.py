@@ -155,3 +155,11 @@ def test_strips_of_one_row_and_odd_sizes_are_read(tmp_path: Path) -> None:
             PILImage.fromarray(picture(height, width)).save(buffer, "PNG")
             (tmp_path / "a.png").write_bytes(buffer.getvalue())
             assert np.array_equal(read_samples(read_image(tmp_path / "a.png")), picture(height, width))
+
+
+@pytest.mark.parametrize("suffix", [".avif", ".jpg"])
+def test_colours_of_lossy_files_have_the_full_resolution(tmp_path: Path, suffix: str) -> None:
+    stripes = np.zeros((32, 32, 3), np.uint8)
+    stripes[:, ::2], stripes[:, 1::2] = (200, 40, 40), (40, 60, 200)
+    write_image(tmp_path / f"a{suffix}", as_image(stripes))
+    assert np.abs(read_samples(read_image(tmp_path / f"a{suffix}")) - stripes).max() < 25

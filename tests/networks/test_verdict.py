@@ -8,9 +8,9 @@ import torch
 from rebridge import networks
 from rebridge.networks import verdict
 from rebridge.networks.careful import KINDS, Careful, gathered
-from rebridge.networks.verdict import DIRECTIONS, LINES, Verdict, line_statistics
+from rebridge.networks.verdict import LINE_NUMBERS, TURNS, Verdict, line_statistics
 
-PER_SCALE = LINES // 2
+PER_SCALE = LINE_NUMBERS // 2
 
 
 def lines(angle: float, tone: float) -> torch.Tensor:
@@ -24,7 +24,7 @@ def lines(angle: float, tone: float) -> torch.Tensor:
 
 def mean_energies(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Logarithms of the mean energy of bright and of dark lines by direction, at the full size."""
-    found = line_statistics(y)[0, :PER_SCALE].view(-1, DIRECTIONS)
+    found = line_statistics(y)[0, :PER_SCALE].view(-1, TURNS)
     return found[0], found[3]
 
 
@@ -32,7 +32,7 @@ def mean_energies(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def test_lines_have_their_energy_in_their_direction(angle: float, index: int) -> None:
     bright, _ = mean_energies(lines(angle, 0.5))
     assert int(bright.argmax()) == index
-    assert float(bright[index] - bright[(index + 8) % DIRECTIONS]) > 1.0
+    assert float(bright[index] - bright[(index + 8) % TURNS]) > 1.0
 
 
 def test_bright_lines_are_told_from_dark_ones() -> None:
@@ -46,7 +46,7 @@ def test_bright_lines_are_told_from_dark_ones() -> None:
 def test_strips_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     y = 2 * torch.rand(2, 3, 150, 208, generator=torch.Generator().manual_seed(0)) - 1
     whole = line_statistics(y)
-    assert whole.shape == (2, LINES)
+    assert whole.shape == (2, LINE_NUMBERS)
     monkeypatch.setattr(verdict, "STRIP", 64 * 208)
     assert torch.allclose(line_statistics(y), whole, atol=1e-5)
 
