@@ -29,8 +29,8 @@ def enlarge(options: EnlargeOptions, progress: Reporter | None = None, finished:
     viewer = Viewer(options, options)
     jobs = viewer.planned(planned(options))
     given = ModelOptions(model=options.model, device=options.device, dtype=options.dtype, compile=options.compile)
-    restorer = None if options.model is None else open_restorer(given).restorer
-    done = {"by": options.by, "model": options.model or "bicubic, made consistent"}
+    restorer = None if options.model == "none" else open_restorer(given).restorer
+    done = {"by": options.by, "model": "bicubic, made consistent" if restorer is None else options.model}
     left = left_out(options.inputs, recursive=options.recursive)
     if options.dry_run:
         return FilesResult(dry(jobs, options), done, None, left)

@@ -102,11 +102,11 @@ class EnlargeOptions(RestorationOptions, DeviceOptions, ShowOptions, FileOptions
 
     Attributes:
         by: how many times as wide and as high the results are.
-        model: a model that restores pictures which were enlarged, or None.
+        model: a model that restores pictures which were enlarged, or "none" for bicubic enlarging alone.
     """
 
     by: int = 2
-    model: str | None = None
+    model: str = "enlarge-small"
 
     def __post_init__(self) -> None:
         super().__post_init__()
