@@ -37,6 +37,10 @@ POLL_SECONDS, ALIVE_SECONDS = 0.1, 10.0
 MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 MEDIA |= {".tif": "image/tiff", ".tiff": "image/tiff"}
 Picture = Annotated[UploadFile, File(description="The picture, in any format that rebridge reads.")]
+Painted = Annotated[
+    UploadFile | None,
+    File(description="White where the picture is to be filled, of its size; nothing else is changed then."),
+]
 View = Literal["before", "after", "changed", "uncertainty"]
 
 
@@ -48,6 +52,10 @@ def wanted_options(
     ] = None,
     sampler: Annotated[str | None, Form(description="As dbim or dbim:eta=1; by default the model's.")] = None,
     steps: Annotated[int | None, Form(description="Of the sampler; by default what the model recommends.")] = None,
+    strength: Annotated[
+        float,
+        Form(description="Share of the change to make: 0 none, 1 what the model makes.", ge=0, allow_inf_nan=False),
+    ] = 1.0,
     seed: Annotated[int, Form(description="The same seed gives the same result.", ge=0, lt=2**63)] = 0,
     samples: Annotated[int, Form(description="Restorations with different noise to average.")] = 1,
     tile: Annotated[int | None, Form(description="Side of the tiles in pixels, 0 for none.")] = None,
@@ -58,6 +66,7 @@ def wanted_options(
     texts = {"method": method, "task": task, "sampler": sampler, "format": format}
     given: dict[str, Any] = {key: value.strip().lower() or None for key, value in texts.items() if value is not None}
     numbers: dict[str, Any] = {"steps": steps, "seed": seed, "samples": samples, "tile": tile, "quality": quality}
+    numbers["strength"] = strength
     return Wanted(model=model, **given, **numbers)
 
 
@@ -125,10 +134,10 @@ class Service:
         self._readers: anyio.CapacityLimiter | None = None
         self._number, self._lock = 0, threading.Lock()
 
-    def _work(self, job: WebJob, report: Any) -> None:
-        self.worker.work(job, report, self.jobs.show)
+    def _work(self, batch: list[WebJob], report: Any) -> None:
+        self.worker.work(batch, report, self.jobs.show)
 
-    async def take(self, visitor: str, image: UploadFile, wanted: Wanted) -> WebJob:
+    async def take(self, visitor: str, image: UploadFile, wanted: Wanted, mask: UploadFile | None = None) -> WebJob:
         """Put an uploaded picture into the queue, once it was read.
 
         Raises:
@@ -137,19 +146,23 @@ class Service:
         if self._readers is None:
             self._readers = anyio.CapacityLimiter(READERS)
         self.jobs.check_room(visitor)
-        return await anyio.to_thread.run_sync(self._taken, visitor, image, wanted, limiter=self._readers)
+        return await anyio.to_thread.run_sync(self._taken, visitor, image, wanted, mask, limiter=self._readers)
 
-    def _taken(self, visitor: str, image: UploadFile, wanted: Wanted) -> WebJob:
+    def _taken(self, visitor: str, image: UploadFile, wanted: Wanted, mask: UploadFile | None) -> WebJob:
         with self._lock:
             self._number += 1
             source = self.folder / f"upload-{self._number}"
+        masked = None if mask is None else source.with_suffix(".mask")
         try:
-            with open(source, "xb") as file:
-                shutil.copyfileobj(image.file, file)
-            size = self.worker.check(source, wanted)
-            return self.jobs.add(visitor, safe_name(image.filename), source, wanted, size)
+            _stored(image, source)
+            if mask is not None and masked is not None:
+                _stored(mask, masked)
+            size, kind = self.worker.check(source, wanted, masked)
+            return self.jobs.add(visitor, safe_name(image.filename), source, wanted, size, kind, masked)
         finally:
-            source.unlink(missing_ok=True)
+            for path in (source, masked):
+                if path is not None:
+                    path.unlink(missing_ok=True)
 
     def state(self, job: WebJob) -> dict[str, Any]:
         """Describe a job in plain data."""
@@ -163,11 +176,18 @@ class Service:
             "width": job.size[0],
             "height": job.size[1],
             "error": job.error,
+            "found": job.found,
+            "found_words": job.found_words,
             "done": job.facts or None,
             "result": result_name(job) if job.state == "done" else None,
             "views": list(job.views) if job.state == "done" else [],
             "vanishes_in": None if left is None else max(round(left), 0),
         }
+
+
+def _stored(upload: UploadFile, path: Path) -> None:
+    with open(path, "xb") as file:
+        shutil.copyfileobj(upload.file, file)
 
 
 def _visitor(request: Request) -> str:
@@ -186,9 +206,9 @@ def _job_routes(app: FastAPI, service: Service) -> None:
     jobs = service.jobs
 
     @app.post("/api/jobs", status_code=202)
-    async def add_job(request: Request, image: Picture, options: Options) -> dict[str, Any]:
+    async def add_job(request: Request, image: Picture, options: Options, mask: Painted = None) -> dict[str, Any]:
         """Put a picture into the queue; the answer has its id. Keep the cookie: jobs belong to their visitor."""
-        return service.state(await service.take(_visitor(request), image, options))
+        return service.state(await service.take(_visitor(request), image, options, mask))
 
     @app.get("/api/jobs")
     async def list_jobs(request: Request) -> list[dict[str, Any]]:
@@ -197,7 +217,7 @@ def _job_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/api/jobs/{id}")
     async def job_state(request: Request, id: str) -> dict[str, Any]:
-        """Say how far a picture is, and once it is done what was done."""
+        """Say how far a picture is, what was found in it, and once it is done what was done."""
         return service.state(jobs.get(_visitor(request), id))
 
     @app.delete("/api/jobs/{id}")
@@ -214,9 +234,9 @@ def _job_routes(app: FastAPI, service: Service) -> None:
         return StreamingResponse(_events(service, job), media_type="text/event-stream")
 
     @app.post("/api/restore", response_class=FileResponse)
-    async def restore(request: Request, image: Picture, options: Options) -> FileResponse:
+    async def restore(request: Request, image: Picture, options: Options, mask: Painted = None) -> FileResponse:
         """Restore a picture and answer with the file; who leaves before has it cancelled."""
-        job = await service.take(_visitor(request), image, options)
+        job = await service.take(_visitor(request), image, options, mask)
         job.watchers += 1
         try:
             while job.state in UNFINISHED:

@@ -21,7 +21,7 @@ VISITOR, TOKEN = "rebridge_visitor", "rebridge_token"
 """Names of the cookies."""
 FREE = ("/healthz",)
 """Paths that need no token."""
-HEADERS = {
+SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -206,7 +206,7 @@ def _with_headers(send: Send, cookies: list[str]) -> Send:
     async def wrapped(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            for name, value in HEADERS.items():
+            for name, value in SECURITY_HEADERS.items():
                 headers[name] = value
             headers.setdefault("Cache-Control", "no-store")
             for cookie in cookies:

@@ -1,4 +1,4 @@
-"""Jobs of visitors: a queue that one thread works off, and what it leaves."""
+"""Jobs of visitors: a queue, one thread that works it off, and results."""
 
 from __future__ import annotations
 
@@ -47,11 +47,14 @@ class WebJob:
         folder: of its files.
         options: as sent.
         size: width and height.
+        kind: what jobs have in common that may be restored together, or None for one that is restored alone.
         state: see `JobState`.
         progress: in [0, 1].
         preview: the latest estimate of the clean image, as a JPEG of few kilobytes.
         error: a sentence, where it failed or was cancelled.
         result: file of the restored picture.
+        found: what ails the picture, kind by kind, once it was examined; None where the model does not tell.
+        found_words: the same as a sentence.
         facts: what was done, and how much changed.
         views: pictures for the page, by name.
         seen: when somebody asked for it last.
@@ -67,11 +70,14 @@ class WebJob:
     folder: Path
     options: Any
     size: tuple[int, int]
+    kind: Any = None
     state: JobState = "waiting"
     progress: float = 0.0
     preview: bytes | None = None
     error: str | None = None
     result: Path | None = None
+    found: list[dict[str, Any]] | None = None
+    found_words: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     views: dict[str, Path] = field(default_factory=dict)
     seen: float = field(default_factory=time.monotonic)
@@ -86,20 +92,26 @@ class WebJob:
         return self.folder / "source"
 
     @property
+    def mask(self) -> Path:
+        """The uploaded mask, where there is one."""
+        return self.folder / "mask"
+
+    @property
     def bytes(self) -> int:
         """Size of its files."""
         return sum(path.stat().st_size for path in self.folder.glob("*") if path.is_file())
 
 
-JobWork = Callable[[WebJob, Callable[[float], None]], None]
-"""Restores one job's picture; reports the progress in [0, 1], which raises `StoppedError` when it shall end."""
+JobWork = Callable[[list[WebJob], Callable[[float], None]], None]
+"""Restores the pictures of jobs of one kind; reports the progress in [0, 1], which raises `StoppedError` when no one wants
+them any more. A job that fails alone gets an `error`."""
 
 
 class Jobs:
-    """All jobs of a server, and the thread that works them off, one at a time.
+    """All jobs of a server, and the thread that works them off, a batch at a time.
 
     Args:
-        work: of one job.
+        work: of jobs of one kind.
         folder: for the files of jobs.
         limits: what is taken on.
         prepare: called by the thread before the first job, for instance to load a model.
@@ -146,8 +158,22 @@ class Jobs:
         if len(waiting) >= self._limits.waiting:
             raise RefusedError(503, "the queue is full; try again in a minute", 60)
 
-    def add(self, visitor: str, name: str, source: Path, options: Any, size: tuple[int, int]) -> WebJob:
-        """Put a picture into the queue; its file is moved into the job's folder.
+    def add(
+        self,
+        visitor: str,
+        name: str,
+        source: Path,
+        options: Any,
+        size: tuple[int, int],
+        kind: Any = None,
+        mask: Path | None = None,
+    ) -> WebJob:
+        """Put a picture into the queue; its files are moved into the job's folder.
+
+        Args:
+            visitor, name, options, size, kind: see `WebJob`.
+            source: file of the picture.
+            mask: file of the mask, or None.
 
         Raises:
             RefusedError: the queue is full.
@@ -156,8 +182,10 @@ class Jobs:
         number = secrets.token_urlsafe(16)
         folder = self._folder / number
         folder.mkdir(mode=0o700)
-        job = WebJob(number, visitor, name, folder, options, size)
+        job = WebJob(number, visitor, name, folder, options, size, kind)
         source.rename(job.source)
+        if mask is not None:
+            mask.rename(job.mask)
         with self._changed:
             self._jobs[number] = job
             self._changed.notify_all()
@@ -209,45 +237,68 @@ class Jobs:
     def _run(self) -> None:
         if self._prepare is not None:
             self._prepare()
-        while (job := self._next()) is not None:
-            began = time.monotonic()
-            report = self._reporter(job, began)
+        while batch := self._next():
+            problem: RefusedError | None = None
             try:
-                self._work(job, report)
-            except StoppedError as stopped:
-                self._finish(job, "cancelled", str(stopped))
+                self._work(batch, self._reporter(batch, time.monotonic()))
+            except StoppedError:
+                pass
             except RefusedError as refused:
-                self._finish(job, "failed", str(refused))
-            else:
-                self._finish(job, "done", None)
+                problem = refused
+            for job in batch:
+                if job.stop is not None:
+                    self._finish(job, "cancelled", job.stop)
+                elif problem is not None or job.error is not None:
+                    self._finish(job, "failed", job.error or str(problem))
+                else:
+                    self._finish(job, "done", None)
 
-    def _reporter(self, job: WebJob, began: float) -> Callable[[float], None]:
+    def _reporter(self, batch: list[WebJob], began: float) -> Callable[[float], None]:
+        most = self._limits.job_seconds
+
         def report(progress: float) -> None:
-            if job.stop is not None:
-                raise StoppedError(job.stop)
-            if time.monotonic() - began > self._limits.job_seconds:
-                raise RefusedError(
-                    408, f"it took longer than {self._limits.job_seconds:g} s, the limit for one picture"
-                )
+            if all(job.stop is not None for job in batch):
+                raise StoppedError(batch[0].stop)
+            if time.monotonic() - began > most * len(batch):
+                raise RefusedError(408, f"it took longer than {most:g} s, the limit for one picture")
             with self._changed:
-                job.progress = min(max(progress, job.progress), 1.0)
-                self._tell(job)
+                for job in batch:
+                    job.progress = min(max(progress, job.progress), 1.0)
+                    self._tell(job)
 
         return report
 
-    def _next(self) -> WebJob | None:
-        """Wait for the next job: of the visitor who was served least recently, so that nobody waits for a long list."""
+    def _next(self) -> list[WebJob]:
+        """Wait for the next jobs; none when the server ends.
+
+        The first is of the visitor who was served least recently, so that nobody waits for a long list; those of its kind
+        that wait too are restored with it.
+        """
         with self._changed:
             while not self._closing:
                 waiting = [job for job in self._jobs.values() if job.state == "waiting"]
                 if waiting:
-                    job = min(waiting, key=lambda job: self._served.get(job.visitor, 0.0))
-                    self._served[job.visitor] = time.monotonic()
-                    job.state = "running"
-                    self._tell(job)
-                    return job
+                    waiting.sort(key=lambda job: self._served.get(job.visitor, 0.0))
+                    first = waiting[0]
+                    batch = self._batch(first, waiting)
+                    for job in batch:
+                        self._served[job.visitor] = time.monotonic()
+                        job.state = "running"
+                        self._tell(job)
+                    return batch
                 self._changed.wait()
-        return None
+        return []
+
+    def _batch(self, first: WebJob, waiting: list[WebJob]) -> list[WebJob]:
+        """Choose the jobs that are restored together with the first; of each visitor at most half of them."""
+        limits = self._limits
+        count = max(min(limits.batch, limits.batch_pixels // (first.size[0] * first.size[1])), 1)
+        batch: list[WebJob] = [first]
+        for job in waiting:
+            own = sum(other.visitor == job.visitor for other in batch)
+            if len(batch) < count and first.kind is not None and job.kind == first.kind and job is not first:
+                batch += [job] if own < max(count // 2, 1) else []
+        return batch
 
     def _finish(self, job: WebJob, state: JobState, error: str | None) -> None:
         with self._changed:

@@ -16,6 +16,9 @@ class Limits:
         pixels: of one picture.
         steps: of the sampler.
         samples: of one picture.
+        strength: of the change.
+        batch: pictures of one size and with the same options that are restored together.
+        batch_pixels: of such pictures, all together.
         waiting: pictures in the queue, of all visitors together.
         visitor_waiting: pictures in the queue, of one visitor.
         job_seconds: of work on one picture.
@@ -30,6 +33,9 @@ class Limits:
     pixels: int = 16_000_000
     steps: int = 100
     samples: int = 16
+    strength: float = 2.0
+    batch: int = 8
+    batch_pixels: int = 1_000_000
     waiting: int = 100
     visitor_waiting: int = 20
     job_seconds: float = 600.0

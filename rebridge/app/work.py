@@ -5,30 +5,35 @@ from __future__ import annotations
 import io
 import logging
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image as PILImage
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from rebridge.app.jobs import RefusedError, StoppedError, WebJob
 from rebridge.app.limits import Limits
+from rebridge.commands.fill import fill_marked, filler_note
+from rebridge.commands.findings import finding_records, found_words
 from rebridge.commands.maps import change_map, value_map
 from rebridge.commands.models import PackagedModel, described, list_models, model_summary
 from rebridge.commands.opening import Opened, check_sampling, open_restorer
-from rebridge.commands.options import DEFAULT_MODELS, ModelOptions, SamplingOptions
-from rebridge.commands.restore import restore_image
+from rebridge.commands.options import DEFAULT_MODELS, ModelOptions, RestorationOptions
+from rebridge.commands.restore import ImageResult, restore_image
 from rebridge.images import WRITABLE_SUFFIXES, Image, ImageError, read_image, reason, to_samples, write_image
+from rebridge.restoration.filling import marked
 
 OPEN_MODELS = 3
 """Models that stay in memory."""
 PREVIEW_SIDE = 320
 VIEW_QUALITY = 92
-LONGEST_NAME = 120
+LONGEST_UPLOAD_NAME = 120
 RESTORING = 0.97
 """Share of the progress that restoring has; the rest is for writing."""
 _PLACE = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[\\/][\w.~+@-]+){2,}[\\/]?")
@@ -37,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted(SamplingOptions):
+class Wanted(RestorationOptions):
     """Options of one job, named as on the command line.
 
     Attributes:
@@ -84,66 +89,97 @@ class Worker:
         """Open the default model, so that the first picture need not wait for it."""
         self._open(Wanted())
 
-    def check(self, path: Path, wanted: Wanted) -> tuple[int, int]:
-        """Return the size of an uploaded picture, or refuse it or its options.
+    def check(self, path: Path, wanted: Wanted, mask: Path | None = None) -> tuple[tuple[int, int], Any]:
+        """Look at an uploaded picture, its mask and its options.
+
+        Returns:
+            The size of the picture, and what it has in common with those that it may be restored with; None for nothing.
 
         Raises:
             RefusedError: a sentence that says what to change.
         """
         self._check_options(wanted)
         try:
-            return read_image(path, self._limits.pixels).size
+            image = read_image(path, self._limits.pixels)
+            if mask is None:
+                return image.size, None if image.alpha is not None else (wanted, image.size, image.mode)
+            painted = read_image(mask, self._limits.pixels)
+            marked(painted)
         except ImageError as error:
             raise RefusedError(400, public_sentence(error, path)) from None
+        except ValueError as error:
+            raise RefusedError(400, str(error)) from None
+        if painted.size != image.size:
+            raise RefusedError(
+                400, f"the mask must have the size of the picture, {image.size[0]} x {image.size[1]} pixels"
+            )
+        return image.size, None
 
-    def work(self, job: WebJob, report: Callable[[float], None], show: Callable[[WebJob, bytes], None]) -> None:
-        """Restore the picture of a job; see `rebridge.app.jobs.JobWork`.
+    def work(self, batch: list[WebJob], report: Callable[[float], None], show: Callable[[WebJob, bytes], None]) -> None:
+        """Restore the pictures of jobs of one kind; see `rebridge.app.jobs.JobWork`.
 
         Raises:
             RefusedError: what went wrong, as a sentence.
             StoppedError: as `report` raises it.
         """
         try:
-            self._restore(job, report, show)
+            self._restore(batch, report, show)
         except (StoppedError, RefusedError):
             raise
         except (ValueError, OSError) as error:
-            raise RefusedError(400, public_sentence(error, job.source)) from error
+            raise RefusedError(400, public_sentence(error, batch[0].source)) from error
         except MemoryError:
             raise RefusedError(500, "the picture is too large for the memory of the server") from None
         except Exception as error:
             logger.exception("a picture could not be restored")
             raise RefusedError(500, "the picture could not be restored; the server has recorded why") from error
 
-    def _restore(self, job: WebJob, report: Callable[[float], None], show: Callable[[WebJob, bytes], None]) -> None:
-        wanted: Wanted = job.options
+    def _restore(
+        self, batch: list[WebJob], report: Callable[[float], None], show: Callable[[WebJob, bytes], None]
+    ) -> None:
+        wanted: Wanted = batch[0].options
         report(0.0)
         opened = self._open(wanted)
-        before = read_image(job.source, self._limits.pixels)
-        job.views["before"] = write_view(job.folder / "before", before)
+        pictures = [read_image(job.source, self._limits.pixels) for job in batch]
+        for job, before in zip(batch, pictures, strict=True):
+            job.views["before"] = write_view(job.folder / "before", before)
+            if opened.restorer.model.examines and not job.mask.exists():
+                findings = opened.restorer.examine(before)
+                job.found, job.found_words = finding_records(findings), found_words(findings)
         chosen = check_sampling(opened.restorer, wanted, wanted.sampler)
         if chosen.steps > self._limits.steps:
             raise RefusedError(400, f"steps must be at most {self._limits.steps} here, got {chosen.steps}")
-        found = restore_image(
-            before,
-            opened,
-            wanted,
-            lambda done, total, note: report(RESTORING * done / total),
-            wanted.sampler,
-            lambda estimate: show(job, preview_jpeg(estimate)),
-        )
-        after: Image = found.image
-        result = job.folder / ("result" + _suffix(job.name, wanted))
-        write_image(result, after, quality=wanted.quality)
-        job.views["after"] = write_view(job.folder / "after", after)
-        changed = change_map(before, after)
-        job.facts = facts(found.done, found.seconds, found.note) | {"changed": changed.figures}
-        job.views["changed"] = write_view(job.folder / "changed", changed.picture)
-        if found.std is not None:
-            spread = value_map(found.std[0])
-            job.facts["uncertainty"] = spread.figures
-            job.views["uncertainty"] = write_view(job.folder / "uncertainty", spread.picture)
-        job.result = result
+        report(0.0)
+
+        def step(done: float, total: float, note: str = "") -> None:
+            report(RESTORING * done / total)
+
+        if len(batch) == 1 and batch[0].mask.exists():
+            began = time.perf_counter()
+            filled, words = fill_marked(pictures[0], read_image(batch[0].mask), opened, wanted, step)
+            done = {"model": opened.name, "seed": wanted.noise_seed, "samples": wanted.samples, "steps": chosen.steps}
+            done |= {"bridge": {"name": "none"}, "sampler": {"name": "none"}, "words": words}
+            results = [ImageResult(filled, time.perf_counter() - began, done, filler_note(opened))]
+        elif len(batch) == 1:
+            job = batch[0]
+            found = restore_image(
+                pictures[0], opened, wanted, step, wanted.sampler, lambda estimate: show(job, preview_jpeg(estimate))
+            )
+            results = [found]
+        else:
+            stacked = torch.stack([picture.pixels for picture in pictures])
+            found = restore_image(stacked, opened, wanted, step, wanted.sampler)
+            results = [
+                replace(
+                    found,
+                    image=before.with_pixels(found.image[number]),
+                    std=None if found.std is None else found.std[number : number + 1],
+                )
+                for number, before in enumerate(pictures)
+            ]
+        for job, before, result in zip(batch, pictures, results, strict=True):
+            if job.stop is None:
+                _settle(job, before, result)
         report(1.0)
 
     def _open(self, wanted: Wanted) -> Opened:
@@ -176,11 +212,34 @@ class Worker:
             problem = f"unknown format '{wanted.format}'; use one of {', '.join(s[1:] for s in WRITABLE_SUFFIXES)}"
         elif wanted.quality is not None and not 1 <= wanted.quality <= 100:
             problem = f"quality must be between 1 and 100, got {wanted.quality}"
+        if wanted.strength > limits.strength:
+            problem = f"strength must be between 0 and {limits.strength:g} here, got {wanted.strength:g}"
         for name, value, most in (("steps", wanted.steps, limits.steps), ("samples", wanted.samples, limits.samples)):
             if value is not None and not 1 <= value <= most:
                 problem = f"{name} must be between 1 and {most} here, got {value}"
         if problem is not None:
             raise RefusedError(400, problem)
+
+
+def _settle(job: WebJob, before: Image, found: ImageResult) -> None:
+    """Write the result of a job and what shows it; what goes wrong is said in the job."""
+    wanted: Wanted = job.options
+    after: Image = found.image
+    result = job.folder / ("result" + _suffix(job.name, wanted))
+    try:
+        write_image(result, after, quality=wanted.quality)
+    except ImageError as error:
+        job.error = public_sentence(error, result)
+        return
+    job.views["after"] = write_view(job.folder / "after", after)
+    changed = change_map(before, after)
+    job.facts = facts(found.done, found.seconds, found.note) | {"changed": changed.figures}
+    job.views["changed"] = write_view(job.folder / "changed", changed.picture)
+    if found.std is not None:
+        spread = value_map(found.std[0])
+        job.facts["uncertainty"] = spread.figures
+        job.views["uncertainty"] = write_view(job.folder / "uncertainty", spread.picture)
+    job.result = result
 
 
 def facts(done: dict[str, Any], seconds: float, note: str | None) -> dict[str, Any]:
@@ -194,7 +253,7 @@ def safe_name(name: str | None) -> str:
     last = PurePosixPath((name or "").replace("\\", "/")).name
     kept = "".join(letter for letter in last if letter.isprintable() and letter not in '<>:"|?*').strip(". ")
     stem, dot, ending = kept.rpartition(".")
-    return f"{stem[:LONGEST_NAME]}{dot}{ending[:10]}" if dot and stem else kept[:LONGEST_NAME] or "picture"
+    return f"{stem[:LONGEST_UPLOAD_NAME]}{dot}{ending[:10]}" if dot and stem else kept[:LONGEST_UPLOAD_NAME] or "picture"
 
 
 def _suffix(name: str, wanted: Wanted) -> str:

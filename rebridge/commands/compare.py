@@ -23,7 +23,7 @@ from rebridge.images import reason, write_atomic
 from rebridge.inverse import Method, OperatorSpec
 from rebridge.restoration import Restorer
 
-T = TypeVar("T")
+Item = TypeVar("Item")
 
 _BRIDGES = ("goub", "brownian", "ddbm-vp")
 _SAMPLERS = {
@@ -182,9 +182,9 @@ def _solvers(options: CompareOptions, report: Reporter) -> Comparison:
     return Comparison(rows, SOLVER_COLUMNS, f"{len(images)} images", files, notes)
 
 
-def _readable(items: Sequence[T], load: Callable[[T], object], notes: list[str]) -> list[T]:
+def _readable(items: Sequence[Item], load: Callable[[Item], object], notes: list[str]) -> list[Item]:
     """The images that can be loaded; the others are noted, and refused where there are no more."""
-    kept: list[T] = []
+    kept: list[Item] = []
     for item in items:
         try:
             load(item)

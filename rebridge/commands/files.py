@@ -11,7 +11,7 @@ from typing import Any
 from rebridge.commands.options import FileOptions
 from rebridge.commands.progress import Reporter
 from rebridge.commands.stopping import Stopped
-from rebridge.images import READABLE_SUFFIXES, check_folder, remove_leftovers
+from rebridge.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, check_folder, remove_leftovers
 from rebridge.restoration.files import FileResult, Job, Report, attempt, plan, prepare_folders
 
 Work = Callable[[Job, Reporter], Mapping[str, Any] | None]
@@ -114,9 +114,18 @@ def sentence(result: FileResult) -> str:
 
 
 def planned(
-    options: FileOptions, default_format: str | None = None, readable: Collection[str] = READABLE_SUFFIXES
+    options: FileOptions,
+    default_format: str | None = None,
+    readable: Collection[str] = READABLE_SUFFIXES,
+    suffix_of: Callable[[Path], str] | None = None,
+    more: tuple[Collection[str], Collection[str]] = ((), ()),
 ) -> list[Job]:
     """List the files that the options mean; see `rebridge.restoration.plan`.
+
+    Args:
+        options: files to read, and where results go.
+        default_format, readable, suffix_of: see `rebridge.restoration.plan`.
+        more: further suffixes that are read, and that name a single result.
 
     Raises:
         ValueError: an input that is neither there nor a pattern, nothing found, or an impossible output.
@@ -129,7 +138,9 @@ def planned(
         suffix=options.suffix,
         format=options.format,
         default_format=default_format,
-        readable=readable,
+        readable=(*readable, *more[0]),
+        writable=(*WRITABLE_SUFFIXES, *more[1]),
+        suffix_of=suffix_of,
     )
 
 

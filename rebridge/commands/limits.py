@@ -30,6 +30,10 @@ GREATEST_OPTION: dict[str, int] = {
 """Greatest value of an option, by its name, whatever the command."""
 
 
+LEAST_OPTION: dict[str, int] = {"draws": 2, "rounds": 1, "crop": 1}
+"""Least value of options that nothing else checks."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limited:
     """Options whose numbers are within `GREATEST_OPTION`.
@@ -42,6 +46,10 @@ class Limited:
         for field in fields(self):
             greatest = GREATEST_OPTION.get(field.name, math.inf)
             for number in _numbers(getattr(self, field.name)):
+                if number < LEAST_OPTION.get(field.name, -math.inf):
+                    raise ValueError(
+                        f"{field.name} must be at least {LEAST_OPTION[field.name]}, got {shortened(number)}"
+                    )
                 if not abs(number) <= greatest or not math.isfinite(number):
                     wanted = "a finite number" if isinstance(number, float) else f"at most {greatest}"
                     raise ValueError(f"{field.name} must be {wanted}, got {shortened(number)}")

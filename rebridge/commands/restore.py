@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
+from rebridge.commands.clips import moving_suffix, restore_clip
 from rebridge.commands.files import SAME_SAMPLES, FilesResult, Finished, planned, process
 from rebridge.commands.fill import fill
 from rebridge.commands.findings import changed_words, finding_records, found_words, treated_words
@@ -19,6 +20,7 @@ from rebridge.commands.progress import Reporter, cancellable
 from rebridge.commands.viewing import Viewer, dry
 from rebridge.denoisers import Denoiser
 from rebridge.images import Image, read_image, to_batch, write_image
+from rebridge.images.clips import FILM_SUFFIXES, WRITTEN_MOVING, is_clip
 from rebridge.models import Finding
 from rebridge.restoration import Restorer
 from rebridge.restoration.files import Job, left_out
@@ -106,16 +108,23 @@ def restore(
     if options.mask is not None:
         return fill(options, progress, opened, finished)
     viewer = Viewer(options, options)
-    jobs = viewer.planned(planned(options))
+    jobs = viewer.planned(planned(options, suffix_of=moving_suffix, more=(FILM_SUFFIXES, WRITTEN_MOVING)))
     opened = opened or open_restorer(options, options.task)
     restorer = opened.restorer
     done = _done(opened, options, options.sampler)
-    check_noise(restorer, restorer.sampler(options.sampler, options.steps), options)
+    notes = [opened.note] if opened.note else []
+    try:
+        check_noise(restorer, restorer.sampler(options.sampler, options.steps), options)
+    except ValueError as error:  # the picture is the same, so that one sample does
+        notes.append(str(error))
+        options = replace(options, samples=1)
     left = left_out(options.inputs, recursive=options.recursive)
     if options.dry_run:
         return FilesResult(dry(jobs, options), done, opened.note, left)
 
     def work(job: Job, report: Reporter) -> Mapping[str, Any] | None:
+        if is_clip(job.path):
+            return restore_clip(job, opened, options, report)
         image = read_image(job.path, options.pixel_limit, options.strict)
         findings = restorer.examine(image) if restorer.model.examines else None
         found = restorer.sample(
@@ -135,7 +144,7 @@ def restore(
 
     with cancellable(progress) as report:
         results = process(jobs, work, options, report, finished)
-    return FilesResult(results, done, opened.note, left, viewer.finish())
+    return FilesResult(results, done, "; ".join(notes) or None, left, viewer.finish())
 
 
 def told(model: str, findings: Sequence[Finding] | None, before: Image, after: Image) -> dict[str, Any]:

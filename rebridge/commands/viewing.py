@@ -10,7 +10,7 @@ from rebridge.commands.files import FilesResult
 from rebridge.commands.shared_options import FileOptions, ShowOptions
 from rebridge.commands.views import SheetRow, thumbnail, view_files, write_sheet, write_views
 from rebridge.images import Image, check_folder, unwritable
-from rebridge.restoration.files import FileResult, Job
+from rebridge.restoration.files import FileResult, Job, blocked
 
 
 class Viewer:
@@ -65,7 +65,7 @@ def dry(jobs: Sequence[Job], options: FileOptions) -> list[FileResult]:
     results = []
     for job in jobs:
         exists = options.skip_existing and job.output.exists()
-        problem = None if exists else unwritable(job.output, overwrite=options.overwrite)
+        problem = None if exists else blocked(job, options.overwrite)
         error = job.problem or (problem and f"{job.output}: {problem}")
         results.append(FileResult(job.path, job.output, error=error, skipped=exists, details={"planned": True}))
     return results

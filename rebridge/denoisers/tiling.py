@@ -32,7 +32,7 @@ PartDenoiser = Callable[[slice, slice], Denoiser]
 
 
 class Divisible:
-    """A denoiser of whole images, with one for each part that judges it as in the whole.
+    """A denoiser of whole images, and of parts that are judged as in the whole.
 
     Args:
         whole: the denoiser.

@@ -24,6 +24,7 @@ from rebridge.images import (
     unwritable,
     write_image,
 )
+from rebridge.images.clips import is_clip
 
 _MAGIC = "*?["
 
@@ -183,7 +184,7 @@ def attempt(
     details: Mapping[str, Any] = {}
     if error is None and skip_existing and job.output.exists():
         return FileResult(job.path, job.output, skipped=True)
-    if error is None and (problem := unwritable(job.output, overwrite=overwrite)) is not None:
+    if error is None and (problem := blocked(job, overwrite)) is not None:
         error = f"{job.output}: {problem}"
     notes: list[str] = []
     if error is None:
@@ -195,6 +196,15 @@ def attempt(
             if str(job.path) not in error and str(job.output) not in error:
                 error = f"{job.path}: {error}"
     return FileResult(job.path, job.output, time.perf_counter() - began, error, details=details, notes=tuple(notes))
+
+
+def blocked(job: Job, overwrite: bool = False) -> str | None:
+    """Say why a result cannot be written, before any work is done; None where it can."""
+    if job.output.suffix.lower() in WRITABLE_SUFFIXES or not is_clip(job.path):
+        return unwritable(job.output, overwrite=overwrite)
+    return (
+        "exists already and is not overwritten without --overwrite" if job.output.exists() and not overwrite else None
+    )
 
 
 @contextmanager
@@ -224,9 +234,7 @@ def prepare_folders(jobs: Iterable[Job]) -> None:
 
 
 def left_out(inputs: str | Path | Iterable[str | Path], *, recursive: bool = False) -> list[Path]:
-    """List pictures in folders that `plan` leaves out.
-
-    Their formats are not read."""
+    """List pictures in folders whose formats are not read."""
     entries = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     folders = [path for path in map(Path, entries) if path.is_dir()]
     files = (file for path in folders for file in (path.rglob("*") if recursive else path.iterdir()))

@@ -55,13 +55,10 @@ def solve(
         sigma_y: standard deviation of the noise, in the units of y.
         steps: of the method, by default its own.
         seed: as in `Restorer.__call__`.
-        samples: as in `Restorer.__call__`.
-        tile: as in `Restorer.__call__`.
-        overlap: as in `Restorer.__call__`.
+        samples, tile, overlap: as in `Restorer.__call__`.
         device: of a prior given by name.
         dtype: of a prior given by name.
-        progress: as in `Restorer.__call__`.
-        callback: as in `Restorer.__call__`.
+        progress, callback: as in `Restorer.__call__`.
         params: of the method.
 
     Raises:

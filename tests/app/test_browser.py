@@ -286,3 +286,86 @@ def test_page_and_examples_are_small(address: str) -> None:
     from rebridge.app.api import STATIC
 
     assert sum(path.stat().st_size for path in STATIC.glob("*") if Path(path).is_file()) < 100_000
+
+
+def test_what_was_found_is_shown_with_its_certainty(page: Any) -> None:
+    page.click("#examples button:has-text('noise')")
+    restored(page)
+    assert "Found noise (" in page.inner_text("#found")
+    assert "Treated: noise." in page.inner_text("#found")
+
+
+def test_the_strength_is_sent_and_no_change_is_no_change(page: Any) -> None:
+    page.focus("#strength")
+    page.keyboard.press("Home")
+    assert page.inner_text("#strength-value") == "0 %"
+    page.click("#examples button:has-text('noise')")
+    restored(page)
+    assert "0 % of the pixels changed" in page.inner_text("#facts")
+
+
+def test_a_mask_is_painted_and_what_it_covers_is_filled(page: Any) -> None:
+    page.set_input_files("#files", files("scratched.png"))
+    restored(page)
+    page.click("#start-painting")
+    box = page.locator("#stage").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 + 60, box["y"] + box["height"] / 2 + 20, steps=5)
+    page.mouse.up()
+    page.click("#fill")
+    restored(page, 2)
+    page.click("#list li:nth-child(2) .name button")
+    assert "% of the picture, smoothly; the rest is as it was." in page.inner_text("#found")
+    assert page.is_hidden("#painting")
+
+
+def test_a_mask_is_painted_by_the_keyboard_too(page: Any) -> None:
+    page.set_input_files("#files", files("scratched.png"))
+    restored(page)
+    page.click("#start-painting")
+    page.focus("#stage")
+    page.keyboard.press(" ")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press(" ")
+    assert page.evaluate("brush.strokes.length") == 2
+    page.click("#undo")
+    assert page.evaluate("brush.strokes.length") == 1
+    page.click("#clear")
+    page.click("#fill")
+    until(page, "document.querySelector('#status').textContent === 'Nothing is painted yet.'")
+
+
+def test_the_loupe_shows_both_at_100_percent(page: Any) -> None:
+    page.set_input_files("#files", files("beach.png", size=(400, 300)))
+    restored(page)
+    page.click("#look-closer")
+    box = page.locator("#stage").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    left, right = page.eval_on_selector_all("#loupe div", "nodes => nodes.map(node => node.style.backgroundImage)")
+    assert left.endswith('/views/before")')
+    assert right.endswith('/views/after")')
+    place = page.eval_on_selector("#loupe div", "node => node.style.backgroundPosition")
+    x, y = (float(part.removesuffix("px")) for part in place.split())
+    half = page.eval_on_selector("#loupe div", "node => [node.clientWidth / 2, node.clientHeight / 2]")
+    assert [x - half[0], y - half[1]] == pytest.approx([-200, -150], abs=3)
+    page.click("#look-closer")
+    assert page.is_hidden("#loupe")
+
+
+def test_the_page_is_small_and_there_at_once(browser: Any, address: str) -> None:
+    context = browser.new_context()
+    found = context.new_page()
+    sizes: list[int] = []
+    found.on("response", lambda answer: sizes.append(len(answer.body())))
+    found.goto(address)
+    found.wait_for_selector("#limits:has-text('megapixels')")
+    found.wait_for_load_state("networkidle")
+    total = sum(sizes)
+    times = []
+    for _ in range(4):  # the machine may be busy with other tests at one moment
+        times.append(found.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"))
+        found.reload()
+    context.close()
+    assert total < 100_000
+    assert min(times) < 300

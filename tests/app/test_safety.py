@@ -20,7 +20,7 @@ pytest.importorskip("fastapi", reason="the extra app is not installed")
 
 from starlette.testclient import TestClient
 
-from rebridge.app.guard import HEADERS, local_hosts, loopback
+from rebridge.app.guard import SECURITY_HEADERS, local_hosts, loopback
 from rebridge.app.limits import Limits
 from tests.app.servers import Client, Serving, Visitors, ended, listening, picture, until_running
 
@@ -53,9 +53,9 @@ def assert_is_a_sentence(answer: Any) -> None:
 def test_every_answer_has_the_security_headers(client: Client) -> None:
     for path in ("/", "/api/about", "/healthz", "/nothing", "/api/jobs/x", "/static/page.css"):
         headers = client.get(path).headers
-        assert {name: headers[name] for name in HEADERS} == HEADERS
+        assert {name: headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
         assert "server" not in headers
-    policy = HEADERS["Content-Security-Policy"]
+    policy = SECURITY_HEADERS["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
 
@@ -211,7 +211,7 @@ def test_queues_are_limited_for_each_visitor_and_for_all(server: Serving) -> Non
 def test_nobody_waits_for_the_whole_list_of_somebody_else(server: Serving) -> None:
     with server() as visitor:
         first, second = visitor(), visitor()
-        many = [sent(first, picture(size=(200, 200)), steps=60).json()["id"] for _ in range(6)]
+        many = [sent(first, picture(size=(200, 200)), steps=60).json()["id"] for _ in range(14)]
         one = sent(second, picture()).json()["id"]
         assert ended(second, one)["state"] == "done"
         assert first.get(f"/api/jobs/{many[-1]}").json()["state"] == "waiting"

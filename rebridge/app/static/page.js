@@ -78,10 +78,10 @@ function options() {
 
 // ---- sending
 
-function add(files, changes = {}) {
+function add(files, changes = {}, mask = null) {
   if (!$("options").reportValidity()) { say("One of the options is out of range."); return; }
   for (const file of files) {
-    const item = { key: nextKey++, file, options: { ...options(), ...changes }, job: null, problem: null };
+    const item = { key: nextKey++, file, mask, options: { ...options(), ...changes }, job: null, problem: null };
     if (about && file.size > about.limits.upload_bytes) item.problem = `It has ${(file.size / 1e6).toFixed(1)} MB; the limit is ${about.limits.upload_bytes / 1e6} MB.`;
     items.push(item);
   }
@@ -98,6 +98,7 @@ async function send() {
     const form = new FormData();
     for (const [key, value] of Object.entries(item.options)) form.append(key, value);
     form.append("image", item.file, item.file.name || "pasted.png");
+    if (item.mask) form.append("mask", item.mask, "mask.png");
     try {
       const job = await ask("/api/jobs", { method: "POST", body: form });
       if (item.gone) ask(`/api/jobs/${job.id}`, { method: "DELETE" }).catch(() => {});
@@ -190,7 +191,7 @@ function words(item) {
   const job = item.job;
   if (!job) return "Sending…";
   if (job.state === "waiting") return job.before_it ? `Waiting; ${job.before_it} before it.` : "Waiting.";
-  if (job.state === "running") return `Restoring: ${Math.round(100 * job.progress)} %`;
+  if (job.state === "running") return `Restoring: ${Math.round(100 * job.progress)} %` + (job.found_words ? `; found ${job.found_words}` : "");
   if (job.state === "done") return `Restored in ${job.done.seconds.toFixed(1)} s; ${job.width} × ${job.height} pixels.`;
   return sentence(job.error);
 }
@@ -249,6 +250,8 @@ const images = () => document.querySelectorAll(".layer img");
 
 function select(item) {
   const same = chosen === item && !$("show").hidden;
+  if (brush.on) paintMode(false);
+  if (lens.on) useLoupe(false);
   chosen = item;
   $("show").hidden = false;
   if (!same) place.fit = true;
@@ -262,8 +265,15 @@ function select(item) {
   look("compare");
   draw();
   const percent = (100 * done.changed.share).toFixed(0);
+  $("found").textContent = done.words ? sentence(done.words) : job.found_words ? `Found ${job.found_words}. ${treated(job.found)}` : "";
   $("how").textContent = `Bridge ${done.bridge}; sampler ${done.sampler}; seed ${done.seed}; ${done.samples} ${done.samples === 1 ? "sample" : "samples"}.`;
   $("facts").textContent = `${done.model}, ${done.steps} ${done.steps === 1 ? "step" : "steps"}, ${done.seconds.toFixed(1)} s. ${percent} % of the pixels changed, by ${done.changed.mean.toFixed(1)} of 255 levels on average. ` + (done.note ? sentence(done.note) : "");
+  $("how").parentElement.hidden = Boolean(done.words);
+}
+
+function treated(found) {
+  const names = found.filter((one) => one.treated > 0).map((one) => one.name);
+  return names.length ? `Treated: ${names.join(", ")}.` : "Left as it is: choose the damage, where there is one.";
 }
 
 function look(view) {
@@ -291,6 +301,8 @@ function arrange() {
     image.style.transform = `translate(${place.x}px, ${place.y}px) scale(${place.scale})`;
     image.style.imageRendering = place.scale >= 2 ? "pixelated" : "auto";
   }
+  $("paint").style.transform = `translate(${place.x}px, ${place.y}px) scale(${place.scale})`;
+  magnify();
   const part = Number($("slider").value);
   $("over").style.clipPath = `inset(0 0 0 ${part}%)`;
   $("line").style.left = `${part}%`;
@@ -311,6 +323,75 @@ function move(x, y) {
   arrange();
 }
 
+// ---- the loupe: before and after side by side, pixel for pixel
+
+const lens = { on: false, x: null, y: null };
+
+function magnify(x = lens.x, y = lens.y) {
+  const stage = $("stage"), loupe = $("loupe");
+  Object.assign(lens, { x, y });
+  loupe.hidden = !lens.on;
+  if (!lens.on) return;
+  const [left, top] = [x ?? stage.clientWidth / 2, y ?? stage.clientHeight / 2];
+  loupe.style.left = `${left}px`;
+  loupe.style.top = `${top}px`;
+  const at = { x: (left - place.x) / place.scale, y: (top - place.y) / place.scale };
+  [...loupe.children].forEach((half, index) => {
+    half.style.backgroundImage = `url("/api/jobs/${chosen.job.id}/views/${index ? "after" : "before"}")`;
+    half.style.backgroundPosition = `${half.clientWidth / 2 - at.x}px ${half.clientHeight / 2 - at.y}px`;
+  });
+}
+
+function useLoupe(on) {
+  lens.on = on;
+  $("look-closer").setAttribute("aria-pressed", String(on));
+  if (on) say("The loupe shows before on the left and after on the right, at 100 %.");
+  magnify(null, null);
+}
+
+// ---- painting over what shall be filled
+
+const brush = { on: false, strokes: [], last: null };
+
+function paintMode(on) {
+  if (on && !(chosen && chosen.file)) { say("Choose the picture again to paint on it: the page was loaded anew since."); return; }
+  Object.assign(brush, { on, strokes: [], last: null });
+  $("start-painting").setAttribute("aria-pressed", String(on));
+  $("painting").hidden = $("paint").hidden = !on;
+  $("stage").classList.toggle("paints", on);
+  if (!on) return;
+  Object.assign($("paint"), { width: chosen.job.width, height: chosen.job.height });
+  $("slider").value = 100;
+  look("compare");
+  say("Paint over what shall be filled.");
+}
+
+function dab(point, starts) {
+  const at = { x: (point.x - place.x) / place.scale, y: (point.y - place.y) / place.scale };
+  if (starts) brush.strokes.push({ width: Number($("brush").value) / place.scale, points: [] });
+  brush.strokes[brush.strokes.length - 1].points.push(at);
+  repaint();
+}
+
+function repaint() {
+  const canvas = $("paint"), pen = canvas.getContext("2d");
+  pen.clearRect(0, 0, canvas.width, canvas.height);
+  Object.assign(pen, { lineCap: "round", lineJoin: "round", strokeStyle: "#ff5fd8" });
+  for (const { width, points } of brush.strokes) {
+    pen.lineWidth = width;
+    pen.beginPath();
+    points.forEach(({ x, y }, index) => (index ? pen.lineTo(x, y) : pen.moveTo(x, y)));
+    if (points.length === 1) pen.lineTo(points[0].x + 0.01, points[0].y);
+    pen.stroke();
+  }
+}
+
+function fillPainted() {
+  if (!brush.strokes.length) { say("Nothing is painted yet."); return; }
+  const item = chosen;
+  $("paint").toBlob((mask) => { paintMode(false); add([item.file], {}, mask); });
+}
+
 const pointers = new Map();
 const spread = () => { const [a, b] = [...pointers.values()]; return Math.hypot(a.x - b.x, a.y - b.y); };
 
@@ -318,13 +399,19 @@ function listenToStage() {
   const stage = $("stage");
   const at = (event) => { const box = stage.getBoundingClientRect(); return { x: event.clientX - box.left, y: event.clientY - box.top }; };
   stage.addEventListener("wheel", (event) => { event.preventDefault(); const { x, y } = at(event); zoom(Math.exp(-event.deltaY / 400), x, y); }, { passive: false });
-  stage.addEventListener("pointerdown", (event) => { stage.setPointerCapture(event.pointerId); pointers.set(event.pointerId, at(event)); });
+  stage.addEventListener("pointerdown", (event) => {
+    stage.setPointerCapture(event.pointerId);
+    pointers.set(event.pointerId, at(event));
+    if (brush.on && pointers.size === 1) dab(at(event), true);
+  });
   stage.addEventListener("pointermove", (event) => {
     const last = pointers.get(event.pointerId);
+    if (lens.on) magnify(at(event).x, at(event).y);
     if (!last) return;
     const now = at(event), apart = pointers.size === 2 ? spread() : 0;
     pointers.set(event.pointerId, now);
     if (pointers.size === 2 && apart > 0) zoom(spread() / apart, now.x, now.y);
+    else if (brush.on) dab(now, false);
     else move(now.x - last.x, now.y - last.y);
   });
   for (const name of ["pointerup", "pointercancel"]) stage.addEventListener(name, (event) => pointers.delete(event.pointerId));
@@ -334,6 +421,7 @@ function listenToStage() {
     else if (event.key === "+" || event.key === "=") zoom(1.25);
     else if (event.key === "-") zoom(0.8);
     else if (event.key === "0") fit();
+    else if (event.key === " " && brush.on) dab({ x: stage.clientWidth / 2, y: stage.clientHeight / 2 }, true);
     else return;
     event.preventDefault();
   });
@@ -369,12 +457,19 @@ async function dropped(entries, files) {
 }
 
 $("files").addEventListener("change", () => { add([...$("files").files]); $("files").value = ""; });
+$("folder").addEventListener("change", () => { add([...$("folder").files]); $("folder").value = ""; });
 $("model").addEventListener("change", showModel);
+$("strength").addEventListener("input", () => { $("strength-value").textContent = `${Math.round(100 * $("strength").value)} %`; });
 $("options").addEventListener("submit", (event) => event.preventDefault());
 $("slider").addEventListener("input", arrange);
 $("in").addEventListener("click", () => zoom(1.25));
 $("out").addEventListener("click", () => zoom(0.8));
 $("fit").addEventListener("click", fit);
+$("look-closer").addEventListener("click", () => useLoupe(!lens.on));
+$("start-painting").addEventListener("click", () => paintMode(!brush.on));
+$("fill").addEventListener("click", fillPainted);
+$("undo").addEventListener("click", () => { brush.strokes.pop(); repaint(); });
+$("clear").addEventListener("click", () => { brush.strokes = []; repaint(); });
 $("full").addEventListener("click", () => zoom(1 / place.scale));
 addEventListener("paste", (event) => { const files = [...event.clipboardData.files]; if (files.length) { event.preventDefault(); add(files); } });
 addEventListener("dragover", (event) => { event.preventDefault(); $("drop").classList.add("over"); });
