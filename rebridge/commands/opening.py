@@ -93,7 +93,7 @@ def check_noise(restorer: Restorer, sampler: Sampler, options: SamplingOptions, 
     given = ["--samples"] * (options.samples > 1) + ["--seed"] * (seeded and options.seed is not None)
     if given and not restorer.draws_noise(sampler):
         raise ValueError(
-            f"the sampler {sampler.name} draws no noise here, so that {' and '.join(given)} would change nothing: "
+            f"the sampler {sampler.name} draws no noise here, so that {' and '.join(given)} change nothing: "
             "leave that out, or take --sampler dbim:eta=1 with 3 steps or more"
         )
 

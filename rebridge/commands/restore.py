@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -112,7 +112,12 @@ def restore(
     opened = opened or open_restorer(options, options.task)
     restorer = opened.restorer
     done = _done(opened, options, options.sampler)
-    check_noise(restorer, restorer.sampler(options.sampler, options.steps), options)
+    notes = [opened.note] if opened.note else []
+    try:
+        check_noise(restorer, restorer.sampler(options.sampler, options.steps), options)
+    except ValueError as error:  # the picture is the same, so that one sample does
+        notes.append(str(error))
+        options = replace(options, samples=1)
     left = left_out(options.inputs, recursive=options.recursive)
     if options.dry_run:
         return FilesResult(dry(jobs, options), done, opened.note, left)
@@ -139,7 +144,7 @@ def restore(
 
     with cancellable(progress) as report:
         results = process(jobs, work, options, report, finished)
-    return FilesResult(results, done, opened.note, left, viewer.finish())
+    return FilesResult(results, done, "; ".join(notes) or None, left, viewer.finish())
 
 
 def told(model: str, findings: Sequence[Finding] | None, before: Image, after: Image) -> dict[str, Any]:

@@ -52,12 +52,13 @@ def test_one_bad_image_does_not_end_an_evaluation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("given", "words"), [({"seed": 3}, "--seed"), ({"samples": 4}, "--samples")])
-def test_a_seed_and_samples_are_refused_where_no_noise_is_drawn(
+def test_a_seed_and_samples_are_said_to_be_of_no_use_where_no_noise_is_drawn(
     tmp_path: Path, given: dict[str, int], words: str
 ) -> None:
     saved(tmp_path / "a.png")
     options = {"inputs": [tmp_path / "a.png"], "output": tmp_path / "out.png", "model": "rdbm-tiny", "device": "cpu"}
-    with pytest.raises(ValueError, match=f"draws no noise here, so that {words} would change nothing"):
-        restore(RestoreOptions(**options, **given), never)  # type: ignore[arg-type]
-    noisy = restore(RestoreOptions(**options, **given, sampler="dbim:eta=1", steps=3))  # type: ignore[arg-type]
+    still = restore(RestoreOptions(**options, **given))  # type: ignore[arg-type]
+    assert f"draws no noise here, so that {words} change nothing" in (still.note or "")
+    noisy = restore(RestoreOptions(**options, **given, overwrite=True, sampler="dbim:eta=1", steps=3))  # type: ignore[arg-type]
     assert not noisy.failures
+    assert noisy.note is None

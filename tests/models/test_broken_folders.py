@@ -15,6 +15,7 @@ from rebridge import bridges, networks
 from rebridge.images import write_atomic
 from rebridge.irbridge.presets import read_presets
 from rebridge.models import ModelError, TrainedModel, folder, load_model
+from rebridge.models.weights import PREVIOUS_FILE
 
 SHAPE = {"widths": (4, 4), "blocks": (1,), "middle": 1, "embedding": 4}
 
@@ -146,7 +147,7 @@ def test_a_disk_that_is_full_while_a_model_is_replaced_leaves_that_model(
     with pytest.raises(ModelError, match="No space left on device"):
         model(0.75).save_pretrained(path)
     assert value_of(path) == 0.25
-    assert not (path / folder.PREVIOUS_FILE).exists()
+    assert not (path / PREVIOUS_FILE).exists()
 
 
 def test_permissions_and_other_files_of_a_replaced_folder_stay(tmp_path: Path) -> None:
