@@ -29,12 +29,20 @@ Malik, PAMI 2011); degraded by `rebridge.degradations`.
 No other data, no pretrained weights.
 The weights are released under the licence of rebridge, Apache-2.0. Trained by `rebridge train {config}`.
 
-It knows the degradations as `rebridge degrade` makes them. Real rain, snow and haze differ; a mixture of several
-degradations in one image was not trained.
+{limits}
 """
+LIMITS = """It knows the degradations as `rebridge degrade` makes them. Real rain, snow and haze differ; a mixture of several
+degradations in one image was not trained."""
 
 
-def package(model: models.TrainedModel, name: str, config: Path, metrics: str = "", steps: int | None = None) -> Path:
+def package(
+    model: models.TrainedModel,
+    name: str,
+    config: Path,
+    metrics: str = "",
+    steps: int | None = None,
+    limits: str = LIMITS,
+) -> Path:
     """Write a model into the package.
 
     Args:
@@ -43,6 +51,7 @@ def package(model: models.TrainedModel, name: str, config: Path, metrics: str = 
         config: the file that it was trained by.
         metrics: a section of the card.
         steps: that the model recommends, by default those of the run.
+        limits: what it does not do.
 
     Returns:
         The folder.
@@ -50,7 +59,7 @@ def package(model: models.TrainedModel, name: str, config: Path, metrics: str = 
     sampler = dict(model.info.sampler) | ({} if steps is None else {"steps": steps})
     model.info = replace(model.info, name=name, sampler=sampler)
     return model.save_pretrained(
-        PACKAGED / name, dtype=torch.float16, card=model.card() + DATA.format(config=config) + metrics
+        PACKAGED / name, dtype=torch.float16, card=model.card() + DATA.format(config=config, limits=limits) + metrics
     )
 
 
@@ -78,6 +87,7 @@ def main() -> None:
     parser.add_argument("--metrics", type=Path, help="JSON of `rebridge evaluate`")
     parser.add_argument("--command", help="command that printed the metrics", default="rebridge evaluate --json")
     parser.add_argument("--steps", type=int, help="steps that the model recommends, by default those of the run")
+    parser.add_argument("--limits", type=Path, help="text of what it does not do")
     options = parser.parse_args()
     model = models.load_model(str(options.model or training.load_stages(options.config)[-1].result))
     if not isinstance(model, models.TrainedModel):
@@ -85,7 +95,8 @@ def main() -> None:
     text = ""
     if options.metrics:
         text = f"\n## Figures\n\n`{options.command}`\n\n{table(json.loads(options.metrics.read_text()))}"
-    folder = package(model, options.name or options.config.stem, options.config, text, options.steps)
+    limits = options.limits.read_text().strip() if options.limits else LIMITS
+    folder = package(model, options.name or options.config.stem, options.config, text, options.steps, limits)
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(f"{folder}: {model.parameters:,} parameters, {size / 1e6:.2f} MB")
 
