@@ -41,7 +41,9 @@ def restore(options: RestoreOptions, as_json: Json = False) -> None:
 
 @command(
     EnlargeOptions,
-    model=option(TEXT, "A model that restores what was enlarged, or none for bicubic enlarging, made consistent.", *MODEL),
+    model=option(
+        TEXT, "A model that restores what was enlarged, or none for bicubic enlarging, made consistent.", *MODEL
+    ),
 )
 def enlarge(options: EnlargeOptions, as_json: Json = False) -> None:
     """Enlarge images: `rebridge enlarge small.jpg --by 4 -o large.png`.

@@ -15,7 +15,7 @@ from rebridge.images.npy import read_array
 
 ARRAY_SUFFIX = ".npy"
 IMAGE_SUFFIXES = (*READABLE_SUFFIXES, ARRAY_SUFFIX)
-READ_BY_HEADER = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM")
+READ_BY_HEADER = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "JPEG2000", "PPM")
 """Formats whose headers Pillow is asked to read; it would else try all that it knows, PostScript among them."""
 GREY_SHARES = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in the grey that a coloured image becomes (BT.601)."""

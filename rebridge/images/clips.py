@@ -22,6 +22,8 @@ from torch import Tensor
 from rebridge.images.atomic import reason
 from rebridge.images.image import Image, ImageError, to_samples
 
+ANIMATED_FORMATS = ("GIF", "WEBP", "PNG")
+"""Formats of animations, by their names in Pillow."""
 ANIMATED_SUFFIXES = (".gif", ".webp", ".png", ".apng")
 """Suffixes under which animations are read and written."""
 FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
@@ -67,7 +69,7 @@ def is_clip(path: Path) -> bool:
     if path.suffix.lower() not in ANIMATED_SUFFIXES or not path.is_file():
         return False
     try:
-        with PILImage.open(path) as image:
+        with PILImage.open(path, formats=ANIMATED_FORMATS) as image:
             return _frame_count(image) > 1
     except Exception:  # what cannot be opened is told when it is read as a picture
         return False
@@ -112,7 +114,7 @@ def read_frames(clip: Clip) -> Iterator[Image]:
                 for frame in container.decode(video=0):
                     yield _image(frame.to_ndarray(format="rgb24"))
             return
-        with PILImage.open(clip.path) as image:
+        with PILImage.open(clip.path, formats=ANIMATED_FORMATS) as image:
             for number in range(len(clip.durations)):
                 image.seek(number)
                 has_alpha = "A" in image.getbands() or "transparency" in image.info
@@ -177,7 +179,7 @@ def _frame_count(image: PILImage.Image) -> int:
 
 
 def _open_animation(path: Path) -> Clip:
-    with PILImage.open(path) as image:
+    with PILImage.open(path, formats=ANIMATED_FORMATS) as image:
         durations = []
         for number in range(_frame_count(image)):
             image.seek(number)

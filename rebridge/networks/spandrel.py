@@ -69,7 +69,8 @@ def _opened(file: Path) -> Any:
     if not file.is_file():
         raise ValueError(f"there is no file {file}")
     try:
-        descriptor = spandrel.ModelLoader(device="cpu").load_from_file(file)
+        with torch.device("cpu"):  # also where only the outline of a model is made
+            descriptor = spandrel.ModelLoader(device="cpu").load_from_file(file)
     except Exception as error:  # its readers have many
         raise ValueError(f"{file.name} is no restorer that spandrel knows ({type(error).__name__})") from None
     if not isinstance(descriptor, spandrel.ImageModelDescriptor):

@@ -56,10 +56,11 @@ def test_a_restorer_says_it_too() -> None:
 
 
 @pytest.mark.parametrize("prediction", ["preconditioned", "blend"])
-def test_a_target_that_is_zero_before_the_end_is_said(prediction: str) -> None:
+def test_a_state_that_shows_the_clean_image_is_said(prediction: str) -> None:
     flow = bridges.create("flow")
-    with pytest.warns(UserWarning, match="the exact output of prediction .* is 0 there"):
-        denoiser = NetworkDenoiser(Anything(), flow, prediction)
+    with pytest.warns(UserWarning, match="has no noise, a state before t = 1 shows the clean image"):
+        NetworkDenoiser(Anything(), flow, prediction)
     x0, y, t = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8), torch.tensor([0.3, 0.9])
     x_t = flow.forward(x0, y, t, torch.randn_like(y))
-    assert denoiser.target(x0, y, x_t, t).abs().max() < 1e-5
+    share = t.view(-1, 1, 1, 1)
+    torch.testing.assert_close((x_t - share * y) / (1 - share), x0, rtol=0, atol=1e-5)

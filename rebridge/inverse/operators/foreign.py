@@ -58,20 +58,21 @@ class ForeignOperator(Operator):
     def prox_l2(self, z: Tensor, y: Tensor, gamma: Trust) -> Tensor:
         """Proximal step, see `Operator.prox_l2`.
 
-        It is the other library's own, except for infinite trust. That library is given a number where all images have one
-        trust, and else a tensor (B, 1, 1, 1) like the images: nothing that only our own operators could take.
+        It is the other library's own, except for a trust of 0 or infinity. That library is given a number where all images have
+        one trust, and else a tensor (B, 1, 1, 1) like the images: nothing that only our own operators could take.
         """
         check_trust(gamma, len(z))
         trust = [float(gamma)] * len(z) if not isinstance(gamma, Tensor) else gamma.double().expand(len(z)).tolist()
-        if math.inf not in trust:
-            return self._stepped(z, y, trust)
-        # which another library's prox_l2 may not take
-        fitted = z + self.operator.A_dagger((y - self.forward(z)).to(self.dtype)).to(z.dtype)
-        finite = [0.0 if value == math.inf else value for value in trust]
-        if not any(finite):
-            at_zero = [value == 0 for value in trust]
-            return torch.where(_column(at_zero, z) > 0, z, fitted) if any(at_zero) else fitted
-        return torch.where(_column([value == math.inf for value in trust], z) > 0, fitted, self._stepped(z, y, finite))
+        between = [value for value in trust if 0 < value < math.inf]
+        result = z
+        if between:
+            result = self._stepped(z, y, [value if 0 < value < math.inf else between[0] for value in trust])
+        if 0.0 in trust:
+            result = torch.where(_column([value == 0 for value in trust], z) > 0, z, result)
+        if math.inf in trust:
+            fitted = z + self.operator.A_dagger((y - self.forward(z)).to(self.dtype)).to(z.dtype)
+            result = torch.where(_column([value == math.inf for value in trust], z) > 0, fitted, result)
+        return result
 
     def _stepped(self, z: Tensor, y: Tensor, trust: Sequence[float]) -> Tensor:
         inputs = z.to(self.dtype)

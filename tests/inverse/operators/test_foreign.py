@@ -38,7 +38,7 @@ class Kept:
         return (z + gamma * self.A(y)) / (1 + gamma * self.A(torch.ones_like(z)))
 
 
-@pytest.mark.parametrize("method", ["ddnm", "dds", "pigdm", "nrlg", "diffpir", "red-diff", "dps"])
+@pytest.mark.parametrize("method", ["ddnm:plus=false", "dds", "pigdm", "nrlg", "diffpir", "red-diff:mean=all", "dps"])
 @pytest.mark.parametrize("batch", [1, 2])
 def test_every_method_restores_as_with_our_own_operator(method: str, batch: int) -> None:
     x = torch.rand(batch, *SHAPE, generator=torch.Generator().manual_seed(1))

@@ -184,7 +184,9 @@ def test_training_on_the_command_line(config: Path, tmp_path: Path) -> None:
 def test_unusable_settings_get_one_sentence(config: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown key optimisation.lrr; did you mean optimisation.lr"):
         trained(config, tmp_path, "optimisation.lrr=1")
-    with pytest.raises(ConfigError, match="kind must be one of bridge, refinement, hidiff, controlnet, got 'control'"):
+    with pytest.raises(
+        ConfigError, match="kind must be one of bridge, refinement, consistency, hidiff, controlnet, got 'control'"
+    ):
         trained(config, tmp_path, "kind=control")
     with pytest.raises(ModelError, match="neither a folder nor an id"):
         trained(config, tmp_path, "prior=no/such/folder")
