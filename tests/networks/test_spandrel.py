@@ -16,6 +16,7 @@ from PIL import Image
 import rebridge
 from rebridge import bridges, networks
 from rebridge.denoisers import NetworkDenoiser
+from rebridge.evaluation import psnr
 from rebridge.models import ModelError, TrainedModel, load_model
 from rebridge.networks.spandrel import SpandrelRestorer
 from rebridge.training import load_config, train
@@ -25,6 +26,7 @@ from rebridge.training import load_config, train
 def spandrel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The real package; torchvision, of which two of its forty networks name a function, may be missing."""
     pytest.importorskip("einops")
+    psnr(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))  # what it imports asks for torchvision, before there is a stand-in
     try:
         import torchvision  # noqa: F401
     except ImportError:
