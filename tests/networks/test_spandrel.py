@@ -26,7 +26,9 @@ from rebridge.training import load_config, train
 def spandrel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The real package; torchvision, of which two of its forty networks name a function, may be missing."""
     pytest.importorskip("einops")
-    psnr(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8))  # what it imports asks for torchvision, before there is a stand-in
+    psnr(
+        torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)
+    )  # what it imports asks for torchvision, before there is a stand-in
     try:
         import torchvision  # noqa: F401
     except ImportError:
