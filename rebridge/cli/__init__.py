@@ -44,25 +44,17 @@ def options(
     load_extensions(extensions)
 
 
-for show in (files.restore, files.inspect, files.enlarge, files.solve, files.degrade):
-    app.command()(show)
-for show in (models.train, models.evaluate, models.compare, models.tune):
+for show in (files.restore, files.inspect, files.enlarge, files.solve, files.degrade, models.train, models.evaluate,
+             models.compare, models.tune, models.info, models.convert, models.serve, models.doctor):  # fmt: skip
     app.command()(show)
 app.command("models")(models.list_models)
-app.command()(models.info)
-app.command()(models.convert)
-app.command()(models.serve)
-app.command()(models.doctor)
 app.command("bridges")(catalogues.list_bridges)
 app.command("samplers")(catalogues.list_samplers)
 app.command("solvers")(catalogues.list_solvers)
 
 
 def main() -> None:
-    """Run the program.
-
-    Exit code 0 success, 1 some files failed, 2 bad input, 130 stopped by Ctrl-C, 143 by SIGTERM.
-    """
+    """Run the program."""
     # A last search for garbage among the objects of torch would take a third of the time of a short command.
     atexit.register(gc.freeze)
     obey_sigterm()

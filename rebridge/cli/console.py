@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
+from rebridge.commands.progress import in_lines
 from rebridge.commands.stopping import ending
+from rebridge.commands.words import counted, sentence_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 PIPE_WIDTH = 240
 """Columns of tables that go to a file or another program, where cutting words off would lose data."""
-
-LOG_SECONDS = 10.0
-"""Between two lines of progress, where stderr is no terminal."""
 
 
 class Commands(TyperGroup):
@@ -41,7 +39,7 @@ class Commands(TyperGroup):
         except (ValueError, OSError) as error:
             if os.environ.get("REBRIDGE_TRACEBACK"):
                 raise
-            fail(_sentence(error))
+            fail(sentence_of(error))
             raise typer.Exit(2) from error
 
 
@@ -77,7 +75,7 @@ def progress(verb: str) -> "Iterator[Reporter]":
     """Show progress on stderr, as a bar on a terminal and as lines elsewhere."""
     console = err()
     if not console.is_terminal:
-        yield _log(verb)
+        yield in_lines(verb, lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))
         return
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -101,29 +99,10 @@ def progress(verb: str) -> "Iterator[Reporter]":
         yield update
 
 
-def _log(verb: str) -> "Reporter":
-    """Print the progress as lines, not more often than every `LOG_SECONDS`."""
-    last = time.monotonic()
-
-    def update(done: float, total: float, note: str = "") -> None:
-        nonlocal last
-        if time.monotonic() - last >= LOG_SECONDS:
-            last = time.monotonic()
-            told = f"{verb}: {done:.2f} of {total:g} ({100 * done / max(total, 1e-9):.0f} %) {note}"
-            err().print(told.rstrip(), markup=False, highlight=False, soft_wrap=True)
-
-    return update
-
-
 def note(sentence: str | None) -> None:
     """Print what a user should know to stderr, where there is something."""
     if sentence:
         err().print(f"Note: {sentence}", markup=False, highlight=False, soft_wrap=True)
-
-
-def counted(files: int) -> str:
-    """Count files in words."""
-    return f"{files} file{'s' * (files != 1)}"
 
 
 def end_failed(failures: Sequence[Mapping[str, Any]], total: int) -> None:
@@ -156,9 +135,3 @@ def _console(stderr: bool) -> "Console":
 
     terminal = (sys.stderr if stderr else sys.stdout).isatty()
     return Console(stderr=stderr, width=None if terminal else PIPE_WIDTH)
-
-
-def _sentence(error: ValueError | OSError) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split()) or type(error).__name__

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from rebridge.cli.console import counted, end_failed, note, print_json, progress, say
+from rebridge.cli.console import end_failed, note, print_json, progress, say
 from rebridge.cli.options import Json, command
 from rebridge.commands.flags import MODEL, NUMBER, OPTIONS, PATH, TASK, TEXT, option
 from rebridge.commands.options import DegradeOptions, EnlargeOptions, InspectOptions, RestoreOptions, SolveOptions
@@ -24,9 +24,7 @@ INPUT = {"inputs": OPTIONS["inputs"]._replace(help="Image files, folders, or pat
 
 @command(
     RestoreOptions,
-    mask=option(
-        PATH, "White where INPUT is to be filled, black where it stays bit for bit: a picture, or a folder of them."
-    ),
+    mask=option(PATH, "White where INPUT is filled, black where it stays bit for bit: a picture, or a folder of them."),
 )
 def restore(options: RestoreOptions, as_json: Json = False) -> None:
     """Restore degraded images: `rebridge restore photos -o restored`.
@@ -99,16 +97,15 @@ def solve(options: SolveOptions, as_json: Json = False) -> None:
 
 
 def _show_solved(as_json: bool, result: "FilesResult") -> None:
+    from rebridge.commands.solve import solved
+
     for sentence in result.notes():
         note(sentence)
     if as_json:
         print_json({**result.totals(), "results": result.records()})
         return
-    for row in (row.details for row in result.written):
-        text = f"wrote {', '.join(map(str, row['files']))}: {row['calls']} network calls, {row['seconds']:.1f} s"
-        text += "" if row["psnr"] is None else f", PSNR {row['psnr']:.2f} dB"
-        spread = f"; white in the map is a standard deviation of {row['largest_std']:.4f}"
-        say(text + (spread if row["largest_std"] > 0 else ""))
+    for row in result.written:
+        say(solved(row.details))
 
 
 def _run_batch(doing: str, run: "Callable[..., FilesResult]", options: Any, show: "Callable[[FilesResult], None]",
@@ -155,9 +152,4 @@ def _show(done: str, as_json: bool, result: "FilesResult", quiet: bool = False) 
     if as_json:
         print_json(result.records())
     else:
-        written, skipped = result.written, len(result.skipped)
-        places = {row.output.parent for row in written}
-        where = f" in {places.pop()}" if len(places) == 1 else ""
-        text = f"{done} {counted(len(written))}{where}, {sum(row.seconds for row in written):.1f} s"
-        text = text if written else f"{done} no file"
-        (note if quiet else say)(text + (f"; {counted(skipped)} skipped, as the result exists" if skipped else ""))
+        (note if quiet else say)(result.summary(done))

@@ -31,8 +31,7 @@ def train(options: TrainOptions, as_json: Json = False) -> None:
 
     result = train(options)
     if result.speaks and as_json:
-        model = None if result.model is None else str(result.model)
-        print_json({"iterations": result.iterations, "model": model, "psnr": result.psnr})
+        print_json({"iterations": result.iterations, "model": result.model and str(result.model), "psnr": result.psnr})
     elif result.speaks and result.model is not None:
         rows = [{"validation": name, "PSNR": f"{value:.2f}"} for name, value in result.psnr.items()]
         if rows:
@@ -63,21 +62,15 @@ def evaluate(
     if as_json and as_csv:
         raise ValueError("give only one of --json and --csv")
     from rebridge.commands.evaluate import evaluate
-    from rebridge.evaluation.tables import record, table, to_csv
+    from rebridge.evaluation.tables import table, to_csv
 
     with progress("evaluating") as bar:
         result = evaluate(options, bar)
     note(result.note)
     found = result.evaluation
-    tasks, images = [row.row for row in found.summaries], [row.row for row in found.scores]
-    rows, columns = (images if per_image else tasks), result.columns(per_image)
+    rows, columns = [row.row for row in (found.scores if per_image else found.summaries)], result.columns(per_image)
     if as_json:
-        about = {key: getattr(result, key) for key in ("model", "sampler", "steps", "seed", "channel")}
-        tasks = [record(row, result.columns(False)) for row in tasks]
-        images = [record(row, result.columns(True)) for row in images]
-        print_json(
-            {**about, "tasks": tasks, "images": images, "failures": [vars(failure) for failure in found.failures]}
-        )
+        print_json(result.record)
     elif as_csv:
         print(to_csv(rows, columns), end="")
     else:
@@ -138,8 +131,7 @@ def tune(options: TuneOptions, as_json: Json = False) -> None:
         result = tune(options, bar)
     note(result.note)
     if as_json:
-        keys = ("task", "psnr", "before", "settings")
-        print_json([{key: getattr(row, key) for key in keys} for row in result.tasks])
+        print_json([{key: getattr(row, key) for key in ("task", "psnr", "before", "settings")} for row in result.tasks])
         return
     for row in result.tasks:
         title = f"{row.task}: {row.before:.2f} dB with {result.base}, {row.psnr:.2f} dB tuned"
@@ -197,10 +189,9 @@ def info(options: InfoOptions, as_json: Json = False) -> None:
 
     found = info(options)
     if as_json:
-        about = {"name": found.name, "folder": found.folder, "parameters": found.parameters}
-        print_json({**about, "flops_256x256": found.flops, **found.config})
-        return
-    show_table([{"": key, " ": value} for key, value in found.facts.items()])
+        print_json(found.record)
+    else:
+        show_table([{"": key, " ": value} for key, value in found.facts.items()])
 
 
 @command(ServeOptions, models=repeated("A model to offer besides the packaged ones", *MODEL))
@@ -224,7 +215,4 @@ def doctor(options: DoctorOptions, as_json: Json = False) -> None:
         print_json(records(checks))
         return
     for one in checks:
-        say(
-            f"{'ok' if one.is_fine else '--':4}{one.name}: {one.state}"
-            + (f"; add it: {one.remedy}" if one.remedy else "")
-        )
+        say(one.sentence)

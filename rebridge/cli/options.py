@@ -39,10 +39,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")
 Extensions = Annotated[
     list[str] | None,
     typer.Option(
-        "--import", metavar="FILE", help="Python file or module that registers bridges, networks, ... "
-        "of your own; repeat it.",
+        "--import", metavar="FILE", help="Python file or module that registers bridges, ... of your own; repeat it."
     ),
-]  # fmt: skip
+]
 Defaults = Annotated[
     Path | None,
     typer.Option(

@@ -63,6 +63,12 @@ class Check:
     is_fine: bool = True
     remedy: str | None = None
 
+    @property
+    def sentence(self) -> str:
+        """The check in one line."""
+        mend = f"; add it: {self.remedy}" if self.remedy else ""
+        return f"{'ok' if self.is_fine else '--':4}{self.name}: {self.state}{mend}"
+
 
 def doctor(options: DoctorOptions) -> list[Check]:
     """Look at versions, devices, extras and the speed of this machine.

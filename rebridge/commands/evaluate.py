@@ -24,7 +24,7 @@ from rebridge.evaluation import (
 )
 from rebridge.evaluation.evaluate import IMAGE_COLUMNS, RESTORER_KEYS, SHOWN_COLUMNS, TASK_COLUMNS
 from rebridge.evaluation.results import BY_OTHERS, score_results
-from rebridge.evaluation.tables import Column
+from rebridge.evaluation.tables import Column, record
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,15 @@ class EvaluationResult:
     def channel(self) -> str:
         """Channel that was compared."""
         return self.scoring.channel
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """All of it in plain data, as JSON takes it."""
+        about = {key: getattr(self, key) for key in ("model", "sampler", "steps", "seed", "channel")}
+        tasks = [record(row.row, self.columns(False)) for row in self.evaluation.summaries]
+        images = [record(row.row, self.columns(True)) for row in self.evaluation.scores]
+        failures = [vars(failure) for failure in self.evaluation.failures]
+        return {**about, "tasks": tasks, "images": images, "failures": failures}
 
     def columns(self, per_image: bool, shown: bool = False) -> list[Column]:
         """List the columns of a table of images or of tasks.

@@ -11,6 +11,7 @@ from typing import Any
 from rebridge.commands.options import FileOptions
 from rebridge.commands.progress import Reporter
 from rebridge.commands.stopping import Stopped
+from rebridge.commands.words import counted
 from rebridge.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, check_folder, remove_leftovers
 from rebridge.restoration.files import FileResult, Job, Report, attempt, plan, prepare_folders
 
@@ -50,6 +51,15 @@ class FilesResult(Report):
     def records(self) -> list[dict[str, Any]]:
         """Describe each file in plain data, as JSON takes it."""
         return [_record(result) for result in self.results]
+
+    def summary(self, done: str) -> str:
+        """Say how many files were `done`, where they are and how long it took."""
+        written, skipped = self.written, len(self.skipped)
+        places = {row.output.parent for row in written}
+        where = f" in {places.pop()}" if len(places) == 1 else ""
+        text = f"{done} {counted(len(written))}{where}, {sum(row.seconds for row in written):.1f} s"
+        text = text if written else f"{done} no file"
+        return text + (f"; {counted(skipped)} skipped, as the result exists" if skipped else "")
 
     def notes(self) -> list[str]:
         """Say what the user should know of the run and its files."""

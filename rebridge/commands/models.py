@@ -76,6 +76,12 @@ class ModelReport:
     config: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def record(self) -> dict[str, Any]:
+        """All of it in plain data, as JSON takes it."""
+        about = {"name": self.name, "folder": self.folder, "parameters": self.parameters}
+        return {**about, "flops_256x256": self.flops, **self.config}
+
+    @property
     def facts(self) -> dict[str, str]:
         """Sum up the model, one text by name."""
         config = self.config

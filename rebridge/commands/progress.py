@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+LOG_SECONDS = 10.0
+"""Between two lines of progress, where no bar can be shown."""
 
 Reporter = Callable[[float, float, str], None]
 """Called as (done, total, note), in any unit; the note says what is being done."""
@@ -43,3 +47,19 @@ def cancellable(progress: Reporter | None) -> Iterator[Reporter]:
         yield report
     except _Cancelled as cancelled:
         raise cancelled.error from None
+
+
+def in_lines(verb: str, tell: Callable[[str], None]) -> Reporter:
+    """Make a callback that tells of progress in lines.
+
+    Not more often than every `LOG_SECONDS`.
+    """
+    last = time.monotonic()
+
+    def update(done: float, total: float, note: str = "") -> None:
+        nonlocal last
+        if time.monotonic() - last >= LOG_SECONDS:
+            last = time.monotonic()
+            tell(f"{verb}: {done:.2f} of {total:g} ({100 * done / max(total, 1e-9):.0f} %) {note}".rstrip())
+
+    return update

@@ -75,6 +75,14 @@ def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResul
     return FilesResult(results, done, left_out=left_out(options.inputs, recursive=options.recursive))
 
 
+def solved(row: Mapping[str, Any]) -> str:
+    """Say what was written for a measurement, from its details."""
+    text = f"wrote {', '.join(map(str, row['files']))}: {row['calls']} network calls, {row['seconds']:.1f} s"
+    text += "" if row["psnr"] is None else f", PSNR {row['psnr']:.2f} dB"
+    spread = f"; white in the map is a standard deviation of {row['largest_std']:.4f}"
+    return text + (spread if row["largest_std"] > 0 else "")
+
+
 def _read(path: Path, spec: OperatorSpec, channels: int, reading: dict[str, Any]) -> Measured:
     """Read a measurement; a size that fits only as HEIGHTxWIDTH, the order of before, is taken so with a warning."""
     size: tuple[int, int] | None = reading["size"]

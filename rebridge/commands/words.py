@@ -1,4 +1,4 @@
-"""Readers of options that are written as words: numbers, KEY=VALUE, WIDTHxHEIGHT."""
+"""Words of the command line: options that are read from them, and sentences."""
 
 from __future__ import annotations
 
@@ -53,3 +53,15 @@ def size(text: str | None) -> tuple[int, int] | None:
 def listed(words: Sequence[str] | None) -> tuple[str, ...]:
     """Read an option that can be repeated."""
     return tuple(words or ())
+
+
+def counted(files: int) -> str:
+    """Count files in words."""
+    return f"{files} file{'s' * (files != 1)}"
+
+
+def sentence_of(error: ValueError | OSError) -> str:
+    """Say an error in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__

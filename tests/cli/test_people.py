@@ -221,8 +221,8 @@ def test_the_shell_is_given_completions() -> None:
 
 
 def test_logs_show_progress(model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rebridge.cli import console
+    from rebridge.commands import progress
 
-    monkeypatch.setattr(console, "LOG_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
     result = rebridge("restore", photos, "-o", tmp_path / "out", "--model", model)
     assert "restoring: 0.33 of 2 (17 %) a.png" in result.stderr
