@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as PILImage
 
 from rebridge.images import Image, ImageError, read_image, write_image
@@ -141,6 +142,7 @@ def read_or_explain(path: Path, strict: bool) -> Image | None:
 
 def in_child(work: Callable[[], None]) -> int:
     """Run in a forked child with limits; return its exit status, 0 for success."""
+    torch.set_num_threads(1)  # a forked child has none of its parent's threads, and would wait for them
     child = os.fork()
     if child == 0:
         code = 1
