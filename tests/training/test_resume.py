@@ -292,6 +292,8 @@ def test_the_hangup_of_a_terminal_leaves_a_checkpoint(tiny: Tiny, tmp_path: Path
         root = Path(__file__).parents[2]
         os.environ.update(OMP_NUM_THREADS="1", PYTHONPATH=str(root))
         os.chdir(root)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it is ignored where the tests run under nohup
+        signal.alarm(300)
         os.execv(sys.executable, [sys.executable, "-c", code, "configs/tiny.yaml", *given])
     log = config.output / "log.jsonl"
     deadline = time.monotonic() + 60
