@@ -25,7 +25,7 @@ from rebridge.networks.trunk import Trunk
 from rebridge.networks.verdict import LINE_NUMBERS, Verdict, line_statistics
 
 KINDS = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg")
-HAZE, LOWLIGHT, NOISE = (KINDS.index(kind) for kind in ("haze", "lowlight", "noise"))
+HAZE, LOWLIGHT, NOISE, BLUR = (KINDS.index(kind) for kind in ("haze", "lowlight", "noise", "blur"))
 BAND = 2**22
 """Most pixels that the examiner sees at once where it sees a whole picture."""
 REACH = 160
@@ -145,13 +145,15 @@ class Careful(Network):
 
         Returns logits (B, kinds) of the kinds that are there.
 
-        Faint noise is seen by the examiner's own filters before a verdict hears of it; the greater of both counts.
+        Faint noise is seen by the examiner's own filters before a verdict hears of it: the greater of both counts. Sound
+        pictures may be soft, and blur takes both: there the lesser counts.
         """
         logits = self.examiner.logits(seen)
         if self.verdict is None:
             return logits
         decided: Tensor = self.verdict(gathered(seen, logits)).clone()
         decided[:, NOISE] = torch.maximum(decided[:, NOISE], logits[:, NOISE])
+        decided[:, BLUR] = torch.minimum(decided[:, BLUR], logits[:, BLUR])
         return decided
 
     def _features(self, padded: Tensor) -> Tensor:

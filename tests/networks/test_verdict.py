@@ -80,8 +80,9 @@ def test_the_network_decides_by_its_verdict() -> None:
         seen = network.look(y)
         own = network.examiner.logits(seen)
         judged = network.verdict(gathered(seen, own))
-        noise = KINDS.index("noise")
+        noise, blur = KINDS.index("noise"), KINDS.index("blur")
         judged[:, noise] = torch.maximum(judged[:, noise], own[:, noise])
+        judged[:, blur] = torch.minimum(judged[:, blur], own[:, blur])
         assert torch.equal(network.judge(seen), judged)
     with pytest.raises(ValueError, match="without lines"):
         network.judge(seen._replace(lines=None))
