@@ -25,7 +25,7 @@ from rebridge.networks.trunk import Trunk
 from rebridge.networks.verdict import LINE_NUMBERS, Verdict, line_statistics
 
 KINDS = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg")
-HAZE, LOWLIGHT, NOISE, BLUR = (KINDS.index(kind) for kind in ("haze", "lowlight", "noise", "blur"))
+HAZE, LOWLIGHT, NOISE, SOFT = (KINDS.index(kind) for kind in ("haze", "lowlight", "noise", "blur"))
 BAND = 2**22
 """Most pixels that the examiner sees at once where it sees a whole picture."""
 REACH = 160
@@ -153,7 +153,7 @@ class Careful(Network):
             return logits
         decided: Tensor = self.verdict(gathered(seen, logits)).clone()
         decided[:, NOISE] = torch.maximum(decided[:, NOISE], logits[:, NOISE])
-        decided[:, BLUR] = torch.minimum(decided[:, BLUR], logits[:, BLUR])
+        decided[:, SOFT] = torch.minimum(decided[:, SOFT], logits[:, SOFT])
         return decided
 
     def _features(self, padded: Tensor) -> Tensor:
