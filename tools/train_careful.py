@@ -26,6 +26,7 @@ from rebridge.degradations.preparation import Preparation
 from rebridge.networks.careful import HAZE, LOWLIGHT, Careful
 from rebridge.networks.classifier import block_statistics
 from rebridge.networks.toning import feature_blocks, impression
+from rebridge.training.muon import Muon
 
 DATA = Path(os.environ.get("REBRIDGE_DATA", "../shared/data"))
 FOLDERS = {
@@ -218,7 +219,8 @@ def beginning(options: argparse.Namespace, judged: MixedPatches) -> Careful:
     model = networks.create("careful")
     assert isinstance(model, Careful)
     if options.start:
-        model.load_state_dict(torch.load(options.start))
+        kept = {key: value for key, value in torch.load(options.start).items() if not key.startswith("verdict.")}
+        model.load_state_dict(kept)
     else:
         warm(model, "rdbm-tiny")
         whiten(model, judged)
@@ -245,18 +247,19 @@ def fit(options: argparse.Namespace) -> None:
     if options.start and (beside := Path(options.start).with_name("where.pt")).exists():
         where.load_state_dict(torch.load(beside))
     groups = [
-        {"params": [*model.examiner.parameters(), *where.parameters()], "peak": options.judge_lr},
-        {"params": list(model.tone.parameters()), "peak": options.tone_lr},
-        {"params": mend, "peak": options.lr},
-        {"params": told, "peak": 5 * options.lr},
+        ([*model.examiner.parameters(), *where.parameters()], options.judge_lr),
+        (list(model.tone.parameters()), options.tone_lr),
+        (mend, options.lr),
+        (told, 2 * options.lr),
     ]
-    optimiser = torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.99), weight_decay=1e-4)
+    optimisers = [Muon(parameters, lr=peak, weight_decay=1e-4) for parameters, peak in groups]
     begin, seconds, step, sums = time.process_time(), 60 * options.minutes, 0, {}
     print(f"loaded; {sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     while (share := (time.process_time() - begin) / seconds) < 1:
         rate = min(1.0, step / 100) * (options.floor + (1 - options.floor) * 0.5 * (1 + math.cos(math.pi * share)))
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group["peak"]
+        for optimiser, (_, peak) in zip(optimisers, groups, strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * peak
         judging = options.only_judge or (options.judge_every > 0 and step % options.judge_every == 0)
         size = options.judge_patch if judging else options.patch
         count = options.judge_batch if judging else options.batch
@@ -264,15 +267,17 @@ def fit(options: argparse.Namespace) -> None:
         batch = in_range(source.batch(count, size, options.seed * 10_000_000 + step))
         with torch.autocast("cpu", torch.bfloat16):
             loss, figures = judge_loss(model, where, batch) if judging else mend_loss(model, batch)
-        optimiser.zero_grad(set_to_none=True)
+        for optimiser in optimisers:
+            optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        norms = [nn.utils.clip_grad_norm_(group["params"], 1.0) for group in optimiser.param_groups]
+        norms = [nn.utils.clip_grad_norm_(parameters, 1.0) for parameters, _ in groups]
         if not all(torch.isfinite(norm) for norm in norms):
             print(f"step {step}: gradients that are no numbers, left out", flush=True)
             torch.save(batch, output / "odd.pt")
             step += 1
             continue
-        optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
         step += 1
         decay = min(options.ema, (1 + step) / (10 + step))
         with torch.no_grad():
@@ -313,7 +318,7 @@ def main() -> None:
     parser.add_argument("--tone-lr", type=float, default=6e-4)
     parser.add_argument("--patch", type=int, default=128)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--lr", type=float, default=5e-4)
+    parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--floor", type=float, default=0.02)
     parser.add_argument("--clean", type=float, default=0.22)
     parser.add_argument("--ema", type=float, default=0.998)

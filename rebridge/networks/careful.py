@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from rebridge.networks.equaliser import Equaliser
 from rebridge.networks.layers import Network, check_inputs, check_sizes, in_bands, pad_to_multiple, zero_init
+from rebridge.networks.statistics import NUMBERS, statistics
 from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature_blocks, impression
 from rebridge.networks.trunk import Trunk
-from rebridge.networks.verdict import LINE_NUMBERS, Verdict, line_statistics
+from rebridge.networks.verdict import Verdict
 
 KINDS = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg")
 HAZE, LOWLIGHT, NOISE, SOFT = (KINDS.index(kind) for kind in ("haze", "lowlight", "noise", "blur"))
@@ -90,7 +91,7 @@ class Careful(Network):
         self.trunk = Trunk(len(KINDS), widths, blocks, middle)
         self.equaliser = Equaliser(ripples=True) if equalise else None
         self.trust = TrustMap(features, widths[-1], len(KINDS))
-        known = 3 * features + 4 * len(SHARES) + len(KINDS) + LINE_NUMBERS
+        known = 3 * features + 4 * len(SHARES) + len(KINDS) + NUMBERS
         self.verdict = Verdict(known, len(KINDS)) if verdict else None
         self.register_buffer("low", torch.full((len(KINDS),), 0.4))
         self.register_buffer("high", torch.full((len(KINDS),), 0.6))
@@ -137,8 +138,8 @@ class Careful(Network):
         return self._seen(padded, self._features(padded))
 
     def _seen(self, padded: Tensor, features: Tensor, judged: bool = True) -> Impression:
-        lines = line_statistics(padded) if judged and self.verdict is not None else None
-        return impression(padded, features)._replace(lines=lines)
+        measured = statistics(padded) if judged and self.verdict is not None else None
+        return impression(padded, features)._replace(measured=measured)
 
     def judge(self, seen: Impression) -> Tensor:
         """Judge whole pictures by what is seen of them.
@@ -221,11 +222,11 @@ class Careful(Network):
 def gathered(seen: Impression, logits: Tensor) -> Tensor:
     """Join all that a `Verdict` hears, (B, known).
 
-    The lines must have been looked at.
+    The picture must have been measured.
     """
-    if seen.lines is None:
-        raise ValueError("this impression was made without lines: look again with the network that judges")
-    return torch.cat([seen.features.float(), seen.levels.flatten(1), logits, seen.lines], 1)
+    if seen.measured is None:
+        raise ValueError("this impression was made without statistics: look again with the network that judges")
+    return torch.cat([seen.features.float(), seen.levels.flatten(1), logits, seen.measured], 1)
 
 
 class Treating(Network):

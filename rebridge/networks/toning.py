@@ -50,8 +50,8 @@ class Impression(NamedTuple):
     """(B, 3 * features): mean, deviation and greatest value over the picture."""
     levels: Tensor
     """(B, 4, shares): quantiles of the three colours and of the darkest of them, in [0, 1]."""
-    lines: Tensor | None = None
-    """(B, LINE_NUMBERS): `verdict.line_statistics`, where they are asked for."""
+    measured: Tensor | None = None
+    """(B, NUMBERS): `rebridge.networks.statistics`, where they are asked for."""
 
 
 def impression(y: Tensor, features: Tensor) -> Impression:

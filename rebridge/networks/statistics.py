@@ -1,0 +1,177 @@
+"""Numbers about a picture as a whole, by which a verdict tells kinds of degradation apart.
+
+Bright and dark lines by direction: rain is bright lines of one direction, everywhere; in texture dark lines are as strong.
+The air: in haze what is far is pale, without contrast and without colour at once; in sound pale pictures the dark stays dark. The
+grid of 8 x 8 pixels that JPEG leaves. Nothing is learned here. Derived; measured by tools/train_verdict.py.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TURNS = 16
+KERNEL = 17
+"""Side in pixels of the line filters."""
+CELL = 32
+"""Side in pixels of the blocks that energies are taken over, at the finest scale."""
+SHARES_OF_BLOCKS = (0.25, 0.75)
+LINE_NUMBERS = TURNS * 2 * (2 * (1 + len(SHARES_OF_BLOCKS)) + 1)
+"""Numbers that `line_statistics` gives for a picture."""
+STRIP = 2**20
+"""Most pixels that are filtered at once."""
+LEAST_SIDE = 96
+"""Smaller pictures are continued by repetition of their border."""
+BLOCK = 8
+"""Side in pixels of the blocks that air and grid are looked at in."""
+FIFTHS = 5
+"""Groups of as many blocks each, from the darkest to the palest."""
+TIE = 1e-3
+"""Share of the brightness by which blocks are ordered that are equally dark."""
+DARK_SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
+AIR_NUMBERS = 5 * FIFTHS + len(DARK_SHARES) + 4
+"""Numbers that `air_statistics` gives for a picture."""
+GRID_NUMBERS = 6
+"""Numbers that `grid_statistics` gives for a picture."""
+NUMBERS = LINE_NUMBERS + AIR_NUMBERS + GRID_NUMBERS
+"""Numbers that `statistics` gives for a picture."""
+
+
+def statistics(y: Tensor) -> Tensor:
+    """Sum up pictures (B, 3, H, W) in [-1, 1] by lines, air and grid, (B, NUMBERS), float32.
+
+    Pictures of less than `LEAST_SIDE` pixels are continued.
+    """
+    missing = [max(LEAST_SIDE - side, 0) for side in y.shape[-2:]]
+    if any(missing):
+        y = F.pad(y.float(), (0, missing[1], 0, missing[0]), mode="replicate")
+    return torch.cat([line_statistics(y), air_statistics(y), grid_statistics(y)], 1)
+
+
+def line_filters(across: float = 1.0, along: float = 4.0) -> Tensor:
+    """Make filters for bright lines, (TURNS, 1, KERNEL, KERNEL).
+
+    They are the second derivative of a Gaussian of `across` px, smeared by one of `along` px; without mean, of absolute sum 1;
+    direction k at k / TURNS of half a turn from the vertical.
+    """
+    axis = torch.arange(KERNEL, dtype=torch.float32) - KERNEL // 2
+    y, x = axis[:, None], axis[None]
+    filters = []
+    for index in range(TURNS):
+        angle = math.pi * index / TURNS
+        u, v = x * math.cos(angle) - y * math.sin(angle), y * math.cos(angle) + x * math.sin(angle)
+        profile = (1 - (u / across) ** 2) * torch.exp(-(u**2) / (2 * across**2) - v**2 / (2 * along**2))
+        profile = profile - profile.mean()
+        filters.append(profile / profile.abs().sum())
+    return torch.stack(filters)[:, None]
+
+
+def line_statistics(y: Tensor) -> Tensor:
+    """Sum up the lines of pictures (B, 3, H, W) in [-1, 1] by direction.
+
+    At the full and at half of the size, over blocks: mean and quantiles of the energy of bright and of dark lines, and the
+    median of the brightest line. All in a logarithmic scale, (B, LINE_NUMBERS), float32. No side is under `LEAST_SIDE`.
+    """
+    grey = (y.float().mean(1, keepdim=True) + 1) / 2
+    filters = line_filters().to(grey.device)
+    found = []
+    for scale in range(2):
+        bright, dark, brightest = block_energies(grey, filters, CELL >> scale)
+        shares = torch.tensor(SHARES_OF_BLOCKS, device=grey.device)
+        for energies in (bright, dark):
+            values = [energies.mean(2), *energies.quantile(shares, dim=2)]
+            found += [torch.log(value + 1e-7) / 2 for value in values]
+        found.append(torch.log(brightest.clamp_min(0).median(dim=2).values + 1e-3))
+        grey = F.avg_pool2d(grey, 2)
+    return torch.cat(found, 1)
+
+
+def block_energies(grey: Tensor, filters: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Filter pictures (B, 1, H, W) and sum up blocks of `side` pixels.
+
+    In strips of rows, so that large pictures fit.
+
+    Returns:
+        Mean energy of bright and of dark lines, and the brightest line, each (B, TURNS, blocks).
+    """
+    height, width = grey.shape[-2] - KERNEL + 1, grey.shape[-1]
+    rows = max(STRIP // width // side, 1) * side
+    parts: list[tuple[Tensor, ...]] = []
+    for top in range(0, height, rows):
+        answer = F.conv2d(grey[..., top : min(top + rows, height) + KERNEL - 1, :], filters)
+        bright = F.avg_pool2d(answer.relu().square(), side, ceil_mode=True)
+        dark = F.avg_pool2d((-answer).relu().square(), side, ceil_mode=True)
+        parts.append((bright.flatten(2), dark.flatten(2), F.max_pool2d(answer, side, ceil_mode=True).flatten(2)))
+    first, second, third = (torch.cat(kept, 2) for kept in zip(*parts, strict=True))
+    return first, second, third
+
+
+def air_statistics(y: Tensor) -> Tensor:
+    """Sum up what blocks of pictures (B, 3, H, W) in [-1, 1] have in common, from the darkest to the palest.
+
+    The dark channel of a block is the darkest colour in it (He, Sun and Tang 2009). Over fifths of the blocks by it: dark
+    channel, brightness, logarithms of contrast and colourfulness, height in the picture; quantiles of the dark channel, and
+    how it goes along with each of those. (B, AIR_NUMBERS), float32.
+    """
+    dark, light, contrast, colour, height = block_airs(y)
+    order = (dark + TIE * light).argsort(dim=1, stable=True)
+    parts = []
+    for values in (dark, light, contrast, colour, height):
+        groups = values.gather(1, order).tensor_split(FIFTHS, 1)
+        parts.append(torch.stack([group.mean(1) for group in groups], 1))
+    shares = torch.tensor(DARK_SHARES, device=y.device)
+    together = [correlation(dark, values)[:, None] for values in (light, contrast, colour, height)]
+    return torch.cat([*parts, dark.quantile(shares, dim=1).T, *together], 1)
+
+
+def block_airs(y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Measure blocks of `BLOCK` pixels of pictures (B, 3, H, W) in [-1, 1], in strips of rows.
+
+    Returns:
+        Dark channel, brightness, logarithms of contrast and colourfulness, and height from 0 at the top to 1, each (B, blocks).
+    """
+    height, width = (side // BLOCK * BLOCK for side in y.shape[-2:])
+    rows = max(STRIP // width // BLOCK, 1) * BLOCK
+    found: list[Tensor] = []
+    for top in range(0, height, rows):
+        strip = (y[..., top : min(top + rows, height), :width].float() + 1) / 2
+        grey = strip.mean(1, keepdim=True)
+        light = F.avg_pool2d(grey, BLOCK)
+        contrast = (F.avg_pool2d(grey.square(), BLOCK) - light.square()).clamp_min(0).sqrt()
+        means = F.avg_pool2d(strip, BLOCK)
+        colour = means.amax(1, keepdim=True) - means.amin(1, keepdim=True)
+        dark = -F.max_pool2d(-strip.amin(1, keepdim=True), BLOCK)
+        found.append(torch.cat([dark, light, torch.log(contrast + 3e-3), torch.log(colour + 1e-2)], 1))
+    blocks = torch.cat(found, 2)
+    place = torch.linspace(0, 1, blocks.shape[2], device=y.device)[:, None].expand(
+        *blocks.shape[:1], -1, blocks.shape[3]
+    )
+    dark, light, contrast, colour = blocks.flatten(2).unbind(1)
+    return dark, light, contrast, colour, place.flatten(1)
+
+
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Correlate the rows of a and b, (B, N) each: (B,), 0 where one of them does not vary."""
+    a, b = (values - values.mean(1, keepdim=True) for values in (a, b))
+    both = (a.square().mean(1) * b.square().mean(1)).sqrt()
+    return (a * b).mean(1) / (both + 1e-6)
+
+
+def grid_statistics(y: Tensor) -> Tensor:
+    """Measure the grid that JPEG leaves in pictures (B, 3, H, W) in [-1, 1], wherever it begins.
+
+    Second differences by their place modulo 8, along rows and columns: logarithms of their mean, and of the greatest and the
+    second greatest place beside the mean. (B, GRID_NUMBERS), float32.
+    """
+    grey = y.float().mean(1) / 2
+    found = []
+    for axis in (1, 2):
+        count = (grey.shape[axis] - 3) // 8 * 8
+        inner = [grey.narrow(axis, first, count) for first in range(4)]
+        # a step between 1 and 2, beside the slopes to both sides of it
+        steps = ((inner[2] - inner[1]) - (inner[1] - inner[0] + inner[3] - inner[2]) / 2).abs().mean(3 - axis)
+        phases = steps.view(len(y), -1, 8).mean(1)
+        mean = phases.mean(1, keepdim=True) + 1e-4
+        found += [torch.log(mean), torch.log((phases + 1e-4) / mean).topk(2).values]
+    return torch.cat(found, 1)
