@@ -23,10 +23,12 @@ from rebridge.data.mixtures import Labelled, MixedPatches, Photographs, RealPair
 from rebridge.degradations.base import Degradation, Draw
 from rebridge.degradations.mixture import LABELS, RENDERERS, Mixture
 from rebridge.degradations.preparation import Preparation
+from rebridge.models import load_prior
 from rebridge.networks.careful import HAZE, LOWLIGHT, Careful
 from rebridge.networks.classifier import block_statistics
 from rebridge.networks.toning import feature_blocks, impression
 from rebridge.training.muon import Muon
+from rebridge.training.timesteps import times_of_noise
 
 DATA = Path(os.environ.get("REBRIDGE_DATA", "../shared/data"))
 FOLDERS = {
@@ -214,19 +216,55 @@ def in_range(batch: Labelled) -> Labelled:
     return batch._replace(degraded=degraded, target=target)
 
 
+@torch.no_grad()
+def begin_with_prior(model: Careful, name: str, level: float = 8.0) -> None:
+    """Begin the trunk as a packaged or trained prior, fixed to noise of `level` of 255: a denoiser for every kind.
+
+    What the prior's preconditioning does around its network is folded into the first and the last convolution.
+    """
+    prior = load_prior(name)
+    source, trunk, ends = prior.network, model.trunk, prior.process.coefficients
+    time = times_of_noise(prior.process, torch.tensor([level], dtype=torch.float64))
+    alpha, gamma = (float(value) for value in (ends(time).alpha, ends(time).gamma))
+    scale = float(prior.denoiser.scale)  # type: ignore[attr-defined]
+    size = math.hypot(alpha * scale, gamma)
+    waves = F.silu(source.time(time.float()))
+    levels = [
+        (trunk.middle, source.middle),
+        *zip(trunk.before, source.before, strict=True),
+        *zip(trunk.after, source.after, strict=True),
+    ]
+    for new, old in levels:
+        new.kind.bias.copy_(old.time(waves)[0])
+        new.kind.weight.zero_()
+        for block, other in zip(new.blocks, old.blocks, strict=False):
+            block.load_state_dict(other.state_dict())
+    for key in ("down", "up"):
+        getattr(trunk, key).load_state_dict(getattr(source, key).state_dict())
+    trunk.head.weight.zero_()
+    trunk.head.weight[:, :12] = source.head.weight[:, :12] * alpha / size
+    trunk.head.bias.copy_(source.head.bias)
+    trunk.tail.weight.copy_(source.tail.weight * scale * gamma / size)
+    trunk.tail.bias.copy_(source.tail.bias * scale * gamma / size)
+
+
 def beginning(options: argparse.Namespace, judged: MixedPatches) -> Careful:
-    """Make the network, with the weights of an earlier run or those of a packaged network as far as they fit."""
-    model = networks.create("careful")
+    """Make the network, with the weights of an earlier run, a prior or a packaged network as far as they fit."""
+    sizes = {key: getattr(options, key) for key in ("widths", "blocks", "middle") if getattr(options, key)}
+    model = networks.create("careful", **sizes)
     assert isinstance(model, Careful)
     if options.start:
-        kept = {key: value for key, value in torch.load(options.start).items() if not key.startswith("verdict.")}
-        model.load_state_dict(kept)
+        left = ("verdict.", "trunk.", "trust.") if options.prior else ("verdict.",)
+        kept = {key: value for key, value in torch.load(options.start).items() if not key.startswith(left)}
+        model.load_state_dict(kept, strict=not options.prior)
     else:
         warm(model, "rdbm-tiny")
         whiten(model, judged)
         if options.examiner:
             kept = {key: value for key, value in torch.load(options.examiner).items() if key.startswith("examiner.")}
             model.load_state_dict(kept, strict=False)
+    if options.prior:
+        begin_with_prior(model, options.prior)
     return model.to(memory_format=torch.channels_last).train()
 
 
@@ -308,6 +346,10 @@ def main() -> None:
     parser.add_argument("--output", required=True)
     parser.add_argument("--start")
     parser.add_argument("--examiner")
+    parser.add_argument("--prior", help="begin the trunk with this prior; its widths, blocks and middle")
+    parser.add_argument("--widths", type=int, nargs="*")
+    parser.add_argument("--blocks", type=int, nargs="*")
+    parser.add_argument("--middle", type=int)
     parser.add_argument("--minutes", type=float, required=True, help="time of the processor, not of the clock")
     parser.add_argument("--single", type=float, default=0.0, help="share of the time with one strong fault at most")
     parser.add_argument("--only-judge", action="store_true")

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from rebridge.commands.files import FilesResult, Finished, planned, process
 from rebridge.commands.opening import Opened, open_restorer
-from rebridge.commands.options import RestoreOptions, SamplingOptions
+from rebridge.commands.options import DEFAULT_FILLER, ModelOptions, RestoreOptions, SamplingOptions
 from rebridge.commands.progress import Reporter, cancellable
 from rebridge.commands.viewing import Viewer, dry
 from rebridge.images import READABLE_SUFFIXES, Image, read_image, write_image
 from rebridge.restoration.files import Job, left_out
 from rebridge.restoration.filling import INPAINT, fill_image, marked
 
-SMOOTHLY = (
-    "the marked places are filled smoothly from around them: {name} does not know what was there; "
-    "`rebridge solve --operator known-mask` draws by a generative model"
-)
+INSTEAD = "{name} does not know how to fill marked places, so {filler} does it"
 
 
 def fill(
@@ -45,7 +44,9 @@ def fill(
         raise ValueError("--strength does not go with --mask: what is missing cannot be blended with")
     viewer = Viewer(options, options)
     jobs = viewer.planned(planned(options))
-    opened = opened or open_restorer(options, options.task)
+    if opened is None:
+        named = options.model or (DEFAULT_FILLER if options.method == "bridge" and options.task is None else None)
+        opened = open_restorer(replace(options, model=named), options.task)
     note = filler_note(opened)
     done = {"model": opened.name, "mask": str(options.mask), "seed": options.noise_seed}
     left = left_out(options.inputs, recursive=options.recursive)
@@ -73,7 +74,7 @@ def fill_marked(
     Args:
         image: the picture.
         mask: white where it is to be filled.
-        opened: a model that draws what is missing where it knows the task.
+        opened: a model; where it does not know how to fill, `DEFAULT_FILLER` does it.
         options: of the sampling.
         report: called with (done, total, note) in steps.
 
@@ -84,32 +85,36 @@ def fill_marked(
         ValueError: a mask that marks nothing, or of another size.
     """
     missing = marked(mask)
-    restorer = opened.restorer
+    filler = opened if _draws(opened) else _default_filler(str(opened.restorer.model.device))
 
     def draw(holed: Image) -> Any:
-        return restorer(
+        return filler.restorer(
             holed,
-            steps=options.steps,
+            steps=options.steps if filler is opened else None,
             seed=options.noise_seed,
             tile=options.tile,
             overlap=options.overlap,
-            samples=options.samples,
+            samples=options.samples if filler is opened else 1,
             progress=lambda step, steps: report(step, steps, ""),
         )
 
-    filled = fill_image(image, missing, draw if _draws(opened) else None)
+    filled = fill_image(image, missing, draw)
     share = 100 * missing.float().mean().item()
-    how = f"drawn by {opened.name}" if _draws(opened) else "smoothly"
-    return filled, f"filled {share:.1f} % of the picture, {how}; the rest is as it was"
+    return filled, f"filled {share:.1f} % of the picture by {filler.name}; the rest is as it was"
 
 
 def filler_note(opened: Opened) -> str | None:
-    """Say that a model does not know what is missing; None where it does."""
-    return None if _draws(opened) else SMOOTHLY.format(name=opened.name)
+    """Say that another model fills the marked places; None where it is the one that was asked for."""
+    return None if _draws(opened) else INSTEAD.format(name=opened.name, filler=DEFAULT_FILLER)
 
 
 def _draws(opened: Opened) -> bool:
     return INPAINT in opened.restorer.model.tasks
+
+
+@lru_cache(maxsize=2)
+def _default_filler(device: str | None) -> Opened:
+    return open_restorer(ModelOptions(model=DEFAULT_FILLER, device=device))
 
 
 def _mask_of(path: Path, masks: Path) -> Path:

@@ -52,6 +52,8 @@ __all__ = [
 
 DEFAULT_MODELS = {"bridge": "rdbm-small", "irbridge": "pixel-prior-tiny"}
 """The packaged model of each method."""
+DEFAULT_FILLER = "inpaint-small"
+"""The packaged model that fills marked places."""
 SHORTEST_TOKEN = 16
 """Characters of a token that cannot be guessed."""
 
