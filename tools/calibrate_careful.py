@@ -14,9 +14,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from train_careful import DATA, FOLDERS
+from train_careful import DATA, FOLDERS, network_of
 
-from rebridge import networks
 from rebridge.data.folders import image_files, read_stored
 from rebridge.data.mixtures import held_out
 from rebridge.degradations.base import Draw
@@ -124,10 +123,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     state = torch.load(options.checkpoint)
-    model = networks.create("careful", verdict="verdict.mean" in state)
-    assert isinstance(model, Careful)
-    model.load_state_dict(state)
-    model = model.eval().to(memory_format=torch.channels_last)
+    model = network_of(state, verdict="verdict.mean" in state).eval().to(memory_format=torch.channels_last)
     pictures = sound_pictures(options.crops)
     found = harms(model, pictures, options.least / 2)
     visible = [options.tone_visible if kind in ("haze", "lowlight") else options.visible for kind in LABELS]

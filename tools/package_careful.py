@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 
 import torch
+from train_careful import network_of
 
-from rebridge import bridges, models, networks
+from rebridge import bridges, models
 from rebridge.denoisers import NetworkDenoiser
 from rebridge.models.card import card
 from rebridge.networks.careful import KINDS
@@ -38,7 +39,7 @@ ImageNet (non-commercial research), Urban100 and SunHays80 (Huang et al. 2015, S
 al. 2010, research), CamVid (Brostow et al. 2009, academic), eight faces of CelebA-HQ (non-commercial research), SROIE
 receipts (research), nextcloud screenshots (CC BY-SA 4.0), and pictures drawn for the project; every twelfth picture of
 each folder was kept out, by name. Degraded by `rebridge.degradations.mixture`; besides, PolyU real noise (non-commercial
-research), MEFB exposures (research) and rain layers of VRGNet. The trunk began with the weights of `rdbm-tiny`. The
+research), MEFB exposures (research) and rain layers of VRGNet. The trunk began as `pixel-prior-small`. The
 weights are released under the licence of rebridge, Apache-2.0.
 
 Trained on one core of a CPU by
@@ -85,8 +86,7 @@ def main() -> None:
     parser.add_argument("--limits", type=Path, required=True)
     options = parser.parse_args()
     state = torch.load(options.checkpoint)
-    network = networks.create("careful", verdict="verdict.mean" in state)
-    network.load_state_dict(state)
+    network = network_of(state, verdict="verdict.mean" in state)
     bridge = bridges.create("rdbm", lam=1e-4)
     tasks = list(KINDS)
     training = {"figures": json.loads(options.figures.read_text())[options.name]}

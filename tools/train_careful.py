@@ -10,6 +10,7 @@ import argparse
 import math
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -216,6 +217,24 @@ def in_range(batch: Labelled) -> Labelled:
     return batch._replace(degraded=degraded, target=target)
 
 
+def network_of(state: Mapping[str, Tensor], verdict: bool) -> Careful:
+    """Make a network of the sizes that its weights have; those of a verdict may be missing."""
+    levels = [key for key in state if key.startswith("trunk.down.") and key.endswith(".weight")]
+
+    def blocks(level: str) -> int:
+        return len({key.split(".blocks.")[1].split(".")[0] for key in state if key.startswith(f"{level}.blocks.")})
+
+    widths = [
+        len(state["trunk.head.weight"]),
+        *(len(state[f"trunk.down.{index}.weight"]) for index in range(len(levels))),
+    ]
+    counts = [blocks(f"trunk.before.{index}") for index in range(len(levels))]
+    model = networks.create("careful", widths=widths, blocks=counts, middle=blocks("trunk.middle"), verdict=verdict)
+    assert isinstance(model, Careful)
+    model.load_state_dict(state, strict="verdict.mean" in state or not verdict)
+    return model
+
+
 @torch.no_grad()
 def begin_with_prior(model: Careful, name: str, level: float = 8.0) -> None:
     """Begin the trunk as a packaged or trained prior, fixed to noise of `level` of 255: a denoiser for every kind.
@@ -251,12 +270,15 @@ def begin_with_prior(model: Careful, name: str, level: float = 8.0) -> None:
 def beginning(options: argparse.Namespace, judged: MixedPatches) -> Careful:
     """Make the network, with the weights of an earlier run, a prior or a packaged network as far as they fit."""
     sizes = {key: getattr(options, key) for key in ("widths", "blocks", "middle") if getattr(options, key)}
+    if options.start and not options.prior:
+        kept = {key: value for key, value in torch.load(options.start).items() if not key.startswith("verdict.")}
+        return network_of(kept, verdict=False).to(memory_format=torch.channels_last).train()
     model = networks.create("careful", **sizes)
     assert isinstance(model, Careful)
     if options.start:
-        left = ("verdict.", "trunk.", "trust.") if options.prior else ("verdict.",)
+        left = ("verdict.", "trunk.", "trust.")
         kept = {key: value for key, value in torch.load(options.start).items() if not key.startswith(left)}
-        model.load_state_dict(kept, strict=not options.prior)
+        model.load_state_dict(kept, strict=False)
     else:
         warm(model, "rdbm-tiny")
         whiten(model, judged)

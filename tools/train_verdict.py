@@ -15,9 +15,8 @@ from pathlib import Path
 import cv2
 import torch
 from torch import Tensor
-from train_careful import DATA, FOLDERS, RainLayers, in_range, label_loss, patches
+from train_careful import DATA, FOLDERS, RainLayers, in_range, label_loss, network_of, patches
 
-from rebridge import networks
 from rebridge.data.folders import image_files, read_stored
 from rebridge.data.mixtures import Photographs, held_out
 from rebridge.degradations.mixture import LABELS, RENDERERS
@@ -108,10 +107,9 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     RENDERERS["rain"] = (*RENDERERS["rain"], (0.2, RainLayers(DATA / "train/pairs/rain_layers")))
-    model = networks.create("careful", verdict=True)
-    assert isinstance(model, Careful)
+    kept = {key: value for key, value in torch.load(options.checkpoint).items() if not key.startswith("verdict.")}
+    model = network_of(kept, verdict=True)
     assert model.verdict is not None
-    model.load_state_dict(torch.load(options.checkpoint), strict=False)
     model = model.eval().to(memory_format=torch.channels_last)
     photographs = Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()])
     sets = [tuple(torch.load(path)[:2]) for path in options.known]
