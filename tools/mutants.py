@@ -39,7 +39,19 @@ KILLED = 0.95
 """Least share that must be found."""
 PATIENCE = 600
 """Seconds after which a test is taken for one that hangs."""
-IMPORTS = ("torch.utils.data", "cv2", "PIL.Image", "tifffile", "pydantic", "typer", "rich", "yaml", "safetensors.torch")
+IMPORTS = (
+    "torch.utils.data",
+    "torch._dynamo",
+    "torchmetrics.functional.image",
+    "cv2",
+    "PIL.Image",
+    "tifffile",
+    "pydantic",
+    "typer",
+    "rich",
+    "yaml",
+    "safetensors.torch",
+)
 IMPORTS += ("huggingface_hub", "hypothesis", "accelerate", "diffusers", "transformers", "fastapi.testclient", "scipy")
 
 

@@ -72,7 +72,7 @@ def _unlimited(truncated: bool = False) -> Iterator[None]:
 
 
 def load(image: PILImage.Image) -> None:
-    """Decode the pixels, however many there are; damaged ones raise what Pillow raises."""
+    """Decode the pixels, however many; damaged ones raise what Pillow raises."""
     if image.width * image.height > 80_000_000:
         with _unlimited():
             image.load()
