@@ -3,7 +3,7 @@
     python tools/mutants.py                        # as `make mutants`; goes on where an earlier run was stopped
     python tools/mutants.py --check                # only: does each still stand in the code?
     python tools/mutants.py --only samplers        # those of one package
-    python tools/mutants.py --package-only         # without the whole suite for those that survive their package
+    python tools/mutants.py --last package         # without the whole suite for those that survive their package
 
 `tools/mutants.txt` has the list. Each mutant meets the tests that mirror its module, then those of its package, and the whole
 suite only where those do not find it. Whatever is slow to import is imported once: the tests run in forked children, one at a
@@ -37,22 +37,20 @@ ROOT = Path(__file__).parent.parent
 LIST = Path(__file__).with_suffix(".txt")
 KILLED = 0.95
 """Least share that must be found."""
+STAGES = ("own", "package", "whole")
+"""The tests that mirror the module or are named in the list; those of the folders named there; the whole suite."""
 PATIENCE = 600
 """Seconds after which a test is taken for one that hangs."""
-IMPORTS = (
+IMPORTS = [
     "torch.utils.data",
     "torch._dynamo",
     "torchmetrics.functional.image",
+    "safetensors.torch",
     "cv2",
     "PIL.Image",
-    "tifffile",
-    "pydantic",
-    "typer",
-    "rich",
-    "yaml",
-    "safetensors.torch",
-)
-IMPORTS += ("huggingface_hub", "hypothesis", "accelerate", "diffusers", "transformers", "fastapi.testclient", "scipy")
+]
+IMPORTS += ["tifffile", "pydantic", "typer", "rich", "yaml", "huggingface_hub", "hypothesis", "accelerate", "diffusers"]
+IMPORTS += ["transformers", "fastapi.testclient", "scipy"]
 
 
 @dataclass(frozen=True)
@@ -85,17 +83,25 @@ class Mutant:
             raise ValueError(f"{self.path} holds {text.count(self.before)} times and not once: {self.before}")
         return text.replace(self.before, self.after)
 
-    def stages(self, root: Path, whole: bool) -> Iterator[list[str]]:
-        """Files of tests in the order to try them: the mirror of the module first, the rest of the suite last."""
+    def stages(self, root: Path, last: str) -> Iterator[list[str]]:
+        """Files of tests in the order to try them: the module's own, the package's, the whole suite.
+
+        Args:
+            root: of the tree.
+            last: the stage to end with, one of STAGES.
+        """
         folder, stem = os.path.split(self.file.removesuffix(".py"))
-        near = [path for path in (f"tests/{folder}/test_{stem}.py",) if (root / path).is_file()]
-        for name in self.tests:
-            place = root / "tests" / name
-            near += [str(place.relative_to(root))] if place.is_file() else _tests(root, place)
-        near = list(dict.fromkeys(near))
-        yield near
-        if whole:
-            yield [path for path in _tests(root, root / "tests") if path not in near]
+        named = [f"tests/{folder}/test_{stem}.py", *(f"tests/{name}" for name in self.tests)]
+        own = [path for path in named if (root / path).is_file()]
+        package = [path for name in named if (root / name).is_dir() for path in _tests(root, root / name)]
+        seen: set[str] = set()
+        for stage, found in zip(STAGES, (own, package, _tests(root, root / "tests")), strict=True):
+            fresh = [path for path in dict.fromkeys(found) if path not in seen]
+            seen.update(fresh)
+            if fresh:
+                yield fresh
+            if stage == last:
+                return
 
 
 def _tests(root: Path, folder: Path) -> list[str]:
@@ -213,24 +219,24 @@ class Trial:
         tree: the code without a bug.
         state: digest of code and tests.
         results: file of verdicts, one a line, which is added to.
-        whole: run the whole suite where the package's tests find nothing.
+        last: the stage to end with where none before finds anything, one of STAGES.
     """
 
     tree: Path
     state: str
     results: Path
-    whole: bool
+    last: str
     sound: dict[str, bool] = field(default_factory=dict)
 
     def verdicts(self) -> dict[str, dict[str, Any]]:
-        """The last verdict on each mutant; what was found without the whole suite does not count as having survived it."""
+        """The last verdict on each mutant; one that survived counts for this code and these tests only."""
         if not self.results.exists():
             return {}
         lines = [json.loads(line) for line in self.results.read_text(encoding="utf-8").splitlines() if line]
         return {
             line["mutant"]: line
             for line in lines
-            if line["killed"] or (line["state"] == self.state and line["whole"] >= self.whole)
+            if line["killed"] or (line["state"] == self.state and line["last"] == self.last)
         }
 
     def killer(self, mutant: Mutant) -> str | None:
@@ -240,7 +246,7 @@ class Trial:
             RuntimeError: such a test.
         """
         with copied(self.tree, mutant) as copy:
-            for tests in mutant.stages(self.tree, self.whole):
+            for tests in mutant.stages(self.tree, self.last):
                 found = failing(copy, tests)
                 if found is None:
                     continue
@@ -259,8 +265,8 @@ class Trial:
         """Try a mutant and write the verdict down; the test that finds it, None where none does."""
         began = time.monotonic()
         killer = self.killer(mutant)
-        verdict = {"mutant": mutant.name, "killed": killer, "state": self.state, "whole": self.whole}
-        verdict["seconds"] = round(time.monotonic() - began, 1)
+        verdict = {"mutant": mutant.name, "killed": killer, "state": self.state, "last": self.last}
+        verdict["seconds"] = f"{time.monotonic() - began:.1f}"
         self.results.parent.mkdir(parents=True, exist_ok=True)
         with self.results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(verdict) + "\n")
@@ -275,9 +281,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="those whose file begins so")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int)
-    parser.add_argument(
-        "--package-only", action="store_true", help="no whole suite for those that survive their package"
-    )
+    parser.add_argument("--last", choices=STAGES, default="whole", help="how far to look where nothing is found")
     parser.add_argument(
         "--results", type=Path, default=ROOT / "build" / "mutants.jsonl", help="verdicts, kept and read"
     )
@@ -302,7 +306,7 @@ def main() -> None:
     survivors = 0
     with tempfile.TemporaryDirectory(prefix="mutants-") as place:
         tree, state = template(Path(place))
-        trial = Trial(tree, state, wanted.results, not wanted.package_only)
+        trial = Trial(tree, state, wanted.results, wanted.last)
         known = trial.verdicts()
         for mutant in chosen:
             killer = known[mutant.name]["killed"] if mutant.name in known else trial.judge(mutant)

@@ -24,7 +24,7 @@ from rebridge.images import (
     write_image,
 )
 from rebridge.images.clips import is_clip
-from rebridge.restoration.inputs import expand, is_readable, real_path
+from rebridge.restoration.inputs import files_of, is_readable, real_path
 
 
 @dataclass(frozen=True)
@@ -316,7 +316,7 @@ def find_files(
     entries = list(inputs)
     found: dict[Path, Path] = {}
     for entry in entries:
-        for path, relative in expand(entry, recursive, target, readable):
+        for path, relative in files_of(entry, recursive, target, readable):
             found.setdefault(path, relative)
     if not found:
         names = ", ".join(str(entry) for entry in entries) or "no input"

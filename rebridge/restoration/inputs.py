@@ -7,7 +7,7 @@ from pathlib import Path
 _MAGIC = "*?["
 
 
-def expand(
+def files_of(
     entry: str | Path, recursive: bool, target: Path | None, readable: Collection[str]
 ) -> list[tuple[Path, Path]]:
     """List the files of one input, each with its place in the output folder.
@@ -67,5 +67,5 @@ def _below(file: Path, folder: Path, root: Path) -> bool:
 
 
 def real_path(path: Path) -> Path:
-    """Follow links as far as they lead; `Path.resolve` may have an exception for a loop of them."""
+    """Follow links as far as they lead, loops of them included."""
     return Path(os.path.realpath(path))

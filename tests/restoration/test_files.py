@@ -13,7 +13,7 @@ from PIL import Image as PILImage
 
 from rebridge.images import Image, read_image, write_image
 from rebridge.restoration import FileResult, Restorer, plan, restore_files
-from rebridge.restoration.inputs import expand
+from rebridge.restoration.inputs import files_of
 
 
 def invert(image: Image, **_: Any) -> Image:
@@ -125,7 +125,7 @@ def test_globs_find_what_the_glob_of_python_finds(
         (folder / name).touch()
     expected = {path for path in glob.glob(str(folder / pattern), recursive=True) if path.endswith(".png")}
     expected = {path for path in expected if "/out/" not in path}  # results of an earlier run
-    found = expand(folder / pattern, False, folder / "out", {".png"})
+    found = files_of(folder / pattern, False, folder / "out", {".png"})
     assert {str(path) for path, _ in found} == expected
 
 
@@ -136,8 +136,8 @@ def test_results_of_earlier_runs_beside_the_inputs_are_not_restored_again(
     monkeypatch.chdir(tmp_path)
     pictures = {picture(tmp_path / name).name for name in ("a.png", "b_r.png", "c.tif.png")}
     expected = pictures | {"a_r.png", "b_r_r.png", "c.tif_r.png"}
-    for again in ({}, {"skip_existing": True}, {"overwrite": True}):
-        restore_files(entry, tmp_path, invert, suffix="_r", **again)
+    for skip, overwrite in ((False, False), (True, False), (False, True)):
+        restore_files(entry, tmp_path, invert, suffix="_r", skip_existing=skip, overwrite=overwrite)
         assert set(outputs(tmp_path)) == expected
         assert all((np.asarray(PILImage.open(tmp_path / name)) == 50).all() for name in pictures)
     assert len(restore_files(["a.png", "a_r.png"], tmp_path, invert, suffix="_r", overwrite=True).failures) == 1
