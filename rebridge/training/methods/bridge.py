@@ -337,6 +337,11 @@ def settings_of(config: TrainConfig) -> tuple[Bridge, Sampler]:
         raise ConfigError(
             f"states.condition_dropout: {bridge.name} has y in its states; only vp, ve and rectified-flow do without"
         )
+    if config.states.times == "log-noise" and not bridge.generative:
+        raise ConfigError(
+            f"states.times: log-noise is for processes that end in noise, and {bridge.name} does not; "
+            "uniform-in-weight is near to it"
+        )
     return bridge, sampler
 
 
