@@ -90,8 +90,8 @@ def load_folder(
             if not bridge.generative and autoencoder is None:  # others keep the layout in which their figures were made
                 part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     presets = folder / PRESET_FILE
-    if config["network"]["name"].startswith(_PUBLISHED) and declared(network)["optional_condition"]:
-        options = {"condition": False, **options}  # published priors know of no degraded image
+    if declared(network)["optional_condition"] and not _saw_conditions(config):
+        options = {"condition": False, **options}
     return TrainedModel(
         denoiser,
         name=name,
@@ -105,6 +105,13 @@ def load_folder(
         autoencoder=autoencoder,
         **options,
     )
+
+
+def _saw_conditions(config: Mapping[str, Any]) -> bool:
+    """Test if a generative network was trained with degraded images; published priors were not."""
+    states = config["training"].get("states")
+    always_dropped = isinstance(states, Mapping) and states.get("condition_dropout") == 1
+    return not (always_dropped or config["network"]["name"].startswith(_PUBLISHED))
 
 
 def save_folder(
@@ -136,7 +143,7 @@ def save_folder(
         text = json.dumps(config, indent=2, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise ModelError(f"the model's description is not JSON: {error}") from error
-    readme = card if card is not None else model_card(os.path.basename(os.path.realpath(folder)), config, model.parameters)
+    readme = card if card is not None else model_card(folder.resolve().name, config, model.parameters)
     files: dict[str, bytes | Iterable[bytes]] = {
         CARD_FILE: readme.encode(),
         WEIGHTS_FILE: weights,

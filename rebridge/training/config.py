@@ -136,8 +136,8 @@ class StatesConfig(Section):
         rollout_steps: most steps of a rollout.
         rollout_again: share of the pairs trained once more in the same iteration, at a self-generated state.
         times: "uniform" in t; "grid", the times i/grid; "uniform-in-weight", uniform in what the state leaves to the network;
-            "log-noise", uniform in the logarithm of the noise beside the image and an eighth of the samples beyond, for generative
-            processes only.
+            "log-noise", uniform in the logarithm of the noise beside the image and an eighth of the samples beyond, for
+            generative processes only.
         grid: steps of the grid.
         noise: least and greatest standard deviation of the noise of "log-noise", in levels of an 8-bit image.
         condition_dropout: share of the samples trained without y (y = 0), so that one network is a prior with and without

@@ -26,8 +26,8 @@ ADAMS_SIZE = 0.2
 class Muon(torch.optim.AdamW):
     """Muon for convolutions between features, AdamW for all other parameters.
 
-    A convolution's weight counts as a matrix (out, in * height * width); depthwise ones, and those of fewer than `LEAST_SIDE` rows
-    or columns as at a network's ends, do not.
+    A convolution's weight counts as a matrix (out, in * height * width); depthwise ones, and those of fewer than `LEAST_SIDE`
+    rows or columns as at a network's ends, do not.
 
     Args:
         parameters: of a network.

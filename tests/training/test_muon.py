@@ -45,14 +45,15 @@ def test_convolutions_between_features_are_matrices(layer: nn.Module, turned: bo
 def test_other_parameters_are_stepped_as_by_adamw() -> None:
     ours, theirs = (nn.Sequential(nn.Conv2d(32, 32, 1), nn.LayerNorm(4)) for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
-    options = {"lr": 1e-2, "betas": (0.9, 0.99), "weight_decay": 0.1}
-    muon, adamw = Muon(ours.parameters(), **options), torch.optim.AdamW(theirs.parameters(), **options)
+    muon = Muon(ours.parameters(), lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1)
+    adamw = torch.optim.AdamW(theirs.parameters(), lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1)
     for _ in range(3):
         for network, optimiser in ((ours, muon), (theirs, adamw)):
             optimiser.zero_grad()
             network(torch.arange(256.0).sin().view(2, 32, 1, 4)).cos().sum().backward()
             if network is theirs:  # the same gradients for both, whatever the convolution has become
                 for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+                    assert other.grad is not None
                     mine.grad = other.grad.clone()
         muon.step()
         adamw.step()

@@ -10,7 +10,14 @@ from torch import Tensor
 
 from rebridge import bridges
 from rebridge.training.config import StatesConfig
-from rebridge.training.timesteps import draw_states, drop_conditions, kind_of, rollout_states, times_of_noise, times_of_weight
+from rebridge.training.timesteps import (
+    draw_states,
+    drop_conditions,
+    kind_of,
+    rollout_states,
+    times_of_noise,
+    times_of_weight,
+)
 
 X0 = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 Y = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(1))

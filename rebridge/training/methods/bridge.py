@@ -281,9 +281,10 @@ class DenoiserTraining:
             scale=config.scale,
             clamp=config.clamp,
             sampler={"name": self.sampler.name, **self.sampler.params},
-            tasks=self.tasks,
+            tasks=[] if config.states.condition_dropout == 1 else self.tasks,
             training=training | {"psnr": dict(validation)},
             predictor=None if predictor is None else NetworkDenoiser(predictor, self.bridge, "residual").eval(),
+            condition=config.states.condition_dropout < 1,
         )
         return model.save_pretrained(folder / self.result)
 
