@@ -39,7 +39,7 @@ def estimate(prior: Model, noisy: Tensor, level: float) -> Tensor:
     time = times_of_noise(prior.process, torch.tensor([level], dtype=torch.float64))
     state = prior.process.coefficients(time).alpha.float() * prior.space.encode(noisy[None])
     found = prior.given(None)(state, time, torch.zeros_like(state))
-    return prior.space.decode(found, (noisy.shape[1], noisy.shape[2]))[0]
+    return prior.space.decode(found if isinstance(found, Tensor) else found.x0, (noisy.shape[1], noisy.shape[2]))[0]
 
 
 def non_local_means(noisy: Tensor, level: float) -> Tensor:

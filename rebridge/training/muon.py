@@ -109,7 +109,8 @@ def is_matrix(parameter: Tensor) -> bool:
 def orthogonal(matrix: Tensor) -> Tensor:
     """Turn a matrix (M, N) into nearly the nearest orthogonal one.
 
-    All singular values of that are 1. Five Newton-Schulz iterations: singular values come out between about 0.7 and 1.2, those below 1e-3 of the norm smaller.
+    All singular values of that are 1. Five Newton-Schulz iterations: they come out between about 0.7 and 1.2, those below 1e-3
+    of the norm smaller.
 
     Returns:
         (M, N), the same dtype.
