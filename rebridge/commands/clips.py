@@ -74,7 +74,7 @@ def restore_clip(job: Job, opened: Opened, options: RestoreOptions, report: Repo
                 flicker.add(frame.pixels)
             yield after
 
-    count = write_frames(job.output, frames(), clip, options.quality or 90)
+    count = write_frames(job.output, frames(), clip, options.quality or 90, options.overwrite)
     was, now = (round(flicker.mean, 3) for flicker in flickers)
     words = f"{count} frames; mean difference of neighbours {was:.2f} of 255 levels before, {now:.2f} after"
     details: dict[str, Any] = {"frames": count, "flicker": {"before": was, "after": now}}

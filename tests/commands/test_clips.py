@@ -103,6 +103,14 @@ def test_films_come_back_with_rate_and_number_of_frames(model: Path, tmp_path: P
     assert (frames[2].pixels - originals[2].pixels).abs().mean() < 0.02
 
 
+def test_the_task_decides_for_all_frames_of_a_clip(tmp_path: Path) -> None:
+    path = animation(tmp_path / "a.png")
+    found = restore(RestoreOptions(inputs=[path], output=tmp_path / "b.png", device="cpu", task="rain"))
+    assert found.results[0].error is None, found.results[0].error
+    assert "found noise" in found.results[0].details["found_words"]
+    assert "restored: rain" in found.results[0].details["done_words"]
+
+
 def test_films_are_refused_with_a_sentence_where_the_extra_is_not_installed(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
