@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+import warnings
 from collections.abc import Callable
 
 import uvicorn
@@ -11,12 +12,14 @@ import uvicorn
 from rebridge.app.api import create_app
 from rebridge.app.guard import local_hosts, loopback
 from rebridge.commands.options import ServeOptions
+from rebridge.images import ImageWarning
 
 MOST_CONNECTIONS = 300
 
 
 def run_server(options: ServeOptions, say: Callable[[str], object]) -> None:
     """Serve until interrupted; see `rebridge.app.serve`."""
+    warnings.simplefilter("ignore", ImageWarning)  # visitors read of it on the page
     token = options.token
     if token is None and not loopback(options.host):
         token = secrets.token_urlsafe(24)

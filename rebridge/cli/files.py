@@ -150,6 +150,6 @@ def _show(done: str, as_json: bool, result: "FilesResult", quiet: bool = False) 
     for sentence in result.notes():
         note(sentence)
     if as_json:
-        print_json(result.records())
+        print_json(result.records(), to_stderr=quiet)
     else:
         (note if quiet else say)(result.summary(done))

@@ -214,7 +214,7 @@ def _open_film(path: Path) -> Clip:
             stamps += [packet.pts] if packet.size else []
         turn = 0 if first is None else round(first.rotation / 90) * 90 % 360
         code = stream.codec_context
-        colours = tuple(int(part) for part in (code.colorspace, code.color_primaries, code.color_trc))
+        colours = (int(code.colorspace), int(code.color_primaries), int(code.color_trc))
         size, aspect = (stream.width, stream.height), stream.sample_aspect_ratio or None
         if turn % 180:
             size, aspect = size[::-1], aspect and 1 / aspect

@@ -167,6 +167,23 @@ def test_impossible_options_are_refused_before_any_work(client: Client, options:
     assert words in answer.json()["error"]
 
 
+def test_what_would_have_no_effect_is_refused_with_its_name(client: Client) -> None:
+    answer = sent(client, picture(), stepz=5)
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith("there is no option 'stepz'; there are model, method, task")
+    two = [("image", ("a.png", picture(1))), ("image", ("b.png", picture(2)))]
+    for address in ("/api/jobs", "/api/restore"):
+        answer = client.post(address, files=two)
+        assert (answer.status_code, answer.json()["error"]) == (422, "image: one file at a time, got 2")
+    assert sent(client, picture(), model="tiny", tile=64, overlap=8).status_code == 202
+
+
+def test_what_could_not_be_read_of_a_picture_is_told(client: Client) -> None:
+    state = ended(client, sent(client, picture(9, (80, 60), format="JPEG")[:-300], model="tiny").json()["id"])
+    assert state["state"] == "done"
+    assert "cut short" in state["done"]["note"]
+
+
 def test_options_of_another_type_are_refused_with_their_name(client: Client) -> None:
     answer = sent(client, picture(), steps="many")
     assert (answer.status_code, answer.json()["error"].startswith("steps: ")) == (422, True)
