@@ -29,6 +29,8 @@ ROOT = Path(__file__).parents[1]
 PICTURES = {"snow": "chelsea", "noise": "coffee", "lowlight": "astronaut"}
 """The photograph that each task spoils; the last one is shown on the phone."""
 SEED = 3
+SECONDS = 300.0
+"""That the pictures may take."""
 COLOURS = 256
 """Of the PNG files: they stay small."""
 
@@ -60,9 +62,9 @@ def degraded(folder: Path) -> dict[str, Path]:
 def restored(page: Any, files: list[Path]) -> None:
     """Send pictures, wait until all are restored, and show the last one; its slider stands in the middle."""
     page.set_input_files("#files", [str(file) for file in files])
-    for _ in range(1200):
-        if page.evaluate(f"document.querySelectorAll('#list li[data-state=done]').length === {len(files)}"):
-            break
+    until = time.monotonic() + SECONDS
+    while page.locator("#list li[data-state=done]").count() < len(files):
+        assert time.monotonic() < until, "the pictures are not restored"
         time.sleep(0.25)
     page.click(f"#list li:nth-child({len(files)}) .name button")
     page.evaluate("document.getElementById('status').textContent = ''")

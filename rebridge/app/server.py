@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
 import warnings
@@ -38,7 +39,8 @@ def run_server(options: ServeOptions, say: Callable[[str], object]) -> None:
         timeout_keep_alive=10,
         timeout_graceful_shutdown=2,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C and SIGTERM are how a server ends, once it has tidied up
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _listener(options: ServeOptions) -> socket.socket:

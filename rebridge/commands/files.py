@@ -57,7 +57,8 @@ class FilesResult(Report):
         written, skipped = self.written, len(self.skipped)
         places = {row.output.parent for row in written}
         where = f" in {places.pop()}" if len(places) == 1 else ""
-        text = f"{done} {counted(len(written))}{where}, {sum(row.seconds for row in written):.1f} s"
+        seconds = sum(row.seconds for row in written)
+        text = f"{done} {counted(len(written))}{where}" + (f", {seconds:.1f} s" if seconds else "")
         text = text if written else f"{done} no file"
         return text + (f"; {counted(skipped)} skipped, as the result exists" if skipped else "")
 

@@ -3,7 +3,7 @@
 
 const $ = (id) => document.getElementById(id);
 const items = []; // {key, file, options, job, problem, preview}
-let about = null, chosen = null, sending = false, polling = false, stream = null, nextKey = 0;
+let about = null, ready = false, chosen = null, sending = false, polling = false, stream = null, nextKey = 0;
 
 function make(tag, properties = {}, ...children) {
   const node = Object.assign(document.createElement(tag), properties);
@@ -41,6 +41,7 @@ async function start() {
   } catch (error) {
     $("limits").textContent = error.message;
     $("limits").className = "bad";
+    begin();
     return;
   }
   const most = about.limits;
@@ -59,7 +60,11 @@ async function start() {
   }
   draw();
   poll();
+  begin();
 }
+
+// What was dropped meanwhile is sent only now: the list of the server would have it twice.
+function begin() { ready = true; send(); }
 
 function showModel() {
   const model = about.models.find((one) => one.name === $("model").value);
@@ -92,7 +97,7 @@ function add(files, changes = {}, mask = null) {
 }
 
 async function send() {
-  if (sending) return;
+  if (sending || !ready) return;
   sending = true;
   let item;
   while ((item = items.find((one) => !one.job && !one.problem))) {
