@@ -72,7 +72,7 @@ def wanted_options(
     return Wanted(model=model, **given, **numbers, quality=quality, strength=strength)
 
 
-OPTIONS = tuple(signature(wanted_options).parameters)
+FORM_FIELDS = tuple(signature(wanted_options).parameters)
 
 
 async def only_known_fields(request: Request) -> None:
@@ -83,8 +83,8 @@ async def only_known_fields(request: Request) -> None:
     """
     form = await request.form()
     for name in form:
-        if name not in (*OPTIONS, "image", "mask"):
-            raise RefusedError(422, f"there is no option '{name}'; there are {', '.join(OPTIONS)}")
+        if name not in (*FORM_FIELDS, "image", "mask"):
+            raise RefusedError(422, f"there is no option '{name}'; there are {', '.join(FORM_FIELDS)}")
     for name in ("image", "mask"):
         if len(form.getlist(name)) > 1:
             raise RefusedError(422, f"{name}: one file at a time, got {len(form.getlist(name))}")

@@ -86,6 +86,18 @@ def read_image_of(data: bytes, folder: Path, bits: int) -> Any:
     return replace(read_image(folder / "source.png"), bits=bits)
 
 
+def test_pictures_of_phones_are_taken_and_come_back_as_png(client: Client, tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="the extra formats is not installed")
+    made = heif.from_pillow(Image.open(io.BytesIO(picture(6, (64, 48)))))
+    made.save(tmp_path / "IMG_0001.HEIC", quality=95)
+    photo = {"image": ("IMG_0001.HEIC", (tmp_path / "IMG_0001.HEIC").read_bytes())}
+    answer = client.post("/api/restore", files=photo, data={"model": "tiny", "strength": 0})
+    assert answer.status_code == 200, answer.text
+    assert 'filename="IMG_0001.png"' in answer.headers["content-disposition"]
+    restored = np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB"), np.float64)
+    assert np.abs(restored - np.asarray(Image.open(io.BytesIO(picture(6, (64, 48)))))).mean() < 4
+
+
 def test_the_format_of_the_result_can_be_chosen(client: Client) -> None:
     answer = client.post(
         "/api/restore", files={"image": ("a.bmp", picture(6, format="BMP"))}, data={"model": "tiny", "format": "webp"}

@@ -71,6 +71,7 @@ def test_kinds_are_decided_once_and_the_result_flickers_less_than_frame_by_frame
         assert found.results[0].error is None
         assert "restored: noise" in details["done_words"]
         flicker[steady] = details["flicker"]["after"]
+        assert details["flicker"]["frame_by_frame"] == pytest.approx(flicker[0.0], abs=0.01)
         frames = [frame.pixels for frame in clips.read_frames(clips.open_clip(out, 10**6))]
         errors[steady] = np.mean(
             [np.square(255 * frames[n].permute(1, 2, 0).numpy() - scene(n).clip(0, 255)).mean() for n in range(FRAMES)]
