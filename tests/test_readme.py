@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from rebridge import bridges, degradations, hub, networks, samplers
 from rebridge.cli import app
 from rebridge.models import places
+from tests.documents import run_lines
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,7 +22,7 @@ PYTHON = [
         re.findall(r"<!-- tested -->\n```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL), start=1
     )
 ]
-COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+COMMANDS = run_lines("README.md")
 
 
 @pytest.fixture
@@ -78,5 +79,3 @@ def test_pinned_versions_satisfy_nothing_that_requires_torchvision() -> None:
     pins = [line for line in lines if line and not line.startswith("#")]
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
     assert not {pin.split("==")[0].lower() for pin in pins} & {"torchvision", "pyiqa", "lpips", "timm", "spandrel"}
-
-
