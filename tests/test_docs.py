@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import yaml
 from PIL import Image
+from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -35,6 +35,7 @@ COMMANDS_ELSEWHERE = {"README.md": "tests/test_readme.py", "docs/irbridge.md": "
 LANGUAGES = {"sh", "python", "yaml", "nginx", "text"}
 NEED_EXTRAS = {"docs/systems/scd.md": "peft"}
 CLI = get_command(app)
+assert isinstance(CLI, TyperGroup)
 
 
 @pytest.fixture
@@ -112,8 +113,7 @@ def test_commands_that_are_not_run_exist_with_their_options(page: str) -> None:
             words = words[next((i for i, word in enumerate(words) if "=" not in word or word.startswith("-")), 0) :]
             options = [word.split("=")[0] for word in words if word.startswith("--")]
             if words[0] == "rebridge" and not words[1].startswith("-"):
-                assert isinstance(CLI, click.Group) or hasattr(CLI, "commands")
-                command = CLI.commands[words[1]]  # type: ignore[attr-defined]
+                command = CLI.commands[words[1]]
                 known = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
                 assert set(options) <= {*known, "--help"}, line
             elif words[0] == "python" and words[1] != "-m":
