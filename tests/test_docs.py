@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -202,28 +204,48 @@ def test_pictures_of_the_documentation_are_small() -> None:
     assert sum(sizes.values()) < 4_000_000
 
 
-def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
-    """`make docs`, in strict mode; nothing of it needs a network."""
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation as `make docs` builds it: strictly, and where no network can be reached."""
     for module in ("mkdocs", "material", "mkdocstrings"):
         pytest.importorskip(module)
-    words = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")]
-    environment = {
-        "NO_MKDOCS_2_WARNING": "1",
-        "PATH": "/usr/bin:/bin",
-        "http_proxy": "http://127.0.0.1:9",
-        "https_proxy": "http://127.0.0.1:9",
-    }
+    folder = tmp_path_factory.mktemp("docs") / "site"
+    words = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(folder)]
+    nowhere = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", **nowhere}
     ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
     assert ended.returncode == 0, ended.stderr
     assert "WARNING" not in ended.stdout + ended.stderr
-    pages = list((tmp_path / "site").rglob("*.html"))
+    return folder
+
+
+def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
     assert len(pages) > 50
     for page in pages:
         text = page.read_text(encoding="utf-8")
         loaded = re.findall(r"<(?:script|img|iframe|source)\b[^>]*?\bsrc=[\"']?(https?:[^\"' >]+)", text)
         loaded += re.findall(r"<link\b[^>]*?\bhref=[\"']?(https?:[^\"' >]+)", text)
         assert not loaded, page
-    assert list((tmp_path / "site" / "search").glob("search_index.js*"))
+
+
+def test_search_works_in_pages_that_are_opened_as_files(site: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    with playwright.sync_playwright() as run:
+        browser = run.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((site / "index.html").as_uri())
+        page.fill("input.md-search__input", "critical time")
+        page.wait_for_selector(".md-search-result__item", timeout=60_000)
+        found = page.inner_text(".md-search-result__list").lower()
+        browser.close()
+    assert "irbridge" in found
+    assert all(address.startswith(("file:", "data:", "about:")) for address in asked)
 
 
 def test_nothing_speaks_of_places_of_one_machine() -> None:
