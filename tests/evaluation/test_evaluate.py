@@ -57,8 +57,7 @@ def test_scores_are_those_of_the_images_and_summaries_their_means_and_medians() 
 
 @given(st.lists(st.tuples(*[st.floats(1, 90)] * 6), min_size=1, max_size=9))
 def test_a_row_has_the_means_medians_and_tenths_of_its_images(figures: list[tuple[float, ...]]) -> None:
-    names = ("input_psnr", "psnr", "input_ssim", "ssim", "seconds", "clean_psnr")
-    scores = [Score("fog", str(n), **dict(zip(names, row, strict=True))) for n, row in enumerate(figures)]
+    scores = [Score("fog", str(n), a, b, c, d, e, f) for n, (a, b, c, d, e, f) in enumerate(figures)]
     (row,) = Evaluation(scores).summaries
     before, after, likeness_before, likeness, seconds, clean = np.array(figures).T
     for found, expected in (
