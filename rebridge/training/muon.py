@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 FEWEST_ROWS = 16
 """Weights with fewer rows or columns are left to AdamW: orthogonal steps are for matrices."""
-ROUNDS = 5
+NEWTON_SCHULZ_ROUNDS = 5
 """Of the Newton-Schulz iteration."""
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of its polynomial a x + b x^3 + c x^5, which brings singular values in (0, 1] near to 1, to about 0.3 at most off."""
@@ -119,7 +119,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     x = (matrix.T if tall else matrix).float()
     x = x / x.norm().clamp_min(1e-12)
     first, third, fifth = COEFFICIENTS
-    for _ in range(ROUNDS):
+    for _ in range(NEWTON_SCHULZ_ROUNDS):
         square = x @ x.T
         x = first * x + (third * square + fifth * square @ square) @ x
     return (x.T if tall else x).to(matrix.dtype)
