@@ -3,8 +3,8 @@
     export REBRIDGE_DATA=../shared/data
     python benchmarks/prior.py --model pixel-prior-small --model pixel-prior-tiny --write docs/tables/prior.json
 
-PSNR in dB on CBSD68 of the prior's one estimate from an image with white noise, by its standard deviation of 255; beside it OpenCV's
-non-local means, which is told the noise.
+PSNR in dB on CBSD68 of the prior's one estimate from an image with white noise, by the noise's standard deviation of 255; beside
+it OpenCV's non-local means, which is told the noise.
 """
 
 from __future__ import annotations
@@ -39,13 +39,14 @@ def estimate(prior: Model, noisy: Tensor, level: float) -> Tensor:
     time = times_of_noise(prior.process, torch.tensor([level], dtype=torch.float64))
     state = prior.process.coefficients(time).alpha.float() * prior.space.encode(noisy[None])
     found = prior.given(None)(state, time, torch.zeros_like(state))
-    return prior.space.decode(found, (noisy.shape[1], noisy.shape[2]))[0]
+    return prior.space.decode(found if isinstance(found, Tensor) else found.x0, (noisy.shape[1], noisy.shape[2]))[0]
 
 
 def non_local_means(noisy: Tensor, level: float) -> Tensor:
-    """OpenCV's for colour, as strong as the noise."""
+    """OpenCV's for colour, at the strength that serves it best."""
+    strength = 0.6 * level
     pixels = (noisy.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-    filtered = cv2.fastNlMeansDenoisingColored(np.ascontiguousarray(pixels), None, level, level, 7, 21)
+    filtered = cv2.fastNlMeansDenoisingColored(np.ascontiguousarray(pixels), None, strength, strength, 7, 21)
     return torch.from_numpy(filtered).permute(2, 0, 1).float() / 255
 
 

@@ -1,6 +1,6 @@
 """Trains `careful` networks: the examiner and the tone on large patches, the trunk and the trust on small ones, in turn.
 
-    REBRIDGE_DATA=../shared/data python tools/train_careful.py --minutes 12 --only-judge --output runs/small-1
+    REBRIDGE_DATA=data python tools/train_careful.py --minutes 12 --only-judge --output runs/small-1
     python tools/train_careful.py --minutes 70 --start runs/small-1/last.pt --output runs/small-2
 
 Both losses are shares: the logarithm of each picture's error, so that a hardly visible fault counts as a grave one does.
@@ -31,7 +31,7 @@ from rebridge.networks.toning import feature_blocks, impression
 from rebridge.training.muon import Muon
 from rebridge.training.timesteps import times_of_noise
 
-DATA = Path(os.environ.get("REBRIDGE_DATA", "../shared/data"))
+DATA = Path(os.environ.get("REBRIDGE_DATA", "data"))
 FOLDERS = {
     "bsd432": 2.0,
     "clean/wallpapers": 1.6,

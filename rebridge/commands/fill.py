@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from rebridge.commands.files import FilesResult, Finished, planned, process
+from rebridge.commands.models import list_models
 from rebridge.commands.opening import Opened, open_restorer
-from rebridge.commands.options import DEFAULT_FILLER, ModelOptions, RestoreOptions, SamplingOptions
+from rebridge.commands.options import RestoreOptions, SamplingOptions
 from rebridge.commands.progress import Reporter, cancellable
 from rebridge.commands.viewing import Viewer, dry
 from rebridge.images import READABLE_SUFFIXES, Image, read_image, write_image
 from rebridge.restoration.files import Job, left_out
 from rebridge.restoration.filling import INPAINT, fill_image, marked
 
-INSTEAD = "{name} does not know how to fill marked places, so {filler} does it"
+SMOOTHLY = (
+    "the marked places are filled smoothly from around them: {name} does not know what was there; "
+    "`rebridge solve --operator known-mask` draws by a generative model"
+)
 
 
 def fill(
@@ -37,22 +40,22 @@ def fill(
     Raises:
         ValueError: before any work: options, inputs or an output that are impossible.
     """
-    assert options.mask is not None
-    if not options.mask.exists():
-        raise ValueError(f"--mask {options.mask}: no such file or folder")
+    masks = options.mask
+    assert masks is not None
+    if not masks.exists():
+        raise ValueError(f"--mask {masks}: no such file or folder")
     if options.strength != 1:
         raise ValueError("--strength does not go with --mask: what is missing cannot be blended with")
     viewer = Viewer(options, options)
     jobs = viewer.planned(planned(options))
-    if opened is None:
-        named = options.model or (DEFAULT_FILLER if options.method == "bridge" and options.task is None else None)
-        opened = open_restorer(replace(options, model=named), options.task)
+    if options.model is None and options.method == "bridge":
+        options = replace(options, model=filler())
+    opened = opened or open_restorer(options, options.task)
     note = filler_note(opened)
-    done = {"model": opened.name, "mask": str(options.mask), "seed": options.noise_seed}
+    done = {"model": opened.name, "mask": str(masks), "seed": options.noise_seed}
     left = left_out(options.inputs, recursive=options.recursive)
     if options.dry_run:
         return FilesResult(dry(jobs, options), done, note, left)
-    masks = options.mask
 
     def work(job: Job, report: Reporter) -> Mapping[str, Any]:
         image = read_image(job.path, options.pixel_limit, options.strict)
@@ -74,7 +77,7 @@ def fill_marked(
     Args:
         image: the picture.
         mask: white where it is to be filled.
-        opened: a model; where it does not know how to fill, `DEFAULT_FILLER` does it.
+        opened: a model that draws what is missing where it knows the task.
         options: of the sampling.
         report: called with (done, total, note) in steps.
 
@@ -85,36 +88,37 @@ def fill_marked(
         ValueError: a mask that marks nothing, or of another size.
     """
     missing = marked(mask)
-    filler = opened if _draws(opened) else _default_filler(str(opened.restorer.model.device))
+    restorer = opened.restorer
 
     def draw(holed: Image) -> Any:
-        return filler.restorer(
+        return restorer(
             holed,
-            steps=options.steps if filler is opened else None,
+            steps=options.steps,
             seed=options.noise_seed,
             tile=options.tile,
             overlap=options.overlap,
-            samples=options.samples if filler is opened else 1,
+            samples=options.samples,
             progress=lambda step, steps: report(step, steps, ""),
         )
 
-    filled = fill_image(image, missing, draw)
+    filled = fill_image(image, missing, draw if _draws(opened) else None)
     share = 100 * missing.float().mean().item()
-    return filled, f"filled {share:.1f} % of the picture by {filler.name}; the rest is as it was"
+    how = f"drawn by {opened.name}" if _draws(opened) else "smoothly"
+    return filled, f"filled {share:.1f} % of the picture, {how}; the rest is as it was"
+
+
+def filler() -> str | None:
+    """Name the packaged model that draws what is missing; None where there is none."""
+    return next((one.name for one in list_models() if INPAINT in one.tasks and one.method == "bridge"), None)
 
 
 def filler_note(opened: Opened) -> str | None:
-    """Say that another model fills the marked places; None where it is the one that was asked for."""
-    return None if _draws(opened) else INSTEAD.format(name=opened.name, filler=DEFAULT_FILLER)
+    """Say that a model does not know what is missing; None where it does."""
+    return None if _draws(opened) else SMOOTHLY.format(name=opened.name)
 
 
 def _draws(opened: Opened) -> bool:
     return INPAINT in opened.restorer.model.tasks
-
-
-@lru_cache(maxsize=2)
-def _default_filler(device: str | None) -> Opened:
-    return open_restorer(ModelOptions(model=DEFAULT_FILLER, device=device))
 
 
 def _mask_of(path: Path, masks: Path) -> Path:

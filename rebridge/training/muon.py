@@ -1,8 +1,7 @@
-"""Muon: momentum whose steps are turned into orthogonal matrices, for the convolutions of a network.
+"""Muon: momentum whose steps are turned into orthogonal matrices.
 
-Jordan et al. 2024 (kellerjordan.github.io/posts/muon); the scale that lets one learning rate serve both kinds of parameters is
-that of Liu et al., arXiv 2502.16982. A small denoiser of 0.8 M parameters reaches in 2.5 minutes of one core what AdamW does
-not reach in 20 (docs/training.md).
+For the convolutions of a network; the rest is left to AdamW. Jordan et al. 2024 (kellerjordan.github.io/posts/muon); the scale
+that lets one learning rate serve both kinds of parameters is that of Liu et al., arXiv 2502.16982.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 
-LEAST_SIDE = 16
+FEWEST_ROWS = 16
 """Weights with fewer rows or columns are left to AdamW: orthogonal steps are for matrices."""
-STEPS = 5
+NEWTON_SCHULZ_ROUNDS = 5
 """Of the Newton-Schulz iteration."""
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of its polynomial a x + b x^3 + c x^5, which brings singular values in (0, 1] near to 1, to about 0.3 at most off."""
@@ -26,7 +25,7 @@ ADAMS_SIZE = 0.2
 class Muon(torch.optim.AdamW):
     """Muon for convolutions between features, AdamW for all other parameters.
 
-    A convolution's weight counts as a matrix (out, in * height * width); depthwise ones, and those of fewer than `LEAST_SIDE`
+    A convolution's weight counts as a matrix (out, in * height * width); depthwise ones, and those of fewer than `FEWEST_ROWS`
     rows or columns as at a network's ends, do not.
 
     Args:
@@ -104,13 +103,14 @@ def is_matrix(parameter: Tensor) -> bool:
     """Test if a parameter is the weight of a convolution between features."""
     if parameter.ndim < 3 or parameter.shape[1] == 1:
         return False
-    return min(parameter.shape[0], parameter[0].numel()) >= LEAST_SIDE
+    return min(parameter.shape[0], parameter[0].numel()) >= FEWEST_ROWS
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Turn a matrix (M, N) into nearly the nearest one whose singular values are all 1.
+    """Turn a matrix (M, N) into nearly the nearest orthogonal one.
 
-    Five Newton-Schulz iterations: singular values come out between about 0.7 and 1.2, those below 1e-3 of the norm smaller.
+    All singular values of that are 1. Five Newton-Schulz iterations: they come out between about 0.7 and 1.2, those below 1e-3
+    of the norm smaller.
 
     Returns:
         (M, N), the same dtype.
@@ -119,7 +119,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     x = (matrix.T if tall else matrix).float()
     x = x / x.norm().clamp_min(1e-12)
     first, third, fifth = COEFFICIENTS
-    for _ in range(STEPS):
+    for _ in range(NEWTON_SCHULZ_ROUNDS):
         square = x @ x.T
         x = first * x + (third * square + fifth * square @ square) @ x
     return (x.T if tall else x).to(matrix.dtype)

@@ -136,9 +136,9 @@ def times_of_weight(bridge: Bridge, share: Tensor) -> Tensor:
 
 
 def times_of_noise(bridge: Bridge, level: Tensor) -> Tensor:
-    """Times at which the noise beside the image has a standard deviation of `level` of the 255 steps of 8 bits.
+    """Times at which the image bears noise of a standard deviation of `level`.
 
-    That is where gamma / alpha is level / 255 of the width of the bridge's value range; beyond its noise the last time.
+    In steps of 8 bits: gamma / alpha is level / 255 of the width of the bridge's value range; beyond its noise the last time.
 
     Args:
         bridge: a generative process, whose noise only grows.

@@ -63,6 +63,27 @@ def test_a_cut_pixmap_is_read_with_a_warning(tmp_path: Path) -> None:
     assert np.array_equal(found[:20], samples[:20])
 
 
+@pytest.mark.parametrize("head", [b"P6 32 24 255\n", b"P5 96 24 255\n", b"P4 768 24\n"])
+@pytest.mark.parametrize("behind", [b"", b"\n", b"no picture"])
+def test_a_second_pixmap_in_a_file_is_named(tmp_path: Path, head: bytes, behind: bytes) -> None:
+    one = head + picture().tobytes()
+    (tmp_path / "a.pnm").write_bytes(one + behind)
+    assert read_image(tmp_path / "a.pnm").notes == ()
+    (tmp_path / "a.pnm").write_bytes(one + one)
+    with pytest.warns(ImageWarning, match="second picture is not kept"):
+        read_image(tmp_path / "a.pnm")
+
+
+def test_a_cut_gif_keeps_its_colours(tmp_path: Path) -> None:
+    coloured = PILImage.fromarray(picture()).quantize(64)
+    coloured.save(tmp_path / "whole.gif", interlace=False)
+    data = (tmp_path / "whole.gif").read_bytes()
+    (tmp_path / "cut.gif").write_bytes(data[: len(data) * 9 // 10])
+    with pytest.warns(ImageWarning, match="cut short"):
+        found = read_samples(read_image(tmp_path / "cut.gif"))
+    assert np.array_equal(found[:12], np.asarray(coloured.convert("RGB"))[:12])
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("bits", [8, 16])
 def test_jpeg_2000_keeps_every_bit(tmp_path: Path, bits: int, channels: int) -> None:
@@ -346,3 +367,13 @@ def test_brands_of_media_files_are_told_apart() -> None:
     assert sniff.identify(ftyp(b"mif1", b"heic")) == "HEIF"
     assert sniff.identify(ftyp(b"crx ", b"isom")) == "RAW"
     assert sniff.identify(ftyp(b"isom", b"mp42")) is None
+
+
+@pytest.mark.parametrize("quality", [90, 94, 95, 100])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_noisiest_pictures_are_written_as_jpeg_too(tmp_path: Path, quality: int, channels: int) -> None:
+    samples = np.random.default_rng(0).integers(0, 256, (480, 640, channels), np.uint8)
+    write_image(tmp_path / "a.jpg", as_image(samples), quality=quality)
+    with PILImage.open(tmp_path / "a.jpg") as found:
+        difference = np.asarray(found, float).reshape(samples.shape) - samples
+    assert np.abs(difference).mean() < 12
