@@ -197,7 +197,9 @@ def _readable(items: Sequence[Item], load: Callable[[Item], object], notes: list
     return kept
 
 
-def _method(text: str, steps: Sequence[int] | None) -> Method:
+def _method(text: str, steps: Sequence[int] | None) -> Method | None:
+    if text == "default":
+        return None
     spec = Spec.parse(text)
     params = {"steps": steps[0]} if steps else {}
     return inverse.create(spec.name, **{**params, **spec.params})

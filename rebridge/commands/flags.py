@@ -131,7 +131,7 @@ OPTIONS: dict[str, Flag] = {
     "samplers": repeated("A sampler, as dbim or dbim:eta=1,order=1", "--sampler"),
     "presets": repeated("With irbridge: paper, sound or tuned, by default as in restore", "--preset"),
     "operators": repeated("A known operator, as sr4 or noise@25 (see `rebridge solve`)", "--operator"),
-    "solvers": repeated("With --operator: a zero-shot solver, irbridge, baselines, or all", "--solver"),
+    "solvers": repeated("With --operator: a zero-shot solver, irbridge, baselines, default, or all", "--solver"),
     "crop": option(NUMBER, "With --operator: only the middle square of so many pixels."),
     "seeds": option(str, "Seeds, separated by commas.", read=numbers("--seeds", 0)),
     "draws": option(int, "With --analytic: samples per run.", "--samples"),

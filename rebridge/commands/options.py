@@ -231,8 +231,8 @@ class CompareOptions(Limited):
     Attributes:
         models, clean, tasks: models restore degraded images; with method "irbridge" generative models, by `presets`.
         analytic, bridges, draws: exact denoisers of a Gaussian problem along bridges, with so many draws per run.
-        operators, solvers, prior, crop: zero-shot solvers restore measurements, beside IRBridge ("irbridge"), `models`, and what
-            needs no model ("baselines").
+        operators, solvers, prior, crop: zero-shot solvers restore measurements, beside IRBridge ("irbridge"), `models`, what
+            needs no model ("baselines"), and the solver that is the default of each operator ("default").
         samplers: of the first two forms.
         steps: by default 1, 2, 5, 10; with method "irbridge" 25; with solvers one number, or their own.
         seeds: of the first two forms.

@@ -179,9 +179,7 @@ class Fit:
             self._restore(checkpoint)
         else:
             self.folder.remember(task.state_dict())
-        self.indices = BatchIndices(
-            sizes.batch, sizes.accumulate, self.runtime.processes, self.runtime.rank, self.start, sizes.iterations
-        )
+        self.indices = BatchIndices.of(config, self.runtime.processes, self.runtime.rank, self.start)
         self.batches = batches(endless(data, config.seed), self.indices, workers)
         self.runtime.wait()
         self.model, self.stepper = self.runtime.accelerator.prepare(TaskLoss(task), self.optimizer)
@@ -369,7 +367,7 @@ class Fit:
     def _first_line(self) -> str:
         """The first line of the log."""
         config, processes = self.config, self.runtime.processes
-        samples = config.optimisation.batch * config.optimisation.accumulate * processes
+        samples = self.indices.batch(self.start) * config.optimisation.accumulate * processes
         begin = f"resuming after iteration {self.start}" if self.start else "starting"
         return (
             f"{begin}: {self.task.describe()}, {samples} samples per iteration, {config.optimisation.iterations} iterations, "
