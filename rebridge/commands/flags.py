@@ -116,11 +116,10 @@ OPTIONS: dict[str, Flag] = {
     "window": option(Literal["gaussian", "uniform"], "Of SSIM: as published, or as scikit-image takes it."),
     "truncate": option(bool, "Cut 8-bit levels down instead of rounding them.", "--truncate"),
     "metrics": repeated("A further metric of pyiqa, as lpips or niqe", "--metric"),
-    "results": option(PATH, "Folder of results made elsewhere, to be compared with --truth."),
+    "results": option(PATH, "Folder of results made elsewhere, to be compared with --truth, or with --pairs."),
     "truth": option(PATH, "Folder of the true images of --results."),
     "harm": option(bool, "Restore the clean images too, and say what is left of them.", "--harm/--no-harm"),
     "baselines": option(bool, "Beside it, what needs no model: stretch, dark channel, median, ...", "--baselines"),
-    "restored": option(PATH, "Folder of results made by any tool, measured instead of a model."),
     # tune and compare
     "base": option(str, "Preset to begin from: paper, sound or a file."),
     "search": repeated("What to search, by default all: a setting, as schedule or lam=0.004,0.008", read=choices),
@@ -147,3 +146,9 @@ OPTIONS: dict[str, Flag] = {
     "plot": option(PATH, "Also draw forward paths of one pixel into this PNG."),
 }  # fmt: skip
 """Each field of an options dataclass as it is written, unless a command says otherwise."""
+
+
+def flag_of(field: str) -> str:
+    """Give the word on the command line that fills a field, such as "--noise" for noise."""
+    flag = OPTIONS.get(field)
+    return flag.names[0] if flag is not None and flag.names else f"--{field.replace('_', '-')}"

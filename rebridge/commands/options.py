@@ -179,11 +179,10 @@ class EvaluateOptions(SamplingOptions, ModelOptions, CaseOptions):
         truncate: cut levels down instead of rounding them.
         metrics: further ones of pyiqa, such as "lpips" and "niqe".
         results: folder of results made elsewhere, instead of a model.
-        truth: folder of their true images.
+        truth: folder of their true images; with `pairs` in its place the gain is known too.
         suffix: text behind the names of the results.
         harm: restore the clean images too, and say what is left of them.
         baselines: measure filters without a model beside it.
-        restored: folder of results that any tool has made of these images; they are measured, and no model.
     """
 
     limit: int | None = None
@@ -197,7 +196,6 @@ class EvaluateOptions(SamplingOptions, ModelOptions, CaseOptions):
     suffix: str = ""
     harm: bool = True
     baselines: bool = False
-    restored: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
