@@ -51,7 +51,7 @@ def solve(
         operator: of `rebridge.inverse.operators`, or anything with deepinv's methods.
         prior: a model, or its name, folder or hub id.
         solver: a method's name with its parameters (steps, params), or an object; by default what is recommended for
-            the operator, see `rebridge.inverse.recommended`.
+            the operator, see `rebridge.inverse.recommended`. A trained bridge as prior needs none, see `Restorer.__call__`.
         sigma_y: standard deviation of the noise, in the units of y.
         steps: of the method, by default its own.
         seed: as in `Restorer.__call__`.
@@ -68,15 +68,17 @@ def solve(
     named: dict[str, Any] = (
         {"device": device, "dtype": dtype} if isinstance(prior, str) or hasattr(prior, "__fspath__") else {}
     )
-    if solver is None:
-        method = inverse.recommended(as_operator(operator, y), sigma_y, **params).with_settings(steps)
-    elif isinstance(solver, Method):
+    method: Method | None = None
+    if isinstance(solver, Method):
         method = solver.with_settings(steps, **params)
-    else:
+    elif solver is None and params:
+        method = inverse.recommended(as_operator(operator, y), sigma_y, **params).with_settings(steps)
+    elif solver is not None:
         method = inverse.create(solver, **params, **({} if steps is None else {"steps": steps}))
     return Restorer(as_model(prior, **named)).sample(
         Measurement(y, operator, sigma_y),
         samples,
+        steps=steps if method is None else None,
         seed=seed,
         tile=tile,
         overlap=overlap,
