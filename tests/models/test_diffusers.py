@@ -223,6 +223,30 @@ def test_guidance_leans_from_the_network_without_condition_to_that_with(
     assert (estimate(controlnet=controlnet, **texts) - estimate(controlnet=controlnet, guidance=3.0)).abs().max() > 1e-6
 
 
+def test_the_conditioning_scale_is_the_share_of_the_controlnet(folders: dict[str, Path], controlnet: Path) -> None:
+    """0 is the network without it; the residuals are added times the scale, so those of half the scale are half of them."""
+    image, z, s = torch.rand(1, 3, 32, 32), torch.randn(1, 4, 16, 16), torch.tensor([0.5])
+
+    def estimate(**options: Any) -> Tensor:
+        return as_estimate(load_pipeline(folders["sd"], **options).given(image)(z, s, z)).x0
+
+    def scaled(factor: float) -> Tensor:
+        return estimate(controlnet=controlnet, controlnet_conditioning_scale=factor)
+
+    whole, free = estimate(controlnet=controlnet), estimate()
+    torch.testing.assert_close(scaled(0.0), free)
+    torch.testing.assert_close(scaled(1.0), whole, rtol=0, atol=0)
+    seen: list[Tensor] = []
+    for factor in (1.0, 0.5):
+        prior = load_pipeline(folders["sd"], controlnet=controlnet, controlnet_conditioning_scale=factor)
+        prior.unet.register_forward_pre_hook(
+            lambda module, inputs, options: seen.append(options["mid_block_additional_residual"]), with_kwargs=True
+        )
+        prior.given(image)(z, s, z)
+    torch.testing.assert_close(seen[1], 0.5 * seen[0])
+    assert (scaled(0.5) - whole).abs().max() > 1e-4
+
+
 def test_the_controlnet_sees_the_degraded_image_and_nothing_else_does(
     folders: dict[str, Path], controlnet: Path
 ) -> None:
