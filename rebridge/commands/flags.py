@@ -149,6 +149,6 @@ OPTIONS: dict[str, Flag] = {
 
 
 def flag_of(field: str) -> str:
-    """Give the word on the command line that fills a field, such as "--noise" for noise."""
+    """Give the word on the command line that fills a field, such as "--out"."""
     flag = OPTIONS.get(field)
     return flag.names[0] if flag is not None and flag.names else f"--{field.replace('_', '-')}"

@@ -202,11 +202,20 @@ class PriorNetwork(Network):
         raise NotImplementedError("a network with a latent prior defines prior(y, clean, noise)")
 
     def training_start(self, z: Tensor, noise: Tensor) -> Tensor:
-        """The start z_T of the diffusion in training, from the teacher's z and noise of N(0, I), all (B, N, F)."""
+        """The start z_T of the diffusion in training.
+
+        Args:
+            z: the teacher's tokens (B, N, F).
+            noise: of N(0, I), alike.
+        """
         return noise
 
     def begin_stage(self, stage: int) -> None:
-        """Freeze what a stage of training leaves alone; ValueError for one that does not exist."""
+        """Freeze what a stage of training leaves alone.
+
+        Raises:
+            ValueError: a stage that does not exist.
+        """
         raise NotImplementedError("a network with a latent prior defines begin_stage(stage)")
 
     def forward(

@@ -258,6 +258,6 @@ def _as_released(transformer: Transformer) -> None:
     for module in transformer.modules():
         if isinstance(module, Block) and module.affine is not None:
             for layer in module.affine:
-                bias: Tensor = layer.bias
+                assert isinstance(layer, nn.Linear)
                 with torch.no_grad():
-                    bias[: len(bias) // 2] -= 1
+                    layer.bias[: len(layer.bias) // 2] -= 1

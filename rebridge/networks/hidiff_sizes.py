@@ -26,8 +26,8 @@ SHARED = (
 )  # fmt: skip
 
 
-def build(sizes: HiDiffConfig) -> PriorNetwork:
-    """Build the network: as released with `released`, otherwise with a prior of our own.
+def hi_diff_of(sizes: HiDiffConfig) -> PriorNetwork:
+    """Build the network, as released or with a prior of our own.
 
     Raises:
         ValueError: sizes that are impossible or do not fit one another.
@@ -48,16 +48,16 @@ def _of_size(base: HiDiffConfig, summary: str) -> Callable[..., PriorNetwork]:
     Any of its settings can be changed by name.
     """
 
-    def build_with(**sizes: Any) -> PriorNetwork:
-        return build(replace(base, **sizes))
+    def build(**sizes: Any) -> PriorNetwork:
+        return hi_diff_of(replace(base, **sizes))
 
     hints = get_type_hints(HiDiffConfig)
     names = [field.name for field in fields(HiDiffConfig)]
-    build_with.__doc__ = summary
-    build_with.__annotations__ = {name: hints[name] for name in names}
+    build.__doc__ = summary
+    build.__annotations__ = {name: hints[name] for name in names}
     settings = [Parameter(n, Parameter.KEYWORD_ONLY, default=getattr(base, n), annotation=hints[n]) for n in names]
-    build_with.__signature__ = Signature(settings)  # type: ignore[attr-defined]
-    return build_with
+    build.__signature__ = Signature(settings)  # type: ignore[attr-defined]
+    return build
 
 
 hi_diff = _of_size(PAPER, "HI-Diff in the size of the paper for GoPro, by the options of its released code.")

@@ -22,9 +22,9 @@ EXPECTED_ERROR = 0.05
 
 
 def picture_of(measured: Measurement) -> Tensor:
-    """Show a measurement as an image (B, C, H, W) in [0, 1] of the size of what was measured.
+    """Show a measurement as images (B, C, H, W) in [0, 1].
 
-    Its own picture where it has one, enlarged where it is small, else A^+ y.
+    They have the size of what was measured: its own picture where it has one, enlarged where it is small, else A^+ y.
     """
     operator = as_operator(measured.operator, measured.y)
     shown = operator.to_picture(measured.y)
@@ -32,7 +32,7 @@ def picture_of(measured: Measurement) -> Tensor:
 
 
 def agreeing(model: Model, denoiser: Denoiser, measured: Measurement) -> Denoiser:
-    """Fit the estimates of a model's denoiser to a measurement: exactly, or as its noise allows.
+    """Fit a denoiser's estimates to a measurement, exactly or as its noise allows.
 
     Raises:
         ValueError: a model of latents, whose estimates cannot be measured.

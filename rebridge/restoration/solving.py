@@ -68,21 +68,33 @@ def solve(
     named: dict[str, Any] = (
         {"device": device, "dtype": dtype} if isinstance(prior, str) or hasattr(prior, "__fspath__") else {}
     )
-    method: Method | None = None
-    if isinstance(solver, Method):
-        method = solver.with_settings(steps, **params)
-    elif solver is None and params:
-        method = inverse.recommended(as_operator(operator, y), sigma_y, **params).with_settings(steps)
-    elif solver is not None:
-        method = inverse.create(solver, **params, **({} if steps is None else {"steps": steps}))
+    chosen = _asked_for(y, operator, solver, sigma_y, steps, params)
     return Restorer(as_model(prior, **named)).sample(
         Measurement(y, operator, sigma_y),
         samples,
-        steps=steps if method is None else None,
+        steps=steps if chosen is None else None,
         seed=seed,
         tile=tile,
         overlap=overlap,
-        method=method,
+        method=chosen,
         progress=progress,
         callback=callback,
     )
+
+
+def _asked_for(
+    y: Tensor,
+    operator: Measures,
+    solver: str | Method | None,
+    sigma_y: float,
+    steps: int | None,
+    params: dict[str, Any],
+) -> Method | None:
+    """The method that was asked for, or None for the model's choice."""
+    if isinstance(solver, Method):
+        return solver.with_settings(steps, **params)
+    if solver is not None:
+        return inverse.create(solver, **params, **({} if steps is None else {"steps": steps}))
+    if params:
+        return inverse.recommended(as_operator(operator, y), sigma_y, **params).with_settings(steps)
+    return None

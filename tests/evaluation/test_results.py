@@ -59,7 +59,8 @@ def test_with_pairs_the_gain_is_known(folders: Path) -> None:
     images = json.loads(result.stdout)["images"]
     for key, place in {"input_psnr": "degraded/{}.png", "psnr": "out/{}_out.png"}.items():
         pairs = [(folders / place.format(n), folders / f"clean/{n}.png") for n in range(3)]
-        expected = [float(psnr(*(pixels(path)[..., 2:-2, 2:-2] for path in pair))) for pair in pairs]
+        cut = [[pixels(path)[..., 2:-2, 2:-2] for path in pair] for pair in pairs]
+        expected = [float(psnr(shown, clean)) for shown, clean in cut]
         assert [image[key] for image in images] == pytest.approx(expected)
 
 
