@@ -1,4 +1,7 @@
-"""HI-Diff in its sizes: the paper's for GoPro and RealBlur, as released or with a prior of our own, and a tiny one."""
+"""HI-Diff in its sizes.
+
+The paper's for GoPro and RealBlur, as released or with a prior of our own, and a tiny one.
+"""
 
 from collections.abc import Callable
 from dataclasses import fields, replace

@@ -1,7 +1,7 @@
-"""A trained bridge for a measurement by a known operator: its estimates are made to agree with what was measured.
+"""A trained bridge for a measurement by a known operator.
 
 The bridge starts in the picture of the measurement, as it was trained to, and each of its estimates is fitted to y by
-`rebridge.inverse.DataConsistent` (CDDB, arXiv 2305.19809).
+`rebridge.inverse.DataConsistent`, so that it agrees with what was measured (CDDB, arXiv 2305.19809).
 """
 
 from __future__ import annotations
