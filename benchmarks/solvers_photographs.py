@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--prior", default=DEFAULT_PRIOR)
     parser.add_argument("--photographs", default="eval/cbsd68", help="folder below REBRIDGE_DATA")
     parser.add_argument("--crop", type=int, default=64)
-    parser.add_argument("--limit", type=int, default=2)
+    parser.add_argument("--limit", type=int, default=3)
     parser.add_argument("--operator", action="append", help="only these; repeat it")
     parser.add_argument("--json", type=Path, help="where results are kept")
     options = parser.parse_args()
