@@ -160,7 +160,7 @@ def list_models(
     ConvertOptions,
     checkpoints=argument(list[Path], "The authors' file, or all of them.", "FILE..."),
     output=option(PATH, "Folder for the model; leave out to look only.", *OUTPUT),
-    family=option(str, "Whose it is: diffuir, goub, ir-sde, ...; auto goes by the weights.", "--from"),
+    family=option(str, "Whose it is: diffuir, goub, i2sb:beta_max=1, ...; auto goes by the weights.", "--from"),
     task=option(TEXT, "The task it was trained for, where the weights do not say."),
     dtype=option(str, "Weights of the folder: float32, or bfloat16 for half the size."),
 )

@@ -94,6 +94,7 @@ OPTIONS: dict[str, Flag] = {
     # to look at what was made
     "before_after": option(bool, "Beside each result also NAME_compare.html, a slider, and NAME_compare.png.", "--before-after"),
     "contact_sheet": option(PATH, "Also write all pictures before and after into this one."),
+    "check": option(bool, "Read the folder again and compare; without --out, only say what FILE is.", "--check"),
     "dry_run": option(bool, "Say what would be done, and write nothing.", "--dry-run"),
     "open": option(bool, "Show the results when all is done.", "--open"),
     "by": option(int, "How many times as wide and high: 2, 3 or 4."),

@@ -298,9 +298,10 @@ class ConvertOptions(Limited):
     Attributes:
         checkpoints: the authors' file, or all of them where a model has several.
         output: folder for the model; None to look only.
-        family: whose it is, or "auto" to go by the weights.
+        family: whose it is, or "auto" to go by the weights; with options of the family, as i2sb:beta_max=1.
         task: where the weights do not say it.
         dtype: of the weights in the folder: float32, or bfloat16 for half the size.
+        check: read the folder again and compare; without a folder, only say what the file is.
         overwrite: replace a model that is in the folder.
     """
 
@@ -309,6 +310,7 @@ class ConvertOptions(Limited):
     family: str = "auto"
     task: str | None = None
     dtype: str = "float32"
+    check: bool = False
     overwrite: bool = False
 
 

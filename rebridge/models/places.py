@@ -20,11 +20,11 @@ def packaged() -> list[str]:
     return sorted(path.parent.name for path in PACKAGED.glob(f"*/{CONFIG_FILE}"))
 
 
-def find_model(name: str | Path, revision: str | None = None) -> Path:
+def find_model(name: str | Path, revision: str | None = None, task: str | None = None) -> Path:
     """Find the local folder or file of a model.
 
     The model is given by packaged name, path, or Hugging Face id such as 'someone/model', or 'someone/model/weights.pt' for
-    one file of its authors.
+    one file of its authors. Of a published repository with several files, `task` chooses one, by default the first.
 
     A model of the Hub is downloaded once and found in the cache from then on; `revision` is a branch, tag or commit.
     Raises ModelError, one sentence that says what to do.
@@ -34,10 +34,13 @@ def find_model(name: str | Path, revision: str | None = None) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir() or folder.is_file():
         return folder
+    from rebridge.models.formats.published.checkpoints import on_hub
+
+    file = on_hub(str(name), task) or str(name)
+    if HUB_FILE.fullmatch(file):
+        return _download_file(file, revision)
     if isinstance(name, str) and HUB_ID.fullmatch(name):
         return _download(name, revision)
-    if HUB_FILE.fullmatch(str(name)):
-        return _download_file(str(name), revision)
     known = ", ".join(packaged()) or "none"
     raise ModelError(
         f"unknown model '{name}': neither a folder nor an id like 'owner/model'; the packaged models are {known}"

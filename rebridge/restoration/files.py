@@ -1,6 +1,5 @@
 """Restoration of many image files: plan, work, and one result per file."""
 
-import glob
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -25,8 +24,8 @@ from rebridge.images import (
     write_image,
 )
 from rebridge.images.clips import is_clip
-
-_MAGIC = "*?["
+from rebridge.images.regular import resolved
+from rebridge.restoration.listing import find_files, is_picture
 
 
 @dataclass(frozen=True)
@@ -238,7 +237,7 @@ def left_out(inputs: str | Path | Iterable[str | Path], *, recursive: bool = Fal
     entries = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     folders = [path for path in map(Path, entries) if path.is_dir()]
     files = (file for path in folders for file in (path.rglob("*") if recursive else path.iterdir()))
-    return sorted(file for file in files if _is_readable(file, UNREADABLE_SUFFIXES))
+    return sorted(file for file in files if is_picture(file, UNREADABLE_SUFFIXES))
 
 
 def plan(
@@ -296,37 +295,6 @@ def plan(
     return _checked(jobs)
 
 
-def find_files(
-    inputs: Iterable[str | Path],
-    target: Path | None = None,
-    *,
-    recursive: bool = False,
-    readable: Collection[str] = READABLE_SUFFIXES,
-) -> dict[Path, Path]:
-    """List files in order, each with its place below its input.
-
-    Args:
-        inputs: as in `plan`.
-        target: the output folder, which may lie in an input, and holds no inputs.
-        recursive: as in `plan`.
-        readable: as in `plan`.
-
-    Raises:
-        ValueError: nothing is found.
-    """
-    entries = list(inputs)
-    found: dict[Path, Path] = {}
-    for entry in entries:
-        for path, relative in _expand(entry, recursive, target, readable):
-            found.setdefault(path, relative)
-    if not found:
-        names = ", ".join(str(entry) for entry in entries) or "no input"
-        raise ValueError(
-            f"no images found: {names}" + ("" if recursive else " (folders below are searched with recursive)")
-        )
-    return found
-
-
 def seed_name(relative: Path) -> str:
     """Name an image by its path below its input, without suffix."""
     return relative.with_suffix("").as_posix()
@@ -348,47 +316,12 @@ def _is_file_name(target: Path, entries: list[str | Path], extension: str | None
     return True
 
 
-def _expand(
-    entry: str | Path, recursive: bool, target: Path | None, readable: Collection[str]
-) -> list[tuple[Path, Path]]:
-    """List (file, its place in the output folder) for one input; a file that is missing is kept, and fails when read."""
-    path = Path(entry)
-    if path.is_dir():
-        candidates = path.rglob("*") if recursive else path.iterdir()
-        inside = (target or path).resolve()
-        files = [file for file in candidates if _is_readable(file, readable) and not _below(file, inside, path)]
-        return [(file, file.relative_to(path)) for file in sorted(files)]
-    if path.exists() or not any(sign in str(entry) for sign in _MAGIC):
-        return [(path, Path(path.name))]
-    base = Path(*_fixed_part(path))
-    files = [Path(name) for name in glob.glob(str(entry), recursive=True)]
-    return [(file, file.relative_to(base)) for file in sorted(files) if _is_readable(file, readable)]
-
-
-def _fixed_part(pattern: Path) -> list[str]:
-    parts: list[str] = []
-    for part in pattern.parts[:-1]:
-        if any(sign in part for sign in _MAGIC):
-            break
-        parts.append(part)
-    return parts
-
-
-def _is_readable(path: Path, readable: Collection[str]) -> bool:
-    return path.suffix.lower() in readable and not path.name.startswith(".") and path.is_file()
-
-
-def _below(file: Path, folder: Path, root: Path) -> bool:
-    """True for a file in the output folder, which may lie inside the input: results of earlier runs are no input."""
-    return folder != root.resolve() and folder in file.resolve().parents
-
-
 def _checked(jobs: list[Job]) -> list[Job]:
-    inputs = {job.path.resolve() for job in jobs}
+    inputs = {resolved(job.path) for job in jobs}
     taken: dict[Path, Path] = {}
     checked = []
     for job in jobs:
-        place = job.output.resolve()
+        place = resolved(job.output)
         problem = None
         if place in inputs:
             problem = f"{job.path}: the result would replace an input; choose another output or a suffix"

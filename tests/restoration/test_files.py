@@ -125,6 +125,24 @@ def test_globs_keep_the_tree_below_their_fixed_part(tmp_path: Path) -> None:
     assert outputs(tmp_path / "all") == ["a.png", "x/c.png", "x/y/d.png"]
 
 
+def test_globs_go_through_no_link_and_into_no_hidden_folder(tmp_path: Path) -> None:
+    for name in ("a.png", "x/b.png", ".hidden/c.png"):
+        picture(tmp_path / "in" / name)
+    for name in ("self", "x/up", "again"):
+        (tmp_path / "in" / name).symlink_to(tmp_path / "in")
+    restore_files(f"{tmp_path}/in/**/*.png", tmp_path / "all", invert)
+    restore_files(f"{tmp_path}/in/.hidden/**c**.png", tmp_path / "named", invert)
+    assert outputs(tmp_path / "all") == ["a.png", "x/b.png"]
+    assert outputs(tmp_path / "named") == ["c.png"]
+
+
+def test_an_output_that_is_a_loop_of_links_is_one_sentence(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(OSError, match=r"loop|Too many levels"):
+        restore_files(tmp_path / "a.png", tmp_path / "loop", invert)
+
+
 def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path) -> None:
     picture(tmp_path / "in" / "a[1].png")
     picture(tmp_path / "in" / "a1.png")

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from rebridge.images.regular import resolved
 from rebridge.models.base import Model, ModelError
 
 
@@ -46,4 +47,4 @@ class Format:
                 raise ModelError(
                     f"'{name or path}' is {self.what} and has no option {key}; it takes {', '.join(self.options) or 'none'}"
                 )
-        return self.read(path, name or path.resolve().name, torch.device(device), **given)
+        return self.read(path, name or resolved(path).name, torch.device(device), **given)

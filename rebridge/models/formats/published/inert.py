@@ -39,6 +39,12 @@ DANGEROUS = (
     "nt",
     "sys",
     "subprocess",
+    "commands",  # subprocess in pickles for Python 2
+    "multiprocessing",
+    "code",
+    "marshal",
+    "pydoc",
+    "timeit",
     "shutil",
     "socket",
     "runpy",
@@ -47,7 +53,8 @@ DANGEROUS = (
     "pty",
     "webbrowser",
 )
-DANGEROUS_BUILTINS = ("eval", "exec", "compile", "open", "__import__")
+DANGEROUS_BUILTINS = ("eval", "exec", "execfile", "compile", "open", "input", "__import__")
+BUILTINS = ("builtins", "__builtin__", "io", "_io")
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -128,7 +135,7 @@ class InertUnpickler(pickle.Unpickler):
         if module == "torch" and name in STORAGES:
             return STORAGES[name]
         top = module.split(".")[0]
-        if top in DANGEROUS or (top in ("builtins", "__builtin__") and name in DANGEROUS_BUILTINS):
+        if top in DANGEROUS or (top in BUILTINS and name in DANGEROUS_BUILTINS):
             raise FormatError(f"asks to run {module}.{name}, which weights never need: do not use this file")
         return Inert
 
