@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from rebridge.commands.options import ConvertOptions
 from rebridge.denoisers.precision import dtype_of
-from rebridge.images.regular import resolved
 from rebridge.models import ModelError, TrainedModel, load_model
 from rebridge.models.config import CONFIG_FILE
 from rebridge.models.formats.checkpoint import model_of
@@ -76,12 +78,15 @@ def convert(options: ConvertOptions) -> Conversion:
     if options.output is not None and (options.output / CONFIG_FILE).exists() and not options.overwrite:
         raise ModelError(f"{options.output} holds a model already; give another folder or --overwrite")
     files = [_found(file, options.task) for file in options.checkpoints]
-    converted = convert_files(files, options.family, options.task, dtype_of(options.dtype))
+    dtype = dtype_of(options.dtype)
+    converted = convert_files(files, options.family, options.task, dtype)
     sums = {file.name: _sha256(file) for file in files}
     mark = converted.fingerprint()
     if options.output is not None:
-        model_of(converted, resolved(options.output).name, files=sums).save_pretrained(options.output)
-        if options.check and _fingerprint(options.output) != mark:
+        model_of(converted, os.path.basename(os.path.realpath(options.output)), files=sums).save_pretrained(
+            options.output
+        )
+        if options.check and _fingerprint(options.output, dtype) != mark:
             raise ModelError(f"{options.output} holds other weights than {' and '.join(sums)}: convert again")
     return Conversion(
         family=converted.family,
@@ -108,10 +113,12 @@ def _found(file: Path, task: str | None) -> Path:
     return find_model(str(file), task=task) if named and not here.exists() else here
 
 
-def _fingerprint(folder: Path) -> str:
+def _fingerprint(folder: Path, dtype: torch.dtype) -> str:
+    """The fingerprint of a folder's weights in the type in which they lie there."""
     model = load_model(folder, device="cpu")
     assert isinstance(model, TrainedModel)
-    return fingerprint([model.network] if model.autoencoder is None else [model.network, model.autoencoder])
+    parts = [model.network] if model.autoencoder is None else [model.network, model.autoencoder]
+    return fingerprint(part.to(dtype) for part in parts)
 
 
 def _sha256(file: Path) -> str:

@@ -14,7 +14,7 @@ from rebridge.commands.options import InspectOptions, ModelOptions
 from rebridge.commands.progress import Reporter, cancellable
 from rebridge.images import MAX_PIXELS, read_image, reason
 from rebridge.models import Finding, ModelError
-from rebridge.restoration.listing import find_files
+from rebridge.restoration.files import find_files
 
 
 @dataclass(frozen=True)

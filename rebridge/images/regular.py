@@ -38,11 +38,6 @@ def irregular(path: str | Path, what: str = "an image file") -> str | None:
     return _wrong_kind(mode, what)
 
 
-def resolved(path: str | Path) -> Path:
-    """Follow the links of a path as far as they lead; unlike `Path.resolve`, a loop of links is no error."""
-    return Path(os.path.realpath(path))
-
-
 def read_regular(
     path: str | Path, limit: int | None = None, what: str = "an image file"
 ) -> tuple[bytes, os.stat_result]:

@@ -19,7 +19,6 @@ from rebridge.catalogue import shortened
 from rebridge.denoisers import NetworkDenoiser
 from rebridge.denoisers.precision import dtype_of
 from rebridge.images.atomic import reason, write_atomic
-from rebridge.images.regular import resolved
 from rebridge.models.autoencoders import Autoencoder, build_autoencoder
 from rebridge.models.base import ModelError
 from rebridge.models.card import card as model_card
@@ -137,7 +136,9 @@ def save_folder(
         text = json.dumps(config, indent=2, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise ModelError(f"the model's description is not JSON: {error}") from error
-    readme = card if card is not None else model_card(resolved(folder).name, config, model.parameters)
+    readme = (
+        card if card is not None else model_card(os.path.basename(os.path.realpath(folder)), config, model.parameters)
+    )
     files: dict[str, bytes | Iterable[bytes]] = {
         CARD_FILE: readme.encode(),
         WEIGHTS_FILE: weights,

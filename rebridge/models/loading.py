@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from torch import nn
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Denoiser, NetworkDenoiser
 from rebridge.denoisers.precision import device_of
-from rebridge.images.regular import resolved
 from rebridge.models.base import DenoiserModel, Model, ModelError
 from rebridge.models.diffusers import DiffusersModel, is_pipeline
 from rebridge.models.formats import FORMATS, format_of
@@ -43,7 +43,7 @@ def load_model(
     if _is_remote_pipeline(name):
         return FORMATS.create("diffusers").load(Path(str(name)), str(name), device=place, revision=revision, **options)
     folder = find_model(name, revision, options.get("task"))
-    title = str(name) if folder != Path(name).expanduser() else resolved(folder).name
+    title = str(name) if folder != Path(name).expanduser() else os.path.basename(os.path.realpath(folder))
     return format_of(folder).load(folder, title, device=place, **options)
 
 

@@ -24,8 +24,7 @@ from rebridge.images import (
     write_image,
 )
 from rebridge.images.clips import is_clip
-from rebridge.images.regular import resolved
-from rebridge.restoration.listing import find_files, is_picture
+from rebridge.restoration.inputs import files_of, is_readable, real_path
 
 
 @dataclass(frozen=True)
@@ -237,7 +236,7 @@ def left_out(inputs: str | Path | Iterable[str | Path], *, recursive: bool = Fal
     entries = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     folders = [path for path in map(Path, entries) if path.is_dir()]
     files = (file for path in folders for file in (path.rglob("*") if recursive else path.iterdir()))
-    return sorted(file for file in files if is_picture(file, UNREADABLE_SUFFIXES))
+    return sorted(file for file in files if is_readable(file, UNREADABLE_SUFFIXES))
 
 
 def plan(
@@ -254,7 +253,8 @@ def plan(
 ) -> list[Job]:
     """List the files to restore in order, and where each result goes.
 
-    Two files that would get one result, and results that would replace an input, are problems.
+    Two files that would get one result, and results that would replace an input, are problems. Files of folders and globs that
+    are results of others, by the suffix, were left by an earlier run, and are no inputs.
 
     Args:
         inputs: files, folders and globs; in folders and globs only files with a readable suffix count.
@@ -292,7 +292,38 @@ def plan(
         name = f"{relative.stem}{suffix}{extension or own}"
         place = target / relative.parent / name
         jobs.append(Job(path, place, name=seed_name(relative)))
-    return _checked(jobs)
+    return _checked(_without_earlier_results(jobs, entries) if suffix else jobs)
+
+
+def find_files(
+    inputs: Iterable[str | Path],
+    target: Path | None = None,
+    *,
+    recursive: bool = False,
+    readable: Collection[str] = READABLE_SUFFIXES,
+) -> dict[Path, Path]:
+    """List files in order, each with its place below its input.
+
+    Args:
+        inputs: as in `plan`.
+        target: the output folder, which may lie in an input, and holds no inputs.
+        recursive: as in `plan`.
+        readable: as in `plan`.
+
+    Raises:
+        ValueError: nothing is found.
+    """
+    entries = list(inputs)
+    found: dict[Path, Path] = {}
+    for entry in entries:
+        for path, relative in files_of(entry, recursive, target, readable):
+            found.setdefault(path, relative)
+    if not found:
+        names = ", ".join(str(entry) for entry in entries) or "no input"
+        raise ValueError(
+            f"no images found: {names}" + ("" if recursive else " (folders below are searched with recursive)")
+        )
+    return found
 
 
 def seed_name(relative: Path) -> str:
@@ -316,12 +347,19 @@ def _is_file_name(target: Path, entries: list[str | Path], extension: str | None
     return True
 
 
+def _without_earlier_results(jobs: list[Job], entries: Iterable[str | Path]) -> list[Job]:
+    """Leave out files that would be the result of another one, unless they are named themselves."""
+    named = {real_path(Path(entry)) for entry in entries}
+    results = {real_path(job.output) for job in jobs}
+    return [job for job in jobs if (place := real_path(job.path)) in named or place not in results]
+
+
 def _checked(jobs: list[Job]) -> list[Job]:
-    inputs = {resolved(job.path) for job in jobs}
+    inputs = {real_path(job.path) for job in jobs}
     taken: dict[Path, Path] = {}
     checked = []
     for job in jobs:
-        place = resolved(job.output)
+        place = real_path(job.output)
         problem = None
         if place in inputs:
             problem = f"{job.path}: the result would replace an input; choose another output or a suffix"

@@ -14,7 +14,7 @@ from typing import IO, ClassVar
 from weakref import WeakValueDictionary
 
 from rebridge.images.atomic import reason
-from rebridge.images.regular import irregular, resolved
+from rebridge.images.regular import irregular
 from rebridge.training.checkpoints import CheckpointError
 
 try:
@@ -45,7 +45,7 @@ class RunLock:
         path = output / LOCK_FILE
         try:
             output.mkdir(parents=True, exist_ok=True)
-            self._name = str(resolved(path))
+            self._name = os.path.realpath(path)
             if self._name in self._held:
                 raise CheckpointError(_busy(output, f"process {os.getpid()} on {socket.gethostname()}"))
             if path.exists() and (problem := irregular(path, "a lock file")) is not None:
