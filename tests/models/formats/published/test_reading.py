@@ -318,6 +318,22 @@ def test_averages_of_another_network_are_refused(tmp_path: Path) -> None:
         convert(tmp_path / "model.pt")
 
 
+@pytest.mark.parametrize(
+    ("name", "odd"),
+    [
+        ("irsde_conditional_nafnet", "encoders.0.999999999.norm1.g"),
+        ("diffuir_unet", "unet0.downs.999999999.3.weight"),
+        ("adm_uncond256", "output_blocks.999999999.0.weight"),
+        ("resshift_swinunet", "input_blocks.999999999.0.weight"),
+        ("resshift_vqgan_f4", "encoder.down.999999999.block.0.conv1.weight"),
+    ],
+)
+def test_numbers_out_of_all_proportion_are_refused_at_once(tmp_path: Path, name: str, odd: str) -> None:
+    path = saved(tmp_path, state(name) | {odd: torch.zeros(1)})
+    with pytest.raises(FormatError, match=r"a part with the number 999999999, but \d+ weights in all"):
+        convert(path)
+
+
 def test_a_task_is_refused_where_there_is_none(tmp_path: Path) -> None:
     torch.save(state("ddpm_celebahq"), tmp_path / "celeba_hq.ckpt")
     with pytest.raises(FormatError, match="not published by tasks: leave 'rain' out"):
