@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rebridge.commands.opening import check_noise, check_sampling, open_restorer
 from rebridge.commands.options import CaseOptions, EvaluateOptions
@@ -25,6 +25,9 @@ from rebridge.evaluation import (
 from rebridge.evaluation.evaluate import IMAGE_COLUMNS, RESTORER_KEYS, SHOWN_COLUMNS, TASK_COLUMNS
 from rebridge.evaluation.results import BY_OTHERS, score_results
 from rebridge.evaluation.tables import Column, record
+from rebridge.images import reason
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -180,3 +183,18 @@ def cases_of(options: CaseOptions, tasks: Sequence[str], seed: int, limit: int |
         )
     assert options.clean is not None
     return synthetic_cases(options.clean, list(tasks), seed, limit, channels)
+
+
+def readable(items: Sequence[Item], load: Callable[[Item], object], notes: list[str]) -> list[Item]:
+    """The images that can be loaded; the others are noted, and refused where there are no more."""
+    kept: list[Item] = []
+    for number, item in enumerate(items, start=1):
+        try:
+            load(item)
+        except Exception as error:  # one bad file must not end the run, whatever is wrong with it
+            notes.append(f"left out: {reason(error)}")
+            if number == len(items) and not kept:
+                raise
+        else:
+            kept.append(item)
+    return kept

@@ -115,25 +115,26 @@ def _passes(stream: IO[bytes]) -> bool:
                 marks.append(len(stack))
                 continue
             if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
-                if not 0 <= int(value) <= count + SPARE_PLACES:
+                place = int(value or 0)
+                if not 0 <= place <= count + SPARE_PLACES:
                     raise FormatError(
                         f"asks for {value} places of memory, which weights never need: do not use this file"
                     )
-                memory[int(value)] = stack[-1]
+                memory[place] = stack[-1]
                 continue
             if opcode.name == "MEMOIZE":
                 memory[len(memory)] = stack[-1]
                 continue
             if opcode.name in ("GET", "BINGET", "LONG_BINGET"):
-                stack.append(memory.get(int(value), 0))
+                stack.append(memory.get(int(value or 0), 0))
                 continue
             taken = [
                 kind for kind in opcode.stack_before if kind not in (pickletools.markobject, pickletools.stackslice)
             ]
             inner: list[int] = []
             if len(taken) < len(opcode.stack_before):
-                place = marks.pop()
-                inner, stack[place:] = stack[place:], []
+                mark = marks.pop()
+                inner, stack[mark:] = stack[mark:], []
             for _ in taken:
                 inner.append(stack.pop())
             depth = max(inner, default=-1) + 1

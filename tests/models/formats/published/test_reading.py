@@ -321,7 +321,6 @@ def test_averages_of_another_network_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "odd"),
     [
-        ("irsde_conditional_nafnet", "encoders.0.999999999.norm1.g"),
         ("diffuir_unet", "unet0.downs.999999999.3.weight"),
         ("adm_uncond256", "output_blocks.999999999.0.weight"),
         ("resshift_swinunet", "input_blocks.999999999.0.weight"),
