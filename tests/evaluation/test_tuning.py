@@ -1,6 +1,7 @@
 """Choosing settings on a few pairs: the best of what was tried, written down, found again."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 

@@ -245,6 +245,9 @@ def filled(build: Callable[[], nn.Module], state: StateDict, dtype: torch.dtype)
         raise FormatError(
             f"has {name} of shape {tuple(state[name].shape)}, but {tuple(expected[name].shape)} is needed"
         )
+    whole = [name for name, value in expected.items() if value.is_floating_point() > state[name].is_floating_point()]
+    if whole:
+        raise FormatError(f"has whole numbers as {whole[0]}, where fractions are needed")
     module.load_state_dict({name: _cast(value, dtype) for name, value in state.items()}, assign=True)
     return module.requires_grad_(False).eval()
 

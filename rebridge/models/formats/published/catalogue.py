@@ -16,6 +16,7 @@ from rebridge.catalogue import GREATEST, Spec, check_greatest, check_name
 from rebridge.models.formats.published import adm, bbdm, ddbm, ddpm, diffuir, hidiff, i2sb, irsde, rddm, resshift, vq
 from rebridge.models.formats.published.base import PREFIX, Converted, Dialect, Family, Request
 from rebridge.models.formats.published.errors import FormatError, UnknownFamilyError
+from rebridge.models.formats.published.inert import first_line
 from rebridge.models.formats.published.reading import StateDict, Weights, read_weights
 from rebridge.models.formats.published.resemblance import resembling
 from rebridge.models.formats.published.scanning import names_in
@@ -88,7 +89,7 @@ def convert(
     except ValueError as error:  # a FormatError too
         raise FormatError(f"{label} looks like {chosen.title}, but {error}") from None
     except (KeyError, IndexError, ZeroDivisionError, RuntimeError) as error:
-        reason = error.args[0] if error.args else error
+        reason = "a size other than 0" if isinstance(error, ZeroDivisionError) else first_line(error)
         raise FormatError(
             f"{label} looks like {chosen.title}, but cannot be converted: {reason} is missing or odd"
         ) from None

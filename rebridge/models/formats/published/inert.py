@@ -56,6 +56,8 @@ DANGEROUS = (
 DANGEROUS_BUILTINS = ("eval", "exec", "execfile", "compile", "open", "input", "__import__")
 BUILTINS = ("builtins", "__builtin__", "io", "_io")
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+ZIP = b"PK\x03\x04"
+"""Beginning of an archive."""
 
 
 class Inert:
@@ -153,7 +155,12 @@ def load(path: Path) -> Any:
         FormatError: If the file asks for something that could harm, or is not in either layout.
     """
     try:
-        return _load_zip(path) if zipfile.is_zipfile(path) else _load_legacy(path)
+        if zipfile.is_zipfile(path):
+            return _load_zip(path)
+        with open(path, "rb") as file:
+            if file.read(len(ZIP)) == ZIP:
+                raise FormatError("is damaged, the end of the archive is missing: fetch it again")
+        return _load_legacy(path)
     except FormatError:
         raise
     except Exception as error:  # a damaged pickle can raise anything

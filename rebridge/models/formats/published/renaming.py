@@ -10,6 +10,8 @@ from torch import Tensor
 from rebridge.models.formats.published.errors import FormatError
 
 Rules = Iterable[tuple[str, str]]
+MOST_DIGITS = 9
+"""Digits of a number that are read; those of parts have three at most."""
 UNNAMED = 4
 """At most so many numbered parts come to one weight; those without weights, such as activations, count too."""
 
@@ -83,7 +85,8 @@ def count(names: Iterable[str], pattern: str) -> int:
         FormatError: A phrase, for a number out of all proportion to the names.
     """
     compiled, known = re.compile(pattern), list(names)
-    found = max((int(match.group(1)) for match in map(compiled.match, known) if match), default=-1) + 1
+    digits = (match.group(1)[:MOST_DIGITS] for match in map(compiled.match, known) if match)
+    found = max(map(int, digits), default=-1) + 1
     if found > UNNAMED * (len(known) + 1):
         raise FormatError(f"has a part with the number {found - 1}, but {len(known)} weights in all")
     return found

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from rebridge.models.formats.published.errors import FormatError
+from rebridge.models.formats.published.inert import ZIP
 
 DEEPEST = 1000
 """Greatest depth of nested values; files of training have about ten."""
@@ -29,7 +30,6 @@ LONGEST_HEAD = 2**24
 """So many bytes of a file are searched for names."""
 PICKLES = 5
 """Pickles at the beginning of a file in PyTorch's old layout."""
-ZIP = b"PK\x03\x04"
 SAME = ("SETITEM", "SETITEMS", "APPEND", "APPENDS", "ADDITEMS", "BUILD")
 """Operations that fill the value before them instead of making one."""
 

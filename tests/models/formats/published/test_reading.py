@@ -333,6 +333,13 @@ def test_numbers_out_of_all_proportion_are_refused_at_once(tmp_path: Path, name:
         convert(path)
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
+def test_whole_numbers_are_no_weights(tmp_path: Path, dtype: torch.dtype) -> None:
+    path = saved(tmp_path, {name: value.to(dtype) for name, value in state("diffuir_unet").items()})
+    with pytest.raises(FormatError, match=r"looks like DiffUIR, but has whole numbers as network"):
+        convert(path)
+
+
 def test_a_task_is_refused_where_there_is_none(tmp_path: Path) -> None:
     torch.save(state("ddpm_celebahq"), tmp_path / "celeba_hq.ckpt")
     with pytest.raises(FormatError, match="not published by tasks: leave 'rain' out"):
