@@ -69,7 +69,8 @@ def write_atomic(
 def temporary_folder(path: Path) -> Iterator[Path]:
     """Make a locked temporary folder for files that are to appear together.
 
-    It lies beside the path, and is gone afterwards, unless it was renamed. Those of the same name that killed programs left are removed first.
+    It lies beside the path, and is gone afterwards, unless it was renamed. Those of the same name that killed programs left are
+    removed first.
     """
     partial = _temporary_name(path)
     for left in path.parent.glob(glob.escape(partial.name[:-17]) + "*.part"):
