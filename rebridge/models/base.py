@@ -111,7 +111,7 @@ class PixelSpace:
     def decode(self, states: Tensor, size: tuple[int, int]) -> Tensor:
         """Map the value range to [0, 1]; states have the images' size already."""
         low, high = self.value_range
-        return (states.float() - low) / (high - low)
+        return (states.float() - low).div_(high - low)
 
 
 class Model:

@@ -80,19 +80,20 @@ class Gathered:
 
     def add(self, result: Tensor) -> None:
         """Take in one more sample (B, C, H, W)."""
-        if self.count == 0:
-            self.mean, self.squares = torch.zeros_like(result), torch.zeros_like(result)
         self.count += 1
+        if self.keep:
+            self.kept.append(result)
+        if self.count == 1:  # without further copies: large pictures are most often drawn once
+            self.mean, self.squares = result, result.new_zeros(()).expand_as(result)
+            return
         change = result - self.mean
         self.mean = self.mean + change / self.count
         self.squares = self.squares + change * (result - self.mean)
-        if self.keep:
-            self.kept.append(result)
 
     @property
     def std(self) -> Tensor:
         """Standard deviation over the samples, 0 for a single one."""
-        return (self.squares / max(self.count - 1, 1)).sqrt()
+        return self.squares if self.count == 1 else (self.squares / max(self.count - 1, 1)).sqrt()
 
 
 def gather(draw: Callable[[ImageNoise], Tensor], seeds: Sequence[int], samples: int, keep: bool) -> Gathered:

@@ -162,7 +162,7 @@ class Converted:
 
 
 def fingerprint(modules: Iterable[nn.Module]) -> str:
-    """Hash names and values of the weights of some modules to twelve hexadecimal digits."""
+    """Hash names and values of weights to twelve hexadecimal digits."""
     digest = hashlib.sha256()
     for module in modules:
         for name, value in sorted(module.state_dict().items()):
