@@ -35,11 +35,13 @@ __all__ = [
     "DoctorOptions",
     "EnlargeOptions",
     "EvaluateOptions",
+    "ExportOptions",
     "FileOptions",
     "InfoOptions",
     "InspectOptions",
     "ModelOptions",
     "PriorOptions",
+    "PushOptions",
     "RestorationOptions",
     "RestoreOptions",
     "SamplingOptions",
@@ -310,6 +312,50 @@ class ConvertOptions(Limited):
     task: str | None = None
     dtype: str = "float32"
     overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(Limited):
+    """Options of `export`.
+
+    Attributes:
+        model: name, folder or hub id of a model in pixels.
+        output: folder for the files.
+        format: "onnx", with a runner of numpy and onnxruntime, or "torch" for `torch.export.load`.
+        sampler: of the runner, by default the model's.
+        steps: recommended number of steps, by default the sampler's.
+        int8: also write a quantised network, where it costs less than 0.1 dB.
+        clean: folder of clean pictures that the export is tried on, by default small ones that come along.
+        overwrite: replace an export that is in the folder.
+    """
+
+    model: str
+    output: Path
+    format: Literal["onnx", "torch"] = "onnx"
+    sampler: str | None = None
+    steps: int | None = None
+    int8: bool = True
+    clean: Path | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushOptions(Limited):
+    """Options of `push`.
+
+    Attributes:
+        model: name or folder of a model.
+        repository: "owner/name" on the Hub; it is made where it is missing.
+        private: make it a private one.
+        revision: branch that is written to, made where it is missing; by default the main one.
+        message: of the commit.
+    """
+
+    model: str
+    repository: str
+    private: bool = False
+    revision: str | None = None
+    message: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
