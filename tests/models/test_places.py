@@ -24,12 +24,13 @@ from tests.models.hub_server import HubServer
 ROOT = Path(__file__).parent.parent.parent
 TALK = """
 import json, sys
-from rebridge import Restorer
-from rebridge.models import ModelError, load_model
+from rebridge.models import ModelError, find_model, load_model
+from rebridge.models.config import read_config
 found = {}
 for name, revision in json.loads(sys.argv[1]):
     try:
-        found[str(revision)] = load_model(name, revision=revision).config["sha256"]
+        load_model(name, revision=revision)
+        found[str(revision)] = read_config(find_model(name, revision))["sha256"]
     except ModelError as error:
         found[str(revision)] = str(error)
 print(json.dumps(found))
