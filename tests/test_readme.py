@@ -5,7 +5,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from rebridge import bridges, degradations, hub, networks, samplers
@@ -81,7 +80,3 @@ def test_pinned_versions_satisfy_nothing_that_requires_torchvision() -> None:
     assert not {pin.split("==")[0].lower() for pin in pins} & {"torchvision", "pyiqa", "lpips", "timm", "spandrel"}
 
 
-def test_citation_has_the_version_of_the_package() -> None:
-    import rebridge
-
-    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == rebridge.__version__

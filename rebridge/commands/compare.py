@@ -17,6 +17,7 @@ from rebridge.data import ImageFolder
 from rebridge.evaluation import Case, synthetic_cases
 from rebridge.evaluation.baselines import BASELINES
 from rebridge.evaluation.compare import SAMPLER_COLUMNS, SeedScore, compare_analytic, compare_models, summarise
+from rebridge.evaluation.plots import check_plotting, plot_comparison
 from rebridge.evaluation.solvers import SOLVER_COLUMNS, centre_square, compare_solvers
 from rebridge.evaluation.tables import Column, to_csv
 from rebridge.images import reason, write_atomic
@@ -64,6 +65,8 @@ def compare(options: CompareOptions, progress: Reporter | None = None) -> Compar
     """
     check_comparison(options)
     if options.output is not None:
+        if not options.operators:
+            check_plotting()
         names = ["compare.csv"] if options.operators else ["compare.csv", "compare.png"]
         settle([options.output / name for name in names], options.overwrite)
     with cancellable(progress) as report:
@@ -82,8 +85,6 @@ def compare(options: CompareOptions, progress: Reporter | None = None) -> Compar
     rows = summarise(scores)
     files: list[Path] = []
     if options.output is not None:
-        from rebridge.evaluation.plots import plot_comparison
-
         files = _written(rows, SAMPLER_COLUMNS, options.output)
         label = "distance to the exact posterior" if options.analytic else "PSNR (dB)"
         files.append(plot_comparison(rows, options.output / "compare.png", label, logarithmic=options.analytic))

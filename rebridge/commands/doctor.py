@@ -28,9 +28,10 @@ REQUIRED = (
     "pydantic",
 )
 EXTRAS: dict[str, dict[str, str]] = {
+    "train": {"accelerate": "accelerate", "tensorboard": "tensorboard", "matplotlib": "matplotlib"},
     "app": {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"},
     "formats": {"pillow_heif": "pillow-heif", "imagecodecs": "imagecodecs", "rawpy": "rawpy"},
-    "priors": {"diffusers": "diffusers", "transformers": "transformers", "peft": "peft"},
+    "priors": {"diffusers": "diffusers", "transformers": "transformers", "peft": "peft", "accelerate": "accelerate"},
     "video": {"av": "av"},
     "train": {"accelerate": "accelerate", "tensorboard": "tensorboard", "matplotlib": "matplotlib"},
     "export": {"onnx": "onnx", "onnxruntime": "onnxruntime"},
@@ -39,6 +40,7 @@ EXTRAS: dict[str, dict[str, str]] = {
 }
 """Modules of each extra, with the packages that bring them."""
 PURPOSE = {
+    "train": "training and plots",
     "app": "web page and API (`rebridge serve`)",
     "formats": "HEIC, JPEG XL, camera raw",
     "priors": "Stable Diffusion and other pretrained models",

@@ -23,8 +23,26 @@ MARKERS = "osv^Dx*P"
 LINES = ("-", "--", ":", "-.")
 
 
+def check_plotting() -> None:
+    """Check that plots can be drawn.
+
+    Raises:
+        ValueError: Matplotlib is not installed.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        missing = error.name or error
+        raise ValueError(f"plots need Matplotlib ({missing} is missing): pip install 'rebridge[train]'") from None
+
+
 def new_figure(columns: int = 1, width: float = 6.0, height: float = 4.5) -> tuple[Figure, list[Any]]:
-    """Make an empty figure with a row of axes, drawn without a window."""
+    """Make an empty figure with a row of axes, drawn without a window.
+
+    Raises:
+        ValueError: Matplotlib is not installed.
+    """
+    check_plotting()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from torch import Tensor
 
 from rebridge.images.atomic import write_atomic
+from rebridge.training.extra import needed
 
 
 class RunLog:
@@ -45,9 +46,8 @@ class RunLog:
         if active:
             self._cut(unvalidated)
             # TensorBoard's writer takes seconds to import: only the process that writes pays.
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board = SummaryWriter(str(output / "tensorboard"), purge_step=start + 1 if start else None)
+            writer = needed("torch.utils.tensorboard").SummaryWriter
+            self.board = writer(str(output / "tensorboard"), purge_step=start + 1 if start else None)
 
     def __enter__(self) -> "RunLog":
         with contextlib.suppress(OSError):

@@ -12,12 +12,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
-from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from rebridge.training.config import FitConfig
 from rebridge.training.config_files import ConfigError
+from rebridge.training.extra import needed
 from rebridge.training.task import Trainable
 
 PATIENCE = timedelta(days=7)
@@ -36,7 +35,7 @@ class Runtime:
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-        self.accelerator = Accelerator(
+        self.accelerator = needed("accelerate").Accelerator(
             device_placement=False,
             mixed_precision="no",
             gradient_accumulation_steps=config.optimisation.accumulate,
@@ -54,7 +53,7 @@ class Runtime:
 
     def place(self, batch: Any) -> Any:
         """Move the tensors of a batch, however nested, to the device."""
-        return send_to_device(batch, self.device)
+        return needed("accelerate.utils").send_to_device(batch, self.device)
 
     def mean(self, value: Tensor) -> Tensor:
         """Average a scalar over the processes."""
