@@ -91,6 +91,8 @@ OPTIONS: dict[str, Flag] = {
     "samples": option(int, "Restorations with different noise to average."),
     "strength": option(float, "Share of the change to make: 0 changes nothing, 1 is the model's result, more exaggerates it."),
     "steady": option(float, "Of animations and video: 0 to 1, how much still places are averaged over time."),
+    "engine": option(Literal["local", "ray"], "local: one picture after the other. ray: on the workers of a Ray cluster."),
+    "workers": option(NUMBER, "With --engine ray: how many; by default one a core."),
     # to look at what was made
     "before_after": option(bool, "Beside each result also NAME_compare.html, a slider, and NAME_compare.png.", "--before-after"),
     "contact_sheet": option(PATH, "Also write all pictures before and after into this one."),
@@ -161,7 +163,9 @@ CHANGED: dict[str, dict[str, Flag]] = {
     "CompareOptions": {
         "output": option(PATH, "Folder for compare.csv and compare.png.", *OUTPUT),
         "prior": option(str, "With --operator: the generative model.", "--prior", "-p"),
-        "steps": option(TEXT, "Numbers of steps, as 1,2,5,10; by default these, with irbridge 25.", read=numbers("--steps")),
+        "steps": option(
+            TEXT, "Numbers of steps, as 1,2,5,10; by default these, with irbridge 25.", read=numbers("--steps")
+        ),
     },
     "TuneOptions": {
         "output": option(Path, "File for the settings, .json; tasks it has already stay.", *OUTPUT),
@@ -179,7 +183,9 @@ CHANGED: dict[str, dict[str, Flag]] = {
     "ExportOptions": {
         "model": argument(str, "Name, folder or id of a model.", "NAME"),
         "output": option(Path, "Folder for the files.", *OUTPUT),
-        "format": option(Literal["onnx", "torch"], "onnx, with a runner of numpy and onnxruntime; torch for torch.export.load."),
+        "format": option(
+            Literal["onnx", "torch"], "onnx, with a runner of numpy and onnxruntime; torch for torch.export.load."
+        ),
         "clean": option(PATH, "Folder of clean pictures to try the export on; by default small ones that come along."),
     },
     "PushOptions": {
@@ -195,16 +201,22 @@ CHANGED: dict[str, dict[str, Flag]] = {
         "model": option(str, "Whose speed is measured; none measures nothing.", *MODEL),
     },
     "RestoreOptions": {
-        "mask": option(PATH, "White where INPUT is filled, black where it stays bit for bit: a picture, or a folder of them."),
+        "mask": option(
+            PATH, "White where INPUT is filled, black where it stays bit for bit: a picture, or a folder of them."
+        ),
     },
     "EnlargeOptions": {
-        "model": option(TEXT, "A model that restores what was enlarged, or none for bicubic enlarging, made consistent.", *MODEL),
+        "model": option(
+            TEXT, "A model that restores what was enlarged, or none for bicubic enlarging, made consistent.", *MODEL
+        ),
     },
     "InspectOptions": {
         "inputs": OPTIONS["inputs"]._replace(help="Image files, folders, or patterns such as '*.png'."),
     },
     "DegradeOptions": {
-        "task": option(str, "rain, haze, snow, raindrop, lowlight, blur, noise, jpeg, sr2, sr4, sr8 or inpaint.", *TASK),
+        "task": option(
+            str, "rain, haze, snow, raindrop, lowlight, blur, noise, jpeg, sr2, sr4, sr8 or inpaint.", *TASK
+        ),
     },
     "SolveOptions": {
         "steps": option(NUMBER, "Steps of the solver; by default its own."),

@@ -67,8 +67,12 @@ class RestoreOptions(RestorationOptions, ModelOptions, ShowOptions, FileOptions)
         mask: a picture, white where the input is to be filled, or a folder of such pictures with the inputs' names; nothing
             else is changed then.
         steady: of animations and video: 0 to 1, how much still places are averaged over time.
+        engine: "local" restores one picture after the other; "ray" spreads them over the workers of a Ray cluster.
+        workers: of engine ray; by default one a core.
     """
 
+    engine: Literal["local", "ray"] = "local"
+    workers: int | None = None
     task: str | None = None
     mask: Path | None = None
     steady: float = 0.5
@@ -77,6 +81,8 @@ class RestoreOptions(RestorationOptions, ModelOptions, ShowOptions, FileOptions)
         super().__post_init__()
         if not 0 <= self.steady <= 1:
             raise ValueError(f"steady must lie in [0, 1], got {self.steady:g}")
+        if self.workers is not None and self.engine != "ray":
+            raise ValueError("workers go with --engine ray")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from rebridge.commands.addresses import at_addresses, has_addresses
 from rebridge.commands.clips import moving_suffix, restore_clip
 from rebridge.commands.files import SAME_SAMPLES, FilesResult, Finished, planned, process
 from rebridge.commands.fill import fill
@@ -105,6 +106,12 @@ def restore(
     Raises:
         ValueError: before any work: options, inputs or an output that are impossible.
     """
+    if options.engine == "ray":
+        from rebridge.commands.cluster import restore_on_ray
+
+        return restore_on_ray(options, progress, finished)
+    if has_addresses(options):
+        return at_addresses(options, lambda local, done: restore(local, progress, opened, done), finished)
     if options.mask is not None:
         return fill(options, progress, opened, finished)
     viewer = Viewer(options, options)

@@ -71,7 +71,13 @@ def quantise(folder: Path, pictures: Sequence[tuple[Any, Any]], most: float = MO
 
 def _with_activations(full: OnnxRestorer, folder: Path, pictures: Sequence[Any]) -> None:
     """Quantise convolutions, with ranges of what goes through them when these pictures are restored."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quant_pre_process, quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quant_pre_process,
+        quantize_static,
+    )
 
     class States(CalibrationDataReader):  # type: ignore[misc]
         """What the network sees while pictures are restored."""

@@ -123,7 +123,9 @@ def export_torch(model: Model, folder: str | Path) -> Exported:
         try:
             program = torch.export.export(module, (x, t, y), dynamic_shapes=(image, {0: batch}, image), strict=False)
         except Exception as error:  # torch.export has errors of many kinds
-            raise ModelError(f"model '{trained.info.name}' cannot be exported by torch.export: {_short(error)}") from error
+            raise ModelError(
+                f"model '{trained.info.name}' cannot be exported by torch.export: {_short(error)}"
+            ) from error
         torch.export.save(program, Path(place) / TORCH_FILE)
         files = _moved(Path(place), Path(folder), ())
     return Exported(Path(folder), files)
@@ -139,7 +141,9 @@ def programs_of(sampler: Sampler, bridge: Bridge) -> dict[int, Program]:
         ModelError: the recommended run cannot be written down.
     """
     if sampler.walks_prior or sampler.evaluates_prior:
-        raise ModelError(f"sampler {sampler.name!r} evaluates a prior along another process and cannot be exported; use dbim")
+        raise ModelError(
+            f"sampler {sampler.name!r} evaluates a prior along another process and cannot be exported; use dbim"
+        )
     found = {}
     for steps in sorted({*STEPS, sampler.steps}):
         try:
@@ -184,7 +188,9 @@ def _exportable(model: Model) -> TrainedModel:
     if not isinstance(model, TrainedModel):
         raise ModelError(f"model '{model.info.name}' is no network on a bridge; only such models are exported")
     if model.autoencoder is not None:
-        raise ModelError(f"model '{model.info.name}' restores in the latents of an autoencoder; only models in pixels are exported")
+        raise ModelError(
+            f"model '{model.info.name}' restores in the latents of an autoencoder; only models in pixels are exported"
+        )
     if model.device.type != "cpu":
         raise ModelError("load the model with device='cpu' to export it")
     return model

@@ -113,7 +113,9 @@ class OnnxRestorer:
         except (OSError, ValueError) as error:
             raise ValueError(f"{place} holds no exported model: {error}") from None
         if int8 and not (place / INT8_FILE).is_file():
-            raise ValueError(f"{place} has no int8 network: {self.info.get('int8', {}).get('note', 'none was written')}")
+            raise ValueError(
+                f"{place} has no int8 network: {self.info.get('int8', {}).get('note', 'none was written')}"
+            )
         self._denoiser = _session(place / (INT8_FILE if int8 else DENOISER_FILE), threads, providers)
         has_predictor = bool(self.info.get("predictor"))
         self._predictor = _session(place / PREDICTOR_FILE, threads, providers) if has_predictor else None
@@ -275,7 +277,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Restore pictures with an exported model.")
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures, or .npy arrays (H, W, C)")
     parser.add_argument("-o", "--output", required=True, help="a folder, or for one picture a file name")
-    parser.add_argument("--model", default=str(Path(__file__).parent), help="folder of the export; by default this file's")
+    parser.add_argument(
+        "--model", default=str(Path(__file__).parent), help="folder of the export; by default this file's"
+    )
     parser.add_argument("--steps", type=int, help="steps of the sampler; by default what the model recommends")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same result")
     parser.add_argument("--int8", action="store_true", help="use the quantised network")

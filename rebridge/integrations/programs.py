@@ -100,13 +100,13 @@ def check(program: Program, sampler: Sampler, bridge: Bridge) -> None:
 
     y = torch.linspace(-0.9, 0.9, 24, dtype=torch.float64)[None]
     draws = [torch.Generator().manual_seed(7) for _ in range(2)]
-    noises = [
-        lambda like, draw=draw: torch.randn(like.shape, generator=draw, dtype=like.dtype) for draw in draws
-    ]
+    noises = [lambda like, draw=draw: torch.randn(like.shape, generator=draw, dtype=like.dtype) for draw in draws]
     wanted = sampler(bridge, denoiser, y, noise=noises[0])
     found = run(program, y, denoiser, noises[1])
     if not torch.allclose(wanted, found, rtol=TOLERANCE, atol=TOLERANCE):
-        raise ValueError(f"sampler {sampler.name!r} cannot be exported on {bridge.name!r}: its steps are not linear; use dbim")
+        raise ValueError(
+            f"sampler {sampler.name!r} cannot be exported on {bridge.name!r}: its steps are not linear; use dbim"
+        )
 
 
 def _denoiser(recorder: _Recorder) -> Callable[[Tensor, Tensor, Tensor], Tensor]:

@@ -77,7 +77,10 @@ class Equaliser(nn.Module):
         line = torch.hann_window(FILTER_WINDOW, dtype=padded.dtype).sqrt()
         weight = torch.outer(line, line)
         kernels = _kernels(signal_of(self.gains(padded, extended)))[:, None]
-        (real, imaginary), (gain, turn) = spectrum(half_overlapping(extended, FILTER_WINDOW) * weight), spectrum(kernels)
+        (real, imaginary), (gain, turn) = (
+            spectrum(half_overlapping(extended, FILTER_WINDOW) * weight),
+            spectrum(kernels),
+        )
         filtered = signal_of(real * gain - imaginary * turn, real * turn + imaginary * gain)
         return overlap_added(filtered * weight)
 

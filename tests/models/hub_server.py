@@ -79,7 +79,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._json({"errors": [], "warnings": []})
         parts = path.strip("/").split("/")
         if path.endswith("/info/lfs/objects/batch"):
-            return self._json({"transfer": "basic", "objects": [self._lfs(item) for item in json.loads(body)["objects"]]})
+            return self._json(
+                {"transfer": "basic", "objects": [self._lfs(item) for item in json.loads(body)["objects"]]}
+            )
         repository, action, *rest = f"{parts[2]}/{parts[3]}", parts[4], *map(unquote, parts[5:])
         if action == "branch":
             hub.branches[repository].setdefault(rest[0], hub.branches[repository]["main"])
@@ -157,14 +159,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _lfs(self, item: dict[str, Any]) -> dict[str, Any]:
         upload = {"href": f"{self.server.address}/objects/{item['oid']}"}
-        return {**item, "actions": {} if item["oid"] in self.server.objects else {"upload": upload}}
+        return item if item["oid"] in self.server.objects else {**item, "actions": {"upload": upload}}
 
     def _json(self, value: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         self._answer(status, json.dumps(value).encode(), {"Content-Type": "application/json", **(headers or {})})
 
-    def _answer(
-        self, status: int, data: bytes, headers: dict[str, str] | None = None, with_body: bool = True
-    ) -> None:
+    def _answer(self, status: int, data: bytes, headers: dict[str, str] | None = None, with_body: bool = True) -> None:
         self.send_response(status)
         for key, value in {**(headers or {}), "Content-Length": str(len(data))}.items():
             self.send_header(key, value)
