@@ -24,11 +24,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+# Imported once here instead of in each child, where most kills would otherwise fall into imports.
+import accelerate  # noqa: F401
 import numpy as np
 import torch
+import torch._dynamo
+import torchmetrics.functional.image  # noqa: F401
 
 from rebridge.cli import app
-from rebridge.commands import restore, train  # noqa: F401  (once here, instead of in each child)
+from rebridge.commands import restore, train  # noqa: F401
 from rebridge.images import Image, write_image
 
 ROOT = Path(__file__).parent.parent

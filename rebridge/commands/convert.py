@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def convert(options: ConvertOptions) -> Conversion:
     converted = convert_files(files, options.family, options.task, dtype_of(options.dtype))
     sums = {file.name: _sha256(file) for file in files}
     if options.output is not None:
-        model_of(converted, options.output.resolve().name, files=sums).save_pretrained(options.output)
+        model_of(converted, os.path.basename(os.path.realpath(options.output)), files=sums).save_pretrained(options.output)
     return Conversion(
         family=converted.family,
         bridge=converted.bridge.name,

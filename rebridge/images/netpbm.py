@@ -10,6 +10,7 @@ import numpy as np
 from rebridge.images.raster import Raster, check_size, scaled
 
 _TOKEN = re.compile(rb"(?:\s|#[^\n\r]*[\n\r]?)*([^\s#]+)")
+_MAGIC = re.compile(rb"\s*P[1-7]\s")
 _CHANNELS = {1: 1, 2: 1, 3: 3, 4: 1, 5: 1, 6: 3}
 
 
@@ -31,6 +32,7 @@ def decode_netpbm(data: bytes, max_pixels: int, strict: bool) -> Raster:
     count = width * height * channels
     if kind <= 3:
         samples = _from_text(data[start:], count, is_bilevel=kind == 1)
+        end = len(data)  # files of text hold one picture
     elif kind == 4:
         stride = -(-width // 8)
         packed = np.frombuffer(
@@ -38,15 +40,17 @@ def decode_netpbm(data: bytes, max_pixels: int, strict: bool) -> Raster:
         )
         rows = packed[: len(packed) // stride * stride].reshape(-1, stride)
         samples = np.unpackbits(rows, axis=1)[:, :width].ravel()
+        end = start + 1 + height * stride
     else:
         dtype = np.dtype(np.uint8 if maximum < 256 else ">u2")
         available = max(0, len(data) - start - 1) // dtype.itemsize
         samples = np.frombuffer(data, dtype, min(count, available), min(start + 1, len(data)))
         samples = samples.astype(dtype.newbyteorder("="), copy=False)
+        end = start + 1 + count * dtype.itemsize
     missing = count - len(samples)
     if missing and (strict or len(samples) == 0):
         raise ValueError("the file is cut short")
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ("its second picture is not kept",) if _MAGIC.match(data, end) else ()
     if missing:
         notes = (f"the file is cut short: {-(-missing // (width * channels))} of its {height} rows are blank",)
         samples = _filled(samples, count)

@@ -18,6 +18,7 @@ from rebridge.images.raster import Raster, check_size, plausible_dpi
 
 _settings = threading.RLock()
 _ANIMATED = ("GIF", "WEBP", "AVIF", "PNG")
+_READ_AS_FAR_AS_THEY_GO = ("JPEG", "MPO", "GIF", "BMP", "DIB", "TGA", "JPEG2000")
 CUT = "the file is damaged or cut short; the part of the picture that could not be read is blank"
 
 
@@ -32,10 +33,15 @@ def decode_with_pillow(data: bytes, name: str, max_pixels: int, strict: bool) ->
         check_size(image.width, image.height, max_pixels)
         if image.format in _ANIMATED and getattr(image, "n_frames", 1) > 1:
             raise ValueError("it is an animation, and only still images can be restored")
-        is_whole = load(image, strict)
+        try:
+            load(image)
+            return from_pillow(image)
+        except (OSError, SyntaxError, ValueError, EOFError):
+            if strict or image.format not in _READ_AS_FAR_AS_THEY_GO:
+                raise
+    with opened(data, name) as image, _unlimited(truncated=True):  # what failed half-way may have lost its palette
+        image.load()
         raster = from_pillow(image)
-    if is_whole:
-        return raster
     if raster.samples.size > 4 and np.ptp(raster.samples[..., 0]) == 0:
         raise ValueError("the file is damaged or cut short, and nothing of the picture can be read")
     return raster._replace(notes=(*raster.notes, CUT))
@@ -65,24 +71,13 @@ def _unlimited(truncated: bool = False) -> Iterator[None]:
             PILImage.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def load(image: PILImage.Image, strict: bool) -> bool:
-    """Decode the pixels; return whether they were whole.
-
-    With `strict` a damaged picture raises what Pillow raises.
-    """
-    try:
-        if image.width * image.height > 80_000_000:
-            with _unlimited():
-                image.load()
-        else:
+def load(image: PILImage.Image) -> None:
+    """Decode the pixels, however many; damaged ones raise what Pillow raises."""
+    if image.width * image.height > 80_000_000:
+        with _unlimited():
             image.load()
-    except (OSError, SyntaxError, ValueError, EOFError):
-        if strict or image.format not in ("JPEG", "MPO", "GIF", "BMP", "DIB", "TGA", "JPEG2000"):
-            raise
-        with _unlimited(truncated=True):
-            image.load()
-        return False
-    return True
+    else:
+        image.load()
 
 
 def from_pillow(image: PILImage.Image) -> Raster:

@@ -35,9 +35,10 @@ def decode_tiff(data: bytes, max_pixels: int, strict: bool) -> Raster:
         is_simple = bits <= 8 and tiff_samples.pillow_reads(page) and index is not None
         if is_simple:
             try:
-                return _by_pillow(data, index or 0, raster, strict=True)
+                return _by_pillow(data, index or 0, raster)
             except Exception:
-                if strict and tiff_tags.number(page, 259, 1) in tiff_samples.COMPRESSIONS:
+                is_known = tiff_tags.number(page, 259, 1) in tiff_samples.COMPRESSIONS
+                if (strict and is_known) or tiff_tags.number(page, 262, 1) not in (*_GREY, _RGB, _CMYK):
                     raise
         return _by_segments(page, raster, bits, strict)
 
@@ -64,7 +65,7 @@ def _described(data: bytes, tiff: Any, page: Any) -> Raster:
     )
 
 
-def _by_pillow(data: bytes, index: int, raster: Raster, strict: bool) -> Raster:
+def _by_pillow(data: bytes, index: int, raster: Raster) -> Raster:
     """Decode up to 8 bits.
 
     Pillow turns TIFF pictures upright by itself, which must not be done again.
@@ -72,7 +73,7 @@ def _by_pillow(data: bytes, index: int, raster: Raster, strict: bool) -> Raster:
     with pillow.opened(data, "TIFF") as image:
         image.seek(index)
         turned = image.getexif().get(0x0112, 1)
-        pillow.load(image, strict)
+        pillow.load(image)
         decoded = pillow.from_pillow(image)
     raster = raster._replace(samples=decoded.samples, icc=decoded.icc)
     if turned in range(2, 9):

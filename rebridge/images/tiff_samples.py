@@ -8,6 +8,7 @@ are damaged are left blank and counted.
 import lzma
 import struct
 import zlib
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -203,7 +204,23 @@ def _decompressed(stored: bytes, plan: SegmentLayout, rows: int, size: int) -> b
         return b"".join(pieces)
     if plan.compression == 34925:
         return lzma.LZMADecompressor(memlimit=_LZMA_MEMORY).decompress(stored, size)
-    return _by_libtiff(stored, plan, rows)
+    return _rows_by_libtiff(stored, plan, rows) if stored else b""
+
+
+def _rows_by_libtiff(stored: bytes, plan: SegmentLayout, rows: int) -> bytes:
+    """Decompress as many rows of a segment as can be had: libtiff gives all that are asked for, or none."""
+    try:
+        return _by_libtiff(stored, plan, rows)
+    except (OSError, SyntaxError, ValueError):
+        whole = bisect_left(range(1, rows + 1), True, key=lambda count: not _unpacks(stored, plan, count))
+        return _by_libtiff(stored, plan, whole) if whole else b""
+
+
+def _unpacks(stored: bytes, plan: SegmentLayout, rows: int) -> bool:
+    try:
+        return bool(_by_libtiff(stored, plan, rows))
+    except (OSError, SyntaxError, ValueError):
+        return False
 
 
 def _by_libtiff(stored: bytes, plan: SegmentLayout, rows: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def load_model(
     if _is_remote_pipeline(name):
         return FORMATS.create("diffusers").load(Path(str(name)), str(name), device=place, revision=revision, **options)
     folder = find_model(name, revision)
-    title = str(name) if folder != Path(name).expanduser() else folder.resolve().name
+    title = str(name) if folder != Path(name).expanduser() else os.path.basename(os.path.realpath(folder))
     return format_of(folder).load(folder, title, device=place, **options)
 
 

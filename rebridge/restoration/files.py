@@ -1,6 +1,5 @@
 """Restoration of many image files: plan, work, and one result per file."""
 
-import glob
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -25,8 +24,7 @@ from rebridge.images import (
     write_image,
 )
 from rebridge.images.clips import is_clip
-
-_MAGIC = "*?["
+from rebridge.restoration.inputs import files_of, is_readable, real_path
 
 
 @dataclass(frozen=True)
@@ -238,7 +236,7 @@ def left_out(inputs: str | Path | Iterable[str | Path], *, recursive: bool = Fal
     entries = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     folders = [path for path in map(Path, entries) if path.is_dir()]
     files = (file for path in folders for file in (path.rglob("*") if recursive else path.iterdir()))
-    return sorted(file for file in files if _is_readable(file, UNREADABLE_SUFFIXES))
+    return sorted(file for file in files if is_readable(file, UNREADABLE_SUFFIXES))
 
 
 def plan(
@@ -255,7 +253,8 @@ def plan(
 ) -> list[Job]:
     """List the files to restore in order, and where each result goes.
 
-    Two files that would get one result, and results that would replace an input, are problems.
+    Two files that would get one result, and results that would replace an input, are problems. Files of folders and globs that
+    are results of others, by the suffix, were left by an earlier run, and are no inputs.
 
     Args:
         inputs: files, folders and globs; in folders and globs only files with a readable suffix count.
@@ -293,7 +292,7 @@ def plan(
         name = f"{relative.stem}{suffix}{extension or own}"
         place = target / relative.parent / name
         jobs.append(Job(path, place, name=seed_name(relative)))
-    return _checked(jobs)
+    return _checked(_without_earlier_results(jobs, entries) if suffix else jobs)
 
 
 def find_files(
@@ -317,7 +316,7 @@ def find_files(
     entries = list(inputs)
     found: dict[Path, Path] = {}
     for entry in entries:
-        for path, relative in _expand(entry, recursive, target, readable):
+        for path, relative in files_of(entry, recursive, target, readable):
             found.setdefault(path, relative)
     if not found:
         names = ", ".join(str(entry) for entry in entries) or "no input"
@@ -348,47 +347,19 @@ def _is_file_name(target: Path, entries: list[str | Path], extension: str | None
     return True
 
 
-def _expand(
-    entry: str | Path, recursive: bool, target: Path | None, readable: Collection[str]
-) -> list[tuple[Path, Path]]:
-    """List (file, its place in the output folder) for one input; a file that is missing is kept, and fails when read."""
-    path = Path(entry)
-    if path.is_dir():
-        candidates = path.rglob("*") if recursive else path.iterdir()
-        inside = (target or path).resolve()
-        files = [file for file in candidates if _is_readable(file, readable) and not _below(file, inside, path)]
-        return [(file, file.relative_to(path)) for file in sorted(files)]
-    if path.exists() or not any(sign in str(entry) for sign in _MAGIC):
-        return [(path, Path(path.name))]
-    base = Path(*_fixed_part(path))
-    files = [Path(name) for name in glob.glob(str(entry), recursive=True)]
-    return [(file, file.relative_to(base)) for file in sorted(files) if _is_readable(file, readable)]
-
-
-def _fixed_part(pattern: Path) -> list[str]:
-    parts: list[str] = []
-    for part in pattern.parts[:-1]:
-        if any(sign in part for sign in _MAGIC):
-            break
-        parts.append(part)
-    return parts
-
-
-def _is_readable(path: Path, readable: Collection[str]) -> bool:
-    return path.suffix.lower() in readable and not path.name.startswith(".") and path.is_file()
-
-
-def _below(file: Path, folder: Path, root: Path) -> bool:
-    """True for a file in the output folder, which may lie inside the input: results of earlier runs are no input."""
-    return folder != root.resolve() and folder in file.resolve().parents
+def _without_earlier_results(jobs: list[Job], entries: Iterable[str | Path]) -> list[Job]:
+    """Leave out files that would be the result of another one, unless they are named themselves."""
+    named = {real_path(Path(entry)) for entry in entries}
+    results = {real_path(job.output) for job in jobs}
+    return [job for job in jobs if (place := real_path(job.path)) in named or place not in results]
 
 
 def _checked(jobs: list[Job]) -> list[Job]:
-    inputs = {job.path.resolve() for job in jobs}
+    inputs = {real_path(job.path) for job in jobs}
     taken: dict[Path, Path] = {}
     checked = []
     for job in jobs:
-        place = job.output.resolve()
+        place = real_path(job.output)
         problem = None
         if place in inputs:
             problem = f"{job.path}: the result would replace an input; choose another output or a suffix"

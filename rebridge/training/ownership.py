@@ -45,7 +45,7 @@ class RunLock:
         path = output / LOCK_FILE
         try:
             output.mkdir(parents=True, exist_ok=True)
-            self._name = str(path.resolve())
+            self._name = os.path.realpath(path)
             if self._name in self._held:
                 raise CheckpointError(_busy(output, f"process {os.getpid()} on {socket.gethostname()}"))
             if path.exists() and (problem := irregular(path, "a lock file")) is not None:

@@ -49,6 +49,26 @@ def test_goub_and_unidb_match_the_official_arrays(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("goub", {"lam": 30 / 255, "steps": 100, "schedule": "cosine", "eps": 0.005}),  # its options' lambda_square: 30
+        ("unidb", {"lam": 30 / 255, "steps": 100, "schedule": "cosine", "eps": 0.005, "gamma_inv": 1e-7}),
+        ("ir-sde", {"lam": 10 / 255, "steps": 100, "schedule": "cosine", "eps": 0.005}),  # deraining: max_sigma: 10
+        ("rdbm", {"lam": 10 / 255, "modulation": "residual"}),  # arXiv 2510.23116
+        ("brownian", {"m_min": 0.001, "m_max": 0.999, "max_var": 1.0, "steps": 1000}),  # xuekt98/BBDM
+        ("ddbm-ve", {"sigma_max": 80.0}),  # edges2handbags, arXiv 2309.16948
+        ("ddbm-vp", {"beta_d": 2.0, "beta_min": 0.1}),
+        ("resshift", {"kappa": 2.0, "power": 0.3, "steps": 15}),  # realsr_swinunet_realesrgan256.yaml
+        ("vp", {"steps": 1000, "schedule": "linear"}),
+        ("ve", {"sigma_max": 80.0}),
+    ],
+)
+def test_a_bridge_without_parameters_is_the_published_one(name: str, published: dict[str, Any]) -> None:
+    params = bridges.create(name).params
+    assert {key: params[key] for key in published} == published
+
+
 def test_irsde_matches_the_official_arrays() -> None:
     official = load("irsde")
     c = bridges.create("ir-sde", lam=official["max_sigma"]).coefficients(GRID)

@@ -63,6 +63,27 @@ def test_a_cut_pixmap_is_read_with_a_warning(tmp_path: Path) -> None:
     assert np.array_equal(found[:20], samples[:20])
 
 
+@pytest.mark.parametrize("head", [b"P6 32 24 255\n", b"P5 96 24 255\n", b"P4 768 24\n"])
+@pytest.mark.parametrize("behind", [b"", b"\n", b"no picture"])
+def test_a_second_pixmap_in_a_file_is_named(tmp_path: Path, head: bytes, behind: bytes) -> None:
+    one = head + picture().tobytes()
+    (tmp_path / "a.pnm").write_bytes(one + behind)
+    assert read_image(tmp_path / "a.pnm").notes == ()
+    (tmp_path / "a.pnm").write_bytes(one + one)
+    with pytest.warns(ImageWarning, match="second picture is not kept"):
+        read_image(tmp_path / "a.pnm")
+
+
+def test_a_cut_gif_keeps_its_colours(tmp_path: Path) -> None:
+    coloured = PILImage.fromarray(picture()).quantize(64)
+    coloured.save(tmp_path / "whole.gif", interlace=False)
+    data = (tmp_path / "whole.gif").read_bytes()
+    (tmp_path / "cut.gif").write_bytes(data[: len(data) * 9 // 10])
+    with pytest.warns(ImageWarning, match="cut short"):
+        found = read_samples(read_image(tmp_path / "cut.gif"))
+    assert np.array_equal(found[:12], np.asarray(coloured.convert("RGB"))[:12])
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("bits", [8, 16])
 def test_jpeg_2000_keeps_every_bit(tmp_path: Path, bits: int, channels: int) -> None:

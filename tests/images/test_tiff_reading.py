@@ -353,9 +353,16 @@ def test_samples_that_would_be_cut_are_refused(tmp_path: Path, dtype: type) -> N
         read_image(path)
 
 
-def test_a_tiff_that_was_cut_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
-    samples = picture(64, 64, bits=16)
-    path = tiff(tmp_path / "a.tif", samples, photometric="rgb", compression="zlib", rowsperstrip=4)
+@pytest.mark.parametrize(
+    ("compression", "rows"),
+    [*((name, rows) for name in ("none", "zlib", "lzw", "packbits", "lzma") for rows in (4, 64)), ("zstd", 4)],
+)
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_that_was_cut_is_read_as_far_as_it_goes(tmp_path: Path, compression: str, bits: int, rows: int) -> None:
+    if compression in ("lzw", "packbits", "zstd"):
+        pytest.importorskip("imagecodecs")
+    samples = picture(64, 64, bits=bits)
+    path = tiff(tmp_path / "a.tif", samples, photometric="rgb", compression=compression, rowsperstrip=rows)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 7 // 10])
     with pytest.raises(ImageError):
         read_image(path, strict=True)

@@ -25,6 +25,15 @@ def test_holes_of_eight_bits_are_found_and_nothing_else(kind: str) -> None:
         assert torch.equal(holes(stored * 2 - 1), mask)
 
 
+def test_of_the_levels_of_eight_bits_the_two_in_the_middle_are_missing_and_only_in_all_channels() -> None:
+    levels = (torch.arange(256) / 255 * 2 - 1).repeat(3, 1).view(1, 3, 16, 16)
+    assert holes(levels).flatten().nonzero().flatten().tolist() == [127, 128]
+    for channel in range(3):
+        other = levels.clone()
+        other[:, channel] = 0.1
+        assert not holes(other).any()
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 37), (40, 30), (97, 130)])
 def test_what_is_known_stays_as_it_is(size: tuple[int, int]) -> None:
     y = torch.rand(2, 3, *size, dtype=torch.float64)

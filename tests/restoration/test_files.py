@@ -1,15 +1,19 @@
 """Batches of files: nothing is overwritten, one bad file never stops the rest, and names never clash."""
 
+import glob
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image as PILImage
 
 from rebridge.images import Image, read_image, write_image
 from rebridge.restoration import FileResult, Restorer, plan, restore_files
+from rebridge.restoration.inputs import files_of
 
 
 def invert(image: Image, **_: Any) -> Image:
@@ -90,6 +94,53 @@ def test_an_input_is_never_replaced_not_even_with_overwrite(tmp_path: Path) -> N
     assert path.read_bytes() == before
     assert restore_files(path, tmp_path, invert, suffix="_restored").exit_code == 0
     assert outputs(tmp_path) == ["a.png", "a_restored.png", "link"] or (tmp_path / "a_restored.png").is_file()
+
+
+def test_links_that_lead_in_circles_are_followed_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture(tmp_path / "in" / "a.png")
+    picture(tmp_path / "in" / "x" / "b.png")
+    for name in ("one", "two"):
+        (tmp_path / "in" / name).symlink_to(".")
+    monkeypatch.chdir(tmp_path)
+    for number, (entry, recursive) in enumerate((("in/**/*.png", False), ("in/**", False), ("in", True))):
+        restore_files(entry, tmp_path / str(number), invert, recursive=recursive)
+        assert outputs(tmp_path / str(number)) == ["a.png", "x/b.png"]
+    (tmp_path / "loop").symlink_to("loop")
+    for output in ("loop", "loop/a.png", "loop/deep/a.png"):
+        with pytest.raises(OSError, match=r"loop|levels|exists"):
+            restore_files("in/a.png", output, invert)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sets(st.sampled_from(["a.png", "b.txt", "x/a.png", "x/y/c.png", ".h/d.png", "out/a.png"])),
+    st.sampled_from(["*.png", "**/*.png", "*/*.png", "x/*.png", "**", "x/**", ".h/*.png", "[ab].png", "?/a.png"]),
+)
+def test_globs_find_what_the_glob_of_python_finds(
+    tmp_path_factory: pytest.TempPathFactory, names: set[str], pattern: str
+) -> None:
+    folder = tmp_path_factory.mktemp("globs")
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    expected = {path for path in glob.glob(str(folder / pattern), recursive=True) if path.endswith(".png")}
+    expected = {path for path in expected if "/out/" not in path}  # results of an earlier run
+    found = files_of(folder / pattern, False, folder / "out", {".png"})
+    assert {str(path) for path, _ in found} == expected
+
+
+@pytest.mark.parametrize("entry", [".", "*.png", "./*.*"])
+def test_results_of_earlier_runs_beside_the_inputs_are_not_restored_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures = {picture(tmp_path / name).name for name in ("a.png", "b_r.png", "c.tif.png")}
+    expected = pictures | {"a_r.png", "b_r_r.png", "c.tif_r.png"}
+    for skip, overwrite in ((False, False), (True, False), (False, True)):
+        restore_files(entry, tmp_path, invert, suffix="_r", skip_existing=skip, overwrite=overwrite)
+        assert set(outputs(tmp_path)) == expected
+        assert all((np.asarray(PILImage.open(tmp_path / name)) == 50).all() for name in pictures)
+    assert len(restore_files(["a.png", "a_r.png"], tmp_path, invert, suffix="_r", overwrite=True).failures) == 1
 
 
 def test_one_file_may_get_a_name_of_its_own(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -46,4 +47,4 @@ class Format:
                 raise ModelError(
                     f"'{name or path}' is {self.what} and has no option {key}; it takes {', '.join(self.options) or 'none'}"
                 )
-        return self.read(path, name or path.resolve().name, torch.device(device), **given)
+        return self.read(path, name or os.path.basename(os.path.realpath(path)), torch.device(device), **given)
