@@ -78,5 +78,3 @@ def test_pinned_versions_satisfy_nothing_that_requires_torchvision() -> None:
     pins = [line for line in lines if line and not line.startswith("#")]
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
     assert not {pin.split("==")[0].lower() for pin in pins} & {"torchvision", "pyiqa", "lpips", "timm", "spandrel"}
-
-

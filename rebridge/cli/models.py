@@ -166,7 +166,7 @@ def export(options: ExportOptions, as_json: Json = False) -> None:
 
 @command(PushOptions)
 def push(options: PushOptions, as_json: Json = False) -> None:
-    """Upload a model with its card to the Hugging Face Hub: `rebridge push mymodel me/mymodel`."""
+    """Upload a model with its card to the Hub: `rebridge push mymodel me/mymodel`."""
     from rebridge.commands.push import push
 
     _tell(push(options), as_json)

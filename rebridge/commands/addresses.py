@@ -1,4 +1,7 @@
-"""Inputs and outputs at addresses (s3://, hf://, memory://, file://): fetched before, put where they belong as each is done."""
+"""Inputs and outputs at addresses such as s3://bucket/photos.
+
+Inputs are fetched before the work begins, and each result is put where it belongs as soon as it is done.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Restoration of many pictures on many machines, by Ray Data.
 
-The pictures are divided into small parts. Whichever worker is free takes the next one, with a model that it loads once. A worker that
-dies is replaced and its part is done again; results appear whole or not at all, so those that it had finished stay. What is there
-before a run is skipped with --skip-existing, so a run that was stopped goes on.
+The pictures are divided into small parts. Whichever worker is free takes the next one, with a model that it loads once. A worker
+that dies is replaced and its part is done again; results appear whole or not at all, so those that it had finished stay. What is
+there before a run is skipped with --skip-existing, so a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ PART = 4
 def restore_on_ray(
     options: RestoreOptions, progress: Reporter | None = None, finished: Finished | None = None
 ) -> FilesResult:
-    """Restore pictures by workers of a Ray cluster: that of RAY_ADDRESS, or one on this machine.
+    """Restore pictures by the workers of a Ray cluster.
+
+    It is that of RAY_ADDRESS, or one on this machine.
 
     Args:
         options: of `restore`; paths must be the same on all machines, or addresses.

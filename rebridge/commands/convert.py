@@ -85,7 +85,9 @@ def convert(options: ConvertOptions) -> Conversion:
     converted = convert_files(files, options.family, options.task, dtype_of(options.dtype))
     sums = {file.name: _sha256(file) for file in files}
     if options.output is not None:
-        model_of(converted, os.path.basename(os.path.realpath(options.output)), files=sums).save_pretrained(options.output)
+        model_of(converted, os.path.basename(os.path.realpath(options.output)), files=sums).save_pretrained(
+            options.output
+        )
     return Conversion(
         family=converted.family,
         bridge=converted.bridge.name,

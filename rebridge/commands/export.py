@@ -22,7 +22,7 @@ from rebridge.restoration.files import find_files
 
 SAMPLES = Path(__file__).parent.parent / "app" / "static" / "examples"
 """Photographs that come along; shrunk they are clean enough to measure on."""
-SIDE = 96
+SAMPLE_SIDE = 96
 """Of a picture that an export is tried on."""
 MOST_PICTURES = 6
 
@@ -73,7 +73,8 @@ def export(options: ExportOptions) -> Export:
         ModelError: a model that cannot be loaded or exported, a missing package, or an export that is there already.
         ValueError: an impossible sampler, or no pictures.
     """
-    from rebridge.integrations.onnx import SAMPLING_FILE, TORCH_FILE, export_onnx, export_torch
+    from rebridge.integrations.onnx import TORCH_FILE, export_onnx, export_torch
+    from rebridge.integrations.onnx_runner import SAMPLING_FILE
 
     written = options.output / (SAMPLING_FILE if options.format == "onnx" else TORCH_FILE)
     if written.exists() and not options.overwrite:
@@ -110,8 +111,8 @@ def _pictures(model: Model, folder: Path | None) -> Iterator[tuple[Any, Any]]:
 
 
 def _middle(images: Tensor) -> Tensor:
-    top, left = (max(side - SIDE, 0) // 2 for side in images.shape[-2:])
-    return images[..., top : top + SIDE, left : left + SIDE]
+    top, left = (max(side - SAMPLE_SIDE, 0) // 2 for side in images.shape[-2:])
+    return images[..., top : top + SAMPLE_SIDE, left : left + SAMPLE_SIDE]
 
 
 def _bytes(images: Tensor) -> Any:

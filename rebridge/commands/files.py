@@ -13,7 +13,7 @@ from rebridge.commands.progress import Reporter
 from rebridge.commands.stopping import Stopped
 from rebridge.commands.words import counted
 from rebridge.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, check_folder, remove_leftovers
-from rebridge.images.addresses import shown
+from rebridge.images.addresses import as_written
 from rebridge.restoration.files import FileResult, Job, Report, attempt, plan, prepare_folders
 
 Work = Callable[[Job, Reporter], Mapping[str, Any] | None]
@@ -57,7 +57,7 @@ class FilesResult(Report):
         """Say how many files were `done`, where they are and how long it took."""
         written, skipped = self.written, len(self.skipped)
         places = {row.output.parent for row in written}
-        where = f" in {shown(places.pop())}" if len(places) == 1 else ""
+        where = f" in {as_written(places.pop())}" if len(places) == 1 else ""
         text = f"{done} {counted(len(written))}{where}, {sum(row.seconds for row in written):.1f} s"
         text = text if written else f"{done} no file"
         return text + (f"; {counted(skipped)} skipped, as the result exists" if skipped else "")
@@ -117,11 +117,11 @@ def sentence(result: FileResult) -> str:
         return result.error
     details = result.details
     if result.skipped:
-        return f"{shown(result.path)}: skipped, as {shown(result.output)} exists"
+        return f"{as_written(result.path)}: skipped, as {as_written(result.output)} exists"
     if details.get("planned"):
         return f"{result.path}: would be written to {result.output}"
     parts = [str(details[key]) for key in ("found_words", "done_words", "changed_words") if details.get(key)]
-    return f"{shown(result.path)}: {'; '.join(parts)}; wrote {shown(result.output)}, {result.seconds:.1f} s"
+    return f"{as_written(result.path)}: {'; '.join(parts)}; wrote {as_written(result.output)}, {result.seconds:.1f} s"
 
 
 def planned(
@@ -221,8 +221,8 @@ def _record(result: FileResult) -> dict[str, Any]:
         if key in details:
             details[key] = [str(path) for path in details[key]]
     return {
-        "input": shown(result.path),
-        "output": None if result.error else shown(result.output),
+        "input": as_written(result.path),
+        "output": None if result.error else as_written(result.output),
         "seconds": round(result.seconds, 3),
         "skipped": result.skipped,
         "error": result.error,

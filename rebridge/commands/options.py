@@ -1,6 +1,6 @@
 """Options of all commands, as frozen dataclasses with their defaults.
 
-This module imports nothing heavy. Parts such as bridges and samplers are texts in the form of the command line:
+It imports nothing heavy. Parts such as bridges and samplers are texts in the form of the command line:
 "goub:lam=0.2", "dbim:eta=1,order=2".
 """
 
@@ -165,8 +165,7 @@ class DegradeOptions(FileOptions):
     """Options of `degrade`.
 
     Attributes:
-        task: a degradation.
-        seed: of everything random in it.
+        task, seed: a degradation, and the seed of everything random in it.
         upsample: enlarge what sr2, sr4 and sr8 give back to size.
     """
 
@@ -290,11 +289,7 @@ class TrainOptions(Limited):
 
 @dataclass(frozen=True, kw_only=True)
 class InfoOptions(Limited):
-    """Options of `info`.
-
-    Attributes:
-        model: name, folder or hub id.
-    """
+    """Options of `info`: name, folder or hub id of a model."""
 
     model: str
 

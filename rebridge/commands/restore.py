@@ -114,6 +114,13 @@ def restore(
         return at_addresses(options, lambda local, done: restore(local, progress, opened, done), finished)
     if options.mask is not None:
         return fill(options, progress, opened, finished)
+    return _restore_here(options, progress, opened, finished)
+
+
+def _restore_here(
+    options: RestoreOptions, progress: Reporter | None, opened: Opened | None, finished: Finished | None
+) -> FilesResult:
+    """Restore the files of this machine, one after the other."""
     viewer = Viewer(options, options)
     jobs = viewer.planned(planned(options, suffix_of=moving_suffix, more=(FILM_SUFFIXES, WRITTEN_MOVING)))
     opened = opened or open_restorer(options, options.task)

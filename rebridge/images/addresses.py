@@ -1,4 +1,4 @@
-"""Files at addresses such as s3://bucket/photos or hf://datasets/me/photos, by fsspec.
+"""Files at addresses such as s3://bucket/photos, by fsspec.
 
 Any of fsspec's file systems serves; each needs its own package (s3fs for s3://, gcsfs for gs://), and fsspec says which.
 """
@@ -17,7 +17,10 @@ _MAGIC = re.compile(r"[*?\[]")
 
 
 def address_of(text: str | Path) -> str | None:
-    """Read an address, also one that passed through a `Path`, which takes a slash away; None for a path."""
+    """Read an address, or None for a path.
+
+    Also one that passed through a `Path`, which takes a slash away.
+    """
     found = _ADDRESS.fullmatch(str(text))
     if found is None:
         return None
@@ -25,7 +28,7 @@ def address_of(text: str | Path) -> str | None:
     return f"{scheme}://{'/' if scheme in _ROOTED else ''}{rest}"
 
 
-def shown(path: str | Path) -> str:
+def as_written(path: str | Path) -> str:
     """Write a path or an address as people do."""
     return address_of(path) or str(path)
 
@@ -69,7 +72,9 @@ def fetch(address: str, path: Path) -> None:
 
 
 def put(path: Path, address: str) -> None:
-    """Copy a file to an address, under another name until it is whole where the system can move files.
+    """Copy a file to an address.
+
+    Where files can be moved, it has another name until it is whole.
 
     Raises:
         OSError: it cannot be written.
@@ -87,7 +92,7 @@ def put(path: Path, address: str) -> None:
 
 
 def existing(address: str) -> list[PurePosixPath]:
-    """List what lies below a folder at an address, by place; nothing where the folder is not there."""
+    """List what lies below a folder at an address, by place; nothing without one."""
     system, path = _opened(address)
     if not system.isdir(path):
         return []

@@ -24,7 +24,7 @@ BEST = 100.0
 
 @dataclass(frozen=True)
 class Quantised:
-    """What became of a quantisation.
+    """The outcome of a quantisation.
 
     Attributes:
         way: "weights and activations", "weights", or "" where nothing was written.
@@ -35,7 +35,7 @@ class Quantised:
 
     way: str = ""
     lost: float | None = None
-    note: str = "no int8 network was asked for"
+    note: str = "no int8 network was wanted"
 
     @property
     def record(self) -> dict[str, Any]:
@@ -43,8 +43,8 @@ class Quantised:
         return {"way": self.way, "lost": self.lost, "note": self.note}
 
 
-def quantise(folder: Path, pictures: Sequence[tuple[Any, Any]], most: float = MOST_LOST) -> Quantised:
-    """Write a quantised network beside an exported one, if it costs less than `most` dB.
+def quantise_export(folder: Path, pictures: Sequence[tuple[Any, Any]], most: float = MOST_LOST) -> Quantised:
+    """Write a quantised network beside an exported one, if it costs little.
 
     Args:
         folder: of the export.
@@ -144,7 +144,7 @@ def _seen(full: OnnxRestorer, pictures: Sequence[Any]) -> list[dict[str, Any]]:
         for picture in pictures:
             full(picture)
     finally:
-        del full.denoise  # type: ignore[method-assign]
+        del full.denoise
     return feeds
 
 

@@ -1,4 +1,4 @@
-"""Export of models: ONNX with a runner of numpy and onnxruntime alone, or a program of `torch.export`.
+"""Export of models to ONNX, with a runner, or to `torch.export`.
 
     export_onnx(model, "exported")      # denoiser.onnx (x, t, y -> x0), sampling.json, run.py
     export_torch(model, "exported")     # denoiser.pt2, for torch.export.load
@@ -27,7 +27,7 @@ from rebridge.bridges import Bridge
 from rebridge.denoisers import NetworkDenoiser
 from rebridge.images.atomic import write_atomic
 from rebridge.integrations import onnx_runner
-from rebridge.integrations.int8 import Quantised, quantise
+from rebridge.integrations.int8 import Quantised, quantise_export
 from rebridge.integrations.onnx_runner import DENOISER_FILE, INT8_FILE, PREDICTOR_FILE, SAMPLING_FILE, OnnxRestorer
 from rebridge.integrations.programs import Program, traced
 from rebridge.integrations.tabulated import TabulatedDenoiser
@@ -36,7 +36,7 @@ from rebridge.restoration import Restorer
 from rebridge.restoration.choices import SamplerChoice
 from rebridge.samplers import Sampler
 
-STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 25, 50, 100)
+OFFERED_STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 25, 50, 100)
 """Numbers of steps that a runner offers, beside the recommended one."""
 OPSET = 20
 RUNNER_FILE = "run.py"
@@ -48,7 +48,7 @@ MOST_APART = 1 / 255
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """The files of an export.
 
     Attributes:
         folder: where it is.
@@ -97,7 +97,7 @@ def export_onnx(
         info = _info(trained, chosen, programs, predictor is not None)
         _write_info(made, info)
         difference = _tried(made, restore, chosen, [degraded for _, degraded in pictures])
-        quantised = quantise(made, pictures) if int8 else Quantised()
+        quantised = quantise_export(made, pictures) if int8 else Quantised()
         info |= {"difference": difference, "int8": quantised.record}
         _write_info(made, info)
         shutil.copyfile(onnx_runner.__file__, made / RUNNER_FILE)
@@ -135,7 +135,9 @@ _DIMENSIONS = (("batch", 2**10), ("rows", 2**9), ("columns", 2**9))
 
 
 def programs_of(sampler: Sampler, bridge: Bridge) -> dict[int, Program]:
-    """Write a sampler's runs down, by number of steps: the recommended one and those of `STEPS` that it can take.
+    """Write a sampler's runs down, by number of steps.
+
+    The recommended number, and those of `OFFERED_STEPS` that the sampler can take.
 
     Raises:
         ModelError: the recommended run cannot be written down.
@@ -145,7 +147,7 @@ def programs_of(sampler: Sampler, bridge: Bridge) -> dict[int, Program]:
             f"sampler {sampler.name!r} evaluates a prior along another process and cannot be exported; use dbim"
         )
     found = {}
-    for steps in sorted({*STEPS, sampler.steps}):
+    for steps in sorted({*OFFERED_STEPS, sampler.steps}):
         try:
             found[steps] = traced(samplers.create(sampler.name, **{**sampler.params, "steps": steps}), bridge)
         except ValueError as error:

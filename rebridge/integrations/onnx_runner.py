@@ -55,7 +55,8 @@ class TorchNoise:
         if seed < 0:
             raise ValueError(f"seed must be an integer from 0 up, got {seed!r}")
         mixed = int(np.random.SeedSequence([seed, sample]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-        _, key, position, *_ = np.random.RandomState(mixed & 0xFFFFFFFF).get_state(legacy=True)
+        begun: Any = np.random.RandomState(mixed & 0xFFFFFFFF).get_state(legacy=True)
+        _, key, position, *_ = begun
         self._bits = np.random.MT19937()
         self._bits.state = {"bit_generator": "MT19937", "state": {"key": key, "pos": position}}
         self._kept: float | None = None

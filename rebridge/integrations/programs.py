@@ -1,4 +1,4 @@
-"""Runs of samplers as lists of linear operations, which other runtimes can carry out.
+"""Runs of samplers as lists of linear operations, for other runtimes.
 
 Every step of a sampler is a mixture of the state, y, clean estimates and noise, with factors that depend on times alone. A run on
 unit vectors in place of images therefore shows all factors; `traced` writes them down. What is not linear shows when the list
@@ -21,7 +21,7 @@ from rebridge.samplers import Sampler, Walk
 
 Program = list[dict[str, Any]]
 """Operations; the result of number i (from 1) is image i, y is image 0, and the last one is the restored image."""
-TOLERANCE = 1e-6
+TRACED_TOLERANCE = 1e-6
 
 
 class _Recorder:
@@ -69,7 +69,9 @@ def traced(sampler: Sampler, bridge: Bridge) -> Program:
     return program
 
 
-def run(program: Program, y: Tensor, denoiser: Callable[..., Tensor], noise: Callable[[Tensor], Tensor]) -> Tensor:
+def carry_out(
+    program: Program, y: Tensor, denoiser: Callable[..., Tensor], noise: Callable[[Tensor], Tensor]
+) -> Tensor:
     """Carry out a program; denoiser(x, t, y) and noise(like) as samplers take them."""
     known = [y]
 
@@ -89,7 +91,7 @@ def run(program: Program, y: Tensor, denoiser: Callable[..., Tensor], noise: Cal
 
 
 def check(program: Program, sampler: Sampler, bridge: Bridge) -> None:
-    """Compare a program with its sampler, on numbers and a denoiser that is not linear.
+    """Compare a program with its sampler, around a denoiser that is not linear.
 
     Raises:
         ValueError: they differ.
@@ -102,8 +104,8 @@ def check(program: Program, sampler: Sampler, bridge: Bridge) -> None:
     draws = [torch.Generator().manual_seed(7) for _ in range(2)]
     noises = [lambda like, draw=draw: torch.randn(like.shape, generator=draw, dtype=like.dtype) for draw in draws]
     wanted = sampler(bridge, denoiser, y, noise=noises[0])
-    found = run(program, y, denoiser, noises[1])
-    if not torch.allclose(wanted, found, rtol=TOLERANCE, atol=TOLERANCE):
+    found = carry_out(program, y, denoiser, noises[1])
+    if not torch.allclose(wanted, found, rtol=TRACED_TOLERANCE, atol=TRACED_TOLERANCE):
         raise ValueError(
             f"sampler {sampler.name!r} cannot be exported on {bridge.name!r}: its steps are not linear; use dbim"
         )

@@ -1,4 +1,4 @@
-"""Denoisers for export: the network as it is, and all that surrounds it as a table over the time.
+"""Denoisers for export: a network, and a table over the time around it.
 
 A `NetworkDenoiser` is linear in the state, in y and in the network's output, with five factors that depend on the time:
 

@@ -137,7 +137,9 @@ def save_folder(
         text = json.dumps(config, indent=2, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise ModelError(f"the model's description is not JSON: {error}") from error
-    readme = card if card is not None else model_card(os.path.basename(os.path.realpath(folder)), config, model.parameters)
+    readme = (
+        card if card is not None else model_card(os.path.basename(os.path.realpath(folder)), config, model.parameters)
+    )
     files: dict[str, bytes | Iterable[bytes]] = {
         CARD_FILE: readme.encode(),
         WEIGHTS_FILE: weights,

@@ -50,7 +50,7 @@ def with_border(image: Tensor, border: int) -> Tensor:
 
 
 def repeated_to(image: Tensor, least: int) -> Tensor:
-    """Extend (B, C, H, W) at the right and bottom to a least side, by its last pixels."""
+    """Repeat the last pixels of (B, C, H, W) up to a least side."""
     for axis in (2, 3):
         last = _last(image, axis)
         places = torch.arange(least + image.shape[axis], device=image.device)
@@ -98,7 +98,7 @@ def spectrum(signal: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def signal_of(real: Tensor, imaginary: Tensor | None = None) -> Tensor:
-    """Compute `torch.fft.irfft2` of (..., n, n/2 + 1), given in real and imaginary part."""
+    """Compute `torch.fft.irfft2` of (..., n, n/2 + 1), given in two parts."""
     side = real.shape[-2]
     cosine, sine = _waves(side, side, real)
     down, turned = cosine @ real, sine @ real
@@ -110,7 +110,7 @@ def signal_of(real: Tensor, imaginary: Tensor | None = None) -> Tensor:
     return (down @ (counts * cosine[:half]) - turned @ (counts * sine[:half])) / side**2
 
 
-def cell_means(h: Tensor, rows: int | Tensor, columns: int | Tensor) -> Tensor:
+def cell_means(h: Tensor, rows: int, columns: int) -> Tensor:
     """Compute `adaptive_avg_pool2d` of (B, C, H, W) to (B, C, rows, columns)."""
     return _shares(h.shape[-2], rows, h) @ h @ _shares(h.shape[-1], columns, h).transpose(0, 1)
 
@@ -125,7 +125,7 @@ def quantiles(values: Tensor, shares: Tensor) -> Tensor:
     return (low + (places - below) * (high - low)).permute(last, *range(last))
 
 
-def median(values: Tensor) -> Tensor:
+def lower_median(values: Tensor) -> Tensor:
     """Compute `torch.median` over the last axis: the lower of the two in the middle."""
     middle = _last(values, values.ndim - 1) // 2
     return values.sort(-1).values.index_select(-1, middle).squeeze(-1)
@@ -143,7 +143,7 @@ def _waves(side: int, frequencies: int, like: Tensor) -> tuple[Tensor, Tensor]:
     return angles.cos().to(like), angles.sin().to(like)
 
 
-def _shares(side: int | Tensor, cells: int | Tensor, like: Tensor) -> Tensor:
+def _shares(side: int, cells: int, like: Tensor) -> Tensor:
     """Weights (cells, side) of the places that each cell is the mean of."""
     places = torch.arange(side, device=like.device)
     cell = torch.arange(cells, device=like.device)[:, None]

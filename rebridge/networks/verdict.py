@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.exporting import exporting, median, quantiles, repeated_to
+from rebridge.networks.exporting import exporting, lower_median, quantiles, repeated_to
 
 TURNS = 16
 KERNEL = 17
@@ -68,7 +68,7 @@ def line_statistics(y: Tensor) -> Tensor:
             values = [energies.mean(2), *parts.unbind()]
             found += [torch.log(value + 1e-7) / 2 for value in values]
         brightest = brightest.clamp_min(0)
-        middle = median(brightest) if exporting() else brightest.median(dim=2).values
+        middle = lower_median(brightest) if exporting() else brightest.median(dim=2).values
         found.append(torch.log(middle + 1e-3))
         grey = F.avg_pool2d(grey, 2)
     return torch.cat(found, 1)

@@ -1,6 +1,4 @@
-"""The training loop.
-
-Batches, optimiser, checkpoints, validation, signals, for any task.
+"""The training loop: batches, optimiser, checkpoints, validation, signals.
 
     fit(task, config, data)                           # to the end
     for step in steps(task, config, data): ...        # the same, one iteration at a time
@@ -31,7 +29,7 @@ from rebridge.training.config import FitConfig
 from rebridge.training.data import BatchIndices, batches, endless
 from rebridge.training.interruptions import stop_signals
 from rebridge.training.keeping import RunFolder, Tensors
-from rebridge.training.logging import RunLog, first_line
+from rebridge.training.logging import RunLog, begin_line
 from rebridge.training.parallel import strategy
 from rebridge.training.runtime import Runtime, TaskLoss
 from rebridge.training.task import Trainable, Validation
@@ -205,7 +203,7 @@ class Fit:
         self.log = RunLog(config.output, self.start, iterations, self.runtime.main, pending, config.trackers)
         with self.log, stop_signals() as stop:
             self.log.say(
-                first_line(config, self.start, self.task.describe(), self.runtime.processes, self.runtime.device.type)
+                begin_line(config, self.start, self.task.describe(), self.runtime.processes, self.runtime.device.type)
             )
             if pending:
                 self._validate(self.start, checkpoints.checkpoint_folder(config.output, self.start))

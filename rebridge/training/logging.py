@@ -117,7 +117,7 @@ class RunLog:
             write_atomic(path, "".join(f"{line}\n" for line in kept).encode(), overwrite=True)
 
 
-def first_line(config: FitConfig, start: int, what: str, processes: int, device: str) -> str:
+def begin_line(config: FitConfig, start: int, what: str, processes: int, device: str) -> str:
     """Say what begins, for the first line of a log.
 
     Args:

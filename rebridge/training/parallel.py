@@ -1,4 +1,4 @@
-"""Weights of several processes: each holds all of them (DDP), or a part (fully sharded, FSDP).
+"""Weights of several processes: all of them in each (DDP), or a part (FSDP).
 
 The loss of a task as a whole is wrapped, so a task calls its module and its methods as anywhere else. What needs whole weights
 (the average, validation, checkpoints, the result) runs inside `whole`. Checkpoints hold names and whole tensors in both cases,
@@ -45,7 +45,7 @@ class Replicated:
         return prepared
 
     def part(self, model: Any, number: int) -> AbstractContextManager[Any]:
-        """The context of a part of an iteration; gradients are exchanged with the last one."""
+        """The context of a part of an iteration; the last one exchanges gradients."""
         context: AbstractContextManager[Any] = self.runtime.accelerator.accumulate(model)
         return context
 
@@ -73,7 +73,7 @@ class Replicated:
 
 
 class Sharded(Replicated):
-    """Every process holds a part of weights, gradients and optimiser, by torch's FSDP."""
+    """Every process holds a part of weights, gradients and optimiser (FSDP)."""
 
     def wrap(self, loss: nn.Module) -> Any:
         with _quietly():
@@ -97,7 +97,7 @@ class Sharded(Replicated):
         with _quietly():
             state = _fsdp().full_optim_state_dict(model, optimizer, rank0_only=False)["state"]
         return {
-            f"{name.removeprefix(_PREFIX)}|{quantity}": torch.as_tensor(value)
+            f"{name.removeprefix(_PREFIX)}|{quantity}": torch.as_tensor(value).clone()
             for name, quantities in state.items()
             for quantity, value in quantities.items()
             if value is not None

@@ -1,13 +1,12 @@
-"""Trackers of a run, by accelerate: TensorBoard in the output folder, Weights & Biases, offline by default.
+"""Trackers of a run, by accelerate: TensorBoard, and wandb, offline by default.
 
-Offline runs of wandb lie in `wandb/` of the output folder; `wandb sync` uploads them. WANDB_MODE=online reports as the run goes, and
-WANDB_PROJECT names its project.
+Offline runs of wandb lie in `wandb/` of the output folder; `wandb sync` uploads them. WANDB_MODE=online reports as the run goes,
+and WANDB_PROJECT names its project.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +80,4 @@ def _started(tracker: Any) -> Any:
     return tracker
 
 
-TRACKERS: Catalogue[Callable[[Path, int], Any]] = Catalogue(
-    "tracker", {"tensorboard": BoardTracker, "wandb": WandbTracker}
-)
+TRACKERS: Catalogue[Any] = Catalogue("tracker", {"tensorboard": BoardTracker, "wandb": WandbTracker})

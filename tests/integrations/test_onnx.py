@@ -122,19 +122,19 @@ def test_noise_is_that_of_torch() -> None:
 
 
 def test_eight_bits_are_written_where_they_cost_little_and_else_not(model_folder: Path, tmp_path: Path) -> None:
-    from rebridge.integrations.int8 import quantise
+    from rebridge.integrations.int8 import quantise_export
 
     clean = picture(48, 48)
     pairs = [(clean, picture(48, 48, seed)) for seed in (1, 2)]
     found = export_onnx(load_model(model_folder, device="cpu"), tmp_path, pairs, int8=False)
     assert INT8_FILE not in found.files
-    kept = quantise(tmp_path, pairs, most=50.0)
+    kept = quantise_export(tmp_path, pairs, most=50.0)
     assert kept.way
     graph = onnx.load(tmp_path / INT8_FILE).graph
     assert any(item.data_type == onnx.TensorProto.INT8 for item in graph.initializer)
     small = OnnxRestorer(tmp_path, int8=True)(clean).astype(float)
     assert np.sqrt(np.mean((small - OnnxRestorer(tmp_path)(clean)) ** 2)) < 12
-    refused = quantise(tmp_path, pairs, most=-50.0)
+    refused = quantise_export(tmp_path, pairs, most=-50.0)
     assert (refused.way, (tmp_path / INT8_FILE).exists()) == ("", False)
     assert "no int8 network is written" in refused.note
     with pytest.raises(ValueError, match="has no int8 network"):

@@ -5,7 +5,7 @@ import torch
 
 from rebridge import bridges, samplers
 from rebridge.catalogue import Spec
-from rebridge.integrations.programs import run, traced
+from rebridge.integrations.programs import carry_out, traced
 
 
 @pytest.mark.parametrize("bridge", ["rdbm", "goub", "ddbm-vp", "resshift", "flow", "vp"])
@@ -23,7 +23,7 @@ def test_a_program_gives_what_its_sampler_gives(bridge: str, sampler: str) -> No
         return torch.sin(x + t[:, None]) - 0.2 * y**2
 
     wanted = walk(process, denoiser, y, generator=first)
-    found = run(program, y, denoiser, lambda like: torch.randn(like.shape, generator=second, dtype=like.dtype))
+    found = carry_out(program, y, denoiser, lambda like: torch.randn(like.shape, generator=second, dtype=like.dtype))
     assert torch.allclose(found, wanted, atol=1e-6)
 
 

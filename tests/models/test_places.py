@@ -1,4 +1,4 @@
-"""The Hub: what is pushed loads again by revision, over HTTP, with huggingface_hub itself and a server that speaks its protocol."""
+"""The Hub: what is pushed loads again by revision, by huggingface_hub itself from a server that speaks its protocol."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def hub() -> Iterator[HubServer]:
 def model_in(folder: Path, seed: int, **about: Any) -> Path:
     torch.manual_seed(seed)
     network = networks.create("fast", widths=[8, 16], blocks=[1], middle=1, embedding=16)
-    torch.nn.init.normal_(network.head.weight)
+    torch.nn.init.normal_(next(network.parameters()))
     training = {"psnr": {"psnr/1 step/rain": 30.123, "psnr/5 steps/rain": 31.0}}
     model = TrainedModel.of(network, bridges.create("rdbm"), tasks=["rain"], training=training, **about)
     return model.save_pretrained(folder)
