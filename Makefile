@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export HF_HUB_OFFLINE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check fuzz faults mutants format clean
+.PHONY: help setup demo test test-slow check docs fuzz faults mutants format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -42,6 +42,10 @@ check: $(READY) ## lint, formatting, types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+docs: $(READY) ## build the documentation into site/, strictly and without a network
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "site/index.html"
+
 fuzz: $(READY) ## 10,000 cases of odd files, options, configurations and model folders
 	@OMP_NUM_THREADS=1 $(BIN)/python tools/fuzz.py --cases 10000
 
@@ -56,4 +60,4 @@ format: $(READY) ## format the code and fix what can be fixed
 	@$(BIN)/ruff format .
 
 clean: ## remove caches and results, not .venv
-	rm -rf build dist demo-results .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site demo-results .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,6 @@
 """How models do on pictures that they were not made for: clean ones, real pairs, degradations of other make.
 
-    export REBRIDGE_DATA=../shared/data
+    export REBRIDGE_DATA=data
     python benchmarks/pictures.py --model rdbm-tiny --model rdbm-small --write docs/tables/pictures.json
 
 PSNR in dB over crops of at most 320 pixels, in automatic mode and with the kind named. For clean pictures the input is the truth,
@@ -28,7 +28,7 @@ from rebridge.data.folders import image_files, read_stored
 from rebridge.data.mixtures import held_out
 from rebridge.networks.careful import KINDS, Careful
 
-DATA = Path(os.environ.get("REBRIDGE_DATA", "../shared/data"))
+DATA = Path(os.environ.get("REBRIDGE_DATA", "data"))
 CROP = 320
 Array = np.ndarray
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from rebridge import bridges, degradations, hub, networks, samplers
+from rebridge import bridges, degradations, networks, samplers
 from rebridge.cli import app
-from rebridge.models import places
+from rebridge.models import packaged
+from tests.documents import run_lines
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,20 +22,14 @@ PYTHON = [
         re.findall(r"<!-- tested -->\n```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL), start=1
     )
 ]
-COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+COMMANDS = run_lines("README.md")
 
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder like the project's root, with a tiny stand-in for the packaged model where that is not there."""
+    """A folder like the project's root, with its examples and configurations."""
     for name in ("examples", "configs"):
         (tmp_path / name).symlink_to(ROOT / name)
-    if "rdbm-tiny" not in hub.packaged():
-        network = networks.create("fast", widths=[8, 16], blocks=[1], middle=1, embedding=16)
-        packaged = tmp_path / "packaged"
-        sampler = {"name": "dbim", "steps": 2}
-        hub.save_model(packaged / "rdbm-tiny", network, bridges.create("rdbm"), "residual", sampler, ["rain"])
-        monkeypatch.setattr(places, "PACKAGED", packaged)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -62,7 +57,7 @@ def test_the_box_holds_what_the_catalogues_hold() -> None:
     for name, catalogue in (("bridges", bridges), ("samplers", samplers), ("networks", networks)):
         assert re.findall(r"`([^`]+)`", rows[name]) == catalogue.names()
     assert re.findall(r"`([^`]+)`", rows["degradations"]) == degradations.names()
-    assert sorted(re.findall(r"`([^`]+)`", rows["packaged models"])) == sorted(hub.packaged())
+    assert sorted(re.findall(r"`([^`]+)`", rows["packaged models"])) == sorted(packaged())
 
 
 def test_places_and_links_exist() -> None:

@@ -1,6 +1,6 @@
 """Sets the thresholds of a `careful` network, so that on sound pictures that were kept out of training it does no harm.
 
-    REBRIDGE_DATA=../shared/data python tools/calibrate_careful.py runs/small/last.pt --output runs/small/calibrated.pt
+    REBRIDGE_DATA=data python tools/calibrate_careful.py runs/small/last.pt --output runs/small/calibrated.pt
 
 A kind is treated only where its probability exceeds that of every sound picture that treating it would change visibly: to
 less than 44 dB for haze and low light, which may change everything, and to less than 38 dB for the others.

@@ -1,6 +1,6 @@
 """Trains `careful` networks: the examiner and the tone on large patches, the trunk and the trust on small ones, in turn.
 
-    REBRIDGE_DATA=../shared/data python tools/train_careful.py --minutes 12 --only-judge --output runs/small-1
+    REBRIDGE_DATA=data python tools/train_careful.py --minutes 12 --only-judge --output runs/small-1
     python tools/train_careful.py --minutes 70 --start runs/small-1/last.pt --output runs/small-2
 
 Both losses are shares: the logarithm of each picture's error, so that a hardly visible fault counts as a grave one does.
@@ -27,7 +27,7 @@ from rebridge.networks.careful import HAZE, LOWLIGHT, Careful
 from rebridge.networks.classifier import block_statistics
 from rebridge.networks.toning import feature_blocks, impression
 
-DATA = Path(os.environ.get("REBRIDGE_DATA", "../shared/data"))
+DATA = Path(os.environ.get("REBRIDGE_DATA", "data"))
 FOLDERS = {
     "bsd432": 2.0,
     "clean/wallpapers": 1.6,

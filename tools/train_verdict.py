@@ -1,6 +1,6 @@
 """Fits the verdict of a `careful` network to what is gathered about many degraded pictures; nothing else of it changes.
 
-    REBRIDGE_DATA=../shared/data python tools/train_verdict.py runs/small-9/last.pt --minutes 30 --output runs/small-10/last.pt
+    REBRIDGE_DATA=data python tools/train_verdict.py runs/small-9/last.pt --minutes 30 --output runs/small-10/last.pt
 
 First pictures of the training mixture are drawn for a fixed time of the processor and all about them is kept; then the layers
 are fitted, once with every seed, and their averages over the second half kept. Prints how well pictures of photographs that

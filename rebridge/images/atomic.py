@@ -2,9 +2,11 @@
 
 import contextlib
 import errno
+import glob
 import os
 import re
 import secrets
+import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -63,6 +65,31 @@ def write_atomic(
             _publish(partial, path)
 
 
+@contextlib.contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Make a locked temporary folder for files that are to appear together.
+
+    It lies beside the path, and is gone afterwards, unless it was renamed. Those of the same name that killed programs left are removed first.
+    """
+    partial = _temporary_name(path)
+    for left in path.parent.glob(glob.escape(partial.name[:-17]) + "*.part"):
+        if _LEFTOVER.fullmatch(left.name) and left.is_dir() and not left.is_symlink():
+            with contextlib.suppress(OSError):
+                _is_abandoned(left)
+    partial.mkdir(parents=True)
+    lock = None
+    try:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):
+                lock = os.open(partial, os.O_RDONLY)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield partial
+    finally:
+        if lock is not None:
+            os.close(lock)
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def remove_leftovers(folder: str | Path) -> list[Path]:
     """Remove temporary files of `write_atomic` that killed programs left in a folder.
 
@@ -113,9 +140,8 @@ def _temporary(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
 
     It is gone afterwards, unless it was renamed.
     """
-    stem = os.fsencode(path.name)[:_LONGEST].decode("utf-8", "ignore")
     while True:
-        partial = path.with_name(f".{stem}.{secrets.token_hex(6)}.part")
+        partial = _temporary_name(path)
         try:
             with open(partial, "xb") as file:
                 if fcntl is not None:
@@ -131,20 +157,32 @@ def _temporary(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
         return
 
 
+def _temporary_name(path: Path) -> Path:
+    stem = os.fsencode(path.name)[:_LONGEST].decode("utf-8", "ignore")
+    return path.with_name(f".{stem}.{secrets.token_hex(6)}.part")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
 def _is_abandoned(path: Path) -> bool:
-    """Remove a temporary file unless somebody still writes it.
+    """Remove a temporary file or folder unless somebody still writes it.
 
     Tells whether it was removed.
     """
     if fcntl is None:
         if time.time() - path.stat().st_mtime < _UNLOCKED_AGE:
             return False
-        path.unlink()
+        _remove(path)
         return True
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink()
+        _remove(path)
     finally:
         os.close(descriptor)
     return True

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from rebridge.bridges import Bridge
 from rebridge.catalogue import shortened
 from rebridge.denoisers import NetworkDenoiser
 from rebridge.denoisers.precision import dtype_of
-from rebridge.images.atomic import reason, write_atomic
+from rebridge.images.atomic import reason, remove_leftovers, temporary_folder, write_atomic
 from rebridge.models.autoencoders import Autoencoder, build_autoencoder
 from rebridge.models.base import ModelError
 from rebridge.models.card import card as model_card
@@ -247,18 +245,15 @@ def _check_parts(model: TrainedModel, config: Mapping[str, Any]) -> None:
 
 def _write_folder(folder: Path, files: dict[str, bytes | Iterable[bytes]]) -> None:
     if folder.is_dir():
+        remove_leftovers(folder)
         _replace_files(folder, files)
         return
     if folder.exists():
         raise NotADirectoryError(f"{folder} is a file")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name[:100]}.{secrets.token_hex(6)}.part")
-    try:
+    with temporary_folder(folder) as partial:
         for name, data in files.items():
             write_atomic(partial / name, data)
         os.rename(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _replace_files(folder: Path, files: dict[str, bytes | Iterable[bytes]]) -> None:

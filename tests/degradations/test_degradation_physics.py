@@ -33,6 +33,23 @@ def test_noise_has_the_standard_deviation_asked_for(sigma: float) -> None:
     assert abs(noise.mean().item()) < 5 * sigma / 443
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4, 8])
+@pytest.mark.parametrize(("height", "width"), [(61, 50), (64, 59), (67, 65)])
+def test_what_is_reduced_and_enlarged_again_lies_where_it_was(scale: int, height: int, width: int) -> None:
+    down, across = torch.meshgrid(torch.linspace(0.1, 0.9, height), torch.linspace(0.1, 0.9, width), indexing="ij")
+    ramps = torch.stack([down, across, (down + across) / 2])[None]
+    error = (create(f"sr{scale}", upsample=True)(ramps, seeded(0)) - ramps)[..., 16:-16, 16:-16].abs()
+    assert error.max() < 0.25 * 0.8 / 67
+
+
+def test_noise_of_channels_and_of_neighbours_is_independent() -> None:
+    noise = create("noise", sigma=0.1)(torch.full((1, 3, 200, 200), 0.5), seeded(1))[0] - 0.5
+    correlated = torch.corrcoef(noise.flatten(1)) - torch.eye(3)
+    assert correlated.abs().max() < 0.03
+    for shifted in (noise[:, 1:] * noise[:, :-1], noise[..., 1:] * noise[..., :-1]):
+        assert shifted.mean().abs() < 0.03 * 0.1**2
+
+
 def test_haze_obeys_the_scattering_equation_with_the_depth_it_reports() -> None:
     x = torch.rand(1, 3, 60, 80, generator=seeded(1))
     haze = Haze()

@@ -5,13 +5,17 @@ import io
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
-from rebridge import Restorer
+from rebridge import Restorer, degradations
+from rebridge.data.seeds import generator_of
 from rebridge.evaluation import Case, evaluate, evaluate_tasks, paired_cases, synthetic_cases
-from rebridge.evaluation.evaluate import TASK_COLUMNS
+from rebridge.evaluation.evaluate import NOTICED, TASK_COLUMNS, Evaluation, Score
 from rebridge.evaluation.tables import Column, record, table, to_csv
 from rebridge.images import Image, write_image
 
@@ -49,6 +53,40 @@ def test_scores_are_those_of_the_images_and_summaries_their_means_and_medians() 
     assert fog.psnr == pytest.approx(sum(map(decibels, (5, 10, 40))) / 3, abs=1e-4)
     assert fog.median_psnr == pytest.approx(decibels(10), abs=1e-4)
     assert ice.gain == pytest.approx(20 * math.log10(2), abs=1e-4)
+
+
+@given(st.lists(st.tuples(*[st.floats(1, 90)] * 6), min_size=1, max_size=9))
+def test_a_row_has_the_means_medians_and_tenths_of_its_images(figures: list[tuple[float, ...]]) -> None:
+    scores = [Score("fog", str(n), a, b, c, d, e, f) for n, (a, b, c, d, e, f) in enumerate(figures)]
+    (row,) = Evaluation(scores).summaries
+    before, after, likeness_before, likeness, seconds, clean = np.array(figures).T
+    for found, expected in (
+        (row.input_psnr, before.mean()),
+        (row.psnr, after.mean()),
+        (row.gain, (after - before).mean()),
+        (row.median_psnr, np.median(after)),
+        (row.median_gain, np.median(after - before)),
+        (row.input_ssim, likeness_before.mean()),
+        (row.ssim, likeness.mean()),
+        (row.seconds, np.median(seconds)),
+        (row.low_gain, np.percentile(after - before, 10)),
+        (row.high_gain, np.percentile(after - before, 90)),
+        (row.worse, (after - before < -NOTICED).mean()),
+        (row.clean_psnr, np.median(clean)),
+        (row.clean_worst, clean.min()),
+    ):
+        assert found == pytest.approx(expected, abs=1e-9)
+    assert row.images == len(figures)
+
+
+@pytest.mark.parametrize(("task", "seed"), [("noise", 4), ("rain", 0), ("jpeg", 9)])
+def test_a_degraded_image_is_a_function_of_seed_task_and_name(tmp_path: Path, task: str, seed: int) -> None:
+    """The one that is published: figures of other runs and machines are of the same images."""
+    photo(tmp_path / "m.png", 1, 64, 64)
+    (case,) = synthetic_cases(tmp_path, [task], seed=seed)
+    clean, degraded = case.load()
+    made = degradations.create(task)(clean[None], generator=generator_of(seed, task, "m"))[0]
+    assert torch.equal((degraded * 255).round(), (made * 255).round())
 
 
 def test_options_and_single_images_reach_the_restorer_and_progress_is_told() -> None:

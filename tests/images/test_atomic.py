@@ -4,6 +4,7 @@ Permissions stay, names of any script work, leftovers of killed programs are fou
 """
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rebridge.images import check_folder, read_image, remove_leftovers, write_atomic, write_image
+from rebridge.images.atomic import temporary_folder
 from tests.images.making import as_image, picture
 
 
@@ -87,6 +89,30 @@ with atomic._temporary(Path({str(tmp_path)!r}) / "写写.png") as (partial, file
     removed = remove_leftovers(tmp_path)
     assert [path.name.startswith(".写写.png.") for path in removed] == [True]
     assert len(os.listdir(tmp_path)) == 5
+
+
+def test_a_folder_that_a_killed_program_left_goes_and_one_in_work_stays(tmp_path: Path) -> None:
+    code = f"""
+import time
+from pathlib import Path
+from rebridge.images import atomic
+with atomic.temporary_folder(Path({str(tmp_path)!r}) / "a[1]") as partial:
+    (partial / "file").write_bytes(b"half"); print("ready", flush=True); time.sleep(60)
+"""
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    for name in (".b.0123456789ab.part", ".a[1].part", ".a[1].0123456789ab.part.mine"):
+        (tmp_path / name).mkdir()
+    for still_there in (1, 0):
+        with temporary_folder(tmp_path / "a[1]") as partial:
+            (partial / "file").write_bytes(b"whole")
+            partial.rename(tmp_path / "a[1]")
+        assert (tmp_path / "a[1]" / "file").read_bytes() == b"whole"
+        assert len(os.listdir(tmp_path)) == 4 + still_there
+        shutil.rmtree(tmp_path / "a[1]")
+        child.kill()
+        child.wait()
 
 
 def test_leftovers_of_a_folder_that_is_not_there_are_none(tmp_path: Path) -> None:

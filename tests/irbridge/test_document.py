@@ -11,12 +11,13 @@ from rebridge import bridges, networks
 from rebridge.cli import app
 from rebridge.models import TrainedModel, places
 from rebridge.samplers.prior_schedules import SCHEDULES
+from tests.documents import run_lines
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "irbridge.md").read_text(encoding="utf-8")
 COMPARING = (ROOT / "docs" / "comparing.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", TEXT + COMPARING, re.DOTALL)
-COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
+COMMANDS = run_lines("docs/irbridge.md")
 
 
 @pytest.fixture

@@ -286,3 +286,24 @@ def test_times_one_training_step_apart_are_embedded_apart_and_alike() -> None:
         steps = embed(torch.arange(0, 101) / 100).diff(dim=0).norm(dim=1)
     assert steps.min() > 1e-4
     assert steps.max() < 10 * steps.mean()
+
+
+def test_a_part_of_a_classified_image_takes_the_classes_of_its_place() -> None:
+    """The middle of a part is that of the whole, though a classifier that sees the part alone would say something else."""
+    torch.manual_seed(3)
+    network = awake("fast", widths=[4, 8], blocks=[1], middle=1, kinds=3)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(2.0)
+    x, t, y = images(1, 64, 320)
+    y[..., :160] = 0.5
+    rows, columns = slice(0, 64), slice(160, 320)
+    inside = slice(network.context + 16, 160 - network.context - 16)
+    with torch.no_grad():
+        seen = network.seeing(y)
+        whole = seen(x, t, y)[..., rows, columns][..., inside]
+        part = seen.part(rows, columns)(x[..., rows, columns], t, y[..., rows, columns])[..., inside]
+        left = seen.part(rows, slice(0, 160))(x[..., rows, columns], t, y[..., rows, columns])[..., inside]
+    assert inside.stop - inside.start > 16
+    torch.testing.assert_close(part, whole, rtol=1e-9, atol=1e-9)
+    assert (left - whole).abs().max() > 1e-6

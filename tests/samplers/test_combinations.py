@@ -3,8 +3,11 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from rebridge import bridges, samplers
@@ -59,6 +62,60 @@ def test_time_grids_fall_strictly_from_one_to_zero(grid: str, name: str, steps: 
     assert (result.diff() < 0).all()
     assert grid == "karras" or len(result) == steps + 1
     assert len(result) == steps + 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 60))
+def test_time_grids_follow_their_formulas(steps: int) -> None:
+    bridge = bridges.create("goub")
+    share = np.arange(steps + 1) / steps
+    low = 1e-4 ** (1 / 7)
+    expected = {
+        "uniform": 1 - share,
+        "quadratic": (1 - share) ** 2,
+        "cosine": np.cos(np.pi * share / 2) ** 2,
+        "index": np.floor(100 * (1 - share) + 1e-9) / 100,
+        "karras": np.append((1 + np.arange(steps) / (steps - 1) * (low - 1)) ** 7, 0),
+    }
+    for name, values in expected.items():
+        assert times.create(name, bridge, steps).numpy() == pytest.approx(values, abs=1e-12)
+    indices = np.floor(1000 * np.sqrt(np.arange(steps - 1) / (steps - 1)) + 1e-9)
+    assert times.create("quad", bridge, steps).numpy() == pytest.approx([*(1 - indices / 1000), 0.001, 0], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("dbim", {"steps": 10, "eta": 0.0, "order": 1, "grid": "uniform", "start": None, "compat": False}),
+        ("ode", {"method": "euler"}),
+        ("sde", {"eta": 1.0}),
+        ("heun-churn", {"churn": 0.33}),  # arXiv 2309.16948
+        ("exponential", {"order": 1, "eta": 0.0, "prediction": "x0", "extrapolate": "log"}),
+        ("increments", {"hold": False, "start_noise": None}),
+        ("residual-posterior", {"eta": 1.0}),
+        ("multiplicative", {"method": "markov"}),
+        ("ddim", {"steps": 25, "eta": 0.0}),
+        ("sdedit", {"steps": 25, "strength": 0.5}),
+        ("denoise", {"sigma": 25.0}),
+    ],
+)
+def test_a_sampler_without_parameters_is_the_documented_one(name: str, published: dict[str, object]) -> None:
+    params = samplers.create(name).params
+    assert {key: params[key] for key in published} == published
+
+
+@pytest.mark.parametrize("name", ["vp", "ve", "rectified-flow", "ir-sde"])
+@settings(max_examples=20, deadline=None)
+@given(sigma=st.floats(2, 120))
+def test_removal_of_noise_begins_where_the_process_has_that_noise(name: str, sigma: float) -> None:
+    process = bridges.create(name)
+    sampler = samplers.create("denoise", sigma=sigma, steps=4)
+    grid = sampler.times(process)
+    c = process.coefficients(grid[0])
+    width = process.value_range[1] - process.value_range[0]
+    reached = min(sigma / 255 * width, float(process.noise_level(1.0)))
+    assert c.gamma.item() / c.alpha.item() == pytest.approx(reached, rel=1e-3, abs=1e-3)
+    assert grid.numpy() == pytest.approx(grid[0].item() * np.linspace(1, 0, 5))
 
 
 def test_log_snr_grid_is_even_in_log_snr() -> None:

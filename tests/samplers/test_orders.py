@@ -1,9 +1,11 @@
 """What every sampler states of itself, held against what is measured: order of convergence and evaluations a step."""
 
+import math
 import textwrap
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -124,3 +126,40 @@ def test_the_run_that_the_base_module_begins_with_is_dbim(name: str) -> None:
         torch.randn_like = randn_like
     torch.testing.assert_close(scope["x"], expected, rtol=1e-6, atol=1e-6)
     assert all(later < earlier for earlier, later in pairwise(scope["grid"].tolist()))
+
+
+@pytest.mark.parametrize("name", ["ddbm-vp", "goub", "brownian", "vp"])
+@pytest.mark.parametrize(("order", "polynomial"), [(1, [0.3]), (2, [0.3, -0.2]), (3, [0.3, -0.2, 0.15])])
+def test_dbim_is_exact_where_the_estimate_is_a_polynomial_in_log_snr(
+    name: str, order: int, polynomial: list[float]
+) -> None:
+    """x_s = gamma_s/gamma_t x_t + (...) y + alpha_s times the integral of exp(l - l_s) x0_hat(l) over l = log(alpha/gamma)."""
+    bridge = bridges.create(name)
+    estimate = np.polynomial.Polynomial(polynomial)
+    primitive = (
+        estimate - estimate.deriv() + estimate.deriv(2)
+    )  # times exp(l): its derivative is exp(l) times the estimate
+    y = torch.linspace(-1, 1, 6, dtype=torch.float64).view(1, 6)
+    times = [0.8, 0.66, 0.5, 0.38, 0.21]
+
+    def level(t: float) -> float:
+        c = bridge.coefficients(t)
+        return math.log(c.alpha.item() / c.gamma.item())
+
+    states: list[Tensor] = []
+    found = samplers.create("dbim", order=order)(
+        bridge,
+        lambda x, t, y: torch.full_like(y, estimate(level(t.item()))),
+        y,
+        x=0.5 * y + 0.2,
+        times=[*times, 0.0],
+        callback=lambda step, t, x, x0: states.append(x),
+    )
+    assert torch.isfinite(found).all()
+    for before in range(order - 1, len(times) - 1):
+        t, s = times[before], times[before + 1]
+        c, n = bridge.coefficients(t), bridge.coefficients(s)
+        ratio = (n.gamma / c.gamma).item()
+        integral = primitive(level(s)) - math.exp(level(t) - level(s)) * primitive(level(t))
+        exact = ratio * states[before] + (n.beta - ratio * c.beta) * y + n.alpha * integral
+        torch.testing.assert_close(states[before + 1], exact, rtol=1e-9, atol=1e-9)

@@ -17,6 +17,27 @@ FEW: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("ddnm", {"eta": 0.85, "steps": 100, "travel_length": 1, "travel_repeat": 1}),  # arXiv 2212.00490
+        ("ddrm", {"eta": 0.85, "eta_b": 1.0, "steps": 20}),  # arXiv 2201.11793
+        ("diffpir", {"lam": 7 / 4, "zeta": 0.3, "steps": 100}),  # arXiv 2305.08995; lambda 7 in its units
+        ("dps", {"eta": 1.0}),  # ancestral sampling, arXiv 2209.14687
+        ("pigdm", {"weight": 1.0, "eta": 0.0}),
+        ("red-diff", {"weight": 0.25, "weighting": "linear", "data_weight": 1.0}),  # arXiv 2305.04391
+        ("dds", {"gamma": 10.0, "eta": 0.0}),
+        ("deqir", {"sweeps": 15, "memory": 5, "lam": 1e-3, "beta": 1.0, "steps": 25}),
+        ("dmps", {"scale": 1.75}),  # arXiv 2211.12343
+        ("daps", {"ode_steps": 5, "lr": 1e-4, "lr_min": 0.01, "langevin_steps": 100}),  # arXiv 2407.01521
+        ("pnp-flow", {"lr": 1.0, "power": 1.0, "samples": 1}),
+        ("scd", {"rank": 8, "gamma": 10.0, "lr": 1e-4}),
+    ],
+)
+def test_a_method_without_parameters_is_the_published_one(name: str, published: dict[str, Any]) -> None:
+    assert {key: getattr(create(name), key) for key in published} == published
+
+
 @pytest.mark.parametrize("name", names())
 def test_every_solver_makes_the_stated_number_of_calls(name: str, problem: GaussianProblem) -> None:
     _, y = problem.draw(3)

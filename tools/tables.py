@@ -1,0 +1,265 @@
+"""Writes the tables of the README and the documentation from the files in docs/tables and docs/citations.
+
+python tools/tables.py            # writes them between the marks `<!-- table: NAME -->` and `<!-- end -->`
+python tools/tables.py --check    # says which are out of date, and fails if any is
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+TABLES, CITATIONS = ROOT / "docs" / "tables", ROOT / "docs" / "citations"
+MARKS = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+MODELS = ("rdbm-tiny", "rdbm-small")
+FOREIGN = (
+    ("rain", "rain"), ("real rain", "real rain"), ("snow", "snow"), ("haze by depth", "haze by depth"),
+    ("real haze_indoor", "real haze, indoors"), ("real haze_outdoor", "real haze, outdoors"),
+    ("night, photon noise", "night, photon noise"), ("dark, 0.6 x^2.2", "dark, 0.6 x^2.2"), ("real noise", "real camera noise"),
+    ("noise 5", "white noise 5"), ("noise 15", "white noise 15"), ("noise 25", "white noise 25"),
+    ("noise 50", "white noise 50"), ("JPEG 10", "JPEG 10"), ("JPEG 20", "JPEG 20"), ("JPEG 40", "JPEG 40"),
+    ("blur 1.6", "Gaussian blur 1.6"), ("haze + noise 15", "haze and noise"), ("rain + night", "rain and night"),
+    ("mild haze", "mild haze"), ("mild dark", "mild darkness"), ("noise 3", "white noise 3"), ("JPEG 90", "JPEG 90"),
+    ("blur 0.5", "blur of half a pixel"),
+)  # fmt: skip
+"""Sets of benchmarks/pictures.py, and their names in documents."""
+SOUND = (
+    ("clean photographs", "photographs, reduced"), ("clean CBSD68", "CBSD68, reduced"),
+    ("clean real truths", "truths of real pairs"), ("clean, quality 90", "JPEG of quality 90"), ("faces", "faces"),
+    ("text", "text"), ("line art", "line art"), ("ramp", "ramps"), ("flat", "flat"), ("clean screenshots", "screenshots"),
+    ("clean receipts", "receipts"), ("clean rendered", "rendered"),
+)  # fmt: skip
+OWN = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg")
+SHORT = {
+    "rain": "rain", "snow": "snow", "haze by depth": "haze", "night, photon noise": "low light", "noise 25": "noise 25",
+    "blur 1.6": "blur", "JPEG 20": "JPEG 20",
+}  # fmt: skip
+"""Sets of the README's table, and the heads of its columns."""
+KINDS = {
+    "rain": ("rain", "real rain"),
+    "haze": ("haze by depth", "real haze_indoor", "real haze_outdoor"),
+    "low light": ("night, photon noise", "dark, 0.6 x^2.2"),
+    "snow": ("snow",),
+    "noise": ("noise 25", "noise 50", "real noise"),
+    "JPEG": ("JPEG 10",),
+}
+"""Sets of ours that are of the kind of sets that peers were run on."""
+
+
+def read(name: str) -> Any:
+    """Read a file of docs/tables."""
+    return json.loads((TABLES / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def rows(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Write a table."""
+    lines = [head, ["---"] * len(head), *body]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def decibels(value: float | None, signed: bool = False) -> str:
+    """Write a figure with one digit, and a dash where there is none."""
+    return "-" if value is None else f"{value:+.1f}" if signed else f"{value:.1f}"
+
+
+def figure(table: dict[str, Any], model: str, name: str, key: str) -> float | None:
+    """Look up a figure of benchmarks/pictures.py, where it was measured."""
+    return table.get(model, {}).get(name, {}).get(key)
+
+
+def entered(table: dict[str, Any], name: str) -> float | None:
+    """Look up the PSNR of the degraded pictures of a set."""
+    return next((found for model in table if (found := figure(table, model, name, "in")) is not None), None)
+
+
+def three(table: dict[str, Any], name: str) -> list[float | None]:
+    """Look up what rdbm-tiny, rdbm-small, and rdbm-small with the kind named make of a set."""
+    told = figure(table, "rdbm-small", name, "named")
+    return [*(figure(table, model, name, "out") for model in MODELS), told]
+
+
+def models_short() -> str:
+    """The README's table: a few kinds of other make, and what is left of sound photographs."""
+    table = read("pictures")
+    head = ["", *SHORT.values(), "sound photographs, worst"]
+    lines = [["degraded", *(decibels(entered(table, name)) for name in SHORT), "-"]]
+    worst = [figure(table, model, "clean photographs", "worst") for model in MODELS]
+    labels = ("`rdbm-tiny`", "`rdbm-small`, by itself", "`rdbm-small`, told what is wrong")
+    for place, label in enumerate(labels):
+        harm = decibels(worst[place]) if place < len(worst) else "-"
+        lines.append([label, *(decibels(three(table, name)[place]) for name in SHORT), harm])
+    return rows(head, lines)
+
+
+def foreign() -> str:
+    """Pictures of other make and real pairs, for both restorers."""
+    table = read("pictures")
+    head = ["set", "pictures", "degraded", "`rdbm-tiny`", "`rdbm-small`", "told what is wrong"]
+    lines = []
+    for name, label in FOREIGN:
+        count = max(table[model].get(name, {}).get("images", 0) for model in MODELS)
+        found = [decibels(value) for value in three(table, name)]
+        lines.append([label, f"{count:.0f}", decibels(entered(table, name)), *found])
+    return rows(head, lines)
+
+
+def harm() -> str:
+    """What is left of sound pictures: median and worst PSNR against the untouched input."""
+    table = read("pictures")
+    head = ["sound pictures", "pictures", "`rdbm-tiny`: median", "worst", "`rdbm-small`: median", "worst"]
+    lines = []
+    for name, label in SOUND:
+        count = max(table[model].get(name, {}).get("images", 0) for model in MODELS)
+        found = [decibels(figure(table, model, name, key)) for model in MODELS for key in ("median", "worst")]
+        lines.append([label, f"{count:.0f}", *found])
+    return rows(head, lines)
+
+
+def own() -> str:
+    """Degradations as `rebridge degrade` makes them, on photographs of CBSD68."""
+    table = read("pictures")
+    head = ["degradation", "pictures", "degraded", "`rdbm-tiny`", "`rdbm-small`", "told what is wrong"]
+    lines = []
+    for kind in OWN:
+        name = f"own {kind}"
+        count = max(table[model].get(name, {}).get("images", 0) for model in MODELS)
+        found = [decibels(value) for value in three(table, name)]
+        lines.append([kind, f"{count:.0f}", decibels(entered(table, name)), *found])
+    return rows(head, lines)
+
+
+def others() -> str:
+    """The models for one task, on the whole of CBSD68, by `rebridge evaluate`."""
+    head = ["model", "degradation", "pictures", "degraded", "restored", "median", "SSIM"]
+    lines = []
+    for name in ("rdbm-tiny", "hi-diff-blur-tiny", "enlarge-small"):
+        for task in read(name)["tasks"]:
+            if task["task"] != "clean":
+                cells = [f"{task[key]:.2f}" for key in ("input_psnr", "psnr", "median_psnr")]
+                lines.append([f"`{name}`", task["task"], str(task["images"]), *cells, f"{task['ssim']:.3f}"])
+    return rows(head, lines)
+
+
+def gains() -> str:
+    """Gains over the degraded picture by kind: ours, and the best peers on pictures of the same kind."""
+    table = read("pictures")
+    head = ["kind", "`rdbm-tiny`", "`rdbm-small`", "told what is wrong", "peers, and `rdbm-tiny` on the same pictures"]
+    lines = []
+    for part in read("peers")["kinds"]:
+        ours: list[str] = ["-"] * 3
+        if names := KINDS.get(part["kind"]):
+            for place in range(3):
+                pairs = [(three(table, name)[place], entered(table, name)) for name in names]
+                known = [after - before for after, before in pairs if after is not None and before is not None]
+                ours[place] = decibels(fmean(known), signed=True) if known else "-"
+        told = [described(found) for found in part["sets"] if found["peers"] and found["input"] is not None]
+        lines.append([part["kind"], *ours, "; ".join(told)])
+    return rows(head, lines)
+
+
+def described(found: dict[str, Any]) -> str:
+    """Write the gains of peers on one set."""
+    before = found["input"]
+    peers = [f"{name} {value - before:+.1f}" for name, value in found["peers"].items()]
+    return f"{found['set']}: {', '.join(peers)}, `rdbm-tiny` {found['rdbm-tiny'] - before:+.1f}"
+
+
+def peers() -> str:
+    """PSNR of others on the pictures kept aside."""
+    lines = []
+    for part in read("peers")["kinds"]:
+        for found in part["sets"]:
+            values = ", ".join(f"{name} {value:.1f}" for name, value in found["peers"].items()) or "-"
+            lines.append([part["kind"], found["set"], decibels(found["input"]), decibels(found["rdbm-tiny"]), values])
+    return rows(["kind", "pictures kept aside", "degraded", "`rdbm-tiny`", "others"], lines)
+
+
+def costs() -> str:
+    """Seconds and memory of ours, then of others."""
+    lines = []
+    for row in sorted(read("cost")["rows"], key=lambda row: row["seconds per megapixel"]):
+        size, memory = f"{row['megabytes']:.1f} MB", f"{row['peak megabytes']} MB"
+        lines.append(
+            [f"`{row['model']}`", thousands(row["parameters"]), size, str(row["seconds per megapixel"]), memory]
+        )
+    for row in read("peers")["costs"]:
+        memory = "-" if row["peak megabytes"] is None else f"{row['peak megabytes']} MB"
+        lines.append([row["name"], thousands(row["parameters"]), "-", row["seconds per megapixel"], memory])
+    return rows(["", "parameters", "file", "seconds per megapixel", "memory"], lines)
+
+
+def thousands(count: int | None) -> str:
+    """Write a number of parameters."""
+    return "-" if count is None else f"{count:,}"
+
+
+def published() -> str:
+    """What papers report of their own models."""
+    lines = []
+    for row in read("peers")["published"]:
+        size = "-" if row["parameters"] is None else f"{row['parameters']:g}"
+        lines.append([row["set"], row["name"], size, f"{row['psnr']:.2f}", row["source"]])
+    return rows(["set", "model", "million parameters", "PSNR", "from"], sorted(lines, key=lambda line: line[0]))
+
+
+def citations() -> str:
+    """The papers of the ten systems, from their files."""
+    lines = []
+    for path in sorted(CITATIONS.glob("*.cff")):
+        paper = yaml.safe_load(path.read_text(encoding="utf-8"))["preferred-citation"]
+        authors = ", ".join(f"{one['given-names']} {one['family-names']}" for one in paper["authors"])
+        pages = f", pp. {paper['start']}-{paper['end']}" if "start" in paper else ""
+        place = f"{paper.get('collection-title', 'arXiv')} {paper['year']}{pages}"
+        address = f"[{paper['identifiers'][0]['value']}]({paper['url']})"
+        lines.append([f"`{path.name}`", f"{authors}: {paper['title']}. {place}, {address}"])
+    return rows(["file", "paper"], lines)
+
+
+TABLES_BY_NAME: dict[str, Callable[[], str]] = {
+    "models-short": models_short, "foreign": foreign, "harm": harm, "own": own, "others": others, "gains": gains,
+    "peers": peers, "costs": costs, "published": published, "citations": citations,
+}  # fmt: skip
+
+
+def written(text: str) -> str:
+    """Fill all marks of a document."""
+    return MARKS.sub(lambda found: found[1] + TABLES_BY_NAME[found[2]]() + found[4], text)
+
+
+def documents() -> list[Path]:
+    """List the documents with marks."""
+    paths = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [path for path in paths if MARKS.search(path.read_text(encoding="utf-8"))]
+
+
+def outdated() -> list[Path]:
+    """List the documents whose tables are not those of the files."""
+    texts = {path: path.read_text(encoding="utf-8") for path in documents()}
+    return [path for path, text in texts.items() if written(text) != text]
+
+
+def main() -> None:
+    """Write the tables, or check them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if a table is out of date")
+    options = parser.parse_args()
+    stale = outdated()
+    for path in stale:
+        if not options.check:
+            path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
+        print(f"{'out of date' if options.check else 'wrote'}: {path.relative_to(ROOT)}")
+    if options.check and stale:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
