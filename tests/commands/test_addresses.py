@@ -45,7 +45,11 @@ def test_pictures_in_memory_are_restored_as_those_on_the_disk(memory: Any, model
     result = restore(model, "memory://in", "-o", "memory://out", "--recursive")
     assert result.exit_code == 0, result.output
     records = json.loads(result.stdout)
-    outputs = [record["output"] for record in records["results"]] if isinstance(records, dict) else [r["output"] for r in records]
+    outputs = (
+        [record["output"] for record in records["results"]]
+        if isinstance(records, dict)
+        else [r["output"] for r in records]
+    )
     assert outputs == ["memory://out/a.png", "memory://out/b.png", "memory://out/below/c.png"]
     assert sorted(memory.find("/out")) == ["/out/a.png", "/out/b.png", "/out/below/c.png"]
     (tmp_path / "a.png").write_bytes(memory.cat("/in/a.png"))
