@@ -288,6 +288,16 @@ class FitConfig(Section):
     export: Literal["last", "best"] = "last"
 
 
+class SpaceConfig(Section):
+    """The space that a bridge is trained in.
+
+    Attributes:
+        autoencoder: folder of one, see `rebridge.models.autoencoders.load_autoencoder`; the bridge runs in its latents.
+    """
+
+    autoencoder: Path
+
+
 class RunConfig(FitConfig):
     """The settings of a run from a file: those of the loop, and the data."""
 

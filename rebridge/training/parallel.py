@@ -20,9 +20,6 @@ from torch.optim import Optimizer
 from rebridge.training.checkpoints import load_optimizer, optimizer_tensors
 from rebridge.training.runtime import Runtime
 
-_PREFIX = "module."
-"""Of the names of a task's weights in the wrapped loss."""
-
 
 class Replicated:
     """Every process holds all weights; gradients are averaged by DDP.
@@ -91,32 +88,65 @@ class Sharded(Replicated):
         return norm
 
     def whole(self, model: Any) -> AbstractContextManager[Any]:
-        return _summoned(model)
+        return _summoned(model, False)
 
     def optimizer_tensors(self, model: Any, optimizer: Optimizer, module: nn.Module) -> dict[str, Tensor]:
-        with _quietly():
-            state = _fsdp().full_optim_state_dict(model, optimizer, rank0_only=False)["state"]
-        return {
-            f"{name.removeprefix(_PREFIX)}|{quantity}": torch.as_tensor(value).clone()
-            for name, quantities in state.items()
-            for quantity, value in quantities.items()
-            if value is not None
-        }
+        parameters = dict(module.named_parameters())
+        found: dict[str, Tensor] = {}
+        for quantity, example in self._quantities(optimizer).items():
+            if example.ndim == 0:
+                found |= {f"{name}|{quantity}": example.clone() for name in parameters}
+                continue
+            with self._in_their_place(parameters, optimizer, quantity), _summoned(model, False):
+                found |= {f"{name}|{quantity}": value.detach().clone() for name, value in parameters_of(module)}
+        return found
 
     def load_optimizer(
         self, model: Any, optimizer: Optimizer, module: nn.Module, tensors: Mapping[str, Tensor]
     ) -> None:
-        if not tensors:
-            return
-        state: dict[str, dict[str, Any]] = {}
-        for key, value in tensors.items():
-            name, _, quantity = key.rpartition("|")
-            state.setdefault(_PREFIX + name, {})[quantity] = value
-        settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-        gathered = {"state": state, "param_groups": [{**settings[0], "params": list(state)}]}
-        with _quietly():
-            own = _fsdp().optim_state_dict_to_load(model, optimizer, gathered)
-        optimizer.load_state_dict(own)
+        parameters = dict(module.named_parameters())
+        weights = {name: value.detach().clone() for name, value in parameters.items()}
+        for quantity in dict.fromkeys(key.rpartition("|")[2] for key in tensors):
+            whole = {name: tensors[f"{name}|{quantity}"] for name in parameters if f"{name}|{quantity}" in tensors}
+            if all(value.ndim == 0 for value in whole.values()):
+                for name, value in whole.items():
+                    optimizer.state[parameters[name]][quantity] = value.clone()
+                continue
+            with torch.no_grad(), _summoned(model, True):
+                for name, value in parameters_of(module):
+                    value.copy_(whole[name])
+            for value in parameters.values():
+                optimizer.state[value][quantity] = value.detach().clone()
+        with torch.no_grad():
+            for name, value in parameters.items():
+                value.copy_(weights[name])
+
+    def _quantities(self, optimizer: Optimizer) -> dict[str, Tensor]:
+        """An example of each quantity that the optimiser keeps for its parameters."""
+        kept = (state for state in optimizer.state.values() if state)
+        return {key: torch.as_tensor(value) for state in kept for key, value in state.items() if value is not None}
+
+    @contextmanager
+    def _in_their_place(
+        self, parameters: Mapping[str, nn.Parameter], optimizer: Optimizer, quantity: str
+    ) -> Iterator[None]:
+        """Put a quantity in the place of the weights for a while, so that its parts are gathered as those of weights are."""
+        weights = {name: value.detach().clone() for name, value in parameters.items()}
+        with torch.no_grad():
+            for value in parameters.values():
+                kept = optimizer.state.get(value, {}).get(quantity)
+                value.zero_() if kept is None else value.copy_(kept)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in parameters.items():
+                    value.copy_(weights[name])
+
+
+def parameters_of(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """The named parameters of a module, as they are at this moment."""
+    return list(module.named_parameters())
 
 
 def strategy(runtime: Runtime, accumulate: int) -> Replicated:
@@ -131,8 +161,9 @@ def _fsdp() -> Any:
 
 
 @contextmanager
-def _summoned(model: Any) -> Iterator[None]:
-    with _quietly(), _fsdp().summon_full_params(model, writeback=False):
+def _summoned(model: Any, keep: bool) -> Iterator[None]:
+    """Whole weights in every process; changes are kept, if they are the same in all, or lost."""
+    with _quietly(), _fsdp().summon_full_params(model, writeback=keep):
         yield
 
 
