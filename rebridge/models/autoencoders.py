@@ -87,7 +87,9 @@ class AutoencoderSpace:
 
 
 class KLAutoencoder(Autoencoder):
-    """The AutoencoderKL of diffusers: the mode of what it encodes, scaled as its config says.
+    """The AutoencoderKL of diffusers.
+
+    Latents are the mode of what it encodes, scaled as its config says.
 
     Args:
         settings: of `diffusers.AutoencoderKL`.
@@ -117,7 +119,7 @@ class KLAutoencoder(Autoencoder):
 
 
 def save_autoencoder(autoencoder: Autoencoder, folder: str | Path) -> Path:
-    """Write a folder that `load_autoencoder` reads: config.json and model.safetensors."""
+    """Write a folder that `load_autoencoder` reads."""
     from safetensors.torch import save
 
     place = Path(folder)

@@ -94,7 +94,7 @@ class TrainConfig(RunConfig):
 
     @property
     def channels(self) -> int:
-        """Channels of the images: those of the network, or three where it works in latents."""
+        """Channels of the images: the network's, or three where it sees latents."""
         if self.space is not None:
             return 3
         known = NETWORKS.parameters(self.network.name) if self.network.name in NETWORKS else {}
