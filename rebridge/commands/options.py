@@ -54,6 +54,8 @@ __all__ = [
 
 DEFAULT_MODELS = {"bridge": "rdbm-small", "irbridge": "pixel-prior-tiny"}
 """The packaged model of each method."""
+SOLVING_PRIOR = "pixel-prior-small"
+"""The packaged prior of the zero-shot solvers."""
 SHORTEST_TOKEN = 16
 """Characters of a token that cannot be guessed."""
 
@@ -153,7 +155,7 @@ class SolveOptions(SamplingOptions, PriorOptions, FileOptions):
     output: Path = Path("solved")
     operator: str = "sr4"
     solver: str | None = None
-    prior: str = DEFAULT_MODELS["irbridge"]
+    prior: str = SOLVING_PRIOR
     simulate: bool = False
     mask: Path | None = None
     kernel: Path | None = None
@@ -259,7 +261,7 @@ class CompareOptions(Limited):
     presets: Sequence[str] = ()
     operators: Sequence[str] = ()
     solvers: Sequence[str] = ()
-    prior: str = DEFAULT_MODELS["irbridge"]
+    prior: str = SOLVING_PRIOR
     crop: int | None = None
     steps: Sequence[int] | None = None
     seeds: Sequence[int] = (0, 1, 2)
@@ -320,8 +322,7 @@ class ExportOptions(Limited):
     """Options of `export`.
 
     Attributes:
-        model: name, folder or hub id of a model in pixels.
-        output: folder for the files.
+        model, output: name, folder or hub id of a model in pixels, and the folder for the files.
         format: "onnx", with a runner of numpy and onnxruntime, or "torch" for `torch.export.load`.
         sampler: of the runner, by default the model's.
         steps: recommended number of steps, by default the sampler's.
@@ -345,8 +346,7 @@ class PushOptions(Limited):
     """Options of `push`.
 
     Attributes:
-        model: name or folder of a model.
-        repository: "owner/name" on the Hub; it is made where it is missing.
+        model, repository: name or folder of a model, and "owner/name" on the Hub, which is made where it is missing.
         private: make it a private one.
         revision: branch that is written to, made where it is missing; by default the main one.
         message: of the commit.

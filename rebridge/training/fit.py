@@ -176,7 +176,7 @@ class Fit:
         else:
             self.folder.remember(task.state_dict())
         self.model = self.parallel.wrap(TaskLoss(task))
-        self.optimizer = (optimizer or sizes.optimizer)(task.module.parameters())
+        self.optimizer = (optimizer or sizes.optimizer_of)(task.module.parameters())
         self.schedule = schedule or (sizes.learning_rate if optimizer is None else None)
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.runtime.device)
         self.loss_count = 0
