@@ -6,6 +6,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -66,6 +67,16 @@ class Conversion:
             "licence": f"code {self.licence}; weights {self.weights_licence}",
             "source": self.source,
         }
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """All of it in plain data, as JSON takes it."""
+        return {**vars(self), "folder": None if self.folder is None else str(self.folder)}
+
+    @property
+    def sentences(self) -> list[str]:
+        """Say where the model is."""
+        return [] if self.folder is None else [f"wrote {self.folder}; use it as --model {self.folder}"]
 
 
 def convert(options: ConvertOptions) -> Conversion:

@@ -13,6 +13,7 @@ from rebridge.commands.progress import Reporter
 from rebridge.commands.stopping import Stopped
 from rebridge.commands.words import counted
 from rebridge.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, check_folder, remove_leftovers
+from rebridge.images.addresses import as_written
 from rebridge.restoration.files import FileResult, Job, Report, attempt, plan, prepare_folders
 
 Work = Callable[[Job, Reporter], Mapping[str, Any] | None]
@@ -22,7 +23,7 @@ Finished = Callable[[FileResult], object]
 
 LONGEST_NAME = 255
 """Bytes of a file's name."""
-UNCHANGED = "left as it is: the model is not sure of anything to restore (--task says what to remove)"
+UNSURE = "the model is not sure of anything to restore (--task says what to remove)"
 SAME_SAMPLES = "all samples are the same: this sampler draws no noise; --sampler dbim:eta=1 with several steps does"
 
 
@@ -56,8 +57,9 @@ class FilesResult(Report):
         """Say how many files were `done`, where they are and how long it took."""
         written, skipped = self.written, len(self.skipped)
         places = {row.output.parent for row in written}
-        where = f" in {places.pop()}" if len(places) == 1 else ""
-        text = f"{done} {counted(len(written))}{where}, {sum(row.seconds for row in written):.1f} s"
+        where = f" in {as_written(places.pop())}" if len(places) == 1 else ""
+        seconds = sum(row.seconds for row in written)
+        text = f"{done} {counted(len(written))}{where}" + (f", {seconds:.1f} s" if seconds else "")
         text = text if written else f"{done} no file"
         return text + (f"; {counted(skipped)} skipped, as the result exists" if skipped else "")
 
@@ -65,7 +67,10 @@ class FilesResult(Report):
         """Say what the user should know of the run and its files."""
         found = [self.note] if self.note else []
         found += [sentence for result in self.results for sentence in result.notes]
-        found += [f"{result.path}: {UNCHANGED}" for result in self.written if result.details.get("unchanged")]
+        unsure = [result.path for result in self.written if result.details.get("unsure")]
+        if unsure:
+            many = f"{len(unsure)} files: left as they are"
+            found.append(f"{f'{unsure[0]}: left as it is' if len(unsure) == 1 else many}: {UNSURE}")
         if any(result.details.get("identical") for result in self.written):
             found.append(SAME_SAMPLES)
         if self.left_out:
@@ -116,11 +121,11 @@ def sentence(result: FileResult) -> str:
         return result.error
     details = result.details
     if result.skipped:
-        return f"{result.path}: skipped, as {result.output} exists"
+        return f"{as_written(result.path)}: skipped, as {as_written(result.output)} exists"
     if details.get("planned"):
         return f"{result.path}: would be written to {result.output}"
     parts = [str(details[key]) for key in ("found_words", "done_words", "changed_words") if details.get(key)]
-    return f"{result.path}: {'; '.join(parts)}; wrote {result.output}, {result.seconds:.1f} s"
+    return f"{as_written(result.path)}: {'; '.join(parts)}; wrote {as_written(result.output)}, {result.seconds:.1f} s"
 
 
 def planned(
@@ -214,14 +219,14 @@ def _process(
 
 
 def _record(result: FileResult) -> dict[str, Any]:
-    internal = ("seconds", "identical", "found_words", "done_words", "changed_words")
+    internal = ("seconds", "identical", "unsure", "found_words", "done_words", "changed_words")
     details = {key: value for key, value in result.details.items() if key not in internal}
     for key in ("files", "views"):
         if key in details:
             details[key] = [str(path) for path in details[key]]
     return {
-        "input": str(result.path),
-        "output": None if result.error else str(result.output),
+        "input": as_written(result.path),
+        "output": None if result.error else as_written(result.output),
         "seconds": round(result.seconds, 3),
         "skipped": result.skipped,
         "error": result.error,

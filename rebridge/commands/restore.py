@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from rebridge.commands.addresses import at_addresses, has_addresses
 from rebridge.commands.clips import moving_suffix, restore_clip
 from rebridge.commands.files import SAME_SAMPLES, FilesResult, Finished, planned, process
 from rebridge.commands.fill import fill
@@ -105,8 +106,21 @@ def restore(
     Raises:
         ValueError: before any work: options, inputs or an output that are impossible.
     """
+    if options.engine == "ray":
+        from rebridge.commands.cluster import restore_on_ray
+
+        return restore_on_ray(options, progress, finished)
+    if has_addresses(options):
+        return at_addresses(options, lambda local, done: restore(local, progress, opened, done), finished)
     if options.mask is not None:
         return fill(options, progress, opened, finished)
+    return _restore_here(options, progress, opened, finished)
+
+
+def _restore_here(
+    options: RestoreOptions, progress: Reporter | None, opened: Opened | None, finished: Finished | None
+) -> FilesResult:
+    """Restore the files of this machine, one after the other."""
     viewer = Viewer(options, options)
     jobs = viewer.planned(planned(options, suffix_of=moving_suffix, more=(FILM_SUFFIXES, WRITTEN_MOVING)))
     opened = opened or open_restorer(options, options.task)
@@ -127,19 +141,16 @@ def restore(
             return restore_clip(job, opened, options, report)
         image = read_image(job.path, options.pixel_limit, options.strict)
         findings = restorer.examine(image) if restorer.model.examines else None
-        found = restorer.sample(
-            image,
-            **_call(options),
-            sampler=options.sampler,
-            progress=lambda step, steps: report(step, steps, ""),
-            keep=False,
-        )
-        write_image(job.output, found.mean, options.overwrite, options.quality)
+        found = restore_image(image, opened, options, report, options.sampler)
+        restored: Image = found.image
+        write_image(job.output, restored, options.overwrite, options.quality)
+        unchanged = (restored.pixels - image.pixels).abs().max().item() < UNCHANGED_BELOW
         return {
-            "unchanged": (found.mean.pixels - image.pixels).abs().max().item() < UNCHANGED_BELOW,
-            "identical": options.samples > 1 and not found.std.any().item(),
-            **told(opened.name, findings, image, found.mean),
-            "views": viewer.add(job, image, found.mean),
+            "unchanged": unchanged,
+            "unsure": unchanged and findings is not None and options.task is None and options.strength > 0,
+            "identical": found.std is not None and not found.std.any().item(),
+            **told(opened.name, findings, image, restored),
+            "views": viewer.add(job, image, restored),
         }
 
     with cancellable(progress) as report:

@@ -182,7 +182,7 @@ def leave(model: Model, states: Tensor, images: Tensor, finish: Finish | None = 
         result = keep_details(result, known, through, wanted.detail)
     if wanted.colour is not None:
         result = match_colours(result, known, wanted.colour)
-    result = scale_to(result.clamp(0, 1), *images.shape[-2:])
+    result = scale_to(result.clamp_(0, 1), *images.shape[-2:])
     if images.shape[1] == 1 and result.shape[1] == 3:
         result = result.mean(dim=1, keepdim=True)
     result = finite(result).to(images.device)
@@ -194,7 +194,8 @@ def leave(model: Model, states: Tensor, images: Tensor, finish: Finish | None = 
 
 def finite(images: Tensor) -> Tensor:
     """Return the images; ValueError for NaN, which a diverged sampler leaves."""
-    if not torch.isfinite(images).all():
+    lowest, highest = torch.aminmax(images)  # without the copies that isfinite makes
+    if not (lowest.isfinite() and highest.isfinite()):
         raise ValueError("the restored image contains NaN: the sampler diverged; use more steps or another sampler")
     return images
 
