@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rebridge import inverse
 from rebridge.catalogue import Spec
@@ -24,8 +24,6 @@ from rebridge.evaluation.tables import Column, to_csv
 from rebridge.images import write_atomic
 from rebridge.inverse import Method, OperatorSpec
 from rebridge.restoration import Restorer
-
-Item = TypeVar("Item")
 
 _BRIDGES = ("goub", "brownian", "ddbm-vp")
 _SAMPLERS = {

@@ -27,7 +27,7 @@ from rebridge.evaluation.results import BY_OTHERS, score_results
 from rebridge.evaluation.tables import Column, record
 from rebridge.images import reason
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -185,9 +185,12 @@ def cases_of(options: CaseOptions, tasks: Sequence[str], seed: int, limit: int |
     return synthetic_cases(options.clean, list(tasks), seed, limit, channels)
 
 
-def readable(items: Sequence[Item], load: Callable[[Item], object], notes: list[str]) -> list[Item]:
-    """The images that can be loaded; the others are noted, and refused where there are no more."""
-    kept: list[Item] = []
+def readable(items: Sequence[_Item], load: Callable[[_Item], object], notes: list[str]) -> list[_Item]:
+    """Keep the images that can be loaded.
+
+    The others are noted; the last one's error is raised where none is left.
+    """
+    kept: list[_Item] = []
     for number, item in enumerate(items, start=1):
         try:
             load(item)

@@ -120,7 +120,7 @@ PUBLISHED: tuple[Published, ...] = (
 
 
 def on_hub(repository: str, task: str | None = None) -> str | None:
-    """Name a file of weights in a repository of the Hugging Face Hub by the repository alone.
+    """Find the published file of weights that a repository of the Hub means.
 
     Args:
         repository: An id such as "alexzhou907/DDBM".

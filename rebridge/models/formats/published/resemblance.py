@@ -73,9 +73,9 @@ WORDS_OF_SETTINGS = {
 
 
 def resembling(states: Sequence[Iterable[str]]) -> tuple[str, list[str]] | None:
-    """Find the family that names of weights, or words of settings, resemble, and the anchors that they lack.
+    """Find the family that names resemble, and the anchors that they lack.
 
-    None where they resemble none.
+    The names are those of weights, or words of settings. None where they resemble none.
     """
     names = [name for state in states for name in state]
     for known in RESEMBLANCES:

@@ -19,7 +19,7 @@ from typing import IO
 from rebridge.models.formats.published.errors import FormatError
 from rebridge.models.formats.published.inert import ZIP
 
-DEEPEST = 1000
+MOST_NESTED = 1000
 """Greatest depth of nested values; files of training have about ten."""
 LONGEST = 2_000_000
 """Greatest number of operations of a pickle; a tensor takes about thirty of them."""
@@ -140,9 +140,9 @@ def _passes(stream: IO[bytes]) -> bool:
             depth = max(inner, default=-1) + 1
             if opcode.name in SAME:
                 depth = max(inner[-1], max(inner[:-1], default=-1) + 1)
-            if depth > DEEPEST:
+            if depth > MOST_NESTED:
                 raise FormatError(
-                    f"nests values more than {DEEPEST} deep, which weights never do: do not use this file"
+                    f"nests values more than {MOST_NESTED} deep, which weights never do: do not use this file"
                 )
             stack += [depth] * len(opcode.stack_after)
     except FormatError:
