@@ -36,8 +36,9 @@ ELSEWHERE = {
 COMMANDS_ELSEWHERE = {"README.md": "tests/test_readme.py", "docs/irbridge.md": "tests/irbridge/test_document.py"}
 LANGUAGES = {"sh", "python", "yaml", "nginx", "text"}
 NEED_EXTRAS = {"docs/systems/scd.md": "peft"}
-CLI = get_command(app)
-assert isinstance(CLI, TyperGroup)
+GROUP = get_command(app)
+assert isinstance(GROUP, TyperGroup)
+CLI: TyperGroup = GROUP
 
 
 @pytest.fixture
