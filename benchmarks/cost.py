@@ -1,6 +1,6 @@
 """Prints what the packaged models cost: seconds per megapixel on one thread, memory of the process, parameters, size.
 
-    python benchmarks/cost.py --json docs/tables/cost.json
+    python benchmarks/cost.py --side 384 --json docs/tables/cost.json
 
 Each model restores a noisy photograph of examples/images, enlarged to the given side, in a process of its own; the task is
 named, so that none leaves it alone. `enlarge-small` is counted per pixel of its result, a prior by its default preset. Seconds
