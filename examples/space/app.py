@@ -17,7 +17,7 @@ LIMITS = Limits(
 
 def make_app() -> FastAPI:
     """The application that the Space serves."""
-    return create_app(LIMITS)
+    return create_app(LIMITS, framed_by="https://huggingface.co")
 
 
 if __name__ == "__main__":

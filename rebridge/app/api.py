@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,7 @@ from rebridge.app.guard import Guard
 from rebridge.app.jobs import UNFINISHED, Jobs, RefusedError, WebJob
 from rebridge.app.limits import Limits
 from rebridge.app.work import Wanted, Worker, result_name, safe_name
+from rebridge.commands.findings import kind_words
 from rebridge.images import WRITABLE_SUFFIXES
 
 STATIC = Path(__file__).parent / "static"
@@ -59,18 +61,37 @@ def wanted_options(
     seed: Annotated[int, Form(description="The same seed gives the same result.", ge=0, lt=2**63)] = 0,
     samples: Annotated[int, Form(description="Restorations with different noise to average.")] = 1,
     tile: Annotated[int | None, Form(description="Side of the tiles in pixels, 0 for none.")] = None,
+    overlap: Annotated[int | None, Form(description="Pixels that neighbouring tiles share.")] = None,
     format: Annotated[str | None, Form(description="png, jpg, webp or tiff; by default the picture's.")] = None,
     quality: Annotated[int | None, Form(description="Of JPEG, WebP, AVIF and JPEG XL, 1 to 100.")] = None,
 ) -> Wanted:
     """Read the options of a job from form fields named as on the command line."""
     texts = {"method": method, "task": task, "sampler": sampler, "format": format}
     given: dict[str, Any] = {key: value.strip().lower() or None for key, value in texts.items() if value is not None}
-    numbers: dict[str, Any] = {"steps": steps, "seed": seed, "samples": samples, "tile": tile, "quality": quality}
-    numbers["strength"] = strength
-    return Wanted(model=model, **given, **numbers)
+    numbers: dict[str, Any] = {"steps": steps, "seed": seed, "samples": samples, "tile": tile, "overlap": overlap}
+    return Wanted(model=model, **given, **numbers, quality=quality, strength=strength)
+
+
+FORM_FIELDS = tuple(signature(wanted_options).parameters)
+
+
+async def only_known_fields(request: Request) -> None:
+    """Refuse fields that would have no effect, and a second picture.
+
+    Raises:
+        RefusedError: a sentence that names them.
+    """
+    form = await request.form()
+    for name in form:
+        if name not in (*FORM_FIELDS, "image", "mask"):
+            raise RefusedError(422, f"there is no option '{name}'; there are {', '.join(FORM_FIELDS)}")
+    for name in ("image", "mask"):
+        if len(form.getlist(name)) > 1:
+            raise RefusedError(422, f"{name}: one file at a time, got {len(form.getlist(name))}")
 
 
 Options = Annotated[Wanted, Depends(wanted_options)]
+CHECKED = [Depends(only_known_fields)]
 
 
 def create_app(
@@ -79,6 +100,7 @@ def create_app(
     device: str | None = None,
     token: str | None = None,
     hosts: frozenset[str] | None = None,
+    framed_by: str | None = None,
 ) -> FastAPI:
     """Make the application.
 
@@ -88,6 +110,7 @@ def create_app(
         device: of the models.
         token: that visitors must know, or None.
         hosts: names by which it may be addressed; None for any.
+        framed_by: origin of a site that shows the page inside its own, by HTTPS; None for no site.
 
     Raises:
         ModelError: a model that there is not.
@@ -113,7 +136,7 @@ def create_app(
     _job_routes(app, service)
     _file_routes(app, service)
     _page_routes(app, service)
-    app.add_middleware(Guard, limits=service.limits, token=token, hosts=hosts)
+    app.add_middleware(Guard, limits=service.limits, token=token, hosts=hosts, framed_by=framed_by)
     return app
 
 
@@ -205,7 +228,7 @@ def _file(job: WebJob) -> FileResponse:
 def _job_routes(app: FastAPI, service: Service) -> None:
     jobs = service.jobs
 
-    @app.post("/api/jobs", status_code=202)
+    @app.post("/api/jobs", status_code=202, dependencies=CHECKED)
     async def add_job(request: Request, image: Picture, options: Options, mask: Painted = None) -> dict[str, Any]:
         """Put a picture into the queue; the answer has its id. Keep the cookie: jobs belong to their visitor."""
         return service.state(await service.take(_visitor(request), image, options, mask))
@@ -233,7 +256,7 @@ def _job_routes(app: FastAPI, service: Service) -> None:
         job = jobs.get(_visitor(request), id)
         return StreamingResponse(_events(service, job), media_type="text/event-stream")
 
-    @app.post("/api/restore", response_class=FileResponse)
+    @app.post("/api/restore", response_class=FileResponse, dependencies=CHECKED)
     async def restore(request: Request, image: Picture, options: Options, mask: Painted = None) -> FileResponse:
         """Restore a picture and answer with the file; who leaves before has it cancelled."""
         job = await service.take(_visitor(request), image, options, mask)
@@ -331,7 +354,9 @@ def _page_routes(app: FastAPI, service: Service) -> None:
         """List models, formats and limits."""
         offered = [asdict(model) | {"method": model.method} for model in service.worker.offered.values()]
         formats = [suffix[1:] for suffix in WRITABLE_SUFFIXES]
-        return {"models": offered, "default": Wanted.model, "formats": formats, "limits": asdict(service.limits)}
+        words = {kind: kind_words(kind) for model in offered for kind in model["tasks"]}
+        limits = asdict(service.limits)
+        return {"models": offered, "default": Wanted.model, "words": words, "formats": formats, "limits": limits}
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:

@@ -8,7 +8,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
@@ -43,10 +43,20 @@ class Guard:
         token: that visitors must know, or None.
         hosts: names by which the server may be addressed; None for any. On loopback this keeps pages of other sites out that
             give their own name the address 127.0.0.1.
+        framed_by: origin of a site that shows the page inside its own, by HTTPS; None for no site.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits, token: str | None, hosts: frozenset[str] | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        token: str | None,
+        hosts: frozenset[str] | None,
+        framed_by: str | None = None,
+    ) -> None:
         self.app = app
+        self._framed_by = framed_by
+        self._security = _security_headers(framed_by)
         self._limits = limits
         self._token = token
         self._hosts = hosts
@@ -62,15 +72,15 @@ class Guard:
         known = cookies.get(VISITOR, "")
         visitor = known if _VISITOR.fullmatch(known) else secrets.token_urlsafe(24)
         scope.setdefault("state", {})["visitor"] = visitor
-        secure = scope["scheme"] == "https"
-        fresh = [] if visitor == known else [_cookie(VISITOR, visitor, secure)]
-        send = _with_headers(send, fresh)
+        attributes = _cookie_attributes(scope["scheme"] == "https", self._framed_by is not None)
+        fresh = [] if visitor == known else [_cookie(VISITOR, visitor, attributes)]
+        send = _with_headers(send, self._security, fresh)
         refusal = self._refusal(scope, headers, cookies)
         if refusal is not None:
             await _answer(send, *refusal)
         elif self._token is not None and _query_token(scope) is not None:
             # The token leaves the address at once: addresses are kept in histories.
-            headers_out = [("location", scope["path"]), ("set-cookie", _cookie(TOKEN, self._token, secure))]
+            headers_out = [("location", scope["path"]), ("set-cookie", _cookie(TOKEN, self._token, attributes))]
             await _answer(send, 303, "see the page", headers_out)
         elif scope["method"] == "POST":
             await self._upload(scope, receive, send)
@@ -191,9 +201,23 @@ def _cookies(headers: Headers) -> dict[str, str]:
         return {}
 
 
-def _cookie(name: str, value: str, secure: bool) -> str:
-    text = f"{name}={quote(value)}; Path=/; HttpOnly; SameSite=Strict; Max-Age=86400"
-    return text + ("; Secure" if secure else "")
+def _cookie(name: str, value: str, attributes: str) -> str:
+    return f"{name}={quote(value)}; Path=/; HttpOnly; Max-Age=86400; {attributes}"
+
+
+def _cookie_attributes(secure: bool, framed: bool) -> str:
+    """Attributes of cookies; inside the frame of another site only partitioned ones are sent back."""
+    if framed:
+        return "SameSite=None; Secure; Partitioned"
+    return "SameSite=Strict; Secure" if secure else "SameSite=Strict"
+
+
+def _security_headers(framed_by: str | None) -> dict[str, str]:
+    if framed_by is None:
+        return SECURITY_HEADERS
+    found = {name: value for name, value in SECURITY_HEADERS.items() if name != "X-Frame-Options"}
+    policy = found["Content-Security-Policy"].replace("frame-ancestors 'none'", f"frame-ancestors {framed_by}")
+    return found | {"Content-Security-Policy": policy}
 
 
 def _query_token(scope: Scope) -> str | None:
@@ -202,11 +226,11 @@ def _query_token(scope: Scope) -> str | None:
     return parse_qs(scope["query_string"].decode("latin-1")).get("token", [None])[0]
 
 
-def _with_headers(send: Send, cookies: list[str]) -> Send:
+def _with_headers(send: Send, security: Mapping[str, str], cookies: list[str]) -> Send:
     async def wrapped(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            for name, value in SECURITY_HEADERS.items():
+            for name, value in security.items():
                 headers[name] = value
             headers.setdefault("Cache-Control", "no-store")
             for cookie in cookies:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
+import warnings
 from collections.abc import Callable
 
 import uvicorn
@@ -11,12 +13,14 @@ import uvicorn
 from rebridge.app.api import create_app
 from rebridge.app.guard import local_hosts, loopback
 from rebridge.commands.options import ServeOptions
+from rebridge.images import ImageWarning
 
 MOST_CONNECTIONS = 300
 
 
 def run_server(options: ServeOptions, say: Callable[[str], object]) -> None:
     """Serve until interrupted; see `rebridge.app.serve`."""
+    warnings.simplefilter("ignore", ImageWarning)  # visitors read of it on the page
     token = options.token
     if token is None and not loopback(options.host):
         token = secrets.token_urlsafe(24)
@@ -35,7 +39,8 @@ def run_server(options: ServeOptions, say: Callable[[str], object]) -> None:
         timeout_keep_alive=10,
         timeout_graceful_shutdown=2,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C and SIGTERM are how a server ends, once it has tidied up
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _listener(options: ServeOptions) -> socket.socket:

@@ -19,7 +19,7 @@ from torch.nn.functional import interpolate
 
 from rebridge.app.jobs import RefusedError, StoppedError, WebJob
 from rebridge.app.limits import Limits
-from rebridge.commands.fill import fill_marked, filler_note
+from rebridge.commands.fill import fill_marked, filler, filler_note
 from rebridge.commands.findings import finding_records, found_words
 from rebridge.commands.maps import change_map, value_map
 from rebridge.commands.models import PackagedModel, described, list_models, model_summary
@@ -27,7 +27,7 @@ from rebridge.commands.opening import Opened, check_sampling, open_restorer
 from rebridge.commands.options import DEFAULT_MODELS, ModelOptions, RestorationOptions
 from rebridge.commands.restore import ImageResult, restore_image
 from rebridge.images import WRITABLE_SUFFIXES, Image, ImageError, read_image, reason, to_samples, write_image
-from rebridge.restoration.filling import marked
+from rebridge.restoration.filling import INPAINT, marked
 
 OPEN_MODELS = 3
 """Models that stay in memory."""
@@ -138,6 +138,8 @@ class Worker:
         self, batch: list[WebJob], report: Callable[[float], None], show: Callable[[WebJob, bytes], None]
     ) -> None:
         wanted: Wanted = batch[0].options
+        if batch[0].mask.exists():
+            wanted = self._filling(wanted)
         report(0.0)
         opened = self._open(wanted)
         pictures = [read_image(job.source, self._limits.pixels) for job in batch]
@@ -195,6 +197,12 @@ class Worker:
             del self._opened[next(iter(self._opened))]
         return opened
 
+    def _filling(self, wanted: Wanted) -> Wanted:
+        """The options with a model that draws what is missing, where there is one."""
+        draws = INPAINT in self.offered[wanted.model].tasks and wanted.method != "irbridge"
+        name = None if draws else filler()
+        return wanted if name is None else replace(wanted, model=name, task=None)
+
     def _takes_task(self, wanted: Wanted) -> bool:
         model = self.offered[wanted.model]
         return model.told or (wanted.method or model.method) != "bridge"
@@ -233,7 +241,8 @@ def _settle(job: WebJob, before: Image, found: ImageResult) -> None:
         return
     job.views["after"] = write_view(job.folder / "after", after)
     changed = change_map(before, after)
-    job.facts = facts(found.done, found.seconds, found.note) | {"changed": changed.figures}
+    notes = [note for note in (found.note, *before.notes) if note]
+    job.facts = facts(found.done, found.seconds, "; ".join(notes) or None) | {"changed": changed.figures}
     job.views["changed"] = write_view(job.folder / "changed", changed.picture)
     if found.std is not None:
         spread = value_map(found.std[0])

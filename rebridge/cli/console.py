@@ -65,9 +65,9 @@ def say(sentence: str) -> None:
     out().print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_json(value: Any) -> None:
+def print_json(value: Any, to_stderr: bool = False) -> None:
     """Print JSON to stdout, as plain text that other programs can read."""
-    print(json.dumps(value, indent=2, allow_nan=False))
+    print(json.dumps(value, indent=2, allow_nan=False), file=sys.stderr if to_stderr else sys.stdout)
 
 
 @contextmanager

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rebridge.commands.files import FilesResult
+    from rebridge.commands.pipes import Piped
     from rebridge.restoration.files import FileResult
-
 
 INPUT = {"inputs": OPTIONS["inputs"]._replace(help="Image files, folders, or patterns such as '*.png'.")}
 """Pictures of commands that read no stdin."""
@@ -138,18 +138,19 @@ def _run(verb: str, run: "Callable[..., FilesResult]", options: Any, as_json: bo
         def show(result: "FilesResult") -> None:
             for row in result.results if options.dry_run else ():
                 tell(row)
-            _show(f"would have {verb}ed" if options.dry_run else f"{verb}ed", as_json, result, pipe.is_stdout)
+            _show(f"would have {verb}ed" if options.dry_run else f"{verb}ed", as_json, result, pipe)
 
         result = _run_batch(f"{verb}ing", run, pipe.options, show, finished=tell)
     if options.open and (place := to_open(result)) is not None:
         typer.launch(str(place))
 
 
-def _show(done: str, as_json: bool, result: "FilesResult", quiet: bool = False) -> None:
+def _show(done: str, as_json: bool, result: "FilesResult", pipe: "Piped[Any] | None" = None) -> None:
     """Say what became of the files."""
+    quiet = pipe is not None and pipe.is_stdout
     for sentence in result.notes():
         note(sentence)
     if as_json:
-        print_json(result.records())
+        print_json(result.records() if pipe is None else pipe.records(result), to_stderr=quiet)
     else:
         (note if quiet else say)(result.summary(done))

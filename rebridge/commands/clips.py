@@ -46,7 +46,7 @@ def restore_clip(job: Job, opened: Opened, options: RestoreOptions, report: Repo
         raise ValueError(f"{job.path}: --before-after and --contact-sheet take still pictures")
     clip = open_clip(job.path, options.pixel_limit)
     restorer, findings = _decided(opened.restorer, clip)
-    flickers = Flicker(), Flicker()
+    flickers = Flicker(), Flicker(), Flicker()
     number = 0
 
     def restored(frame: Image) -> Image:
@@ -64,20 +64,22 @@ def restore_clip(job: Job, opened: Opened, options: RestoreOptions, report: Repo
                 sampler=options.sampler,
             )
         number += 1
+        flickers[1].add(found.pixels)
         report(number, max(clip.frames or number + 1, number), f"{job.path.name}, frame {number}")
         return found
 
     def frames() -> Any:
         steady = 0.0 if restorer is None else options.steady
         for before, after in restore_frames(read_frames(clip), restored, steady):
-            for flicker, frame in zip(flickers, (before, after), strict=True):
-                flicker.add(frame.pixels)
+            flickers[0].add(before.pixels)
+            flickers[2].add(after.pixels)
             yield after
 
-    count = write_frames(job.output, frames(), clip, options.quality or 90)
-    was, now = (round(flicker.mean, 3) for flicker in flickers)
+    count = write_frames(job.output, frames(), clip, options.quality or 90, options.overwrite)
+    was, alone, now = (round(flicker.mean, 3) for flicker in flickers)
     words = f"{count} frames; mean difference of neighbours {was:.2f} of 255 levels before, {now:.2f} after"
-    details: dict[str, Any] = {"frames": count, "flicker": {"before": was, "after": now}}
+    words += f" ({alone:.2f} frame by frame)" if restorer is not None and options.steady else ""
+    details: dict[str, Any] = {"frames": count, "flicker": {"before": was, "frame_by_frame": alone, "after": now}}
     if findings is None:
         return details | {"done_words": f"restored by {opened.name}: {words}"}
     treated = treated_words(findings)

@@ -9,6 +9,7 @@ from rebridge.commands.files import FilesResult, Finished, planned, process
 from rebridge.commands.opening import open_restorer
 from rebridge.commands.options import EnlargeOptions, ModelOptions
 from rebridge.commands.progress import Reporter, cancellable
+from rebridge.commands.restore import restore_image
 from rebridge.commands.viewing import Viewer, dry
 from rebridge.images import Image, ImageError, read_image, unwritable, write_image
 from rebridge.restoration.enlarging import enlarge_image
@@ -29,8 +30,8 @@ def enlarge(options: EnlargeOptions, progress: Reporter | None = None, finished:
     viewer = Viewer(options, options)
     jobs = viewer.planned(planned(options))
     given = ModelOptions(model=options.model, device=options.device, dtype=options.dtype, compile=options.compile)
-    restorer = None if options.model == "none" else open_restorer(given).restorer
-    done = {"by": options.by, "model": "bicubic, made consistent" if restorer is None else options.model}
+    opened = None if options.model == "none" else open_restorer(given)
+    done = {"by": options.by, "model": "bicubic, made consistent" if opened is None else options.model}
     left = left_out(options.inputs, recursive=options.recursive)
     if options.dry_run:
         return FilesResult(dry(jobs, options), done, None, left)
@@ -48,10 +49,10 @@ def enlarge(options: EnlargeOptions, progress: Reporter | None = None, finished:
             raise ImageError(f"{job.output}: {problem}")
 
         def improve(guess: Image) -> Any:
-            assert restorer is not None
-            return restorer(guess, strength=options.strength, progress=lambda step, steps: report(step, steps, ""))
+            assert opened is not None
+            return restore_image(guess, opened, options, report).image
 
-        large = enlarge_image(image, options.by, None if restorer is None else improve)
+        large = enlarge_image(image, options.by, None if opened is None else improve)
         write_image(job.output, large, options.overwrite, options.quality)
         words = f"enlarged from {image.size[0]} x {image.size[1]} to {width} x {height} pixels"
         return {"done_words": words, "size": [width, height], "views": viewer.add(job, image, large)}

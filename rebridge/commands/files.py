@@ -22,7 +22,7 @@ Finished = Callable[[FileResult], object]
 
 LONGEST_NAME = 255
 """Bytes of a file's name."""
-UNCHANGED = "left as it is: the model is not sure of anything to restore (--task says what to remove)"
+UNSURE = "the model is not sure of anything to restore (--task says what to remove)"
 SAME_SAMPLES = "all samples are the same: this sampler draws no noise; --sampler dbim:eta=1 with several steps does"
 
 
@@ -57,7 +57,8 @@ class FilesResult(Report):
         written, skipped = self.written, len(self.skipped)
         places = {row.output.parent for row in written}
         where = f" in {places.pop()}" if len(places) == 1 else ""
-        text = f"{done} {counted(len(written))}{where}, {sum(row.seconds for row in written):.1f} s"
+        seconds = sum(row.seconds for row in written)
+        text = f"{done} {counted(len(written))}{where}" + (f", {seconds:.1f} s" if seconds else "")
         text = text if written else f"{done} no file"
         return text + (f"; {counted(skipped)} skipped, as the result exists" if skipped else "")
 
@@ -65,7 +66,10 @@ class FilesResult(Report):
         """Say what the user should know of the run and its files."""
         found = [self.note] if self.note else []
         found += [sentence for result in self.results for sentence in result.notes]
-        found += [f"{result.path}: {UNCHANGED}" for result in self.written if result.details.get("unchanged")]
+        unsure = [result.path for result in self.written if result.details.get("unsure")]
+        if unsure:
+            many = f"{len(unsure)} files: left as they are"
+            found.append(f"{f'{unsure[0]}: left as it is' if len(unsure) == 1 else many}: {UNSURE}")
         if any(result.details.get("identical") for result in self.written):
             found.append(SAME_SAMPLES)
         if self.left_out:
@@ -214,7 +218,7 @@ def _process(
 
 
 def _record(result: FileResult) -> dict[str, Any]:
-    internal = ("seconds", "identical", "found_words", "done_words", "changed_words")
+    internal = ("seconds", "identical", "unsure", "found_words", "done_words", "changed_words")
     details = {key: value for key, value in result.details.items() if key not in internal}
     for key in ("files", "views"):
         if key in details:

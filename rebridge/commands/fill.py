@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rebridge.commands.files import FilesResult, Finished, planned, process
+from rebridge.commands.models import list_models
 from rebridge.commands.opening import Opened, open_restorer
 from rebridge.commands.options import RestoreOptions, SamplingOptions
 from rebridge.commands.progress import Reporter, cancellable
@@ -38,20 +40,22 @@ def fill(
     Raises:
         ValueError: before any work: options, inputs or an output that are impossible.
     """
-    assert options.mask is not None
-    if not options.mask.exists():
-        raise ValueError(f"--mask {options.mask}: no such file or folder")
+    masks = options.mask
+    assert masks is not None
+    if not masks.exists():
+        raise ValueError(f"--mask {masks}: no such file or folder")
     if options.strength != 1:
         raise ValueError("--strength does not go with --mask: what is missing cannot be blended with")
     viewer = Viewer(options, options)
     jobs = viewer.planned(planned(options))
+    if options.model is None and options.method == "bridge":
+        options = replace(options, model=filler())
     opened = opened or open_restorer(options, options.task)
     note = filler_note(opened)
-    done = {"model": opened.name, "mask": str(options.mask), "seed": options.noise_seed}
+    done = {"model": opened.name, "mask": str(masks), "seed": options.noise_seed}
     left = left_out(options.inputs, recursive=options.recursive)
     if options.dry_run:
         return FilesResult(dry(jobs, options), done, note, left)
-    masks = options.mask
 
     def work(job: Job, report: Reporter) -> Mapping[str, Any]:
         image = read_image(job.path, options.pixel_limit, options.strict)
@@ -101,6 +105,11 @@ def fill_marked(
     share = 100 * missing.float().mean().item()
     how = f"drawn by {opened.name}" if _draws(opened) else "smoothly"
     return filled, f"filled {share:.1f} % of the picture, {how}; the rest is as it was"
+
+
+def filler() -> str | None:
+    """Name the packaged model that draws what is missing; None where there is none."""
+    return next((one.name for one in list_models() if INPAINT in one.tasks and one.method == "bridge"), None)
 
 
 def filler_note(opened: Opened) -> str | None:

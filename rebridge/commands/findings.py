@@ -7,7 +7,13 @@ from typing import Any
 
 from rebridge.models import Finding
 
-NAMES = {"lowlight": "low light", "raindrop": "raindrops", "jpeg": "JPEG traces"}
+NAMES = {
+    "lowlight": "low light",
+    "raindrop": "raindrops",
+    "jpeg": "JPEG traces",
+    "lowres": "the softness of enlarged pictures",
+    "inpaint": "missing places",
+}
 """Words for kinds whose names are none."""
 CERTAINTIES = (
     (0.95, "almost certainly"),

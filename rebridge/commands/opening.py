@@ -92,8 +92,9 @@ def check_noise(restorer: Restorer, sampler: Sampler, options: SamplingOptions, 
     """
     given = ["--samples"] * (options.samples > 1) + ["--seed"] * (seeded and options.seed is not None)
     if given and not restorer.draws_noise(sampler):
+        change = "change" if len(given) > 1 else "changes"
         raise ValueError(
-            f"the sampler {sampler.name} draws no noise here, so that {' and '.join(given)} change nothing: "
+            f"the sampler {sampler.name} draws no noise here, so that {' and '.join(given)} {change} nothing: "
             "leave that out, or take --sampler dbim:eta=1 with 3 steps or more"
         )
 

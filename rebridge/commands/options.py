@@ -52,6 +52,8 @@ __all__ = [
 
 DEFAULT_MODELS = {"bridge": "rdbm-small", "irbridge": "pixel-prior-tiny"}
 """The packaged model of each method."""
+SOLVING_PRIOR = "pixel-prior-small"
+"""The packaged prior of the zero-shot solvers."""
 SHORTEST_TOKEN = 16
 """Characters of a token that cannot be guessed."""
 
@@ -145,7 +147,7 @@ class SolveOptions(SamplingOptions, PriorOptions, FileOptions):
     output: Path = Path("solved")
     operator: str = "sr4"
     solver: str | None = None
-    prior: str = DEFAULT_MODELS["irbridge"]
+    prior: str = SOLVING_PRIOR
     simulate: bool = False
     mask: Path | None = None
     kernel: Path | None = None
@@ -252,7 +254,7 @@ class CompareOptions(Limited):
     presets: Sequence[str] = ()
     operators: Sequence[str] = ()
     solvers: Sequence[str] = ()
-    prior: str = DEFAULT_MODELS["irbridge"]
+    prior: str = SOLVING_PRIOR
     crop: int | None = None
     steps: Sequence[int] | None = None
     seeds: Sequence[int] = (0, 1, 2)

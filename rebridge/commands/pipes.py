@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
+from rebridge.commands.files import FilesResult
 from rebridge.commands.shared_options import FileOptions
 from rebridge.images import result_suffix
 from rebridge.images.sniff import suffix_of
@@ -33,6 +34,13 @@ class Piped(NamedTuple, Generic[AnyOptions]):
         if self.folder is None:
             return sentence
         return re.sub(rf"{re.escape(str(self.folder))}[/\\\\](stdin|stdout)\.\w+", r"\1", sentence)
+
+    def records(self, result: FilesResult) -> list[dict[str, Any]]:
+        """Describe each file in plain data that name the pipes."""
+        rows = result.records()
+        return [
+            {key: self.named(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows
+        ]
 
 
 @contextmanager

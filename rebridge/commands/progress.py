@@ -16,9 +16,10 @@ Reporter = Callable[[float, float, str], None]
 class _Cancelled(BaseException):
     """Carries an exception of the caller's callback past the handling of files that fail."""
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception, reporter: Reporter) -> None:
         super().__init__(str(error))
         self.error = error
+        self.reporter = reporter
 
 
 def silent(done: float, total: float, note: str = "") -> None:
@@ -41,11 +42,13 @@ def cancellable(progress: Reporter | None) -> Iterator[Reporter]:
         try:
             inner(done, total, note)
         except Exception as error:
-            raise _Cancelled(error) from error
+            raise _Cancelled(error, report) from error
 
     try:
         yield report
     except _Cancelled as cancelled:
+        if cancelled.reporter is not report:  # of a command around this one, which is cancelled as a whole
+            raise
         raise cancelled.error from None
 
 

@@ -127,19 +127,16 @@ def restore(
             return restore_clip(job, opened, options, report)
         image = read_image(job.path, options.pixel_limit, options.strict)
         findings = restorer.examine(image) if restorer.model.examines else None
-        found = restorer.sample(
-            image,
-            **_call(options),
-            sampler=options.sampler,
-            progress=lambda step, steps: report(step, steps, ""),
-            keep=False,
-        )
-        write_image(job.output, found.mean, options.overwrite, options.quality)
+        found = restore_image(image, opened, options, report, options.sampler)
+        restored: Image = found.image
+        write_image(job.output, restored, options.overwrite, options.quality)
+        unchanged = (restored.pixels - image.pixels).abs().max().item() < UNCHANGED_BELOW
         return {
-            "unchanged": (found.mean.pixels - image.pixels).abs().max().item() < UNCHANGED_BELOW,
-            "identical": options.samples > 1 and not found.std.any().item(),
-            **told(opened.name, findings, image, found.mean),
-            "views": viewer.add(job, image, found.mean),
+            "unchanged": unchanged,
+            "unsure": unchanged and findings is not None and options.task is None and options.strength > 0,
+            "identical": found.std is not None and not found.std.any().item(),
+            **told(opened.name, findings, image, restored),
+            "views": viewer.add(job, image, restored),
         }
 
     with cancellable(progress) as report:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rebridge.commands.options import TrainOptions
+from rebridge.images.regular import irregular
 from rebridge.training import train_file
 from rebridge.training.fit import Step
 
@@ -39,8 +40,9 @@ def train(options: TrainOptions, callback: Callable[[Step], object] | None = Non
     Raises:
         ValueError: no such file, or settings that are unknown or impossible.
     """
-    if not options.config.is_file():
-        raise ValueError(f"{options.config}: no such file")
+    problem = irregular(options.config, "a configuration file")
+    if problem is not None:
+        raise ValueError(f"{options.config}: {problem}")
     callbacks = [] if callback is None else [callback]
     result = train_file(options.config, options.overrides, options.resume, options.stage, callbacks)
     # Under torchrun every process comes here, and one voice is enough.

@@ -74,7 +74,7 @@ def dry(jobs: Sequence[Job], options: FileOptions) -> list[FileResult]:
 def to_open(result: FilesResult) -> Path | None:
     """Choose a file to show: the sheet, a comparison, the result or its folder."""
     pages = [path for row in result.written for path in row.details.get("views", ())]
-    places = [row.output for row in result.written]
+    places = [row.output for row in result.written if row.output.exists()]
     if not places:
         return None
     return (result.files or pages[:1] or (places if len(places) == 1 else [places[0].parent]))[0]

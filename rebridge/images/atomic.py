@@ -42,6 +42,23 @@ def write_atomic(
         FileExistsError: the file exists and `overwrite` is false.
         OSError: the disk refuses.
     """
+    with written_whole(path, overwrite, modified) as (_, file):
+        file.writelines([data] if isinstance(data, bytes) else data)
+
+
+@contextlib.contextmanager
+def written_whole(
+    path: str | Path, overwrite: bool = False, modified: float | None = None
+) -> Iterator[tuple[Path, IO[bytes]]]:
+    """Yield a temporary file, and its path, that becomes `path` once it is written.
+
+    Args:
+        path, overwrite, modified: see `write_atomic`.
+
+    Raises:
+        FileExistsError: the file exists and `overwrite` is false.
+        OSError: the disk refuses.
+    """
     path = Path(path)
     if not overwrite and os.path.lexists(path):
         raise FileExistsError(f"{path} exists already; pass overwrite to replace it")
@@ -51,7 +68,7 @@ def write_atomic(
     if overwrite:
         path = _followed(path)
     with _temporary(path) as (partial, file):
-        file.writelines([data] if isinstance(data, bytes) else data)
+        yield partial, file
         file.flush()
         os.fsync(file.fileno())
         if overwrite:
@@ -69,7 +86,8 @@ def write_atomic(
 def temporary_folder(path: Path) -> Iterator[Path]:
     """Make a locked temporary folder for files that are to appear together.
 
-    It lies beside the path, and is gone afterwards, unless it was renamed. Those of the same name that killed programs left are removed first.
+    It lies beside the path, and is gone afterwards, unless it was renamed. Those of the same name that killed programs
+    left are removed first.
     """
     partial = _temporary_name(path)
     for left in path.parent.glob(glob.escape(partial.name[:-17]) + "*.part"):

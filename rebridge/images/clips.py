@@ -6,8 +6,6 @@ extra `video`; without it films are refused with a sentence.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,7 +17,7 @@ import torch
 from PIL import Image as PILImage
 from torch import Tensor
 
-from rebridge.images.atomic import reason
+from rebridge.images.atomic import reason, written_whole
 from rebridge.images.image import Image, ImageError, to_samples
 
 ANIMATED_FORMATS = ("GIF", "WEBP", "PNG")
@@ -28,10 +26,14 @@ ANIMATED_SUFFIXES = (".gif", ".webp", ".png", ".apng")
 """Suffixes under which animations are read and written."""
 FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 """Suffixes of films that are read."""
-WRITTEN_FILMS = (".mp4", ".mov", ".mkv")
-"""Suffixes of films that are written, with H.264 where it is there."""
+WRITTEN_FILMS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+"""Suffixes of films that are written, with H.264 where it is there, and their formats."""
 WRITTEN_MOVING = (*ANIMATED_SUFFIXES, *WRITTEN_FILMS)
 """Suffixes of clips that are written."""
+FILM_TICK = Fraction(1, 90_000)
+"""Seconds by which the times of frames are counted."""
+CONVERTED = (1, 4, 5, 7, 9)
+"""Matrices of H.273 that colours are converted by; others are taken as BT.601, as they are read."""
 FILMS_NEED = "films need the package 'av': pip install 'rebridge[video]'"
 
 
@@ -46,6 +48,10 @@ class Clip:
         durations: of each frame of an animation, in milliseconds; empty for a film.
         loop: how often an animation repeats, 0 for ever.
         rate: frames per second of a film.
+        times: of each frame of a film, in seconds; empty where the file does not tell.
+        colours: matrix, primaries and transfer curve of a film, as numbers of ITU-T H.273; 2 is unspecified.
+        aspect: width of a pixel by its height, where a film says so.
+        turn: degrees, counterclockwise, by which the frames of a film are turned to be upright.
     """
 
     path: Path
@@ -55,6 +61,10 @@ class Clip:
     durations: tuple[int, ...] = ()
     loop: int = 0
     rate: Fraction = Fraction(25)
+    times: tuple[Fraction, ...] = ()
+    colours: tuple[int, int, int] = (2, 2, 2)
+    aspect: Fraction | None = None
+    turn: int = 0
 
     @property
     def is_film(self) -> bool:
@@ -96,7 +106,7 @@ def open_clip(path: Path, max_pixels: int) -> Clip:
     except ImageError:
         raise
     except Exception as error:  # decoders answer damaged bytes with exceptions of every kind
-        raise ImageError(f"{path}: cannot be read as moving pictures: {reason(error)}") from error
+        raise ImageError(f"{path}: cannot be read as moving pictures: {_why(error)}") from error
     if clip.width * clip.height > max_pixels:
         raise ImageError(f"{path}: {clip.width} x {clip.height} pixels are more than the limit of {max_pixels:,}")
     return clip
@@ -112,7 +122,7 @@ def read_frames(clip: Clip) -> Iterator[Image]:
         if clip.is_film:
             with av_module(clip.path).open(str(clip.path)) as container:
                 for frame in container.decode(video=0):
-                    yield _image(frame.to_ndarray(format="rgb24"))
+                    yield _image(np.rot90(frame.to_ndarray(format="rgb24"), clip.turn // 90))
             return
         with PILImage.open(clip.path, formats=ANIMATED_FORMATS) as image:
             for number in range(len(clip.durations)):
@@ -122,19 +132,20 @@ def read_frames(clip: Clip) -> Iterator[Image]:
     except ImageError:
         raise
     except Exception as error:
-        raise ImageError(f"{clip.path}: cannot be read as moving pictures: {reason(error)}") from error
+        raise ImageError(f"{clip.path}: cannot be read as moving pictures: {_why(error)}") from error
 
 
-def write_frames(path: Path, frames: Iterable[Image], clip: Clip, quality: int = 90) -> int:
+def write_frames(path: Path, frames: Iterable[Image], clip: Clip, quality: int = 90, overwrite: bool = False) -> int:
     """Write frames with the times, the repeats and the sound of their clip.
 
     Nothing is left where writing fails.
 
     Args:
-        path: the result; one that exists is replaced.
+        path: the result.
         frames: of one size.
         clip: the original.
         quality: of WebP, 1 to 100.
+        overwrite: replace a file that exists.
 
     Returns:
         The number of frames.
@@ -147,18 +158,16 @@ def write_frames(path: Path, frames: Iterable[Image], clip: Clip, quality: int =
     if not is_written:
         known = ", ".join(WRITTEN_FILMS if clip.is_film else ANIMATED_SUFFIXES)
         raise ImageError(f"{path}: {'films' if clip.is_film else 'animations'} are written as {known}")
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".rebridge-", suffix=suffix)
-    os.close(handle)
     try:
-        write = _write_film if clip.is_film else _write_animation
-        count = write(Path(name), frames, clip, quality)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        with written_whole(path, overwrite) as (partial, _):
+            if clip.is_film:
+                _try_film(partial, clip, suffix)
+                return _write_film(partial, frames, clip, suffix)
+            return _write_animation(partial, frames, clip, suffix, quality)
+    except ImageError:
+        raise
     except OSError as error:
         raise ImageError(f"{path}: cannot be written: {reason(error)}") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
-    return count
 
 
 def av_module(path: Path) -> Any:
@@ -172,6 +181,12 @@ def av_module(path: Path) -> Any:
     except ImportError:
         raise ImageError(f"{path}: {FILMS_NEED}") from None
     return av
+
+
+def _why(error: Exception) -> str:
+    """The words of an error; PyAV's carry a number and the file too."""
+    words = error.args[1] if len(error.args) > 1 else None
+    return words.lower() if isinstance(words, str) else reason(error)
 
 
 def _frame_count(image: PILImage.Image) -> int:
@@ -193,43 +208,108 @@ def _open_film(path: Path) -> Clip:
         if not container.streams.video:
             raise ImageError(f"{path}: there are no pictures in it")
         stream = container.streams.video[0]
-        rate = stream.average_rate or stream.base_rate or Fraction(25)
-        return Clip(path, stream.width, stream.height, stream.frames or None, rate=Fraction(rate))
+        first, stamps = None, []
+        for packet in container.demux(stream):
+            first = first or next(iter(packet.decode()), None)
+            stamps += [packet.pts] if packet.size else []
+        turn = 0 if first is None else round(first.rotation / 90) * 90 % 360
+        code = stream.codec_context
+        colours = (int(code.colorspace), int(code.color_primaries), int(code.color_trc))
+        size, aspect = (stream.width, stream.height), stream.sample_aspect_ratio or None
+        if turn % 180:
+            size, aspect = size[::-1], aspect and 1 / aspect
+    known = [stamp for stamp in stamps if stamp is not None]
+    times = sorted(Fraction(stamp * stream.time_base) for stamp in known) if len(set(known)) == len(stamps) else []
+    rate = Fraction(stream.average_rate or stream.base_rate or 25)
+    count = len(times) or stream.frames or None
+    return Clip(path, *size, count, rate=rate, times=tuple(times), colours=colours, aspect=aspect, turn=turn)
 
 
-def _write_animation(path: Path, frames: Iterable[Image], clip: Clip, quality: int) -> int:
+def _write_animation(path: Path, frames: Iterable[Image], clip: Clip, suffix: str, quality: int) -> int:
     pictures = [_picture(frame) for frame in frames]
     options: dict[str, Any] = {"save_all": True, "append_images": pictures[1:], "loop": clip.loop}
     options["duration"] = list(clip.durations[: len(pictures)])
-    form = {".gif": "GIF", ".webp": "WEBP"}.get(path.suffix.lower(), "PNG")
+    form = {".gif": "GIF", ".webp": "WEBP"}.get(suffix, "PNG")
     if form == "GIF":
         options["disposal"] = 2 if pictures[0].mode == "RGBA" else 1
     pictures[0].save(path, form, **options, **({"quality": quality} if form == "WEBP" else {}))
     return len(pictures)
 
 
-def _write_film(path: Path, frames: Iterable[Image], clip: Clip, quality: int) -> int:
+def _try_film(path: Path, clip: Clip, suffix: str) -> None:
+    """Write the sound with one black frame, before all others are restored, which takes long."""
+    black = Image(torch.zeros(3, clip.height, clip.width))
+    try:
+        _write_film(path, [black], clip, suffix)
+    except ValueError as error:
+        raise ImageError(
+            f"{clip.path}: its sound or its size does not go into a film of the kind {suffix}; give the result a name "
+            "that ends in .mkv, which takes any sound"
+        ) from error
+
+
+def _write_film(path: Path, frames: Iterable[Image], clip: Clip, suffix: str) -> int:
     """Encode frames as H.264, and copy the sound as it is."""
     av = av_module(path)
     count = 0
-    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    with av.open(str(clip.path)) as source, av.open(str(path), "w") as target:
-        stream = target.add_stream(codec, rate=clip.rate)
-        stream.width, stream.height = clip.width + clip.width % 2, clip.height + clip.height % 2
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "16"} if codec == "libx264" else {"qscale": "2"}
+    form = WRITTEN_FILMS[suffix]
+    with av.open(str(clip.path)) as source, av.open(str(path), "w", format=form) as target:
+        stream = _film_stream(av, target, clip)
         sounds = {sound: target.add_stream_from_template(sound) for sound in source.streams.audio}
-        for frame in frames:
-            samples = to_samples(frame.pixels.expand(3, -1, -1), 8)
-            samples = np.pad(samples, ((0, clip.height % 2), (0, clip.width % 2), (0, 0)), mode="edge")
-            target.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(samples), format="rgb24")))
-            count += 1
-        target.mux(stream.encode())
-        for packet in source.demux(*sounds) if sounds else ():
-            if packet.dts is not None:
-                packet.stream = sounds[packet.stream]
+        target.metadata.update(source.metadata)
+        packets = _sound(source, sounds)
+        packet = next(packets, None)
+        for count, frame in enumerate(frames, 1):
+            moment = _moment(clip, count - 1)
+            while packet is not None and packet.pts is not None and packet.pts * packet.time_base <= moment:
                 target.mux(packet)
+                packet = next(packets, None)
+            target.mux(stream.encode(_film_frame(av, frame, clip, round(moment / stream.codec_context.time_base))))
+        target.mux(stream.encode())
+        while packet is not None:
+            target.mux(packet)
+            packet = next(packets, None)
     return count
+
+
+def _film_stream(av: Any, target: Any, clip: Clip) -> Any:
+    """Add a stream of pictures with the rate, the shape of pixels and the colours of a clip."""
+    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+    stream = target.add_stream(codec, rate=clip.rate)
+    code = stream.codec_context
+    stream.width, stream.height = clip.width + clip.width % 2, clip.height + clip.height % 2
+    stream.pix_fmt = "yuv420p"
+    stream.options = {"crf": "16"} if codec == "libx264" else {"qscale": "2"}
+    code.time_base = FILM_TICK if codec == "libx264" and clip.times else 1 / clip.rate
+    code.colorspace, code.color_primaries, code.color_trc = clip.colours
+    if clip.aspect is not None:
+        code.sample_aspect_ratio = clip.aspect
+    return stream
+
+
+def _moment(clip: Clip, number: int) -> Fraction:
+    """The time of a frame in seconds."""
+    known = clip.times
+    return known[number] if number < len(known) else (known[-1] if known else 0) + (number - len(known) + 1) / clip.rate
+
+
+def _film_frame(av: Any, frame: Image, clip: Clip, stamp: int) -> Any:
+    """Turn a frame into one that is encoded, with sides that are even."""
+    samples = to_samples(frame.pixels.expand(3, -1, -1), 8)
+    samples = np.pad(samples, ((0, clip.height % 2), (0, clip.width % 2), (0, 0)), mode="edge")
+    made = av.VideoFrame.from_ndarray(np.ascontiguousarray(samples), format="rgb24")
+    matrix = clip.colours[0] if clip.colours[0] in CONVERTED else None
+    made = made.reformat(format="yuv420p", dst_colorspace=matrix)
+    made.pts = stamp
+    return made
+
+
+def _sound(source: Any, sounds: dict[Any, Any]) -> Iterator[Any]:
+    """Read the packets of sound, each for the stream it goes to."""
+    for packet in source.demux(*sounds) if sounds else ():
+        if packet.dts is not None:
+            packet.stream = sounds[packet.stream]
+            yield packet
 
 
 def _image(samples: np.ndarray) -> Image:

@@ -121,8 +121,15 @@ def encode_jpeg(raster: Raster, quality: int) -> bytes:
         options["dpi"] = tuple(round(value) for value in raster.dpi)
     samples = raster.samples
     image = PILImage.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
+    try:
+        return _encoded(image, quality=quality, optimize=True, **options)
+    except OSError:  # Pillow lends an optimised file one or two bytes a pixel, which noise at high quality exceeds
+        return _encoded(image, quality=quality, **options)
+
+
+def _encoded(image: PILImage.Image, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True, **options)
+    image.save(buffer, "JPEG", subsampling=0, **options)
     return buffer.getvalue()
 
 

@@ -35,6 +35,13 @@ _PRIOR = """A generative prior, which restores images inside a bridge (IRBridge)
     restore = rebridge.Restorer.from_preset("{name}", task="{task}")
     image = restore(image, seed=0)"""
 
+_UNCONDITIONAL = """A generative prior that knows of no degraded image: it is for the zero-shot solvers.
+
+    rebridge solve photos -o solved --operator sr4 --prior {name}
+
+    import rebridge
+    found = rebridge.solve(measurement, operator, "{name}", sigma_y=0.02)"""
+
 
 def card(name: str, config: dict[str, Any], parameters: int | None = None) -> str:
     """Markdown of the card, with the front matter that the hub reads.
@@ -45,7 +52,7 @@ def card(name: str, config: dict[str, Any], parameters: int | None = None) -> st
     text = _HEAD.format(
         name=name,
         tags="\n".join(f"- {tag}" for tag in ("image-restoration", "diffusion-bridge", *tasks)),
-        use=(_PRIOR if _generative(config["bridge"]) else _BRIDGE).format(
+        use=_use(config).format(
             name=name, tasks=f": {', '.join(tasks)}" if tasks else "", task=tasks[0] if tasks else "TASK"
         ),
     )
@@ -60,6 +67,12 @@ def card(name: str, config: dict[str, Any], parameters: int | None = None) -> st
     if config.get("training"):
         text += f"\n## Training\n\n```json\n{json.dumps(config['training'], indent=2)}\n```\n"
     return text
+
+
+def _use(config: dict[str, Any]) -> str:
+    if not _generative(config["bridge"]):
+        return _BRIDGE
+    return _PRIOR if config.get("tasks") else _UNCONDITIONAL
 
 
 def _generative(described: dict[str, Any]) -> bool:

@@ -88,8 +88,8 @@ def load_folder(
             if not bridge.generative and autoencoder is None:  # others keep the layout in which their figures were made
                 part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     presets = folder / PRESET_FILE
-    if config["network"]["name"].startswith(_PUBLISHED) and declared(network)["optional_condition"]:
-        options = {"condition": False, **options}  # published priors know of no degraded image
+    if declared(network)["optional_condition"] and not _saw_conditions(config):
+        options = {"condition": False, **options}
     return TrainedModel(
         denoiser,
         name=name,
@@ -103,6 +103,13 @@ def load_folder(
         autoencoder=autoencoder,
         **options,
     )
+
+
+def _saw_conditions(config: Mapping[str, Any]) -> bool:
+    """Test if a generative network was trained with degraded images; published priors were not."""
+    states = config["training"].get("states")
+    always_dropped = isinstance(states, Mapping) and states.get("condition_dropout") == 1
+    return not (always_dropped or config["network"]["name"].startswith(_PUBLISHED))
 
 
 def save_folder(

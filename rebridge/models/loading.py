@@ -18,7 +18,7 @@ from rebridge.models.formats import FORMATS, format_of
 from rebridge.models.places import find_model, packaged
 from rebridge.models.trained import TrainedModel
 
-DEFAULT_PRIOR = "pixel-prior-tiny"
+DEFAULT_PRIOR = "pixel-prior-small"
 PIPELINE_FILE = "model_index.json"
 
 

@@ -281,6 +281,10 @@ class Treating(Network):
         named = [float(kind in self.treated) for kind in KINDS]
         return probabilities, torch.tensor([named], device=y.device).expand(len(y), -1)
 
+    def treating(self, kinds: Sequence[str], strength: float = 1.0) -> "Treating":
+        """See `Careful.treating`: the last word counts."""
+        return Treating(self.network, kinds, strength, self.seen)
+
     def seeing(self, y: Tensor) -> "Treating":
         """See `Careful.seeing`."""
         return Treating(self.network, self.treated, self.strength, self.network.look(y))

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from rebridge.catalogue import check_name
 from rebridge.training.distances import LOSSES
+from rebridge.training.muon import Muon
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1, le=10**9)]
@@ -23,6 +24,7 @@ Count = Annotated[int, Field(ge=1, le=2**16)]
 Side = Annotated[int, Field(ge=1, le=2**14)]
 """Side of an image in pixels."""
 Weight = Annotated[float, Field(ge=0, le=1e9)]
+NoiseLevel = Annotated[float, Field(gt=0, le=1e4)]
 Rate = Annotated[float, Field(gt=0, le=1e38)]
 """A learning rate or a norm, within the range of float32."""
 
@@ -133,8 +135,11 @@ class StatesConfig(Section):
         rollout_noise: how a rollout leaves a pinned end, "mean" or "noise".
         rollout_steps: most steps of a rollout.
         rollout_again: share of the pairs trained once more in the same iteration, at a self-generated state.
-        times: "uniform" in t; "grid", the times i/grid; "uniform-in-weight", uniform in what the state leaves to the network.
+        times: "uniform" in t; "grid", the times i/grid; "uniform-in-weight", uniform in what the state leaves to the network;
+            "log-noise", uniform in the logarithm of the noise beside the image and an eighth of the samples beyond, for
+            generative processes only.
         grid: steps of the grid.
+        noise: least and greatest standard deviation of the noise of "log-noise", in levels of an 8-bit image.
         condition_dropout: share of the samples trained without y (y = 0), so that one network is a prior with and without
             condition; for generative processes (vp, ve, rectified-flow) only.
     """
@@ -144,8 +149,9 @@ class StatesConfig(Section):
     rollout_noise: Literal["mean", "noise"] = "mean"
     rollout_steps: Annotated[int, Field(ge=1, le=1000)] = 1
     rollout_again: Fraction = 0.0
-    times: Literal["uniform", "grid", "uniform-in-weight"] = "uniform"
+    times: Literal["uniform", "grid", "uniform-in-weight", "log-noise"] = "uniform"
     grid: Annotated[int, Field(ge=2, le=10**6)] = 10
+    noise: tuple[NoiseLevel, NoiseLevel] = (2.0, 120.0)
     condition_dropout: Fraction = 0.0
 
     OLD_KEYS: ClassVar[dict[str, str]] = {
@@ -154,6 +160,12 @@ class StatesConfig(Section):
         "own_steps": "rollout_steps",
         "own_again": "rollout_again",
     }
+
+    @model_validator(mode="after")
+    def _noise_in_order(self) -> "StatesConfig":
+        if self.noise[0] >= self.noise[1]:
+            raise ValueError(f"noise: the least level comes first, got {self.noise[0]:g} and {self.noise[1]:g}")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -228,7 +240,7 @@ class AdamConfig(Section):
     weight_decay: Annotated[float, Field(ge=0, le=1e9)] = 0.0
     clip: Rate | None = 1.0
 
-    def optimizer(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    def optimizer_of(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """Make the optimiser of some parameters."""
         return torch.optim.AdamW(parameters, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
 
@@ -238,13 +250,22 @@ class AdamConfig(Section):
 
 
 class OptimisationConfig(AdamConfig):
-    """AdamW with a warm-up and a cosine, and an average of the weights.
+    """An optimiser with a warm-up and a cosine, and an average of the weights.
 
     The learning rate falls from `lr` to `lr_min`.
+
+    optimizer: "adamw", or "muon" for convolutions and AdamW for the rest, see `rebridge.training.muon`.
     """
 
+    optimizer: Literal["adamw", "muon"] = "adamw"
     lr_min: Annotated[float, Field(ge=0, le=1e38)] = 1e-6
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+
+    def optimizer_of(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """Make the optimiser of some parameters."""
+        if self.optimizer == "adamw":
+            return super().optimizer_of(parameters)
+        return Muon(parameters, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
 
     def learning_rate(self, iteration: int) -> float:
         """The learning rate of iteration number `iteration`, from 0."""

@@ -171,7 +171,7 @@ class Fit:
         self.validation: dict[str, float] = {}
         self.validated = self.start
         task.to(self.runtime.device)
-        self.optimizer = (optimizer or sizes.optimizer)(task.module.parameters())
+        self.optimizer = (optimizer or sizes.optimizer_of)(task.module.parameters())
         self.schedule = schedule or (sizes.learning_rate if optimizer is None else None)
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.runtime.device)
         self.loss_count = 0

@@ -8,6 +8,7 @@ Everything drawn for sample `i` of the run is a pure function of `(seed, i)`, so
 are spread over batches, accumulation steps and processes.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,8 @@ class States:
     rows: Tensor
 
 
+BEYOND = 0.125
+"""Share of the samples of "log-noise" that lie beyond its greatest noise, uniform in t."""
 END_ONLY = StatesConfig(end_fraction=1.0)
 """Every sample at t = 1: plain one-step regression."""
 
@@ -132,13 +135,42 @@ def times_of_weight(bridge: Bridge, share: Tensor) -> Tensor:
     return inverse(grid, left, share)
 
 
+def times_of_noise(bridge: Bridge, level: Tensor) -> Tensor:
+    """Times at which the image bears noise of a standard deviation of `level`.
+
+    In steps of 8 bits: gamma / alpha is level / 255 of the width of the bridge's value range; beyond its noise the last time.
+
+    Args:
+        bridge: a generative process, whose noise only grows.
+        level: any shape.
+    """
+    grid = torch.linspace(0, 1, 10_001, dtype=torch.float64, device=level.device)
+    c = bridge.coefficients(grid)
+    low, high = bridge.value_range
+    levels = 255 / (high - low) * c.gamma / c.alpha.clamp(min=1e-300)
+    return inverse(grid, levels.clamp(min=1e-12).log(), level.clamp(min=1e-12).log())
+
+
+def _times_in_noise(bridge: Bridge, share: Tensor, noise: tuple[float, float]) -> Tensor:
+    """Times between two noise levels, uniform in their logarithm, and for the greatest shares times beyond them."""
+    inside = 1 - BEYOND
+    low, high = (math.log(level) for level in noise)
+    levels = torch.exp(low + (high - low) * (share / inside).clamp(max=1))
+    last = times_of_noise(bridge, torch.tensor(noise[1], dtype=share.dtype))
+    return torch.where(share < inside, times_of_noise(bridge, levels), 1 - (1 - last) * (1 - share) / BEYOND)
+
+
 def _counts(index: int, share: float) -> bool:
     return int((index + 1) * share) > int(index * share)
 
 
 def _inner_times(bridge: Bridge, indices: Sequence[int], seed: int, plan: StatesConfig) -> Tensor:
     times = torch.tensor([_time(index, seed, plan) for index in indices], dtype=torch.float64)
-    return times_of_weight(bridge, times) if plan.times == "uniform-in-weight" else times
+    if plan.times == "uniform-in-weight":
+        return times_of_weight(bridge, times)
+    if plan.times == "log-noise":
+        return _times_in_noise(bridge, times, plan.noise)
+    return times
 
 
 def _time(index: int, seed: int, plan: StatesConfig) -> float:

@@ -86,6 +86,18 @@ def read_image_of(data: bytes, folder: Path, bits: int) -> Any:
     return replace(read_image(folder / "source.png"), bits=bits)
 
 
+def test_pictures_of_phones_are_taken_and_come_back_as_png(client: Client, tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif", reason="the extra formats is not installed")
+    made = heif.from_pillow(Image.open(io.BytesIO(picture(6, (64, 48)))))
+    made.save(tmp_path / "IMG_0001.HEIC", quality=95)
+    photo = {"image": ("IMG_0001.HEIC", (tmp_path / "IMG_0001.HEIC").read_bytes())}
+    answer = client.post("/api/restore", files=photo, data={"model": "tiny", "strength": 0})
+    assert answer.status_code == 200, answer.text
+    assert 'filename="IMG_0001.png"' in answer.headers["content-disposition"]
+    restored = np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB"), np.float64)
+    assert np.abs(restored - np.asarray(Image.open(io.BytesIO(picture(6, (64, 48)))))).mean() < 4
+
+
 def test_the_format_of_the_result_can_be_chosen(client: Client) -> None:
     answer = client.post(
         "/api/restore", files={"image": ("a.bmp", picture(6, format="BMP"))}, data={"model": "tiny", "format": "webp"}
@@ -165,6 +177,23 @@ def test_impossible_options_are_refused_before_any_work(client: Client, options:
     answer = sent(client, picture(), **options)
     assert answer.status_code == 400
     assert words in answer.json()["error"]
+
+
+def test_what_would_have_no_effect_is_refused_with_its_name(client: Client) -> None:
+    answer = sent(client, picture(), stepz=5)
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith("there is no option 'stepz'; there are model, method, task")
+    two = [("image", ("a.png", picture(1))), ("image", ("b.png", picture(2)))]
+    for address in ("/api/jobs", "/api/restore"):
+        answer = client.post(address, files=two)
+        assert (answer.status_code, answer.json()["error"]) == (422, "image: one file at a time, got 2")
+    assert sent(client, picture(), model="tiny", tile=64, overlap=8).status_code == 202
+
+
+def test_what_could_not_be_read_of_a_picture_is_told(client: Client) -> None:
+    state = ended(client, sent(client, picture(9, (80, 60), format="JPEG")[:-300], model="tiny").json()["id"])
+    assert state["state"] == "done"
+    assert "cut short" in state["done"]["note"]
 
 
 def test_options_of_another_type_are_refused_with_their_name(client: Client) -> None:

@@ -103,6 +103,13 @@ def test_a_picture_is_restored_compared_and_downloaded(page: Any) -> None:
         until(page, f"document.querySelector('{layer}').naturalWidth === 160")
     page.fill("#slider", "20")
     assert page.eval_on_selector("#over", "node => node.style.clipPath").endswith("20%)")
+    page.locator("#stage").scroll_into_view_if_needed()
+    box = page.locator("#stage").bounding_box()
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.4 * box["height"], steps=4)
+    page.mouse.up()
+    assert float(page.input_value("#slider")) == pytest.approx(70, abs=1)
     page.click("#views button[data-view=changed]")
     until(page, "document.querySelector('#under img').src.endsWith('changed')")
     assert page.is_hidden("#slider-row")
@@ -130,6 +137,22 @@ def test_zoom_and_pan_move_both_pictures_in_step(page: Any) -> None:
     page.mouse.up()
     moved, also = page.eval_on_selector_all(".layer img", "nodes => nodes.map(node => node.style.transform)")
     assert moved == also != under
+
+
+def test_pictures_that_are_dropped_before_the_page_is_ready_come_once(browser: Any, address: str) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    held: list[Any] = []
+    page.route("**/api/about", lambda route: held.append(route))
+    page.goto(address)
+    page.set_input_files("#files", files("early.png"))
+    page.wait_for_timeout(300)
+    assert page.locator("#list li[data-state=sending]").count() == 1
+    held[0].continue_()
+    restored(page)
+    page.wait_for_timeout(300)
+    assert page.locator("#list li").count() == 1
+    context.close()
 
 
 def test_several_pictures_come_as_one_zip_file(page: Any) -> None:

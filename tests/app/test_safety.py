@@ -67,6 +67,19 @@ def test_cookies_are_out_of_reach_of_scripts_and_other_sites(client: Client) -> 
     assert "set-cookie" not in client.get("/").headers
 
 
+def test_the_page_of_a_space_stands_in_the_frame_of_its_site_alone() -> None:
+    import runpy
+
+    space = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "space" / "app.py"))
+    with TestClient(space["make_app"](), base_url="https://owner-name.hf.space") as client:
+        answer = client.get("/")
+    assert answer.status_code == 200
+    assert "frame-ancestors https://huggingface.co" in answer.headers["content-security-policy"]
+    assert "x-frame-options" not in answer.headers
+    assert answer.headers["set-cookie"].endswith("SameSite=None; Secure; Partitioned")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
 def test_two_visitors_at_once_never_see_each_others_pictures(visitor: Visitors) -> None:
     found: dict[int, list[Any]] = {}
 

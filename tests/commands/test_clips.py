@@ -71,6 +71,7 @@ def test_kinds_are_decided_once_and_the_result_flickers_less_than_frame_by_frame
         assert found.results[0].error is None
         assert "restored: noise" in details["done_words"]
         flicker[steady] = details["flicker"]["after"]
+        assert details["flicker"]["frame_by_frame"] == pytest.approx(flicker[0.0], abs=0.01)
         frames = [frame.pixels for frame in clips.read_frames(clips.open_clip(out, 10**6))]
         errors[steady] = np.mean(
             [np.square(255 * frames[n].permute(1, 2, 0).numpy() - scene(n).clip(0, 255)).mean() for n in range(FRAMES)]
@@ -101,6 +102,14 @@ def test_films_come_back_with_rate_and_number_of_frames(model: Path, tmp_path: P
     assert float(clip.rate) == pytest.approx(12, rel=0.01)
     originals = list(clips.read_frames(clips.open_clip(path, 10**6)))
     assert (frames[2].pixels - originals[2].pixels).abs().mean() < 0.02
+
+
+def test_the_task_decides_for_all_frames_of_a_clip(tmp_path: Path) -> None:
+    path = animation(tmp_path / "a.png")
+    found = restore(RestoreOptions(inputs=[path], output=tmp_path / "b.png", device="cpu", task="rain"))
+    assert found.results[0].error is None, found.results[0].error
+    assert "found noise" in found.results[0].details["found_words"]
+    assert "restored: rain" in found.results[0].details["done_words"]
 
 
 def test_films_are_refused_with_a_sentence_where_the_extra_is_not_installed(

@@ -51,14 +51,21 @@ def test_one_bad_image_does_not_end_an_evaluation(tmp_path: Path) -> None:
     assert "differ in size" in found.failures[1].error
 
 
-@pytest.mark.parametrize(("given", "words"), [({"seed": 3}, "--seed"), ({"samples": 4}, "--samples")])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"seed": 3}, "--seed changes"),
+        ({"samples": 4}, "--samples changes"),
+        ({"seed": 3, "samples": 4}, "--samples and --seed change"),
+    ],
+)
 def test_a_seed_and_samples_are_said_to_be_of_no_use_where_no_noise_is_drawn(
     tmp_path: Path, given: dict[str, int], words: str
 ) -> None:
     saved(tmp_path / "a.png")
     options = {"inputs": [tmp_path / "a.png"], "output": tmp_path / "out.png", "model": "rdbm-tiny", "device": "cpu"}
     still = restore(RestoreOptions(**options, **given))  # type: ignore[arg-type]
-    assert f"draws no noise here, so that {words} change nothing" in (still.note or "")
+    assert f"draws no noise here, so that {words} nothing" in (still.note or "")
     noisy = restore(RestoreOptions(**options, **given, overwrite=True, sampler="dbim:eta=1", steps=3))  # type: ignore[arg-type]
     assert not noisy.failures
     assert noisy.note is None

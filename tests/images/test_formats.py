@@ -367,3 +367,13 @@ def test_brands_of_media_files_are_told_apart() -> None:
     assert sniff.identify(ftyp(b"mif1", b"heic")) == "HEIF"
     assert sniff.identify(ftyp(b"crx ", b"isom")) == "RAW"
     assert sniff.identify(ftyp(b"isom", b"mp42")) is None
+
+
+@pytest.mark.parametrize("quality", [90, 94, 95, 100])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_noisiest_pictures_are_written_as_jpeg_too(tmp_path: Path, quality: int, channels: int) -> None:
+    samples = np.random.default_rng(0).integers(0, 256, (480, 640, channels), np.uint8)
+    write_image(tmp_path / "a.jpg", as_image(samples), quality=quality)
+    with PILImage.open(tmp_path / "a.jpg") as found:
+        difference = np.asarray(found, float).reshape(samples.shape) - samples
+    assert np.abs(difference).mean() < 12

@@ -18,7 +18,7 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     network = networks.create("fast", optional_condition=True, widths=[4, 8], blocks=[1], middle=1, embedding=8)
     sampler = {"name": "dbim", "steps": 4}
     model = TrainedModel.of(network, bridges.create("vp"), "preconditioned", sampler=sampler, tasks=["rain"])
-    model.save_pretrained(tmp_path / "pixel-prior-tiny")
+    model.save_pretrained(tmp_path / "pixel-prior-small")
     monkeypatch.setattr(places, "PACKAGED", tmp_path)
     code = "\n".join(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL))
     shown: dict[str, Any] = {}

@@ -129,6 +129,11 @@ def test_a_bridge_that_holds_y_in_its_states_cannot_drop_it(tiny: Tiny) -> None:
         train(tiny("states.condition_dropout=0.1"))
 
 
+def test_times_by_the_noise_are_for_processes_that_end_in_it(tiny: Tiny) -> None:
+    with pytest.raises(ConfigError, match=r"states\.times: log-noise is for processes that end in noise, and rdbm"):
+        train(tiny("states.times=log-noise"))
+
+
 @pytest.mark.parametrize(
     ("extra", "sentence"),
     [

@@ -192,3 +192,16 @@ def test_compiled_network_is_handed_to_the_same_loop(tiny: Tiny, monkeypatch: py
     monkeypatch.setattr(torch, "compile", compile)
     train(tiny("compile=true"))
     assert compiled == [{"dynamic": False}]
+
+
+def test_a_prior_that_never_saw_a_condition_is_exported_as_one_without(tiny: Tiny) -> None:
+    prior = ("bridge={name: vp}", "sampler={name: dbim, steps: 2}", "network={optional_condition: true}")
+    plan = ("states={end_fraction: 0.0, times: log-noise, condition_dropout: 1.0}", "optimisation.iterations=2")
+    result = train(tiny(*prior, *plan, "objective=bridge", "prediction=preconditioned", "loss.guide=0"))
+    assert result.model is not None
+    model = load_model(result.model)
+    assert not model.info.conditional
+    assert model.tasks == []
+    card = (result.model / "README.md").read_text()
+    assert "knows of no degraded image" in card
+    assert "rebridge solve" in card

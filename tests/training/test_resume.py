@@ -60,7 +60,11 @@ def assert_same_run(a: Path, b: Path) -> None:
     assert curve(a) == curve(b)
 
 
-@pytest.mark.parametrize("extra", [(), ("precision=bf16", "channels_last=true", "log_every=4", "data.workers=1")])
+BF16 = ("precision=bf16", "channels_last=true", "log_every=4", "data.workers=1")
+MUON = ("optimisation.optimizer=muon", "network={widths: [16, 16], blocks: [1], middle: 1}")
+
+
+@pytest.mark.parametrize("extra", [(), BF16, MUON])
 def test_a_killed_and_resumed_run_equals_an_uninterrupted_one_bit_by_bit(
     tiny: Tiny, tmp_path: Path, extra: tuple[str, ...]
 ) -> None:

@@ -1,5 +1,7 @@
 """Times and states: how many samples of each kind, what they are, and that only the sample's number matters."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -8,7 +10,14 @@ from torch import Tensor
 
 from rebridge import bridges
 from rebridge.training.config import StatesConfig
-from rebridge.training.timesteps import draw_states, drop_conditions, kind_of, rollout_states, times_of_weight
+from rebridge.training.timesteps import (
+    draw_states,
+    drop_conditions,
+    kind_of,
+    rollout_states,
+    times_of_noise,
+    times_of_weight,
+)
 
 X0 = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 Y = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(1))
@@ -123,3 +132,33 @@ def test_times_of_weight_are_uniform_in_what_is_left_to_the_network(name: str) -
     most = float(end.gamma / (end.alpha**2 + end.gamma**2).sqrt()) if end.alpha > 0 else 1.0
     left = c.gamma / (c.alpha.square() + c.gamma.square()).sqrt()
     torch.testing.assert_close(left / most, share, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize(("name", "width"), [("vp", 2.0), ("ve", 2.0), ("rectified-flow", 2.0)])
+def test_the_time_of_a_noise_level_is_where_the_image_bears_noise_of_so_many_of_255(name: str, width: float) -> None:
+    bridge = bridges.create(name)
+    low, high = bridge.value_range
+    assert high - low == width
+    levels = torch.tensor([2.0, 5.0, 25.0, 100.0], dtype=torch.float64)
+    c = bridge.coefficients(times_of_noise(bridge, levels))
+    torch.testing.assert_close(255 / width * c.gamma / c.alpha, levels, rtol=2e-2, atol=0)
+
+
+def test_log_noise_spends_as_many_samples_between_5_and_10_as_between_50_and_100() -> None:
+    bridge = bridges.create("vp")
+    plan = StatesConfig(end_fraction=0.0, times="log-noise", noise=(2.0, 120.0))
+    batches = [draw_states(bridge, no_call, X0, 0 * Y, 8 * index, 5, plan).t for index in range(250)]
+    c = bridge.coefficients(torch.cat(batches))
+    levels = 127.5 * c.gamma / c.alpha
+    assert levels.min() > 1.9
+    assert levels.max() > 1000
+    assert abs((levels > 120).double().mean() - 0.125) < 0.03
+    fine, coarse = (((levels > low) & (levels < 2 * low)).double().mean() for low in (5, 50))
+    expected = 0.875 * math.log(2) / math.log(60)
+    assert abs(fine - expected) < 0.04
+    assert abs(coarse - expected) < 0.04
+
+
+def test_noise_levels_in_the_wrong_order_are_refused() -> None:
+    with pytest.raises(ValueError, match="the least level comes first, got 50 and 5"):
+        StatesConfig(times="log-noise", noise=(50.0, 5.0))

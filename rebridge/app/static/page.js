@@ -3,7 +3,7 @@
 
 const $ = (id) => document.getElementById(id);
 const items = []; // {key, file, options, job, problem, preview}
-let about = null, chosen = null, sending = false, polling = false, stream = null, nextKey = 0;
+let about = null, ready = false, chosen = null, sending = false, polling = false, stream = null, nextKey = 0;
 
 function make(tag, properties = {}, ...children) {
   const node = Object.assign(document.createElement(tag), properties);
@@ -41,6 +41,7 @@ async function start() {
   } catch (error) {
     $("limits").textContent = error.message;
     $("limits").className = "bad";
+    begin();
     return;
   }
   const most = about.limits;
@@ -59,15 +60,20 @@ async function start() {
   }
   draw();
   poll();
+  begin();
 }
+
+// What was dropped meanwhile is sent only now: the list of the server would have it twice.
+function begin() { ready = true; send(); }
 
 function showModel() {
   const model = about.models.find((one) => one.name === $("model").value);
-  $("about-model").textContent = `Removes ${model.tasks.filter((task) => task !== "clean").join(", ") || "what it was trained on"}.`;
+  const tasks = model.tasks.filter((task) => task !== "clean");
+  $("about-model").textContent = `Removes ${tasks.map((task) => about.words[task]).join(", ") || "what it was trained on"}.`;
   $("steps").placeholder = model.steps ? `${model.steps} (recommended)` : "recommended";
   $("task-row").hidden = model.method !== "irbridge" && !model.told;
   $("task").replaceChildren(make("option", { value: "", textContent: model.told ? "what is found" : "not stated" }),
-    ...model.tasks.map((task) => make("option", { value: task, textContent: task })));
+    ...tasks.map((task) => make("option", { value: task, textContent: about.words[task] })));
 }
 
 function options() {
@@ -91,7 +97,7 @@ function add(files, changes = {}, mask = null) {
 }
 
 async function send() {
-  if (sending) return;
+  if (sending || !ready) return;
   sending = true;
   let item;
   while ((item = items.find((one) => !one.job && !one.problem))) {
@@ -299,7 +305,7 @@ function arrange() {
   for (const image of images()) {
     image.style.width = `${width}px`;
     image.style.transform = `translate(${place.x}px, ${place.y}px) scale(${place.scale})`;
-    image.style.imageRendering = place.scale >= 2 ? "pixelated" : "auto";
+    image.style.imageRendering = place.scale >= 2 && !place.fit ? "pixelated" : "auto";
   }
   $("paint").style.transform = `translate(${place.x}px, ${place.y}px) scale(${place.scale})`;
   magnify();
@@ -401,17 +407,19 @@ function listenToStage() {
   stage.addEventListener("wheel", (event) => { event.preventDefault(); const { x, y } = at(event); zoom(Math.exp(-event.deltaY / 400), x, y); }, { passive: false });
   stage.addEventListener("pointerdown", (event) => {
     stage.setPointerCapture(event.pointerId);
-    pointers.set(event.pointerId, at(event));
-    if (brush.on && pointers.size === 1) dab(at(event), true);
+    const point = at(event), line = Number($("slider").value) * stage.clientWidth / 100;
+    pointers.set(event.pointerId, { ...point, line: !brush.on && !$("line").hidden && Math.abs(point.x - line) < 16 });
+    if (brush.on && pointers.size === 1) dab(point, true);
   });
   stage.addEventListener("pointermove", (event) => {
     const last = pointers.get(event.pointerId);
     if (lens.on) magnify(at(event).x, at(event).y);
     if (!last) return;
     const now = at(event), apart = pointers.size === 2 ? spread() : 0;
-    pointers.set(event.pointerId, now);
+    pointers.set(event.pointerId, { ...now, line: last.line });
     if (pointers.size === 2 && apart > 0) zoom(spread() / apart, now.x, now.y);
     else if (brush.on) dab(now, false);
+    else if (last.line) { $("slider").value = 100 * now.x / stage.clientWidth; arrange(); }
     else move(now.x - last.x, now.y - last.y);
   });
   for (const name of ["pointerup", "pointercancel"]) stage.addEventListener(name, (event) => pointers.delete(event.pointerId));

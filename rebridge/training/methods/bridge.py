@@ -281,9 +281,10 @@ class DenoiserTraining:
             scale=config.scale,
             clamp=config.clamp,
             sampler={"name": self.sampler.name, **self.sampler.params},
-            tasks=self.tasks,
+            tasks=[] if config.states.condition_dropout == 1 else self.tasks,
             training=training | {"psnr": dict(validation)},
             predictor=None if predictor is None else NetworkDenoiser(predictor, self.bridge, "residual").eval(),
+            condition=config.states.condition_dropout < 1,
         )
         return model.save_pretrained(folder / self.result)
 
@@ -336,6 +337,11 @@ def settings_of(config: TrainConfig) -> tuple[Bridge, Sampler]:
     if config.states.condition_dropout and not bridge.generative:
         raise ConfigError(
             f"states.condition_dropout: {bridge.name} has y in its states; only vp, ve and rectified-flow do without"
+        )
+    if config.states.times == "log-noise" and not bridge.generative:
+        raise ConfigError(
+            f"states.times: log-noise is for processes that end in noise, and {bridge.name} does not; "
+            "uniform-in-weight is near to it"
         )
     return bridge, sampler
 

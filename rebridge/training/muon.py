@@ -1,0 +1,125 @@
+"""Muon: momentum whose steps are turned into orthogonal matrices.
+
+For the convolutions of a network; the rest is left to AdamW. Jordan et al. 2024 (kellerjordan.github.io/posts/muon); the scale
+that lets one learning rate serve both kinds of parameters is that of Liu et al., arXiv 2502.16982.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, overload
+
+import torch
+from torch import Tensor, nn
+
+FEWEST_ROWS = 16
+"""Weights with fewer rows or columns are left to AdamW: orthogonal steps are for matrices."""
+NEWTON_SCHULZ_ROUNDS = 5
+"""Of the Newton-Schulz iteration."""
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Of its polynomial a x + b x^3 + c x^5, which brings singular values in (0, 1] near to 1, to about 0.3 at most off."""
+ADAMS_SIZE = 0.2
+"""Root mean square of the steps of AdamW in practice, in learning rates."""
+
+
+class Muon(torch.optim.AdamW):
+    """Muon for convolutions between features, AdamW for all other parameters.
+
+    A convolution's weight counts as a matrix (out, in * height * width); depthwise ones, and those of fewer than `FEWEST_ROWS`
+    rows or columns as at a network's ends, do not.
+
+    Args:
+        parameters: of a network.
+        lr: of both.
+        momentum: of Muon, in [0, 1); Nesterov's.
+        betas, eps, weight_decay: of AdamW; the decay is that of both.
+
+    Raises:
+        ValueError: a momentum outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float = 3e-3,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), got {momentum:g}")
+        given = list(parameters)
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in given if is_matrix(p) == turned], "orthogonal": turned, "momentum": momentum}
+            for turned in (False, True)
+        ]
+        super().__init__([group for group in groups if group["params"]], lr, betas, eps, weight_decay)
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Make one step.
+
+        Args:
+            closure: computes the loss anew, with gradients.
+
+        Returns:
+            What it returns.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        groups = self.param_groups
+        for group in groups:
+            if group["orthogonal"]:
+                self._turned_step(group)
+        self.param_groups = [group for group in groups if not group["orthogonal"]]
+        try:
+            super().step()
+        finally:
+            self.param_groups = groups
+        return loss
+
+    def _turned_step(self, group: dict[str, Any]) -> None:
+        for parameter in group["params"]:
+            if parameter.grad is None:
+                continue
+            state = self.state[parameter]
+            if "momentum" not in state:
+                state["momentum"] = torch.zeros_like(parameter)
+            mean = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
+            ahead = parameter.grad.lerp(mean, group["momentum"]).flatten(1)
+            size = ADAMS_SIZE * max(ahead.shape) ** 0.5
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            parameter.add_(orthogonal(ahead).view(parameter.shape), alpha=-group["lr"] * size)
+
+
+def is_matrix(parameter: Tensor) -> bool:
+    """Test if a parameter is the weight of a convolution between features."""
+    if parameter.ndim < 3 or parameter.shape[1] == 1:
+        return False
+    return min(parameter.shape[0], parameter[0].numel()) >= FEWEST_ROWS
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Turn a matrix (M, N) into nearly the nearest orthogonal one.
+
+    All singular values of that are 1. Five Newton-Schulz iterations: they come out between about 0.7 and 1.2, those below 1e-3
+    of the norm smaller.
+
+    Returns:
+        (M, N), the same dtype.
+    """
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = (matrix.T if tall else matrix).float()
+    x = x / x.norm().clamp_min(1e-12)
+    first, third, fifth = COEFFICIENTS
+    for _ in range(NEWTON_SCHULZ_ROUNDS):
+        square = x @ x.T
+        x = first * x + (third * square + fifth * square @ square) @ x
+    return (x.T if tall else x).to(matrix.dtype)
