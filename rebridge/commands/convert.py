@@ -6,6 +6,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rebridge.commands.options import ConvertOptions
 from rebridge.denoisers.precision import dtype_of
@@ -60,6 +61,16 @@ class Conversion:
             "licence": f"code {self.licence}; weights {self.weights_licence}",
             "source": self.source,
         }
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """All of it in plain data, as JSON takes it."""
+        return {**vars(self), "folder": None if self.folder is None else str(self.folder)}
+
+    @property
+    def sentences(self) -> list[str]:
+        """Say where the model is."""
+        return [] if self.folder is None else [f"wrote {self.folder}; use it as --model {self.folder}"]
 
 
 def convert(options: ConvertOptions) -> Conversion:
