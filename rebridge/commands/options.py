@@ -1,7 +1,6 @@
 """Options of all commands, as frozen dataclasses with their defaults.
 
-It imports nothing heavy. Parts such as bridges and samplers are texts in the form of the command line:
-"goub:lam=0.2", "dbim:eta=1,order=2".
+It imports nothing heavy. Parts, as bridges and samplers, are texts of the command line: "goub:lam=0.2", "dbim:eta=1,order=2".
 """
 
 from __future__ import annotations
@@ -66,8 +65,7 @@ class RestoreOptions(RestorationOptions, ModelOptions, ShowOptions, FileOptions)
 
     Attributes:
         task: what to remove, as "rain" or "haze+noise"; of irbridge, the degradation whose settings are used.
-        mask: a picture, white where the input is to be filled, or a folder of such pictures with the inputs' names; nothing
-            else is changed then.
+        mask: a picture, white where alone the input is changed and filled, or a folder of such with the inputs' names.
         steady: of animations and video: 0 to 1, how much still places are averaged over time.
         engine: "local" restores one picture after the other; "ray" spreads them over the workers of a Ray cluster.
         workers: of engine ray; by default one a core.

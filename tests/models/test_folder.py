@@ -208,7 +208,8 @@ def test_the_card_names_tasks_parts_and_training(tmp_path: Path) -> None:
     model = load_model(tmp_path / "m")
     assert isinstance(model, TrainedModel)
     card = model.card()
-    assert card == (tmp_path / "m" / "README.md").read_text()
+    written = (tmp_path / "m" / "README.md").read_text().splitlines(keepends=True)
+    assert card == "".join(line for line in written if not line.startswith("| sha256"))
     for words in ("pipeline_tag: image-to-image", "- rain", "rdbm", "fast", "dbim", '"iterations": 10'):
         assert words in card
 
