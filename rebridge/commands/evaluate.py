@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rebridge.commands.flags import flag_of
 from rebridge.commands.opening import check_noise, check_sampling, open_restorer
@@ -25,6 +25,9 @@ from rebridge.evaluation import (
 from rebridge.evaluation.evaluate import GAIN_KEYS, IMAGE_COLUMNS, RESTORER_KEYS, SHOWN_COLUMNS, TASK_COLUMNS
 from rebridge.evaluation.results import result_cases
 from rebridge.evaluation.tables import Column, record
+from rebridge.images import reason
+
+_Item = TypeVar("_Item")
 
 OF_RESULTS = (
     "results", "truth", "pairs", "layout", "suffix", "limit", "channel", "border", "window", "truncate", "metrics",
@@ -168,3 +171,21 @@ def cases_of(options: CaseOptions, tasks: Sequence[str], seed: int, limit: int |
         )
     assert options.clean is not None
     return synthetic_cases(options.clean, list(tasks), seed, limit, channels)
+
+
+def readable(items: Sequence[_Item], load: Callable[[_Item], object], notes: list[str]) -> list[_Item]:
+    """Keep the images that can be loaded.
+
+    The others are noted; the last one's error is raised where none is left.
+    """
+    kept: list[_Item] = []
+    for number, item in enumerate(items, start=1):
+        try:
+            load(item)
+        except Exception as error:  # one bad file must not end the run, whatever is wrong with it
+            notes.append(f"left out: {reason(error)}")
+            if number == len(items) and not kept:
+                raise
+        else:
+            kept.append(item)
+    return kept

@@ -100,6 +100,7 @@ def load_folder(
         presets=presets if presets.is_file() else None,
         licence=config.get("licence"),
         source=config.get("source"),
+        base_model=config.get("base_model"),
         autoencoder=autoencoder,
         **options,
     )
@@ -178,7 +179,8 @@ def describe_model(model: TrainedModel) -> dict[str, Any]:
         config["residual_scale"] = model.denoiser.scale
     if not model.denoiser.clamp:
         config["clamp"] = False
-    for key, value in (("licence", model.info.licence), ("source", model.info.source)):
+    about = {"licence": model.info.licence, "source": model.info.source, "base_model": model.info.base_model}
+    for key, value in about.items():
         if value is not None:
             config[key] = value
     return config

@@ -270,12 +270,12 @@ class HiDiff(PriorNetwork):
         The default start is the same for every image, so that restoring is deterministic.
         """
         if self.tokens is not None:
-            return self.tokens.expand(len(y), -1, -1)
+            return self.tokens.expand(y.shape[0], -1, -1)
         padded = pad_to_multiple(y, self.multiple)
         if clean is not None:
             return self.teacher(pad_to_multiple(clean, self.multiple), padded)
         c = self.encoder(padded)
-        return self.diffusion(c, self.start.expand(len(y), -1, -1).to(c.dtype) if noise is None else noise)
+        return self.diffusion(c, self.start.expand(y.shape[0], -1, -1).to(c.dtype) if noise is None else noise)
 
     def begin_stage(self, stage: int) -> None:
         """Freeze what a stage of training leaves alone.

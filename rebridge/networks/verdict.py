@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rebridge.networks.exporting import exporting, lower_median, quantiles, repeated_to
+
 TURNS = 16
 KERNEL = 17
 """Side in pixels of the line filters."""
@@ -51,8 +53,10 @@ def line_statistics(y: Tensor) -> Tensor:
     median of the brightest line. All in a logarithmic scale, (B, LINE_NUMBERS), float32.
     """
     grey = (y.float().mean(1, keepdim=True) + 1) / 2
-    missing = [max(LEAST_SIDE - side, 0) for side in grey.shape[-2:]]
-    if any(missing):
+    missing = [0, 0] if exporting() else [max(LEAST_SIDE - side, 0) for side in grey.shape[-2:]]
+    if exporting():
+        grey = repeated_to(grey, LEAST_SIDE)
+    elif any(missing):
         grey = F.pad(grey, (0, missing[1], 0, missing[0]), mode="replicate")
     filters = line_filters().to(grey.device)
     found = []
@@ -60,9 +64,12 @@ def line_statistics(y: Tensor) -> Tensor:
         bright, dark, brightest = block_energies(grey, filters, CELL >> scale)
         shares = torch.tensor(SHARES_OF_BLOCKS, device=grey.device)
         for energies in (bright, dark):
-            values = [energies.mean(2), *energies.quantile(shares, dim=2)]
+            parts = quantiles(energies, shares) if exporting() else energies.quantile(shares, dim=2)
+            values = [energies.mean(2), *parts.unbind()]
             found += [torch.log(value + 1e-7) / 2 for value in values]
-        found.append(torch.log(brightest.clamp_min(0).median(dim=2).values + 1e-3))
+        brightest = brightest.clamp_min(0)
+        middle = lower_median(brightest) if exporting() else brightest.median(dim=2).values
+        found.append(torch.log(middle + 1e-3))
         grey = F.avg_pool2d(grey, 2)
     return torch.cat(found, 1)
 
@@ -76,9 +83,9 @@ def block_energies(grey: Tensor, filters: Tensor, side: int) -> tuple[Tensor, Te
         Mean energy of bright and of dark lines, and the brightest line, each (B, TURNS, blocks).
     """
     height, width = grey.shape[-2] - KERNEL + 1, grey.shape[-1]
-    rows = max(STRIP // width // side, 1) * side
+    rows = height if exporting() else max(STRIP // width // side, 1) * side
     parts: list[tuple[Tensor, ...]] = []
-    for top in range(0, height, rows):
+    for top in (0,) if exporting() else range(0, height, rows):
         answer = F.conv2d(grey[..., top : min(top + rows, height) + KERNEL - 1, :], filters)
         bright = F.avg_pool2d(answer.relu().square(), side, ceil_mode=True)
         dark = F.avg_pool2d((-answer).relu().square(), side, ceil_mode=True)

@@ -298,6 +298,9 @@ class FitConfig(Section):
     Attributes:
         progressive: parts with a patch size and a batch of their own, such as ever larger patches (Restormer, arXiv 2111.09881).
         precision: fp32, or autocast in bf16 or fp16, the latter with a gradient scaler.
+        sharding: of several processes: "none", each holds all weights (DDP), or "full", each holds a part of weights, gradients
+            and optimiser (FSDP). Checkpoints are the same, so a run goes on with either.
+        trackers: where metrics are shown beside log.jsonl: "tensorboard", "wandb" (offline unless WANDB_MODE says otherwise).
         keep_checkpoints: so many of the newest ones; the best weights are kept beside them.
         export: which weights become the result, the "last" or the "best" by validation.
     """
@@ -311,6 +314,8 @@ class FitConfig(Section):
     progressive: tuple[Phase, ...] = ()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu"] = "auto"
+    sharding: Literal["none", "full"] = "none"
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
     threads: Annotated[int, Field(ge=1, le=4096)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     output: Path
@@ -319,6 +324,25 @@ class FitConfig(Section):
     checkpoint_every: Positive = 1000
     keep_checkpoints: Positive = 3
     export: Literal["last", "best"] = "last"
+
+    def batch(self, iteration: int) -> int:
+        """Samples of a process in one pass of iteration number `iteration`, from 0."""
+        end = 0
+        for phase in self.progressive:
+            end += phase.iterations
+            if iteration < end:
+                return phase.batch
+        return self.progressive[-1].batch if self.progressive else self.optimisation.batch
+
+
+class SpaceConfig(Section):
+    """The space that a bridge is trained in.
+
+    Attributes:
+        autoencoder: folder of one, see `rebridge.models.autoencoders.load_autoencoder`; the bridge runs in its latents.
+    """
+
+    autoencoder: Path
 
 
 class RunConfig(FitConfig):
