@@ -86,7 +86,7 @@ class _Part:
     def __init__(self, options: RestoreOptions) -> None:
         from rebridge.commands.opening import open_restorer
 
-        self.options = replace(options, engine="local", overwrite=options.overwrite)
+        self.options = replace(options, engine="local", workers=None)
         self.opened = open_restorer(options, options.task)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
