@@ -63,6 +63,7 @@ def test_the_process_is_that_of_the_scheduler(folders: dict[str, Path]) -> None:
     torch.testing.assert_close(c.alpha, alphas.sqrt(), rtol=1e-12, atol=0)
     torch.testing.assert_close(c.gamma, (1 - alphas).sqrt(), rtol=1e-9, atol=0)
     assert torch.equal(prior.index((j.double() + 1) / 1000), j.float())
+    assert prior.index(torch.tensor([0.0, 0.0005])).tolist() == [0.0, 0.0]  # before the first trained time
 
 
 @pytest.mark.parametrize(("lam", "index"), [(1, 283), (2, 491), (3, 609), (4, 685), (5, 740)])
