@@ -1,6 +1,6 @@
 """How well a prior denoises without a condition: what it is worth in solvers is decided there.
 
-    export REBRIDGE_DATA=../shared/data
+    export REBRIDGE_DATA=data
     python benchmarks/prior.py --model pixel-prior-small --model pixel-prior-tiny --write docs/tables/prior.json
 
 PSNR in dB on CBSD68 of the prior's one estimate from an image with white noise, by the noise's standard deviation of 255; beside
@@ -24,7 +24,7 @@ from rebridge.data import ImageFolder
 from rebridge.models import Model, load_prior
 from rebridge.training.timesteps import times_of_noise
 
-DATA = Path(os.environ.get("REBRIDGE_DATA", "../shared/data"))
+DATA = Path(os.environ.get("REBRIDGE_DATA", "data"))
 LEVELS = (5.0, 15.0, 25.0, 50.0)
 
 

@@ -38,6 +38,7 @@ LANGUAGES = {"sh", "python", "yaml", "nginx", "text"}
 NEED_EXTRAS = {"docs/systems/scd.md": "peft"}
 CLI = get_command(app)
 assert isinstance(CLI, TyperGroup)
+COMMANDS = CLI.commands
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_commands_that_are_not_run_exist_with_their_options(page: str) -> None:
             words = words[next((i for i, word in enumerate(words) if "=" not in word or word.startswith("-")), 0) :]
             options = [word.split("=")[0] for word in words if word.startswith("--")]
             if words[0] == "rebridge" and not words[1].startswith("-"):
-                command = CLI.commands[words[1]]
+                command = COMMANDS[words[1]]
                 known = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
                 assert set(options) <= {*known, "--help"}, line
             elif words[0] == "python" and words[1] != "-m":

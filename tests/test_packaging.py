@@ -12,6 +12,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -127,6 +128,27 @@ def test_the_version_stands_in_one_place() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", rebridge.__version__)
     said = {path.name for path in ROOT.glob("*.cff") if re.search(r"^version:", path.read_text(), re.MULTILINE)}
     assert not said
+
+
+def test_the_workflow_runs_on_three_pythons_and_on_the_oldest_and_the_pinned_torch() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "checks.yml").read_text(encoding="utf-8"))
+    matrix = workflow["jobs"]["test"]["strategy"]["matrix"]
+    (oldest,) = [text for text in PROJECT["dependencies"] if text.startswith("torch>=")]
+    (pinned,) = re.findall(r"^torch==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    assert matrix["python"] == ["3.11", "3.12", "3.13"]
+    assert matrix["torch"] == [f"{oldest.removeprefix('torch>=')}.0", pinned]
+    tried = "\n".join(step.get("run", "") for step in workflow["jobs"]["wheel"]["steps"])
+    assert "-m venv" in tried
+    assert "rebridge restore" in tried
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda path: path.stem)
+def test_files_for_the_place_of_the_project_are_yaml_with_a_name(path: Path) -> None:
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert isinstance(found, dict)
+    if path.parent.name == "ISSUE_TEMPLATE" and path.stem != "config":
+        assert {"name", "description", "body"} <= set(found)
+        assert all({"type", "id", "attributes"} <= set(field) for field in found["body"])
 
 
 def test_the_wheel_holds_the_package_alone_and_is_small(tmp_path: Path) -> None:

@@ -166,6 +166,8 @@ def _run(copy: Path, tests: list[str], log: Path, pipe: int) -> None:
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGHUP):  # ignored in the background, and by what tests start there
+            signal.signal(number, signal.default_int_handler)
         os.chdir(copy)
         os.environ.update(PYTHONPATH=str(copy), OMP_NUM_THREADS="1", TMPDIR=str(copy / "tmp"))
         tempfile.tempdir = None
@@ -240,7 +242,7 @@ class Trial:
         }
 
     def killer(self, mutant: Mutant) -> str | None:
-        """The test that finds a mutant; one that fails without the bug as well is no proof and ends the trial.
+        """The test that finds a mutant; one that fails without the bug as well is no proof.
 
         Raises:
             RuntimeError: such a test.
@@ -309,7 +311,11 @@ def main() -> None:
         trial = Trial(tree, state, wanted.results, wanted.last)
         known = trial.verdicts()
         for mutant in chosen:
-            killer = known[mutant.name]["killed"] if mutant.name in known else trial.judge(mutant)
+            try:
+                killer = known[mutant.name]["killed"] if mutant.name in known else trial.judge(mutant)
+            except RuntimeError as error:
+                killer = None
+                print(f"not tried: {error}")
             survivors += killer is None
             print(f"{'SURVIVES' if killer is None else 'killed'}: {mutant.name} [{killer}]", flush=True)
     share = 1 - survivors / max(len(chosen), 1)

@@ -45,7 +45,8 @@ def options(
 
 
 for show in (files.restore, files.inspect, files.enlarge, files.solve, files.degrade, models.train, models.evaluate,
-             models.compare, models.tune, models.info, models.convert, models.serve, models.doctor):  # fmt: skip
+             models.compare, models.tune, models.info, models.convert, models.export, models.push, models.serve,
+             models.doctor):  # fmt: skip
     app.command()(show)
 app.command("models")(models.list_models)
 app.command("bridges")(catalogues.list_bridges)

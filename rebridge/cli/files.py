@@ -7,7 +7,6 @@ import typer
 
 from rebridge.cli.console import end_failed, note, print_json, progress, say
 from rebridge.cli.options import Json, command
-from rebridge.commands.flags import MODEL, NUMBER, OPTIONS, PATH, TASK, TEXT, option
 from rebridge.commands.options import DegradeOptions, EnlargeOptions, InspectOptions, RestoreOptions, SolveOptions
 from rebridge.commands.stopping import Stopped
 
@@ -18,14 +17,8 @@ if TYPE_CHECKING:
     from rebridge.commands.pipes import Piped
     from rebridge.restoration.files import FileResult
 
-INPUT = {"inputs": OPTIONS["inputs"]._replace(help="Image files, folders, or patterns such as '*.png'.")}
-"""Pictures of commands that read no stdin."""
 
-
-@command(
-    RestoreOptions,
-    mask=option(PATH, "White where INPUT is filled, black where it stays bit for bit: a picture, or a folder of them."),
-)
+@command(RestoreOptions)
 def restore(options: RestoreOptions, as_json: Json = False) -> None:
     """Restore degraded images: `rebridge restore photos -o restored`.
 
@@ -37,12 +30,7 @@ def restore(options: RestoreOptions, as_json: Json = False) -> None:
     _run("restor", restore, options, as_json)
 
 
-@command(
-    EnlargeOptions,
-    model=option(
-        TEXT, "A model that restores what was enlarged, or none for bicubic enlarging, made consistent.", *MODEL
-    ),
-)
+@command(EnlargeOptions)
 def enlarge(options: EnlargeOptions, as_json: Json = False) -> None:
     """Enlarge images: `rebridge enlarge small.jpg --by 4 -o large.png`.
 
@@ -53,7 +41,7 @@ def enlarge(options: EnlargeOptions, as_json: Json = False) -> None:
     _run("enlarg", enlarge, options, as_json)
 
 
-@command(InspectOptions, **INPUT)
+@command(InspectOptions)
 def inspect(options: InspectOptions, as_json: Json = False) -> None:
     """Say what ails pictures, with probabilities: `rebridge inspect photos`.
 
@@ -69,10 +57,7 @@ def inspect(options: InspectOptions, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-@command(
-    DegradeOptions,
-    task=option(str, "rain, haze, snow, raindrop, lowlight, blur, noise, jpeg, sr2, sr4, sr8 or inpaint.", *TASK),
-)
+@command(DegradeOptions)
 def degrade(options: DegradeOptions, as_json: Json = False) -> None:
     """Degrade clean images: `rebridge degrade photos -o rainy --task rain --seed 1`.
 
@@ -83,7 +68,7 @@ def degrade(options: DegradeOptions, as_json: Json = False) -> None:
     _run_batch("degrading", degrade, options, partial(_show, "degraded", as_json))
 
 
-@command(SolveOptions, steps=option(NUMBER, "Steps of the solver; by default its own."))
+@command(SolveOptions)
 def solve(options: SolveOptions, as_json: Json = False) -> None:
     """Solve y = A x + noise, with a known operator A, by a generative model.
 

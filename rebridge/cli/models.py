@@ -1,24 +1,23 @@
 """Commands about models: train, evaluate, compare, tune, models, info, serve."""
 
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from rebridge.cli.console import end_failed, note, out, print_json, progress, say, show_table
 from rebridge.cli.options import Json, command
-from rebridge.commands.flags import MODEL, OUTPUT, PATH, TASK, TEXT, argument, option, repeated
 from rebridge.commands.options import (
     CompareOptions,
     ConvertOptions,
     DoctorOptions,
     EvaluateOptions,
+    ExportOptions,
     InfoOptions,
+    PushOptions,
     ServeOptions,
     TrainOptions,
     TuneOptions,
 )
-from rebridge.commands.words import numbers
 
 
 @command(TrainOptions)
@@ -41,11 +40,7 @@ def train(options: TrainOptions, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-@command(
-    EvaluateOptions,
-    tasks=repeated("A degradation, or clean for none at all, by default the model's", *TASK),
-    suffix=option(str, "With --results: text behind the name of each, such as _restored."),
-)
+@command(EvaluateOptions)
 def evaluate(
     options: EvaluateOptions,
     per_image: Annotated[bool, typer.Option("--per-image", help="One row per image instead of per task.")] = False,
@@ -79,12 +74,7 @@ def evaluate(
     end_failed([vars(failure) for failure in found.failures], len(found.scores) + len(found.failures))
 
 
-@command(
-    CompareOptions,
-    output=option(PATH, "Folder for compare.csv and compare.png.", *OUTPUT),
-    prior=option(str, "With --operator: the generative model.", "--prior", "-p"),
-    steps=option(TEXT, "Numbers of steps, as 1,2,5,10; by default these, with irbridge 25.", read=numbers("--steps")),
-)
+@command(CompareOptions)
 def compare(options: CompareOptions, as_json: Json = False) -> None:
     """Compare samplers, bridges, models and zero-shot solvers.
 
@@ -110,13 +100,7 @@ def compare(options: CompareOptions, as_json: Json = False) -> None:
         out().print(table(result.rows, result.columns, result.title))
 
 
-@command(
-    TuneOptions,
-    output=option(Path, "File for the settings, .json; tasks it has already stay.", *OUTPUT),
-    model=option(str, "The generative model: name, folder or Hugging Face id.", *MODEL),
-    limit=option(int, "Images per task; the paper took four."),
-    steps=option(int, "Calls of the network per image."),
-)
+@command(TuneOptions)
 def tune(options: TuneOptions, as_json: Json = False) -> None:
     """Pick settings of a generative model on a few pairs.
 
@@ -156,14 +140,7 @@ def list_models(
         show_table([found.row for found in (list_published() if published else list_models())])
 
 
-@command(
-    ConvertOptions,
-    checkpoints=argument(list[Path], "The authors' file, or all of them.", "FILE..."),
-    output=option(PATH, "Folder for the model; leave out to look only.", *OUTPUT),
-    family=option(str, "Whose it is: diffuir, goub, ir-sde, ...; auto goes by the weights.", "--from"),
-    task=option(TEXT, "The task it was trained for, where the weights do not say."),
-    dtype=option(str, "Weights of the folder: float32, or bfloat16 for half the size."),
-)
+@command(ConvertOptions)
 def convert(options: ConvertOptions, as_json: Json = False) -> None:
     """Make a model folder of a published checkpoint.
 
@@ -172,17 +149,30 @@ def convert(options: ConvertOptions, as_json: Json = False) -> None:
     from rebridge.commands.convert import convert
 
     found = convert(options)
-    if as_json:
-        print_json({key: str(value) if key == "folder" and value else value for key, value in vars(found).items()})
-        return
-    show_table([{"": key, " ": value} for key, value in found.facts.items()])
-    for sentence in found.notes:
-        note(sentence)
-    if found.folder is not None:
-        say(f"wrote {found.folder}; use it as --model {found.folder}")
+    if not as_json:
+        show_table([{"": key, " ": value} for key, value in found.facts.items()])
+        for sentence in found.notes:
+            note(sentence)
+    _tell(found, as_json)
 
 
-@command(InfoOptions, model=argument(str, "Name, folder or id of a model.", "NAME"))
+@command(ExportOptions)
+def export(options: ExportOptions, as_json: Json = False) -> None:
+    """Export a model for other runtimes: `rebridge export rdbm-tiny -o exported`."""
+    from rebridge.commands.export import export
+
+    _tell(export(options), as_json)
+
+
+@command(PushOptions)
+def push(options: PushOptions, as_json: Json = False) -> None:
+    """Upload a model with its card to the Hub: `rebridge push mymodel me/mymodel`."""
+    from rebridge.commands.push import push
+
+    _tell(push(options), as_json)
+
+
+@command(InfoOptions)
 def info(options: InfoOptions, as_json: Json = False) -> None:
     """Tell what a model is: its bridge, network, cost and training."""
     from rebridge.commands.models import info
@@ -194,7 +184,15 @@ def info(options: InfoOptions, as_json: Json = False) -> None:
         show_table([{"": key, " ": value} for key, value in found.facts.items()])
 
 
-@command(ServeOptions, models=repeated("A model to offer besides the packaged ones", *MODEL))
+def _tell(found: Any, as_json: bool) -> None:
+    """Show what a command found, by its record or in sentences."""
+    if as_json:
+        print_json(found.record)
+    for sentence in () if as_json else found.sentences:
+        say(sentence)
+
+
+@command(ServeOptions)
 def serve(options: ServeOptions) -> None:
     """Open a web page that restores pictures, with an API: `rebridge serve`.
 
@@ -205,14 +203,9 @@ def serve(options: ServeOptions) -> None:
     serve(options, say)
 
 
-@command(DoctorOptions, model=option(str, "Whose speed is measured; none measures nothing.", *MODEL))
+@command(DoctorOptions)
 def doctor(options: DoctorOptions, as_json: Json = False) -> None:
     """Say what is installed, what adds what is missing, and how fast it is."""
-    from rebridge.commands.doctor import doctor, records
+    from rebridge.commands.doctor import Diagnosis
 
-    checks = doctor(options)
-    if as_json:
-        print_json(records(checks))
-        return
-    for one in checks:
-        say(one.sentence)
+    _tell(Diagnosis.of(options), as_json)

@@ -16,7 +16,7 @@ import typer
 
 from rebridge.catalogue import load_extension
 from rebridge.commands.defaults import read_defaults
-from rebridge.commands.flags import OPTIONS, Flag
+from rebridge.commands.flags import CHANGED, OPTIONS, Flag
 
 Show = Callable[..., None]
 
@@ -51,15 +51,15 @@ Defaults = Annotated[
 ]  # fmt: skip
 
 
-def command(options: Callable[..., Any] | None = None, **changes: Any) -> Callable[[Show], Show]:
+def command(options: type[Any] | None = None) -> Callable[[Show], Show]:
     """Turn show(options, ...) into a function that Typer reads as a command.
 
     Args:
         options: a dataclass; each field becomes a parameter with the field's default. None for show(...) without options.
-        changes: flags that differ from `OPTIONS`, by field.
     """
-    known = {} if options is None else {field.name: field for field in fields(options)}  # type: ignore[arg-type]
-    taken: dict[str, Flag] = {name: changes.get(name) or OPTIONS[name] for name in known}
+    known = {} if options is None else {field.name: field for field in fields(options)}
+    flags = OPTIONS | CHANGED.get(options.__name__ if options else "", {})
+    taken: dict[str, Flag] = {name: flags[name] for name in known}
 
     def decorate(show: Show) -> Show:
         own = list(inspect.signature(show, eval_str=True).parameters.values())[0 if options is None else 1 :]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rebridge import inverse
 from rebridge.catalogue import Spec
+from rebridge.commands.evaluate import readable
 from rebridge.commands.files import settle
 from rebridge.commands.opening import open_prior, open_restorer
 from rebridge.commands.options import DEFAULT_MODELS, CompareOptions, ModelOptions, PriorOptions
@@ -20,11 +21,9 @@ from rebridge.evaluation.compare import SAMPLER_COLUMNS, SeedScore, compare_anal
 from rebridge.evaluation.plots import check_plotting, plot_comparison
 from rebridge.evaluation.solvers import SOLVER_COLUMNS, centre_square, compare_solvers
 from rebridge.evaluation.tables import Column, to_csv
-from rebridge.images import reason, write_atomic
+from rebridge.images import write_atomic
 from rebridge.inverse import Method, OperatorSpec
 from rebridge.restoration import Restorer
-
-Item = TypeVar("Item")
 
 _BRIDGES = ("goub", "brownian", "ddbm-vp")
 _SAMPLERS = {
@@ -123,7 +122,7 @@ def check_comparison(options: CompareOptions) -> None:
 def _models(options: CompareOptions, specs: list[Spec], report: Reporter, notes: list[str]) -> list[SeedScore]:
     """Scores of every model and, for generative ones, every preset."""
     assert options.clean is not None
-    cases = _readable(synthetic_cases(options.clean, options.tasks, 0, options.limit), lambda case: case.load(), notes)
+    cases = readable(synthetic_cases(options.clean, options.tasks, 0, options.limit), lambda case: case.load(), notes)
     steps = options.steps or _STEPS[options.method]
     names = options.models or [DEFAULT_MODELS[options.method]]
     if options.method == "bridge":
@@ -175,7 +174,7 @@ def _solvers(options: CompareOptions, report: Reporter) -> Comparison:
     folder = ImageFolder(options.clean)
     count = len(folder) if options.limit is None else min(options.limit, len(folder))
     notes: list[str] = []
-    images = [folder[index] for index in _readable(range(count), folder.__getitem__, notes)]
+    images = [folder[index] for index in readable(range(count), folder.__getitem__, notes)]
     if options.crop is not None:
         images = [centre_square(image, options.crop) for image in images]
     rows = compare_solvers(images, specs, methods, prior, restorers, progress=report, baselines=simple)
@@ -183,22 +182,9 @@ def _solvers(options: CompareOptions, report: Reporter) -> Comparison:
     return Comparison(rows, SOLVER_COLUMNS, f"{len(images)} images", files, notes)
 
 
-def _readable(items: Sequence[Item], load: Callable[[Item], object], notes: list[str]) -> list[Item]:
-    """The images that can be loaded; the others are noted, and refused where there are no more."""
-    kept: list[Item] = []
-    for item in items:
-        try:
-            load(item)
-        except Exception as error:  # one bad file must not end the run, whatever is wrong with it
-            notes.append(f"left out: {reason(error)}")
-            if len(notes) == len(items):
-                raise
-        else:
-            kept.append(item)
-    return kept
-
-
-def _method(text: str, steps: Sequence[int] | None) -> Method:
+def _method(text: str, steps: Sequence[int] | None) -> Method | None:
+    if text == "default":
+        return None
     spec = Spec.parse(text)
     params = {"steps": steps[0]} if steps else {}
     return inverse.create(spec.name, **{**params, **spec.params})

@@ -33,6 +33,8 @@ EXTRAS: dict[str, dict[str, str]] = {
     "formats": {"pillow_heif": "pillow-heif", "imagecodecs": "imagecodecs", "rawpy": "rawpy"},
     "priors": {"diffusers": "diffusers", "transformers": "transformers", "peft": "peft", "accelerate": "accelerate"},
     "video": {"av": "av"},
+    "export": {"onnx": "onnx", "onnxruntime": "onnxruntime"},
+    "cluster": {"ray": "ray"},
     "metrics": {"pyiqa": "pyiqa"},
 }
 """Modules of each extra, with the packages that bring them."""
@@ -42,6 +44,8 @@ PURPOSE = {
     "formats": "HEIC, JPEG XL, camera raw",
     "priors": "Stable Diffusion and other pretrained models",
     "video": "films",
+    "export": "ONNX (`rebridge export`)",
+    "cluster": "many machines (`rebridge restore --engine ray`)",
     "metrics": "LPIPS, NIQE and other learned measures",
 }
 NO_MODEL = "none"
@@ -88,9 +92,28 @@ def doctor(options: DoctorOptions) -> list[Check]:
     return checks
 
 
-def records(checks: list[Check]) -> list[dict[str, Any]]:
-    """Describe checks in plain data, as JSON takes it."""
-    return [{"name": one.name, "state": one.state, "fine": one.is_fine, "remedy": one.remedy} for one in checks]
+@dataclass(frozen=True)
+class Diagnosis:
+    """All that was looked at, in order."""
+
+    checks: list[Check]
+
+    @classmethod
+    def of(cls, options: DoctorOptions) -> Diagnosis:
+        """Look at everything; see `doctor`."""
+        return cls(doctor(options))
+
+    @property
+    def record(self) -> list[dict[str, Any]]:
+        """Describe the checks in plain data, as JSON takes it."""
+        return [
+            {"name": one.name, "state": one.state, "fine": one.is_fine, "remedy": one.remedy} for one in self.checks
+        ]
+
+    @property
+    def sentences(self) -> list[str]:
+        """The checks, one in a line."""
+        return [one.sentence for one in self.checks]
 
 
 def _package(name: str) -> Check:

@@ -13,6 +13,7 @@ from rebridge.commands.progress import Reporter
 from rebridge.commands.stopping import Stopped
 from rebridge.commands.words import counted
 from rebridge.images import READABLE_SUFFIXES, WRITABLE_SUFFIXES, check_folder, remove_leftovers
+from rebridge.images.addresses import as_written
 from rebridge.restoration.files import FileResult, Job, Report, attempt, plan, prepare_folders
 
 Work = Callable[[Job, Reporter], Mapping[str, Any] | None]
@@ -56,7 +57,7 @@ class FilesResult(Report):
         """Say how many files were `done`, where they are and how long it took."""
         written, skipped = self.written, len(self.skipped)
         places = {row.output.parent for row in written}
-        where = f" in {places.pop()}" if len(places) == 1 else ""
+        where = f" in {as_written(places.pop())}" if len(places) == 1 else ""
         seconds = sum(row.seconds for row in written)
         text = f"{done} {counted(len(written))}{where}" + (f", {seconds:.1f} s" if seconds else "")
         text = text if written else f"{done} no file"
@@ -120,11 +121,11 @@ def sentence(result: FileResult) -> str:
         return result.error
     details = result.details
     if result.skipped:
-        return f"{result.path}: skipped, as {result.output} exists"
+        return f"{as_written(result.path)}: skipped, as {as_written(result.output)} exists"
     if details.get("planned"):
         return f"{result.path}: would be written to {result.output}"
     parts = [str(details[key]) for key in ("found_words", "done_words", "changed_words") if details.get(key)]
-    return f"{result.path}: {'; '.join(parts)}; wrote {result.output}, {result.seconds:.1f} s"
+    return f"{as_written(result.path)}: {'; '.join(parts)}; wrote {as_written(result.output)}, {result.seconds:.1f} s"
 
 
 def planned(
@@ -224,8 +225,8 @@ def _record(result: FileResult) -> dict[str, Any]:
         if key in details:
             details[key] = [str(path) for path in details[key]]
     return {
-        "input": str(result.path),
-        "output": None if result.error else str(result.output),
+        "input": as_written(result.path),
+        "output": None if result.error else as_written(result.output),
         "seconds": round(result.seconds, 3),
         "skipped": result.skipped,
         "error": result.error,

@@ -91,9 +91,12 @@ OPTIONS: dict[str, Flag] = {
     "samples": option(int, "Restorations with different noise to average."),
     "strength": option(float, "Share of the change to make: 0 changes nothing, 1 is the model's result, more exaggerates it."),
     "steady": option(float, "Of animations and video: 0 to 1, how much still places are averaged over time."),
+    "engine": option(Literal["local", "ray"], "local: one picture after the other. ray: on the workers of a Ray cluster."),
+    "workers": option(NUMBER, "With --engine ray: how many; by default one a core."),
     # to look at what was made
     "before_after": option(bool, "Beside each result also NAME_compare.html, a slider, and NAME_compare.png.", "--before-after"),
     "contact_sheet": option(PATH, "Also write all pictures before and after into this one."),
+    "check": option(bool, "Read the folder again and compare; without --out, only say what FILE is.", "--check"),
     "dry_run": option(bool, "Say what would be done, and write nothing.", "--dry-run"),
     "open": option(bool, "Show the results when all is done.", "--open"),
     "by": option(int, "How many times as wide and high: 2, 3 or 4."),
@@ -116,11 +119,10 @@ OPTIONS: dict[str, Flag] = {
     "window": option(Literal["gaussian", "uniform"], "Of SSIM: as published, or as scikit-image takes it."),
     "truncate": option(bool, "Cut 8-bit levels down instead of rounding them.", "--truncate"),
     "metrics": repeated("A further metric of pyiqa, as lpips or niqe", "--metric"),
-    "results": option(PATH, "Folder of results made elsewhere, to be compared with --truth."),
+    "results": option(PATH, "Folder of results made elsewhere, to be compared with --truth, or with --pairs."),
     "truth": option(PATH, "Folder of the true images of --results."),
     "harm": option(bool, "Restore the clean images too, and say what is left of them.", "--harm/--no-harm"),
     "baselines": option(bool, "Beside it, what needs no model: stretch, dark channel, median, ...", "--baselines"),
-    "restored": option(PATH, "Folder of results made by any tool, measured instead of a model."),
     # tune and compare
     "base": option(str, "Preset to begin from: paper, sound or a file."),
     "search": repeated("What to search, by default all: a setting, as schedule or lam=0.004,0.008", read=choices),
@@ -131,7 +133,7 @@ OPTIONS: dict[str, Flag] = {
     "samplers": repeated("A sampler, as dbim or dbim:eta=1,order=1", "--sampler"),
     "presets": repeated("With irbridge: paper, sound or tuned, by default as in restore", "--preset"),
     "operators": repeated("A known operator, as sr4 or noise@25 (see `rebridge solve`)", "--operator"),
-    "solvers": repeated("With --operator: a zero-shot solver, irbridge, baselines, or all", "--solver"),
+    "solvers": repeated("With --operator: a zero-shot solver, irbridge, baselines, default, or all", "--solver"),
     "crop": option(NUMBER, "With --operator: only the middle square of so many pixels."),
     "seeds": option(str, "Seeds, separated by commas.", read=numbers("--seeds", 0)),
     "draws": option(int, "With --analytic: samples per run.", "--samples"),
@@ -143,7 +145,87 @@ OPTIONS: dict[str, Flag] = {
     "overrides": argument(list[str] | None, "Settings to change: optimisation.lr=1e-3.", "KEY=VALUE", listed),
     "stage": option(TEXT, "Only this stage of CONFIG.yaml, by name or by number from 1."),
     "resume": option(bool, "Continue from the newest checkpoint.", "--resume"),
+    "int8": option(bool, "Also a network in 8 bits, where it costs less than 0.1 dB.", "--int8/--no-int8"),
+    "repository": argument(str, "OWNER/NAME on the Hub; made where it is missing.", "OWNER/NAME"),
+    "private": option(bool, "Make the repository a private one.", "--private"),
+    "revision": option(TEXT, "Branch to write to, made where it is missing; by default main."),
+    "message": option(TEXT, "Of the commit."),
     "names": argument(list[str] | None, "Only these.", None, listed),
     "plot": option(PATH, "Also draw forward paths of one pixel into this PNG."),
 }  # fmt: skip
 """Each field of an options dataclass as it is written, unless a command says otherwise."""
+
+CHANGED: dict[str, dict[str, Flag]] = {
+    "EvaluateOptions": {
+        "tasks": repeated("A degradation, or clean for none at all, by default the model's", *TASK),
+        "suffix": option(str, "With --results: text behind the name of each, such as _restored."),
+    },
+    "CompareOptions": {
+        "output": option(PATH, "Folder for compare.csv and compare.png.", *OUTPUT),
+        "prior": option(str, "With --operator: the generative model.", "--prior", "-p"),
+        "steps": option(
+            TEXT, "Numbers of steps, as 1,2,5,10; by default these, with irbridge 25.", read=numbers("--steps")
+        ),
+    },
+    "TuneOptions": {
+        "output": option(Path, "File for the settings, .json; tasks it has already stay.", *OUTPUT),
+        "model": option(str, "The generative model: name, folder or Hugging Face id.", *MODEL),
+        "limit": option(int, "Images per task; the paper took four."),
+        "steps": option(int, "Calls of the network per image."),
+    },
+    "ConvertOptions": {
+        "checkpoints": argument(list[Path], "The authors' file, or all of them.", "FILE..."),
+        "output": option(PATH, "Folder for the model; leave out to look only.", *OUTPUT),
+        "family": option(str, "Whose it is: diffuir, goub, i2sb:beta_max=1, ...; auto goes by the weights.", "--from"),
+        "task": option(TEXT, "The task it was trained for, where the weights do not say."),
+        "dtype": option(str, "Weights of the folder: float32, or bfloat16 for half the size."),
+    },
+    "ExportOptions": {
+        "model": argument(str, "Name, folder or id of a model.", "NAME"),
+        "output": option(Path, "Folder for the files.", *OUTPUT),
+        "format": option(
+            Literal["onnx", "torch"], "onnx, with a runner of numpy and onnxruntime; torch for torch.export.load."
+        ),
+        "clean": option(PATH, "Folder of clean pictures to try the export on; by default small ones that come along."),
+    },
+    "PushOptions": {
+        "model": argument(str, "Name or folder of a model.", "NAME"),
+    },
+    "InfoOptions": {
+        "model": argument(str, "Name, folder or id of a model.", "NAME"),
+    },
+    "ServeOptions": {
+        "models": repeated("A model to offer besides the packaged ones", *MODEL),
+    },
+    "DoctorOptions": {
+        "model": option(str, "Whose speed is measured; none measures nothing.", *MODEL),
+    },
+    "RestoreOptions": {
+        "mask": option(
+            PATH, "White where INPUT is filled, black where it stays bit for bit: a picture, or a folder of them."
+        ),
+    },
+    "EnlargeOptions": {
+        "model": option(
+            TEXT, "A model that restores what was enlarged, or none for bicubic enlarging, made consistent.", *MODEL
+        ),
+    },
+    "InspectOptions": {
+        "inputs": OPTIONS["inputs"]._replace(help="Image files, folders, or patterns such as '*.png'."),
+    },
+    "DegradeOptions": {
+        "task": option(
+            str, "rain, haze, snow, raindrop, lowlight, blur, noise, jpeg, sr2, sr4, sr8 or inpaint.", *TASK
+        ),
+    },
+    "SolveOptions": {
+        "steps": option(NUMBER, "Steps of the solver; by default its own."),
+    },
+}
+"""Fields that a command has written in another way, by the name of its options."""
+
+
+def flag_of(field: str) -> str:
+    """Give the word on the command line that fills a field, such as "--out"."""
+    flag = OPTIONS.get(field)
+    return flag.names[0] if flag is not None and flag.names else f"--{field.replace('_', '-')}"

@@ -26,11 +26,12 @@ GREATEST_OPTION: dict[str, int] = {
     "rounds": 1000,
     "max_pixels": 2**40,
     "limit": 10**9,
+    "workers": 10_000,
 }
 """Greatest value of an option, by its name, whatever the command."""
 
 
-LEAST_OPTION: dict[str, int] = {"draws": 2, "rounds": 1, "crop": 1}
+LEAST_OPTION: dict[str, int] = {"workers": 1, "draws": 2, "rounds": 1, "crop": 1}
 """Least value of options that nothing else checks."""
 
 

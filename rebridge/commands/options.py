@@ -1,7 +1,6 @@
 """Options of all commands, as frozen dataclasses with their defaults.
 
-This module imports nothing heavy. Parts such as bridges and samplers are texts in the form of the command line:
-"goub:lam=0.2", "dbim:eta=1,order=2".
+It imports nothing heavy. Parts, as bridges and samplers, are texts of the command line: "goub:lam=0.2", "dbim:eta=1,order=2".
 """
 
 from __future__ import annotations
@@ -35,11 +34,13 @@ __all__ = [
     "DoctorOptions",
     "EnlargeOptions",
     "EvaluateOptions",
+    "ExportOptions",
     "FileOptions",
     "InfoOptions",
     "InspectOptions",
     "ModelOptions",
     "PriorOptions",
+    "PushOptions",
     "RestorationOptions",
     "RestoreOptions",
     "SamplingOptions",
@@ -64,11 +65,14 @@ class RestoreOptions(RestorationOptions, ModelOptions, ShowOptions, FileOptions)
 
     Attributes:
         task: what to remove, as "rain" or "haze+noise"; of irbridge, the degradation whose settings are used.
-        mask: a picture, white where the input is to be filled, or a folder of such pictures with the inputs' names; nothing
-            else is changed then.
+        mask: a picture, white where alone the input is changed and filled, or a folder of such with the inputs' names.
         steady: of animations and video: 0 to 1, how much still places are averaged over time.
+        engine: "local" restores one picture after the other; "ray" spreads them over the workers of a Ray cluster.
+        workers: of engine ray; by default one a core.
     """
 
+    engine: Literal["local", "ray"] = "local"
+    workers: int | None = None
     task: str | None = None
     mask: Path | None = None
     steady: float = 0.5
@@ -77,6 +81,8 @@ class RestoreOptions(RestorationOptions, ModelOptions, ShowOptions, FileOptions)
         super().__post_init__()
         if not 0 <= self.steady <= 1:
             raise ValueError(f"steady must lie in [0, 1], got {self.steady:g}")
+        if self.workers is not None and self.engine != "ray":
+            raise ValueError("workers go with --engine ray")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,8 +165,7 @@ class DegradeOptions(FileOptions):
     """Options of `degrade`.
 
     Attributes:
-        task: a degradation.
-        seed: of everything random in it.
+        task, seed: a degradation, and the seed of everything random in it.
         upsample: enlarge what sr2, sr4 and sr8 give back to size.
     """
 
@@ -181,11 +186,10 @@ class EvaluateOptions(SamplingOptions, ModelOptions, CaseOptions):
         truncate: cut levels down instead of rounding them.
         metrics: further ones of pyiqa, such as "lpips" and "niqe".
         results: folder of results made elsewhere, instead of a model.
-        truth: folder of their true images.
+        truth: folder of their true images; with `pairs` in its place the gain is known too.
         suffix: text behind the names of the results.
         harm: restore the clean images too, and say what is left of them.
         baselines: measure filters without a model beside it.
-        restored: folder of results that any tool has made of these images; they are measured, and no model.
     """
 
     limit: int | None = None
@@ -199,7 +203,6 @@ class EvaluateOptions(SamplingOptions, ModelOptions, CaseOptions):
     suffix: str = ""
     harm: bool = True
     baselines: bool = False
-    restored: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,8 +236,8 @@ class CompareOptions(Limited):
     Attributes:
         models, clean, tasks: models restore degraded images; with method "irbridge" generative models, by `presets`.
         analytic, bridges, draws: exact denoisers of a Gaussian problem along bridges, with so many draws per run.
-        operators, solvers, prior, crop: zero-shot solvers restore measurements, beside IRBridge ("irbridge"), `models`, and what
-            needs no model ("baselines").
+        operators, solvers, prior, crop: zero-shot solvers restore measurements, beside IRBridge ("irbridge"), `models`, what
+            needs no model ("baselines"), and the solver that is the default of each operator ("default").
         samplers: of the first two forms.
         steps: by default 1, 2, 5, 10; with method "irbridge" 25; with solvers one number, or their own.
         seeds: of the first two forms.
@@ -284,11 +287,7 @@ class TrainOptions(Limited):
 
 @dataclass(frozen=True, kw_only=True)
 class InfoOptions(Limited):
-    """Options of `info`.
-
-    Attributes:
-        model: name, folder or hub id.
-    """
+    """Options of `info`: name, folder or hub id of a model."""
 
     model: str
 
@@ -300,9 +299,10 @@ class ConvertOptions(Limited):
     Attributes:
         checkpoints: the authors' file, or all of them where a model has several.
         output: folder for the model; None to look only.
-        family: whose it is, or "auto" to go by the weights.
+        family: whose it is, or "auto" to go by the weights; with options of the family, as i2sb:beta_max=1.
         task: where the weights do not say it.
         dtype: of the weights in the folder: float32, or bfloat16 for half the size.
+        check: read the folder again and compare; without a folder, only say what the file is.
         overwrite: replace a model that is in the folder.
     """
 
@@ -311,7 +311,50 @@ class ConvertOptions(Limited):
     family: str = "auto"
     task: str | None = None
     dtype: str = "float32"
+    check: bool = False
     overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(Limited):
+    """Options of `export`.
+
+    Attributes:
+        model, output: name, folder or hub id of a model in pixels, and the folder for the files.
+        format: "onnx", with a runner of numpy and onnxruntime, or "torch" for `torch.export.load`.
+        sampler: of the runner, by default the model's.
+        steps: recommended number of steps, by default the sampler's.
+        int8: also write a quantised network, where it costs less than 0.1 dB.
+        clean: folder of clean pictures that the export is tried on, by default small ones that come along.
+        overwrite: replace an export that is in the folder.
+    """
+
+    model: str
+    output: Path
+    format: Literal["onnx", "torch"] = "onnx"
+    sampler: str | None = None
+    steps: int | None = None
+    int8: bool = True
+    clean: Path | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushOptions(Limited):
+    """Options of `push`.
+
+    Attributes:
+        model, repository: name or folder of a model, and "owner/name" on the Hub, which is made where it is missing.
+        private: make it a private one.
+        revision: branch that is written to, made where it is missing; by default the main one.
+        message: of the commit.
+    """
+
+    model: str
+    repository: str
+    private: bool = False
+    revision: str | None = None
+    message: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

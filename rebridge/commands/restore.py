@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from rebridge.commands.addresses import at_addresses, has_addresses
 from rebridge.commands.clips import moving_suffix, restore_clip
 from rebridge.commands.files import SAME_SAMPLES, FilesResult, Finished, planned, process
 from rebridge.commands.fill import fill
@@ -105,8 +106,21 @@ def restore(
     Raises:
         ValueError: before any work: options, inputs or an output that are impossible.
     """
+    if options.engine == "ray":
+        from rebridge.commands.cluster import restore_on_ray
+
+        return restore_on_ray(options, progress, finished)
+    if has_addresses(options):
+        return at_addresses(options, lambda local, done: restore(local, progress, opened, done), finished)
     if options.mask is not None:
         return fill(options, progress, opened, finished)
+    return _restore_here(options, progress, opened, finished)
+
+
+def _restore_here(
+    options: RestoreOptions, progress: Reporter | None, opened: Opened | None, finished: Finished | None
+) -> FilesResult:
+    """Restore the files of this machine, one after the other."""
     viewer = Viewer(options, options)
     jobs = viewer.planned(planned(options, suffix_of=moving_suffix, more=(FILM_SUFFIXES, WRITTEN_MOVING)))
     opened = opened or open_restorer(options, options.task)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rebridge.commands.evaluate import cases_of, check_cases
+from rebridge.commands.evaluate import cases_of, check_cases, readable
 from rebridge.commands.opening import open_prior
 from rebridge.commands.options import TuneOptions
 from rebridge.commands.progress import Reporter, cancellable
@@ -23,7 +23,7 @@ class TuneResult:
         tasks: settings, scores and trials, one entry a task.
         output: the file, to be used as a preset.
         base: preset that the search began from.
-        note: a sentence that the user should know, or None.
+        note: what the user should know, such as images that were left out, or None.
     """
 
     tasks: list[Tuned]
@@ -55,13 +55,14 @@ def tune(options: TuneOptions, progress: Reporter | None = None) -> TuneResult:
     settings: dict[str, Any] = {"base": options.base, "steps": options.steps, "seed": options.seed}
     settings |= {"search": search, "rounds": options.rounds}
     results: list[Tuned] = []
+    notes = [] if model.info.conditional else [f"{options.model} does not see the degraded image"]
+    cases = readable(cases, lambda case: case.load(), notes)
     with cancellable(progress) as report:
         for task in dict.fromkeys(case.task for case in cases):
             group = [case for case in cases if case.task == task]
             results.append(tuning.tune(model, task, group, **settings, progress=report))
             tuning.write_presets(options.output, results[-1:])
-    note = None if model.info.conditional else f"{options.model} does not see the degraded image"
-    return TuneResult(results, options.output, options.base, note)
+    return TuneResult(results, options.output, options.base, "; ".join(notes) or None)
 
 
 def searched(chosen: Mapping[str, Sequence[Any]] | None) -> Mapping[str, Sequence[Any]]:

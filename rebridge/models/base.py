@@ -41,6 +41,7 @@ class ModelInfo:
         earliest_time: the earliest time of the process that the network was trained at.
         presets: a file of settings by task that the model brings along, as `rebridge tune` writes it.
         licence, source: terms of use and origin, where known.
+        base_model: hub id of the model that its weights were made from, where there is one.
     """
 
     name: str = "model"
@@ -55,6 +56,7 @@ class ModelInfo:
     presets: Path | None = None
     licence: str | None = None
     source: str | None = None
+    base_model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class PixelSpace:
     def decode(self, states: Tensor, size: tuple[int, int]) -> Tensor:
         """Map the value range to [0, 1]; states have the images' size already."""
         low, high = self.value_range
-        return (states.float() - low) / (high - low)
+        return (states.float() - low).div_(high - low)
 
 
 class Model:

@@ -1,17 +1,21 @@
-"""The model card: use and making of a model, as README.md of its folder."""
+"""The model card: use and making of a model, as README.md of its folder.
+
+Its front matter is the metadata that the Hugging Face Hub reads: pipeline_tag, license, base_model, and the metrics of the last
+validation as a model index (huggingface.co/docs/hub/model-cards).
+"""
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
+
+import yaml
 
 from rebridge import bridges
 from rebridge.models.config import without_name
 
 _HEAD = """---
-library_name: rebridge
-pipeline_tag: image-to-image
-tags:
-{tags}
----
+{metadata}---
 
 # {name}
 
@@ -21,6 +25,8 @@ tags:
 |---|---|
 """
 
+
+LIBRARY, PIPELINE = "rebridge", "image-to-image"
 
 _BRIDGE = """Restores images with a diffusion bridge{tasks}.
 
@@ -51,7 +57,7 @@ def card(name: str, config: dict[str, Any], parameters: int | None = None) -> st
     tasks = [str(task) for task in config.get("tasks", [])]
     text = _HEAD.format(
         name=name,
-        tags="\n".join(f"- {tag}" for tag in ("image-restoration", "diffusion-bridge", *tasks)),
+        metadata=yaml.safe_dump(card_metadata(name, config), sort_keys=False, allow_unicode=True),
         use=_use(config).format(
             name=name, tasks=f": {', '.join(tasks)}" if tasks else "", task=tasks[0] if tasks else "TASK"
         ),
@@ -67,6 +73,44 @@ def card(name: str, config: dict[str, Any], parameters: int | None = None) -> st
     if config.get("training"):
         text += f"\n## Training\n\n```json\n{json.dumps(config['training'], indent=2)}\n```\n"
     return text
+
+
+def card_metadata(name: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Make the front matter of the card.
+
+    Args:
+        name: of the model.
+        config: content of its config.json.
+    """
+    found: dict[str, Any] = {"library_name": LIBRARY, "pipeline_tag": PIPELINE}
+    tasks = [str(task) for task in config.get("tasks", [])]
+    licence = str(config.get("licence") or "").strip()
+    if re.fullmatch(r"[\w.-]+", licence):
+        found["license"] = licence.lower()
+    elif licence:
+        found |= {"license": "other", "license_name": "see-below", "license_link": "README.md"}
+    if "base_model" in config:
+        found["base_model"] = config["base_model"]
+    if "sha256" in config:
+        found["sha256"] = config["sha256"]
+    found["tags"] = ["image-restoration", "diffusion-bridge", *tasks]
+    results = list(_results(config))
+    return found | ({"model-index": [{"name": name, "results": results}]} if results else {})
+
+
+def _results(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The metrics of the last validation, a result for each task, PSNR in dB by number of steps."""
+    measured = config.get("training", {}).get("psnr")
+    by_task: dict[str, list[dict[str, Any]]] = {}
+    for key, value in (measured if isinstance(measured, dict) else {}).items():
+        kind, _, rest = str(key).partition("/")
+        steps, _, task = rest.rpartition("/")
+        if kind == "psnr" and isinstance(value, int | float):
+            label = f"PSNR in dB, {steps}" if steps else "PSNR in dB"
+            by_task.setdefault(task or rest, []).append({"type": "psnr", "value": round(value, 2), "name": label})
+    for task, metrics in by_task.items():
+        dataset = {"type": "validation", "name": f"validation images of the training, {task}"}
+        yield {"task": {"type": PIPELINE, "name": "Image restoration"}, "dataset": dataset, "metrics": metrics}
 
 
 def _use(config: dict[str, Any]) -> str:

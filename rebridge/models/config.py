@@ -9,7 +9,7 @@ Names and parameters go to the `create` functions of bridges, networks and sampl
 `sha256` is the checksum of model.safetensors, without which no model is loaded. A model whose bridge starts from a prediction
 has "predictor": {"network": {"name": ..., ...}} too, one that is preconditioned for small residuals "residual_scale", and one
 that samples in latents "autoencoder": {"name": ..., ...}. "clamp" false leaves estimates unclamped; "licence" and "source"
-are sentences for people.
+are sentences for people, "base_model" is the hub id of the model that the weights were made from.
 """
 
 from pathlib import Path
@@ -37,6 +37,7 @@ _OPTIONAL: dict[str, Any] = {
     "residual_scale": (int, float),
     "clamp": bool,
     "licence": str,
+    "base_model": str,
     "source": str,
 }
 

@@ -100,6 +100,7 @@ def load_folder(
         presets=presets if presets.is_file() else None,
         licence=config.get("licence"),
         source=config.get("source"),
+        base_model=config.get("base_model"),
         autoencoder=autoencoder,
         **options,
     )
@@ -135,15 +136,15 @@ def save_folder(
     config = describe_model(model)
     check_config(config, "the model")
     _check_parts(model, config)
+    readme = (
+        card if card is not None else model_card(os.path.basename(os.path.realpath(folder)), config, model.parameters)
+    )
     weights = StoredWeights(state_of(_parts(model.network, model.predictor_network, model.autoencoder)), dtype)
     config["sha256"] = weights.sha256()
     try:
         text = json.dumps(config, indent=2, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise ModelError(f"the model's description is not JSON: {error}") from error
-    readme = (
-        card if card is not None else model_card(os.path.basename(os.path.realpath(folder)), config, model.parameters)
-    )
     files: dict[str, bytes | Iterable[bytes]] = {
         CARD_FILE: readme.encode(),
         WEIGHTS_FILE: weights,
@@ -178,7 +179,8 @@ def describe_model(model: TrainedModel) -> dict[str, Any]:
         config["residual_scale"] = model.denoiser.scale
     if not model.denoiser.clamp:
         config["clamp"] = False
-    for key, value in (("licence", model.info.licence), ("source", model.info.source)):
+    about = {"licence": model.info.licence, "source": model.info.source, "base_model": model.info.base_model}
+    for key, value in about.items():
         if value is not None:
             config[key] = value
     return config

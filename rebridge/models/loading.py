@@ -42,7 +42,7 @@ def load_model(
     place = device_of(device)
     if _is_remote_pipeline(name):
         return FORMATS.create("diffusers").load(Path(str(name)), str(name), device=place, revision=revision, **options)
-    folder = find_model(name, revision)
+    folder = find_model(name, revision, options.get("task"))
     title = str(name) if folder != Path(name).expanduser() else os.path.basename(os.path.realpath(folder))
     return format_of(folder).load(folder, title, device=place, **options)
 

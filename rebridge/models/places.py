@@ -4,10 +4,14 @@ import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from rebridge.images.atomic import reason
 from rebridge.models.base import ModelError
-from rebridge.models.config import CONFIG_FILE, FILES, WEIGHTS_FILE, read_config
+from rebridge.models.card import card, card_metadata
+from rebridge.models.config import CARD_FILE, CONFIG_FILE, FILES, WEIGHTS_FILE, read_config
 
 PACKAGED = Path(__file__).parent / "packaged"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -20,11 +24,11 @@ def packaged() -> list[str]:
     return sorted(path.parent.name for path in PACKAGED.glob(f"*/{CONFIG_FILE}"))
 
 
-def find_model(name: str | Path, revision: str | None = None) -> Path:
+def find_model(name: str | Path, revision: str | None = None, task: str | None = None) -> Path:
     """Find the local folder or file of a model.
 
     The model is given by packaged name, path, or Hugging Face id such as 'someone/model', or 'someone/model/weights.pt' for
-    one file of its authors.
+    one file of its authors. Of a published repository with several files, `task` chooses one, by default the first.
 
     A model of the Hub is downloaded once and found in the cache from then on; `revision` is a branch, tag or commit.
     Raises ModelError, one sentence that says what to do.
@@ -34,10 +38,13 @@ def find_model(name: str | Path, revision: str | None = None) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir() or folder.is_file():
         return folder
+    from rebridge.models.formats.published.checkpoints import on_hub
+
+    file = on_hub(str(name), task) or str(name)
+    if HUB_FILE.fullmatch(file):
+        return _download_file(file, revision)
     if isinstance(name, str) and HUB_ID.fullmatch(name):
         return _download(name, revision)
-    if HUB_FILE.fullmatch(str(name)):
-        return _download_file(str(name), revision)
     known = ", ".join(packaged()) or "none"
     raise ModelError(
         f"unknown model '{name}': neither a folder nor an id like 'owner/model'; the packaged models are {known}"
@@ -45,32 +52,78 @@ def find_model(name: str | Path, revision: str | None = None) -> Path:
 
 
 def push_model(
-    folder: str | Path, repo_id: str, private: bool = False, token: str | None = None, message: str | None = None
+    folder: str | Path,
+    repo_id: str,
+    private: bool = False,
+    token: str | None = None,
+    message: str | None = None,
+    revision: str | None = None,
 ) -> str:
     """Upload a model folder to the Hugging Face Hub; return its address.
 
-    The repository is made when missing.
+    The repository is made when missing. The card gets the metadata that it lacks (`rebridge.models.card.card_metadata`); the
+    weights are checked against their sha256 before.
 
-    `token` None means the one `hf auth login` has stored. Raises ModelError when the folder holds no model or the Hub
-    refuses.
+    Args:
+        folder: holds the model.
+        repo_id: "owner/name".
+        private: of a repository that is made.
+        token: None means the one `hf auth login` has stored.
+        message: of the commit.
+        revision: branch that is written to, made when missing; by default the main one.
+
+    Raises:
+        ModelError: the folder holds no model, or the Hub refuses, or cannot be reached.
     """
-    read_config(folder)
-    if not (Path(folder) / WEIGHTS_FILE).is_file():
+    config = read_config(folder)
+    weights = Path(folder) / WEIGHTS_FILE
+    if not weights.is_file():
         raise ModelError(f"{folder} is not a model folder: it has no {WEIGHTS_FILE}")
-    from huggingface_hub import HfApi
+    if not HUB_ID.fullmatch(repo_id):
+        raise ModelError(f"a repository is named owner/name, got {repo_id!r}")
+    from rebridge.models.weights import checksum
 
+    if config.get("sha256") not in (None, checksum(weights)):
+        raise ModelError(f"{weights} is not the file that {CONFIG_FILE} describes (wrong sha256); nothing is uploaded")
+    from huggingface_hub import CommitOperationAdd, HfApi, constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise ModelError(f"cannot upload {folder} to '{repo_id}': HF_HUB_OFFLINE is set; unset it to reach the Hub")
+    files = {path.name: path for path in map(Path(folder).joinpath, FILES) if path.is_file()}
+    contents: dict[str, str | bytes] = {name: str(path) for name, path in files.items()}
+    contents[CARD_FILE] = _card_with_metadata(files.get(CARD_FILE), repo_id.rpartition("/")[2], config).encode()
+    additions = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=place) for name, place in contents.items()]
     try:
         api = HfApi(token=token)
         api.create_repo(repo_id, private=private, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=repo_id,
-            folder_path=str(folder),
-            allow_patterns=list(FILES),
-            commit_message=message or "Upload a rebridge model",
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        commit = api.create_commit(
+            repo_id, additions, commit_message=message or "Upload a rebridge model", revision=revision
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"cannot upload {folder} to '{repo_id}': {_first_line(error)}") from error
     return str(commit.repo_url)
+
+
+def _card_with_metadata(path: Path | None, name: str, config: dict[str, Any]) -> str:
+    """The card of a folder, with what its front matter lacks; one made from the config where there is none."""
+    if path is None:
+        return card(name, config)
+    text = path.read_text(encoding="utf-8")
+    parts = text.split("---\n", 2) if text.startswith("---\n") else ["", "", text]
+    if len(parts) < 3:
+        parts = ["", "", text]
+    try:
+        known = yaml.safe_load(parts[1]) or {}
+    except yaml.YAMLError as error:
+        raise ModelError(f"the front matter of {path} is no YAML: {_first_line(error)}") from None
+    if not isinstance(known, dict):
+        raise ModelError(f"the front matter of {path} is no mapping")
+    missing = {key: value for key, value in card_metadata(name, config).items() if key not in known}
+    if not missing:
+        return text
+    return f"---\n{yaml.safe_dump(known | missing, sort_keys=False, allow_unicode=True)}---\n{parts[2]}"
 
 
 def _download(repo_id: str, revision: str | None) -> Path:

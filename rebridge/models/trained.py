@@ -41,7 +41,7 @@ class TrainedModel(Model):
         guidance: classifier-free guidance of a generative network, 1 for none.
         presets: see `ModelInfo.presets`.
         channels: of the images, where the network does not declare them.
-        licence, source: see `ModelInfo`.
+        licence, source, base_model: see `ModelInfo`.
         autoencoder: in whose latents the states are; None for pixels.
 
     Raises:
@@ -68,6 +68,7 @@ class TrainedModel(Model):
         channels: int | None = None,
         licence: str | None = None,
         source: str | None = None,
+        base_model: str | None = None,
         autoencoder: Autoencoder | None = None,
     ) -> None:
         self.denoiser = denoiser
@@ -99,6 +100,7 @@ class TrainedModel(Model):
             presets=presets,
             licence=licence,
             source=source,
+            base_model=base_model,
         )
         self.precision = dtype_of(dtype)
         if compile:
@@ -246,6 +248,7 @@ class TrainedModel(Model):
             dtype=self.precision,
             licence=self.info.licence,
             source=self.info.source,
+            base_model=self.info.base_model,
             autoencoder=self.autoencoder,
         )
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rebridge.networks.equaliser import Equaliser
+from rebridge.networks.exporting import cell_means, exporting
 from rebridge.networks.layers import Network, check_inputs, check_sizes, in_bands, pad_to_multiple, zero_init
 from rebridge.networks.statistics import NUMBERS, statistics
 from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature_blocks, impression
@@ -121,16 +122,22 @@ class Careful(Network):
         features = self.examiner(padded)
         seen = self._seen(padded, features, kinds is None) if seen is None else seen
         decided = self.decide(self.judge(seen)) if kinds is None else kinds.to(y)
-        sick = decided.amax(1) > 0
-        change = torch.zeros(len(y), 3, height, width, dtype=y.dtype, device=y.device)
-        if sick.any():
-            some = Impression(seen.features[sick], seen.levels[sick])
-            found = self.mend(padded[sick], features[sick], some, decided[sick])
-            trusted = F.interpolate(found.trust, scale_factor=float(PLACE), mode="bilinear")
-            surest = decided[sick].amax(1).view(-1, 1, 1, 1)
-            part = surest * trusted * (found.whole - padded[sick])
-            change[sick] = part[..., :height, :width].to(change)
+        if exporting():
+            change = self._change(padded, features, seen, decided)[..., :height, :width]
+        else:
+            change = torch.zeros(len(y), 3, height, width, dtype=y.dtype, device=y.device)
+            sick = decided.amax(1) > 0
+            if sick.any():
+                some = Impression(seen.features[sick], seen.levels[sick])
+                part = self._change(padded[sick], features[sick], some, decided[sick])
+                change[sick] = part[..., :height, :width].to(change)
         return strength * (change if self.channels == 3 else change.mean(1, keepdim=True))
+
+    def _change(self, padded: Tensor, features: Tensor, seen: Impression, decided: Tensor) -> Tensor:
+        """What becomes of pictures that are to be treated, 0 where nothing is decided."""
+        found = self.mend(padded, features, seen, decided)
+        trusted = F.interpolate(found.trust, scale_factor=float(PLACE), mode="bilinear")
+        return decided.amax(1).view(-1, 1, 1, 1) * trusted * (found.whole - padded)
 
     def look(self, y: Tensor) -> Impression:
         """Sum up whole pictures (B, 3, H, W) in [-1, 1]."""
@@ -310,7 +317,8 @@ class TrustMap(nn.Module):
     def forward(self, features: Tensor, deep: Tensor, change: Tensor, kinds: Tensor, logits: Tensor) -> Tensor:
         """Nothing but the trust itself is taught by what becomes of it."""
         height, width = features.shape[-2:]
-        deep = F.adaptive_avg_pool2d(deep.float(), (height, width))
+        pool = cell_means if exporting() else lambda h, *size: F.adaptive_avg_pool2d(h, size)
+        deep = pool(deep.float(), height, width)
         seen = torch.cat([features.float(), deep, change.float()], 1).detach()
         given = torch.cat([kinds.float(), logits.float().sigmoid()], 1).detach()
         h = F.gelu(self.enter(seen) + self.given(given)[:, :, None, None])

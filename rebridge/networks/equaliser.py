@@ -10,6 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rebridge.networks.exporting import (
+    exporting,
+    half_overlapping,
+    overlap_added,
+    signal_of,
+    spectrum,
+    with_border,
+)
 from rebridge.networks.layers import Network, at_least_float32, check_inputs, pad_to_multiple, zero_init
 
 FREQUENCIES = (32, 17)
@@ -51,6 +59,8 @@ class Equaliser(nn.Module):
         height, width = y.shape[-2:]
         half = FILTER_WINDOW // 2
         padded = pad_to_multiple(at_least_float32(y), half)
+        if exporting():
+            return self._exported(padded, with_border(padded, half))[..., half : half + height, half : half + width]
         mode = "reflect" if min(padded.shape[-2:]) > half else "replicate"
         extended = F.pad(padded, (half,) * 4, mode=mode)
         filters = _filters(self.gains(padded, extended))[:, None]
@@ -61,6 +71,18 @@ class Equaliser(nn.Module):
         columns = filtered.permute(0, 1, 4, 5, 2, 3).flatten(1, 3).flatten(2)
         whole = F.fold(columns, extended.shape[-2:], FILTER_WINDOW, stride=half)
         return whole[..., half : half + height, half : half + width]
+
+    def _exported(self, padded: Tensor, extended: Tensor) -> Tensor:
+        """The filtered image with its border, as an exported graph computes it."""
+        line = torch.hann_window(FILTER_WINDOW, dtype=padded.dtype).sqrt()
+        weight = torch.outer(line, line)
+        kernels = _kernels(signal_of(self.gains(padded, extended)))[:, None]
+        (real, imaginary), (gain, turn) = (
+            spectrum(half_overlapping(extended, FILTER_WINDOW) * weight),
+            spectrum(kernels),
+        )
+        filtered = signal_of(real * gain - imaginary * turn, real * turn + imaginary * gain)
+        return overlap_added(filtered * weight)
 
     def gains(self, y: Tensor, extended: Tensor) -> Tensor:
         """Compute one gain for each frequency of each window.
@@ -119,8 +141,14 @@ def power_spectra(y: Tensor, side: int = FREQUENCIES[0]) -> Tensor:
         (B, H/(side/2) - 1, W/(side/2) - 1, side, side/2 + 1).
     """
     line = torch.hann_window(side, dtype=y.dtype, device=y.device)
-    windows = y.mean(1).unfold(1, side, side // 2).unfold(2, side, side // 2)
+    if exporting():
+        windows = half_overlapping(y.mean(1, keepdim=True), side)[:, 0]
+    else:
+        windows = y.mean(1).unfold(1, side, side // 2).unfold(2, side, side // 2)
     windows = (windows - windows.mean((-1, -2), keepdim=True)) * torch.outer(line, line)
+    if exporting():
+        real, imaginary = spectrum(windows)
+        return real.square() + imaginary.square()
     return torch.fft.rfft2(windows).abs().square()
 
 
@@ -142,15 +170,20 @@ def _levels(y: Tensor, side: int, near: int, stride: int, low: int | None = None
 def log_fall(spectra: Tensor) -> Tensor:
     """Compute log(f^2), (side, side/2 + 1), which flattens sharp images' spectra."""
     side = spectra.shape[-2]
-    down = torch.fft.fftfreq(side, dtype=spectra.dtype, device=spectra.device)
-    across = torch.fft.rfftfreq(side, dtype=spectra.dtype, device=spectra.device)
+    down = torch.fft.fftfreq(int(side), dtype=spectra.dtype, device=spectra.device)
+    across = torch.fft.rfftfreq(int(side), dtype=spectra.dtype, device=spectra.device)
     return torch.log(down[:, None].square() + across.square() + (0.5 / side) ** 2)
 
 
 def _filters(gains: Tensor) -> Tensor:
     """The spectra (..., 64, 33) of kernels of 31x31 pixels that have these gains (..., 32, 17)."""
     side = FREQUENCIES[0]
+    return torch.fft.rfft2(_kernels(torch.fft.irfft2(gains, s=(side, side))))
+
+
+def _kernels(responses: Tensor) -> Tensor:
+    """Kernels of 31x31 pixels in windows (..., 64, 64), their middle first, of responses (..., 32, 32)."""
+    side = FREQUENCIES[0]
     reach = side // 2 - 1
-    kernels = torch.fft.fftshift(torch.fft.irfft2(gains, s=(side, side)), dim=(-2, -1))[..., 1:, 1:]
-    kernels = F.pad(kernels, (0, FILTER_WINDOW - side + 1) * 2)
-    return torch.fft.rfft2(kernels.roll((-reach, -reach), dims=(-2, -1)))
+    kernels = responses.roll((side // 2, side // 2), dims=(-2, -1))[..., 1:, 1:]
+    return F.pad(kernels, (0, FILTER_WINDOW - side + 1) * 2).roll((-reach, -reach), dims=(-2, -1))

@@ -30,7 +30,7 @@ class ChannelAttention(nn.Module):
         batch, width, height, breadth = h.shape
         heads = self.look(self.enter(h)).reshape(batch, 3, self.heads, width // self.heads, height * breadth)
         q, k, v = heads.unbind(1)
-        weights = (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).mT * self.temperature).softmax(-1)
+        weights = (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-1, -2) * self.temperature).softmax(-1)
         return self.leave((weights @ v).reshape(batch, width, height, breadth))
 
 
@@ -108,7 +108,7 @@ class Integration(nn.Module):
         k, v = self.key_value(self.norm_prior(z)).chunk(2, dim=-1)
         q, k, v = (value.unflatten(-1, (self.heads, -1)).transpose(1, 2) for value in (q, k, v))
         # A handful of keys: written out, this is quicker than scaled_dot_product_attention.
-        weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1).to(v.dtype)
+        weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1).to(v.dtype)
         attended = self.leave((weights @ v).transpose(1, 2).flatten(2))
         return h + attended.unflatten(1, (height, breadth)).permute(0, 3, 1, 2)
 
@@ -151,4 +151,4 @@ class Fewer(nn.Module):
         self.features = nn.Linear(features, features)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.features(self.tokens(z.mT).mT)
+        return self.features(self.tokens(z.transpose(-1, -2)).transpose(-1, -2))

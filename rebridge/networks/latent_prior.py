@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rebridge.networks.equaliser import log_fall, power_spectra
+from rebridge.networks.exporting import cell_means, exporting
 from rebridge.networks.layers import at_least_float32, pad_to_multiple, zero_init
 
 WINDOW = 64
@@ -38,7 +39,7 @@ class TokenMixer(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        z = z + self.tokens(self.norm_tokens(z).mT).mT
+        z = z + self.tokens(self.norm_tokens(z).transpose(-1, -2)).transpose(-1, -2)
         return z + self.features(self.norm_features(z))
 
 
@@ -116,11 +117,12 @@ class LatentEncoder(nn.Module):
         h = F.gelu(self.enter(pixels.contiguous(memory_format=torch.channels_last)))
         for block in self.blocks:
             h = h + block(h)
-        cells = F.adaptive_avg_pool2d(self.gather(h), self.side)
-        z = self.leave(self.mixer(cells.flatten(2).mT))
+        h = self.gather(h)
+        cells = cell_means(h, self.side, self.side) if exporting() else F.adaptive_avg_pool2d(h, self.side)
+        z = self.leave(self.mixer(cells.flatten(2).transpose(-1, -2)))
         if self.spectra is not None:
             z = z + self.spectra(*images)
-        return F.gelu(z) if self.end == "gelu" else torch.tanh(F.layer_norm(z, z.shape[-1:]))
+        return F.gelu(z) if self.end == "gelu" else torch.tanh(F.layer_norm(z, (self.leave.out_features,)))
 
 
 class LatentDenoiser(nn.Module):
@@ -184,7 +186,7 @@ def log_spectrum(y: Tensor) -> Tensor:
 
     In float32 whatever autocast computes in. Images smaller than a window are extended.
     """
-    multiple = WINDOW if min(y.shape[-2:]) <= WINDOW // 2 else WINDOW // 2
+    multiple = WINDOW if not exporting() and min(y.shape[-2:]) <= WINDOW // 2 else WINDOW // 2
     return torch.log(_pool(power_spectra(pad_to_multiple(at_least_float32(y), multiple), WINDOW).mean((1, 2))) + 1e-3)
 
 
@@ -193,4 +195,4 @@ def _pool(spectra: Tensor) -> Tensor:
 
     Frequency 0 lies in the middle of the rows.
     """
-    return F.avg_pool2d(torch.fft.fftshift(spectra, dim=-2)[None], (4, 3))[0]
+    return F.avg_pool2d(spectra.roll(spectra.shape[-2] // 2, -2)[None], (4, 3))[0]

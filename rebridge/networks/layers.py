@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rebridge.networks.exporting import exporting, extended_places
+
 
 class Network(nn.Module):
     """Base of all networks: forward(x, t, y) -> (B, C, H, W) for any H, W >= 1.
@@ -133,7 +135,7 @@ class ChannelNorm(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         last = h.permute(0, 2, 3, 1)
-        return F.layer_norm(last, last.shape[-1:], self.weight, self.bias).permute(0, 3, 1, 2)
+        return F.layer_norm(last, self.weight.shape, self.weight, self.bias).permute(0, 3, 1, 2)
 
 
 Layer = TypeVar("Layer", bound=nn.Conv2d | nn.Linear)
@@ -179,6 +181,9 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     """
     for axis in (3, 2):
         side = image.shape[axis]
+        if exporting():
+            image = image.index_select(axis, extended_places(side, multiple, image.device))
+            continue
         missing = -side % multiple
         if missing:
             pad = (0, missing, 0, 0) if axis == 3 else (0, 0, 0, missing)
@@ -217,7 +222,7 @@ def replicate_border(h: Tensor, size: int) -> Tensor:
     As F.pad in mode "replicate", whose compiled gradient fails for channels-last tensors (torch 2.13).
     """
     for dim in (2, 3):
-        first, last = h.narrow(dim, 0, 1), h.narrow(dim, -1, 1)
+        first, last = h.narrow(dim, 0, 1), h.narrow(dim, h.shape[dim] - 1, 1)
         h = torch.cat([first] * size + [h] + [last] * size, dim)
     return h
 

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rebridge.networks.exporting import exporting, lower_median, quantiles, repeated_to
+
 TURNS = 16
 KERNEL = 17
 """Side in pixels of the line filters."""
@@ -43,8 +45,10 @@ def statistics(y: Tensor) -> Tensor:
 
     Pictures of less than `LEAST_SIDE` pixels are continued.
     """
-    missing = [max(LEAST_SIDE - side, 0) for side in y.shape[-2:]]
-    if any(missing):
+    missing = [0, 0] if exporting() else [max(LEAST_SIDE - side, 0) for side in y.shape[-2:]]
+    if exporting():
+        y = repeated_to(y, LEAST_SIDE)
+    elif any(missing):
         y = F.pad(y.float(), (0, missing[1], 0, missing[0]), mode="replicate")
     return torch.cat([line_statistics(y), air_statistics(y), grid_statistics(y)], 1)
 
@@ -80,9 +84,12 @@ def line_statistics(y: Tensor) -> Tensor:
         bright, dark, brightest = block_energies(grey, filters, CELL >> scale)
         shares = torch.tensor(SHARES_OF_BLOCKS, device=grey.device)
         for energies in (bright, dark):
-            values = [energies.mean(2), *energies.quantile(shares, dim=2)]
+            parts = quantiles(energies, shares) if exporting() else energies.quantile(shares, dim=2)
+            values = [energies.mean(2), *parts.unbind()]
             found += [torch.log(value + 1e-7) / 2 for value in values]
-        found.append(torch.log(brightest.clamp_min(0).median(dim=2).values + 1e-3))
+        brightest = brightest.clamp_min(0)
+        middle = lower_median(brightest) if exporting() else brightest.median(dim=2).values
+        found.append(torch.log(middle + 1e-3))
         grey = F.avg_pool2d(grey, 2)
     return torch.cat(found, 1)
 
@@ -96,9 +103,9 @@ def block_energies(grey: Tensor, filters: Tensor, side: int) -> tuple[Tensor, Te
         Mean energy of bright and of dark lines, and the brightest line, each (B, TURNS, blocks).
     """
     height, width = grey.shape[-2] - KERNEL + 1, grey.shape[-1]
-    rows = max(STRIP // width // side, 1) * side
+    rows = height if exporting() else max(STRIP // width // side, 1) * side
     parts: list[tuple[Tensor, ...]] = []
-    for top in range(0, height, rows):
+    for top in (0,) if exporting() else range(0, height, rows):
         answer = F.conv2d(grey[..., top : min(top + rows, height) + KERNEL - 1, :], filters)
         bright = F.avg_pool2d(answer.relu().square(), side, ceil_mode=True)
         dark = F.avg_pool2d((-answer).relu().square(), side, ceil_mode=True)
@@ -115,14 +122,15 @@ def air_statistics(y: Tensor) -> Tensor:
     how it goes along with each of those. (B, AIR_NUMBERS), float32.
     """
     dark, light, contrast, colour, height = block_airs(y)
-    order = (dark + TIE * light).argsort(dim=1, stable=True)
-    parts = []
-    for values in (dark, light, contrast, colour, height):
-        groups = values.gather(1, order).tensor_split(FIFTHS, 1)
-        parts.append(torch.stack([group.mean(1) for group in groups], 1))
+    order = (dark + TIE * light).sort(dim=1).indices
+    ordered = torch.stack([values.gather(1, order) for values in (dark, light, contrast, colour, height)], 1)
+    count = dark.shape[1]
+    fifths = torch.arange(count, device=y.device)[:, None] * FIFTHS // count == torch.arange(FIFTHS, device=y.device)
+    means = ordered @ (fifths.float() / fifths.sum(0))
     shares = torch.tensor(DARK_SHARES, device=y.device)
+    quantile = quantiles(dark, shares) if exporting() else dark.quantile(shares, dim=1)
     together = [correlation(dark, values)[:, None] for values in (light, contrast, colour, height)]
-    return torch.cat([*parts, dark.quantile(shares, dim=1).T, *together], 1)
+    return torch.cat([means.flatten(1), quantile.T, *together], 1)
 
 
 def block_airs(y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -132,9 +140,9 @@ def block_airs(y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         Dark channel, brightness, logarithms of contrast and colourfulness, and height from 0 at the top to 1, each (B, blocks).
     """
     height, width = (side // BLOCK * BLOCK for side in y.shape[-2:])
-    rows = max(STRIP // width // BLOCK, 1) * BLOCK
+    rows = height if exporting() else max(STRIP // width // BLOCK, 1) * BLOCK
     found: list[Tensor] = []
-    for top in range(0, height, rows):
+    for top in (0,) if exporting() else range(0, height, rows):
         strip = (y[..., top : min(top + rows, height), :width].float() + 1) / 2
         grey = strip.mean(1, keepdim=True)
         light = F.avg_pool2d(grey, BLOCK)
@@ -144,9 +152,8 @@ def block_airs(y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         dark = -F.max_pool2d(-strip.amin(1, keepdim=True), BLOCK)
         found.append(torch.cat([dark, light, torch.log(contrast + 3e-3), torch.log(colour + 1e-2)], 1))
     blocks = torch.cat(found, 2)
-    place = torch.linspace(0, 1, blocks.shape[2], device=y.device)[:, None].expand(
-        *blocks.shape[:1], -1, blocks.shape[3]
-    )
+    down = torch.arange(blocks.shape[2], dtype=torch.float32, device=y.device) / (blocks.shape[2] - 1)
+    place = down[:, None].expand(blocks.shape[0], -1, blocks.shape[3])
     dark, light, contrast, colour = blocks.flatten(2).unbind(1)
     return dark, light, contrast, colour, place.flatten(1)
 

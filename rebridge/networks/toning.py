@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rebridge.networks.classifier import STATISTICS, block_statistics
+from rebridge.networks.exporting import exporting, quantiles
 from rebridge.networks.layers import zero_init
 from rebridge.networks.trunk import Norm
 
@@ -60,13 +61,14 @@ def impression(y: Tensor, features: Tensor) -> Impression:
     Their sides are multiples of 4.
     """
     side = 4
-    while y[0, 0].numel() > MOST_LEVELS * side**2:
+    while not exporting() and y[0, 0].numel() > MOST_LEVELS * side**2:
         side *= 2
     small = (F.avg_pool2d(y, side).float() + 1) / 2
     levels = torch.cat([small, small.amin(1, keepdim=True)], 1).flatten(2)
-    quantiles = torch.quantile(levels, torch.tensor(SHARES, device=y.device), dim=-1).permute(1, 2, 0)
+    shares = torch.tensor(SHARES, device=y.device)
+    found = quantiles(levels, shares) if exporting() else torch.quantile(levels, shares, dim=-1)
     pooled = [features.mean((2, 3)), features.std((2, 3), correction=0), features.amax((2, 3))]
-    return Impression(torch.cat(pooled, 1), quantiles)
+    return Impression(torch.cat(pooled, 1), found.permute(1, 2, 0))
 
 
 class DilatedBlock(nn.Module):
@@ -180,8 +182,10 @@ class Tone(nn.Module):
 
         Sides of y are multiples of 16; haze, dark: (B,) in [0, 1], how much to treat each.
         """
-        toned = y.clone()
         rows = (haze > 0) | (dark > 0)
+        if exporting():
+            return torch.where(rows.view(-1, 1, 1, 1), self._toned(y, features, seen, haze, dark), y)
+        toned = y.clone()
         if rows.any():
             some = Impression(seen.features[rows], seen.levels[rows])
             toned[rows] = self._toned(y[rows], features[rows], some, haze[rows], dark[rows]).to(toned)

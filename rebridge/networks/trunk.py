@@ -27,7 +27,7 @@ class Norm(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """The same shape."""
         last = h.permute(0, 2, 3, 1)
-        return F.layer_norm(last, last.shape[-1:], self.weight, self.bias).permute(0, 3, 1, 2)
+        return F.layer_norm(last, self.weight.shape, self.weight, self.bias).permute(0, 3, 1, 2)
 
 
 class Gated(nn.Module):

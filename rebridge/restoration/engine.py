@@ -80,19 +80,20 @@ class Gathered:
 
     def add(self, result: Tensor) -> None:
         """Take in one more sample (B, C, H, W)."""
-        if self.count == 0:
-            self.mean, self.squares = torch.zeros_like(result), torch.zeros_like(result)
         self.count += 1
+        if self.keep:
+            self.kept.append(result)
+        if self.count == 1:  # without further copies: large pictures are most often drawn once
+            self.mean, self.squares = result, result.new_zeros(()).expand_as(result)
+            return
         change = result - self.mean
         self.mean = self.mean + change / self.count
         self.squares = self.squares + change * (result - self.mean)
-        if self.keep:
-            self.kept.append(result)
 
     @property
     def std(self) -> Tensor:
         """Standard deviation over the samples, 0 for a single one."""
-        return (self.squares / max(self.count - 1, 1)).sqrt()
+        return self.squares if self.count == 1 else (self.squares / max(self.count - 1, 1)).sqrt()
 
 
 def gather(draw: Callable[[ImageNoise], Tensor], seeds: Sequence[int], samples: int, keep: bool) -> Gathered:
@@ -181,7 +182,7 @@ def leave(model: Model, states: Tensor, images: Tensor, finish: Finish | None = 
         result = keep_details(result, known, through, wanted.detail)
     if wanted.colour is not None:
         result = match_colours(result, known, wanted.colour)
-    result = scale_to(result.clamp(0, 1), *images.shape[-2:])
+    result = scale_to(result.clamp_(0, 1), *images.shape[-2:])
     if images.shape[1] == 1 and result.shape[1] == 3:
         result = result.mean(dim=1, keepdim=True)
     result = finite(result).to(images.device)
@@ -193,7 +194,8 @@ def leave(model: Model, states: Tensor, images: Tensor, finish: Finish | None = 
 
 def finite(images: Tensor) -> Tensor:
     """Return the images; ValueError for NaN, which a diverged sampler leaves."""
-    if not torch.isfinite(images).all():
+    lowest, highest = torch.aminmax(images)  # without the copies that isfinite makes
+    if not (lowest.isfinite() and highest.isfinite()):
         raise ValueError("the restored image contains NaN: the sampler diverged; use more steps or another sampler")
     return images
 
@@ -259,6 +261,20 @@ def walk_bridge(
     if bridge != model.process and not sampler.evaluates_prior:
         denoiser = TransitionDenoiser(denoiser, model.process, bridge, model.info.earliest_time)
     return sampler(bridge, denoiser, y, noise=noise, callback=callback)
+
+
+def draws_noise(model: Model, bridge: Bridge, sampler: Sampler) -> bool:
+    """Test if the result of a sampler depends on the seed, by a run on one pixel."""
+    drawn = False
+
+    def noise(like: Tensor) -> Tensor:
+        nonlocal drawn
+        drawn = True
+        return torch.zeros_like(like)
+
+    y = torch.zeros(1, 1, 1, 1)
+    walk_bridge(model, bridge, sampler, lambda x_t, t, y: y, y, noise, None)
+    return drawn
 
 
 def solve_measurement(

@@ -304,7 +304,7 @@ class Sampler:
 
     def _prior_noise(self, walk: Walk) -> Tensor:
         """Noise for the state at t = 1, drawn only where the bridge uses it."""
-        return walk.noise() if walk.bridge.starts_noisy else torch.zeros_like(walk.y)
+        return walk.noise() if walk.bridge.starts_noisy else walk.y.new_zeros(()).expand_as(walk.y)
 
 
 def _default_noise(generator: torch.Generator | None) -> Noise:

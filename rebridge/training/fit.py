@@ -1,6 +1,4 @@
-"""The training loop.
-
-Batches, optimiser, checkpoints, validation, signals, for any task.
+"""The training loop: batches, optimiser, checkpoints, validation, signals.
 
     fit(task, config, data)                           # to the end
     for step in steps(task, config, data): ...        # the same, one iteration at a time
@@ -31,9 +29,10 @@ from rebridge.training.config import FitConfig
 from rebridge.training.data import BatchIndices, batches, endless
 from rebridge.training.interruptions import stop_signals
 from rebridge.training.keeping import RunFolder, Tensors
-from rebridge.training.logging import RunLog
+from rebridge.training.logging import RunLog, begin_line
+from rebridge.training.parallel import strategy
 from rebridge.training.runtime import Runtime, TaskLoss
-from rebridge.training.task import Trainable
+from rebridge.training.task import Trainable, Validation
 
 OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], Optimizer]
 RateSchedule = Callable[[int], float]
@@ -150,6 +149,7 @@ class Fit:
     ) -> None:
         self.task, self.config, self.callbacks = task, config, list(callbacks)
         self.runtime = Runtime(config)
+        self.parallel = strategy(self.runtime, config.optimisation.accumulate)
         self.folder = RunFolder(config, self.runtime.processes, self.runtime.main)
         try:
             self._prepare(data, optimizer, schedule, workers, resume)
@@ -171,20 +171,21 @@ class Fit:
         self.validation: dict[str, float] = {}
         self.validated = self.start
         task.to(self.runtime.device)
+        if checkpoint:
+            self._load(checkpoint)
+        else:
+            self.folder.remember(task.state_dict())
+        self.model = self.parallel.wrap(TaskLoss(task))
         self.optimizer = (optimizer or sizes.optimizer_of)(task.module.parameters())
         self.schedule = schedule or (sizes.learning_rate if optimizer is None else None)
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.runtime.device)
         self.loss_count = 0
         if checkpoint:
             self._restore(checkpoint)
-        else:
-            self.folder.remember(task.state_dict())
-        self.indices = BatchIndices(
-            sizes.batch, sizes.accumulate, self.runtime.processes, self.runtime.rank, self.start, sizes.iterations
-        )
+        self.indices = BatchIndices.of(config, self.runtime.processes, self.runtime.rank, self.start)
         self.batches = batches(endless(data, config.seed), self.indices, workers)
         self.runtime.wait()
-        self.model, self.stepper = self.runtime.accelerator.prepare(TaskLoss(task), self.optimizer)
+        self.model, self.stepper = self.parallel.prepare(self.model, self.optimizer)
         self.result = TrainResult(self.start, None, self.validation)
 
     def steps(self) -> Iterator[Step]:
@@ -197,9 +198,11 @@ class Fit:
     def _run(self) -> Iterator[Step]:
         config, iterations = self.config, self.config.optimisation.iterations
         pending = self.validated < self.start and (self.start == iterations or self.start % config.validate_every == 0)
-        self.log = RunLog(config.output, self.start, iterations, self.runtime.main, pending)
+        self.log = RunLog(config.output, self.start, iterations, self.runtime.main, pending, config.trackers)
         with self.log, stop_signals() as stop:
-            self.log.say(self._first_line())
+            self.log.say(
+                begin_line(config, self.start, self.task.describe(), self.runtime.processes, self.runtime.device.type)
+            )
             if pending:
                 self._validate(self.start, checkpoints.checkpoint_folder(config.output, self.start))
             for iteration in range(self.start, iterations):
@@ -232,7 +235,8 @@ class Fit:
             if explained is error:
                 raise
             raise explained from error
-        self.task.after_step(iteration)
+        with self.parallel.whole(self.model):
+            self.task.after_step(iteration)
         return loss
 
     def _optimise(self, iteration: int) -> Tensor:
@@ -245,17 +249,17 @@ class Fit:
             batch, first = self.runtime.place(next(self.batches)), self.indices.first(iteration, part)
             # a loss that draws from torch's own generator draws the same in a run that was resumed
             torch.manual_seed(seed_of(self.config.seed, "iteration", first))
-            with accelerator.accumulate(self.model):
+            with self.parallel.part(self.model, part):
                 loss = self.model(batch, first)
                 accelerator.backward(loss if scaler is None else scaler.scale(loss))
-                if accelerator.sync_gradients:
+                if part + 1 == self.config.optimisation.accumulate:
                     self._clip(iteration, loss.detach())
-                if scaler is None:
-                    self.stepper.step()
-                elif accelerator.sync_gradients:
-                    scaler.step(self.optimizer)
-                    scaler.update()
-                self.stepper.zero_grad()
+                    if scaler is None:
+                        self.stepper.step()
+                    else:
+                        scaler.step(self.optimizer)
+                        scaler.update()
+                    self.stepper.zero_grad()
             loss = loss.detach()
             self.loss_sum += loss.double()
             self.loss_count += 1
@@ -266,11 +270,7 @@ class Fit:
         scaler, parameters = self.runtime.scaler, list(self.task.module.parameters())
         if scaler is not None:
             scaler.unscale_(self.optimizer)
-        if self.config.optimisation.clip is None:
-            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-            norm = torch.nn.utils.get_total_norm(gradients)
-        else:
-            norm = self.runtime.accelerator.clip_grad_norm_(parameters, self.config.optimisation.clip)
+        norm = self.parallel.limit(self.model, parameters, self.config.optimisation.clip)
         # A scaler leaves out steps of infinite gradients by itself. The gradients are the same in all processes.
         if scaler is None and not torch.isfinite(norm):
             if not torch.isfinite(loss):
@@ -303,7 +303,14 @@ class Fit:
 
         checkpoint: of the same iteration, where there is one; the result is added to it.
         """
-        found = self.task.validate() if self.runtime.main else None
+        with self.parallel.whole(self.model):
+            found = self.task.validate() if self.runtime.main else None
+            self._keep(done, checkpoint, found)
+        self.runtime.wait()
+        return None if found is None else found.metrics
+
+    def _keep(self, done: int, checkpoint: Path | None, found: Validation | None) -> None:
+        """Note a validation, with the weights if they are the best so far."""
         if found is not None:
             self.validation = found.metrics
             if found.score is not None and math.isfinite(found.score) and found.score > self.folder.best_score:
@@ -314,15 +321,14 @@ class Fit:
         self.validated = done
         if checkpoint is not None and self.runtime.main:
             checkpoints.update_state(checkpoint, psnr=self.validation, validated=done)
-        self.runtime.wait()
-        return None if found is None else found.metrics
 
     def _save(self, done: int) -> Path:
         """Write a checkpoint of this moment, unless something in it is not finite."""
         loss_sum = float(self.runtime.mean(self.loss_sum))
-        optimizer = checkpoints.optimizer_tensors(self.optimizer, self.task.module)
-        tensors = self._looked_at({**self.task.state_dict(), "optimizer": optimizer}, done)
-        saved = self.folder.save(done, tensors, self._state(loss_sum, self.loss_count, self.validated))
+        optimizer = self.parallel.optimizer_tensors(self.model, self.optimizer, self.task.module)
+        with self.parallel.whole(self.model):
+            tensors = self._looked_at({**self.task.state_dict(), "optimizer": optimizer}, done)
+            saved = self.folder.save(done, tensors, self._state(loss_sum, self.loss_count, self.validated))
         self.runtime.wait()
         return saved
 
@@ -348,10 +354,11 @@ class Fit:
     def _export(self) -> None:
         """Write the result: of the last weights, or of the best ones."""
         model, metrics = None, self.validation
-        if self.runtime.main:
-            if self.config.export == "best":
-                metrics = self._take_best()
-            model = self.task.export(self.config.output, metrics)
+        with self.parallel.whole(self.model):
+            if self.runtime.main:
+                if self.config.export == "best":
+                    metrics = self._take_best()
+                model = self.task.export(self.config.output, metrics)
         self.runtime.wait()
         # every process names a result: the command's exit code says whether the run came to its end
         self.result = TrainResult(self.config.optimisation.iterations, model or self.config.output, metrics)
@@ -366,16 +373,6 @@ class Fit:
         self.log.say(f"exporting the best weights, those after iteration {best.iteration}")
         return dict(best.state["psnr"])
 
-    def _first_line(self) -> str:
-        """The first line of the log."""
-        config, processes = self.config, self.runtime.processes
-        samples = config.optimisation.batch * config.optimisation.accumulate * processes
-        begin = f"resuming after iteration {self.start}" if self.start else "starting"
-        return (
-            f"{begin}: {self.task.describe()}, {samples} samples per iteration, {config.optimisation.iterations} iterations, "
-            f"{processes} x {self.runtime.device.type}, {config.precision}; output in {config.output}"
-        )
-
     def _load(self, checkpoint: Checkpoint) -> None:
         try:
             self.task.load_state_dict(checkpoint.tensors)
@@ -383,10 +380,11 @@ class Fit:
             raise CheckpointError(f"{checkpoint.folder} is of another network: {reason(error)}") from None
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        self._load(checkpoint)
+        """Take back the optimiser and the counts; the weights were loaded before they were divided."""
         state = checkpoint.state
         try:
-            checkpoints.load_optimizer(self.optimizer, self.task.module, checkpoint.tensors["optimizer"])
+            kept = checkpoint.tensors["optimizer"]
+            self.parallel.load_optimizer(self.model, self.optimizer, self.task.module, kept)
             self.loss_sum.fill_(float(state["loss"]["sum"]))
             self.loss_count = int(state["loss"]["count"])
             self.validation = {str(name): float(value) for name, value in state["psnr"].items()}

@@ -1,11 +1,12 @@
 """The log of a run.
 
-A JSON line per report, TensorBoard, and a progress bar with rate and remaining time.
+A JSON line per report, trackers (TensorBoard, wandb), and a progress bar with rate and remaining time.
 """
 
 import contextlib
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from torch import Tensor
 
 from rebridge.images.atomic import write_atomic
-from rebridge.training.extra import needed
+from rebridge.training.config import FitConfig
+from rebridge.training.trackers import TRACKERS
 
 
 class RunLog:
@@ -24,11 +26,17 @@ class RunLog:
 
     `log.jsonl` holds one line per report with its iteration. When a run resumes at `start`, lines after that iteration
     are cut off, so that the file reads as if the run had never stopped; where the validation of `start` is still to be done
-    (`unvalidated`), its line goes too. A terminal that is gone stops nothing.
+    (`unvalidated`), its line goes too. A terminal that is gone stops nothing. `trackers` are names of `TRACKERS`.
     """
 
     def __init__(
-        self, output: Path, start: int, iterations: int, active: bool = True, unvalidated: bool = False
+        self,
+        output: Path,
+        start: int,
+        iterations: int,
+        active: bool = True,
+        unvalidated: bool = False,
+        trackers: Sequence[str] = ("tensorboard",),
     ) -> None:
         self.output, self.start, self.iterations, self.active = output, start, iterations, active
         self.console = Console(stderr=True, quiet=not active)
@@ -45,9 +53,8 @@ class RunLog:
         self.task: TaskID = self.bar.add_task("train", total=iterations, completed=start, note="")
         if active:
             self._cut(unvalidated)
-            # TensorBoard's writer takes seconds to import: only the process that writes pays.
-            writer = needed("torch.utils.tensorboard").SummaryWriter
-            self.board = writer(str(output / "tensorboard"), purge_step=start + 1 if start else None)
+        # Trackers take seconds to import: only the process that writes pays.
+        self.trackers = [TRACKERS[name](output, start) for name in trackers] if active else []
 
     def __enter__(self) -> "RunLog":
         with contextlib.suppress(OSError):
@@ -57,8 +64,8 @@ class RunLog:
     def __exit__(self, *error: object) -> None:
         with contextlib.suppress(OSError):
             self.bar.stop()
-        if self.active:
-            self.board.close()
+        for tracker in self.trackers:
+            tracker.finish()
 
     def say(self, sentence: str) -> None:
         """Print a sentence above the progress bar."""
@@ -79,8 +86,8 @@ class RunLog:
             return
         with open(self.output / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps({"iteration": iteration, **metrics}) + "\n")
-        for name, value in metrics.items():
-            self.board.add_scalar(name, value, iteration)
+        for tracker in self.trackers:
+            tracker.scalars(iteration, metrics)
         rate = (iteration - self.start) / max(time.monotonic() - self.began, 1e-9)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         if text is not None:
@@ -93,14 +100,14 @@ class RunLog:
             self.say(f"{iteration}/{self.iterations}  {shown}  {rate:.2f} it/s, {rest} left")
 
     def pictures(self, iteration: int, pictures: dict[str, Tensor]) -> None:
-        """Show pictures (C, H, W) in [0, 1] in TensorBoard.
+        """Show pictures (C, H, W) in [0, 1] in the trackers.
 
         Of other channels than 1 or 3 their mean is shown.
         """
-        if self.active:
-            for name, picture in pictures.items():
-                shown = picture if len(picture) in (1, 3) else picture.mean(0, keepdim=True)
-                self.board.add_image(f"samples/{name}", shown, iteration)
+        for name, picture in pictures.items() if self.trackers else ():
+            shown = picture if len(picture) in (1, 3) else picture.mean(0, keepdim=True)
+            for tracker in self.trackers:
+                tracker.picture(iteration, f"samples/{name}", shown)
 
     def _cut(self, unvalidated: bool) -> None:
         path = self.output / "log.jsonl"
@@ -108,6 +115,24 @@ class RunLog:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             kept = [line for line in lines if _belongs(line, self.start, unvalidated)]
             write_atomic(path, "".join(f"{line}\n" for line in kept).encode(), overwrite=True)
+
+
+def begin_line(config: FitConfig, start: int, what: str, processes: int, device: str) -> str:
+    """Say what begins, for the first line of a log.
+
+    Args:
+        config: of the run.
+        start: iterations that were done before.
+        what: is trained.
+        processes: that train together.
+        device: type of their devices.
+    """
+    samples = config.batch(start) * config.optimisation.accumulate * processes
+    begin = f"resuming after iteration {start}" if start else "starting"
+    return (
+        f"{begin}: {what}, {samples} samples per iteration, {config.optimisation.iterations} iterations, "
+        f"{processes} x {device}, {config.precision}; output in {config.output}"
+    )
 
 
 def _belongs(line: str, start: int, unvalidated: bool) -> bool:

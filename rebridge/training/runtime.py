@@ -43,6 +43,9 @@ class Runtime:
         )
         self.device = torch.device("cpu") if config.device == "cpu" else self.accelerator.device
         self.processes: int = self.accelerator.num_processes
+        self.sharded = config.sharding == "full" and self.processes > 1
+        if self.sharded and config.precision == "fp16":
+            raise ConfigError("sharding: full is trained in bf16 or fp32")
         # A group of its own, since the limit of collectives (NCCL's 10 minutes) would end a run in a long validation.
         self._waiting: Any = dist.new_group(backend="gloo", timeout=PATIENCE) if dist.is_initialized() else None
         self.rank: int = self.accelerator.process_index

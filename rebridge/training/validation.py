@@ -51,16 +51,31 @@ class Scores:
 
 @torch.no_grad()
 def validate(
-    bridge: Bridge, given: Given, pairs: Sequence[Pair], sampler: Sampler, device: torch.device, seed: int
+    bridge: Bridge,
+    given: Given,
+    pairs: Sequence[Pair],
+    sampler: Sampler,
+    device: torch.device,
+    seed: int,
+    enter: Callable[[Tensor], Tensor] | None = None,
+    leave: Callable[[Tensor, tuple[int, int]], Tensor] | None = None,
 ) -> Scores:
     """Restore every pair with one step and with the sampler's own number.
 
     Noise depends on the seed only.
 
+    enter, leave: into the space of the states and back; by default pixels in the bridge's range.
     given(x0, y): the denoiser, in eval mode, and what the bridge starts from; where that is not y itself but a prediction,
     the prediction is scored as 0 steps. Pairs of one task and size that follow one another are restored together.
     """
     low, high = bridge.value_range
+
+    def entered(images: Tensor) -> Tensor:
+        return images.to(device) * (high - low) + low if enter is None else enter(images)
+
+    def left(states: Tensor, size: tuple[int, int]) -> Tensor:
+        return (states - low) / (high - low) if leave is None else leave(states, size)
+
     scores: dict[int, dict[str, list[float]]] = {}
     pictures: dict[str, Tensor] = {}
     tasks = {pair.task for pair in pairs}
@@ -69,15 +84,15 @@ def validate(
         clean = torch.stack([pair.clean for pair in together])
         degraded = torch.stack([pair.degraded for pair in together])
         strip = [degraded[0]]
-        y = degraded.to(device) * (high - low) + low
-        denoiser, start = given(clean.to(device) * (high - low) + low, y)
+        y = entered(degraded)
+        denoiser, start = given(entered(clean), y)
         for steps in dict.fromkeys([1, sampler.steps] if start is y else [0, 1, sampler.steps]):
             walk = replace(sampler, steps=max(steps, 1))
             noise = _noise(generator_of(seed, "restore", task))
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "one step returns")  # as the figures show
                 x0 = walk(bridge, denoiser, start, noise=noise) if steps else start
-            restored = ((x0 - low) / (high - low)).clamp(0, 1).cpu()
+            restored = left(x0, (clean.shape[-2], clean.shape[-1])).clamp(0, 1).cpu()
             by_task = scores.setdefault(steps, {"mean": []})
             values = psnr(restored, clean).tolist()
             by_task["mean"] += values if task != CLEAN or len(tasks) == 1 else []

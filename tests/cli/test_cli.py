@@ -79,6 +79,25 @@ def test_help_imports_nothing_heavy() -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+def test_what_needs_no_network_imports_little_beside_torch(photos: Path, tmp_path: Path) -> None:
+    """Packages that take as long to import as torch itself would double the time until the first line."""
+    words = [
+        ["models"],
+        ["samplers"],
+        ["bridges"],
+        ["degrade", str(photos / "a.png"), "-o", str(tmp_path), "-t", "rain"],
+    ]
+    code = (
+        f"import contextlib, io, sys\nfrom rebridge.cli import app\nfor words in {words!r}:\n"
+        "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n        app(words)\n"
+        "heavy = {'torchmetrics', 'transformers', 'diffusers', 'matplotlib', 'accelerate', 'scipy', 'pandas', 'fastapi'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (tmp_path / "a.png").is_file()
+
+
 def test_version_is_that_of_the_package() -> None:
     import rebridge as package
 

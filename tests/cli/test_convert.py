@@ -35,6 +35,37 @@ def test_a_converted_checkpoint_restores_a_picture(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "out.png").size == (34, 21)
 
 
+def test_check_prints_weights_and_fingerprint_and_reads_the_folder_again(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path)
+    looked = rebridge("convert", path, "--check")
+    assert looked.exit_code == 0, looked.output
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model-300.pt"]
+    written = json.loads(rebridge("convert", path, "-o", tmp_path / "m", "--check", "--json").stdout)
+    assert written["checked"]
+    assert f"{written['parameters']:,}" in looked.output
+    assert written["fingerprint"] in looked.output
+    other = state("diffuir_unet") | {"unet0.init_conv.bias": torch.zeros(16)}
+    torch.save(other, path)
+    assert json.loads(rebridge("convert", path, "--json").stdout)["fingerprint"] != written["fingerprint"]
+
+
+def test_options_of_a_family_stand_behind_its_name(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path, "irsde_conditional_unet")
+    done = rebridge("convert", path, "--from", "unidb:max_sigma=20,gamma_inv=1e-5", "-o", tmp_path / "m")
+    assert done.exit_code == 0, done.output
+    bridge = json.loads((tmp_path / "m" / "config.json").read_text())["bridge"]
+    assert (bridge["name"], bridge["lam"], bridge["gamma_inv"]) == ("unidb", 20 / 255, 1e-5)
+    for wrong, words in (
+        ("unidb:sigma=20", "has no option 'sigma'"),
+        ("unidb:max_sigma=1e300", "takes at most 1000000 as max_sigma"),
+        ("unidb:max_sigma=x", "looks like UniDB, but"),
+        ("unidb:max_sigma", "is not of the form"),
+    ):
+        done = rebridge("convert", path, "--from", wrong)
+        assert done.exit_code == 2
+        assert words in done.output
+
+
 def test_convert_looks_without_writing_and_speaks_json(tmp_path: Path) -> None:
     done = rebridge(
         "convert", checkpoint(tmp_path, "irsde_conditional_unet"), "--from", "goub", "--task", "sr4", "--json"

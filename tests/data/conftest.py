@@ -1,5 +1,6 @@
 """Making small image files."""
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def draw(tmp_path: Path) -> Callable[..., Path]:
         shape = (height, width, 3) if mode == "RGB" else (height, width)
         file = tmp_path / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.random.default_rng(abs(hash(path)) % 2**32).integers(0, 256, shape, dtype=np.uint8)
+        pixels = np.random.default_rng(zlib.crc32(path.encode())).integers(0, 256, shape, dtype=np.uint8)
         Image.fromarray(pixels).save(file)
         return file
 

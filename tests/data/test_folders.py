@@ -130,3 +130,16 @@ def test_centre_crop_is_the_middle() -> None:
     image[0, 11:19, 6:14] = 1
     assert centre_crop(image, 8).min() == 1
     assert centre_crop(image, 100).shape == (1, 24, 16)
+
+
+@pytest.mark.parametrize(("down", "across"), [(0, 0), (10, 16), (6, 0), (0, 2)])
+def test_the_border_that_a_degraded_image_lacks_is_cut_evenly(
+    draw: Callable[..., Path], tmp_path: Path, down: int, across: int
+) -> None:
+    clean = draw("clean.png", width=40, height=30)
+    pixels = np.asarray(Image.open(clean))
+    inner = pixels[down // 2 : 30 - down // 2, across // 2 : 40 - across // 2]
+    Image.fromarray(inner).save(tmp_path / "degraded.png")
+    pair = PairedFolder.of([(clean, tmp_path / "degraded.png")], crop_clean=True).read(0)
+    assert torch.equal(*pair)
+    assert pair[0].shape == (3, 30 - down, 40 - across)

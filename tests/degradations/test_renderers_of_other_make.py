@@ -128,6 +128,16 @@ def test_demosaicing_keeps_constants_and_averages_the_noise_of_neighbours() -> N
     assert blue == pytest.approx(0.5625, rel=0.03)
 
 
+@pytest.mark.parametrize("phase", range(4))
+def test_each_pixel_of_a_bayer_sensor_measures_one_colour_and_half_of_them_green(phase: int) -> None:
+    noise = torch.randn(3, 16, 20, generator=seeded(phase))
+    measured = demosaic(noise, phase) == noise
+    assert (measured.sum(0) == 1).all()
+    assert measured.flatten(1).double().mean(1).tolist() == [0.25, 0.5, 0.25]
+    assert torch.equal(measured[0, :-1, :-1], measured[2, 1:, 1:])
+    assert not (measured[0].any(1) & measured[2].any(1)).any()
+
+
 def test_softened_noise_keeps_its_deviation_and_is_correlated() -> None:
     noise = torch.randn(3, 200, 200, generator=seeded(0))
     soft = soften(noise, 1.2)

@@ -89,6 +89,20 @@ def test_a_degraded_image_is_a_function_of_seed_task_and_name(tmp_path: Path, ta
     assert torch.equal((degraded * 255).round(), (made * 255).round())
 
 
+def test_an_image_that_fails_is_named_and_the_others_are_scored() -> None:
+    def fragile(images: Tensor, **options: object) -> Tensor:
+        if images.mean() > 130 / 255:
+            raise OSError("out of paper")
+        return images
+
+    cases = [offset_case("fog", name, levels) for name, levels in (("a", 10), ("b", 60), ("c", 20))]
+    found = evaluate(fragile, cases)
+    assert [score.name for score in found.scores] == ["a", "c"]
+    assert [(failure.task, failure.name, failure.error) for failure in found.failures] == [("fog", "b", "out of paper")]
+    with pytest.raises(ValueError, match="out of paper"):
+        evaluate(fragile, cases[1:2])
+
+
 def test_options_and_single_images_reach_the_restorer_and_progress_is_told() -> None:
     seen, told = [], []
 

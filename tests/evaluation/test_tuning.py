@@ -131,6 +131,17 @@ def test_tuning_on_the_command_line(photos: Path, pixel_folder: Path, tmp_path: 
     assert restored.is_file()
 
 
+def test_a_bad_image_is_left_out_of_a_tuning_and_named(photos: Path, pixel_folder: Path, tmp_path: Path) -> None:
+    (photos / "0bad.png").write_bytes(b"no image")
+    words = ["tune", "--model", pixel_folder, "--clean", photos, "-t", "rain", "-o", tmp_path / "t.json"]
+    words += ["--steps", "2", "--search", "lam=0.01", "--rounds", "1"]
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    assert "left out" in result.output
+    assert "0bad.png" in " ".join(result.output.split())
+    assert (tmp_path / "t.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import rebridge
 from rebridge import Measurement, Restorer, bridges, inverse
 from rebridge.denoisers import Counted, Denoiser, GaussianDenoiser
 from rebridge.models import DenoiserModel, Model, ModelError, TrainedModel, as_model, load_model
+from rebridge.restoration.engine import Tiles
 
 SHAPE = (1, 2, 3)
 
@@ -210,3 +213,22 @@ def test_latents_are_taken_in_blended_tiles_whose_condition_lies_where_they_lie(
 def test_latents_cannot_be_measured(latent: Model, picture: Tensor) -> None:
     with pytest.raises(ModelError, match="zero-shot solvers work on pixels"):
         Restorer(latent)(measured(picture), method="ddnm")
+
+
+@given(
+    st.integers(1, 3000),
+    st.integers(1, 3000),
+    st.sampled_from([None, 64, 256]),
+    st.sampled_from([None, 0, 64, 500]),
+    st.sampled_from([None, 16, 100, 900]),
+)
+def test_tiles_are_windows_of_which_the_middle_counts_or_as_large_as_asked(
+    height: int, width: int, window: int | None, side: int | None, overlap: int | None
+) -> None:
+    found = Tiles(side, overlap).chosen(height, width, window)
+    if window is not None and (side is not None or max(height, width) > window):
+        assert found == (window, min(window // 2, window if overlap is None else overlap))
+    elif side is None:
+        assert found == (1280 if height * width > 1024**2 else None, overlap)
+    else:
+        assert found == (side or None, overlap)

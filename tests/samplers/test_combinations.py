@@ -126,6 +126,20 @@ def test_log_snr_grid_is_even_in_log_snr() -> None:
     torch.testing.assert_close(gaps, gaps.mean().expand_as(gaps), rtol=1e-2, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["rdbm", "goub"])
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_dbim_leaves_a_pinned_end_in_the_way_of_the_bridge_or_with_noise_to_integrate(name: str, order: int) -> None:
+    """By "mean" at order 1 on rdbm, as its authors do; orders 2 and 3 carry a noise along, and so need one."""
+    bridge, drawn = bridges.create(name), []
+
+    def noise(like: Tensor) -> Tensor:
+        drawn.append(like)
+        return torch.ones_like(like)
+
+    samplers.create("dbim", steps=4, order=order)(bridge, lambda x, t, y: X0, Y, noise=noise)
+    assert len(drawn) == (0 if name == "rdbm" and order == 1 else 1)
+
+
 @pytest.mark.parametrize("sampler", [name for name in samplers.names() if name not in OWN_TIMES])
 def test_callback_sees_every_step_and_its_estimate(sampler: str) -> None:
     seen = []

@@ -46,18 +46,51 @@ def test_run_killed_from_outside_resumes_to_the_same_weights(tiny: Tiny, tmp_pat
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.slow
-def test_two_processes_give_the_losses_of_one_with_the_same_pairs(tiny: Tiny, tmp_path: Path) -> None:
-    config = tiny("optimisation.batch=2")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+
+
+def trained_by_two(config: Any, tmp_path: Path, *extra: str) -> None:
+    """Train in two processes on gloo, as torchrun starts them."""
     script = tmp_path / "launch.py"
-    script.write_text(TRAIN)
-    command = [*torchrun, str(script), "configs/tiny.yaml", *overrides(config), "optimisation.batch=2"]
-    subprocess.run(command, env=environment(), cwd=Path(__file__).parents[2], check=True, timeout=300)
+    script.write_text(TRAIN.replace("load_config(sys.argv[1], sys.argv[2:])", RESUMED))
+    command = [*TORCHRUN, str(script), "configs/tiny.yaml", *overrides(config), *extra]
+    subprocess.run(command, env=environment(), cwd=Path(__file__).parents[2], check=True, timeout=400)
+
+
+RESUMED = "load_config(sys.argv[1], sys.argv[2:]), resume=True"
+
+
+def losses(output: Path) -> list[float]:
+    lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_two_processes_give_the_losses_of_one_with_the_same_pairs(tiny: Tiny, tmp_path: Path, sharding: str) -> None:
+    config = tiny("optimisation.batch=2")
+    trained_by_two(config, tmp_path, "optimisation.batch=2", f"sharding={sharding}")
     alone = tiny(f"output={tmp_path / 'alone'}")
     train(alone)
-    curves = []
-    for output in (config.output, alone.output):
-        lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
-        curves.append([line["loss"] for line in lines if "loss" in line])
-    assert curves[0] == pytest.approx(curves[1], rel=1e-5)
+    assert losses(config.output) == pytest.approx(losses(alone.output), rel=1e-5)
+    a, b = (load_file(folder / "model" / "model.safetensors") for folder in (config.output, alone.output))
+    assert all(torch.allclose(a[name], b[name], atol=1e-5) for name in b)
+
+
+@pytest.mark.slow
+def test_a_sharded_run_resumes_from_its_checkpoint_and_from_one_of_a_single_process(tiny: Tiny, tmp_path: Path) -> None:
+    half = ("optimisation.iterations=3", "optimisation.lr_min=1e-3")
+    whole = ("optimisation.iterations=6", "optimisation.lr_min=1e-3")
+    config, shards = tiny("optimisation.batch=2"), ("optimisation.batch=2", "sharding=full")
+    trained_by_two(config, tmp_path, *half, *shards)
+    trained_by_two(config, tmp_path, *whole, *shards)
+    alone = tiny(f"output={tmp_path / 'alone'}", *half)
+    train(alone)
+    train(tiny(f"output={tmp_path / 'alone'}", *whole), resume=True)
+    assert losses(config.output) == pytest.approx(losses(alone.output), rel=1e-5)
+    last = (
+        load_file(folder / "checkpoint-00000006" / "optimizer.safetensors") for folder in (config.output, alone.output)
+    )
+    a, b = last
+    assert a.keys() == b.keys()
+    assert all(torch.allclose(a[name], b[name], rtol=1e-3, atol=1e-7) for name in b)

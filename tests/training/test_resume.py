@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from torch.utils.data import TensorDataset
 
 from rebridge.training import CheckpointError, FitConfig, Step, Task, Validation, fit, train
+from rebridge.training.checkpoints import checkpoint_folders, load_checkpoint
 from rebridge.training.data import training_pairs, validation_pairs
 from rebridge.training.methods.bridge import BridgeTraining
 from rebridge.training.ownership import RunLock
@@ -102,6 +103,18 @@ def test_truncated_checkpoint_is_refused_with_a_sentence_and_the_previous_one_us
     with pytest.warns(UserWarning, match=rf"{name} is (truncated|damaged).*trying the checkpoint before it"):
         train(tiny(), resume=True, callbacks=[steps.append])
     assert [step.iteration for step in steps] == [4, 5, 6]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "ema.safetensors", "optimizer.safetensors"])
+def test_one_flipped_bit_of_a_checkpoint_is_noticed(tiny: Tiny, tmp_path: Path, name: str) -> None:
+    """In the last tensor: the file has its size, opens, and all values are finite."""
+    train(tiny("optimisation.iterations=2", "checkpoint_every=2", "validate_every=100"))
+    (folder,) = checkpoint_folders(tmp_path / "run")
+    data = bytearray((folder / name).read_bytes())
+    data[-4] ^= 1
+    (folder / name).write_bytes(data)
+    with pytest.raises(CheckpointError, match=f"{name} is damaged"):
+        load_checkpoint(folder)
 
 
 def test_no_usable_checkpoint_is_an_error_that_names_the_file(tiny: Tiny, tmp_path: Path) -> None:

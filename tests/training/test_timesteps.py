@@ -70,6 +70,49 @@ def test_a_rollout_of_several_steps_with_a_constant_estimate_stay_on_its_path(na
     torch.testing.assert_close(one, many, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("steps", [1, 3, 4])
+def test_a_rollout_asks_the_network_at_equal_steps_from_the_end(steps: int) -> None:
+    t = torch.tensor([0.2, 0.7], dtype=torch.float64)
+    asked: list[Tensor] = []
+
+    def asking(x_t: Tensor, now: Tensor, y: Tensor) -> Tensor:
+        asked.append(now)
+        return 0.5 * y
+
+    rollout_states(bridges.create("rdbm"), asking, Y[:2], t, torch.randn(2, 3, 4, 4), "mean", steps)
+    expected = [1 - (1 - t) * step / steps for step in range(steps)]
+    torch.testing.assert_close(torch.stack(asked), torch.stack(expected))
+
+
+def test_estimates_beyond_the_range_count_as_its_limits_in_a_rollout() -> None:
+    bridge = bridges.create("goub")
+    t, noise = torch.full((8,), 0.4, dtype=torch.float64), torch.randn(8, 3, 4, 4)
+    low, high = bridge.value_range
+
+    def states(estimate: float) -> Tensor:
+        return rollout_states(bridge, lambda x, s, y: torch.full_like(y, estimate), Y, t, noise, "noise", 2)
+
+    assert torch.equal(states(9.0), states(high))
+    assert torch.equal(states(-9.0), states(low))
+
+
+def test_times_and_noise_are_those_of_the_run() -> None:
+    """Two runs of different seeds have different noise, not only different times; the same seed has the same of both."""
+    bridge, plan = bridges.create("goub"), StatesConfig(end_fraction=0.0)
+
+    def drawn(seed: int) -> tuple[Tensor, Tensor]:
+        states = draw_states(bridge, no_call, X0, Y, first=5, seed=seed, plan=plan)
+        c = bridge.coefficients(states.t).like(X0)
+        return states.t, (states.x_t - c.alpha * X0 - c.beta * Y) / c.gamma
+
+    (times, noise), (again, same), (other, others) = drawn(3), drawn(3), drawn(4)
+    assert torch.equal(times, again)
+    assert torch.equal(noise, same)
+    assert (times - other).abs().min() > 1e-4
+    assert (noise - others).abs().mean() > 0.5
+    assert torch.corrcoef(torch.stack([noise.flatten(), others.flatten()]))[0, 1].abs() < 0.3
+
+
 def test_a_perfect_network_reaches_the_states_of_the_forward_formula() -> None:
     bridge = bridges.create("goub")
     t, noise = torch.full((8,), 0.5, dtype=torch.float64), torch.randn(8, 3, 4, 4)

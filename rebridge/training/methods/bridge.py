@@ -28,10 +28,11 @@ from rebridge.images.regular import read_regular
 from rebridge.models import TrainedModel
 from rebridge.networks.catalogue import NETWORKS
 from rebridge.samplers import Sampler
-from rebridge.training.config import LossConfig, Named, OptimisationConfig, RunConfig, StatesConfig
+from rebridge.training.config import LossConfig, Named, OptimisationConfig, RunConfig, SpaceConfig, StatesConfig
 from rebridge.training.config_files import ConfigError, expand
 from rebridge.training.data import tasks_of
 from rebridge.training.ema import Ema
+from rebridge.training.latents import latents_of
 from rebridge.training.losses import classifier_loss, loss_of
 from rebridge.training.runtime import InPrecision
 from rebridge.training.task import Validation, count_parameters
@@ -52,12 +53,21 @@ class TrainConfig(RunConfig):
             clamp what a noise network gives. Stored with the model.
         residual_scale: typical size of x0 - y in the bridge's units, for prediction "preconditioned" and "blend" under modulation
             one; the standard deviation of the images for "ddbm", there by default 0.5.
+        space: by default pixels; {autoencoder: FOLDER} trains in the latents of an autoencoder, which the exported model holds.
+            Latents have no range, so that estimates are not clamped.
         start_from: a model folder or a .safetensors file whose weights training begins with, or several for parts of the
             network; what they lack begins untrained, and blocks that were added change nothing at first. In a file with stages
             also the name of an earlier stage.
     """
 
-    PROBLEM: ClassVar[tuple[str, ...]] = (*RunConfig.PROBLEM, "bridge", "network", "prediction", "residual_scale")
+    PROBLEM: ClassVar[tuple[str, ...]] = (
+        *RunConfig.PROBLEM,
+        "bridge",
+        "network",
+        "prediction",
+        "residual_scale",
+        "space",
+    )
 
     bridge: Named = Named(name="rdbm")
     network: Named = Named(name="fast")
@@ -66,6 +76,7 @@ class TrainConfig(RunConfig):
         "x0", "residual", "noise", "velocity", "preconditioned", "blend", "difference", "scaled-difference", "ddbm"
     ] = "x0"
     clamp: bool = True
+    space: SpaceConfig | None = None
     objective: Literal["bridge", "regression"] = "bridge"
     residual_scale: Annotated[float, Field(gt=0)] = 1.0
     states: StatesConfig = StatesConfig()
@@ -83,7 +94,9 @@ class TrainConfig(RunConfig):
 
     @property
     def channels(self) -> int:
-        """Channels of the network, and so of the images."""
+        """Channels of the images: the network's, or three where it sees latents."""
+        if self.space is not None:
+            return 3
         known = NETWORKS.parameters(self.network.name) if self.network.name in NETWORKS else {}
         channels = (known | self.network.params).get("channels", 3)
         return channels if isinstance(channels, int) else 3
@@ -99,6 +112,10 @@ class TrainConfig(RunConfig):
             return tree
         defaults = {key: cls.model_fields[key].default.name for key in ("bridge", "network")} | {"sampler": "dbim"}
         named = {key: {"name": name} | tree[key] for key, name in defaults.items() if isinstance(tree.get(key), dict)}
+        if tree.get("space") is not None:
+            if tree.get("clamp"):
+                raise ValueError("clamp: latents are not confined to a range; leave clamp out with space.autoencoder")
+            tree = {**tree, "clamp": False}
         return tree | named
 
 
@@ -190,6 +207,7 @@ class DenoiserTraining:
         self.bridge, self.sampler = settings_of(config)
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.tasks = list(tasks_of(config.data))
+        self.latents = latents_of(config, device)
         torch.manual_seed(config.seed)
         self.module = self.build()
         self.module.to(device, memory_format=self.layout)  # type: ignore[call-overload]
@@ -255,16 +273,18 @@ class DenoiserTraining:
 
     def describe(self) -> str:
         """Network, bridge and patches."""
-        config, patch = self.config, self.config.data.patch
+        config, patches = self.config, [phase.patch for phase in self.config.progressive]
+        sides = " to ".join(f"{side}x{side}" for side in patches[:: max(len(patches) - 1, 1)] or [config.data.patch])
         size = f"{config.network.name} ({count_parameters(self.module):,} parameters)"
-        return f"{size}, {config.bridge.name}, patches of {patch}x{patch}"
+        return f"{size}, {config.bridge.name}, patches of {sides}"
 
     def validate(self) -> Validation | None:
         """Restore the validation pairs with the averaged weights."""
         if not self.pairs:
             return None
         condition, seed = self.objective.condition, self.config.seed
-        return validate(self.bridge, condition, self.pairs, self.sampler, self.device, seed).validation()
+        spaces = () if self.latents is None else (self.latents.enter, self.latents.leave)
+        return validate(self.bridge, condition, self.pairs, self.sampler, self.device, seed, *spaces).validation()
 
     def export(self, folder: Path, validation: Mapping[str, float]) -> Path:
         """Write the averaged weights as a model folder.
@@ -282,6 +302,7 @@ class DenoiserTraining:
             clamp=config.clamp,
             sampler={"name": self.sampler.name, **self.sampler.params},
             tasks=[] if config.states.condition_dropout == 1 else self.tasks,
+            autoencoder=None if self.latents is None else self.latents.autoencoder,
             training=training | {"psnr": dict(validation)},
             predictor=None if predictor is None else NetworkDenoiser(predictor, self.bridge, "residual").eval(),
             condition=config.states.condition_dropout < 1,
@@ -301,7 +322,9 @@ class DenoiserTraining:
         )
 
     def _in_range(self, images: Tensor) -> Tensor:
-        """Images in [0, 1] in the bridge's value range."""
+        """Images in [0, 1] in the bridge's value range, or as latents."""
+        if self.latents is not None:
+            return self.latents.enter(images).contiguous(memory_format=self.layout)
         low, high = self.bridge.value_range
         return (images.to(self.device) * (high - low) + low).contiguous(memory_format=self.layout)
 

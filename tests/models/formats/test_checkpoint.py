@@ -53,6 +53,18 @@ def test_a_file_restores_a_picture_of_any_size_and_becomes_a_folder(tmp_path: Pa
     assert "MIT" in again.info.licence or name in ("rddm_two_unets", "hidiff")
 
 
+@pytest.mark.parametrize("name", ["i2sb_adm", "ddbm_adm", "adm_uncond256", "ddpm_celebahq", "irsde_denoising_nafnet"])
+def test_five_steps_of_dbim_restore_with_every_network_of_pixels(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("diffusers")
+    weights = state(name)
+    if name == "i2sb_adm":
+        weights = {f"diffusion_model.{key}": value for key, value in weights.items()}
+    family = "auto:head_width=16" if "adm" in name else "auto"
+    model = load_model(saved(tmp_path, weights), device="cpu", family=family)
+    restored = rebridge.Restorer(model)(picture(21, 26), sampler="dbim", steps=5, seed=0)
+    assert restored.shape == (21, 26, 3)
+
+
 @pytest.mark.parametrize("name", ["diffuir_unet", "irsde_conditional_unet"])
 def test_the_recommended_sampler_is_the_authors(tmp_path: Path, name: str) -> None:
     model = load_model(saved(tmp_path, state(name)))
@@ -141,6 +153,23 @@ def test_a_file_of_the_hub_loads_by_its_id(monkeypatch: pytest.MonkeyPatch, tmp_
     assert load_model("someone/weights/model-300.pt", device="cpu").process.name == "diffuir"
     with pytest.raises(ModelError, match=r"file 'someone/weights/other\.pt' .* HF_HUB_OFFLINE"):
         load_model("someone/weights/other.pt")
+
+
+@pytest.mark.parametrize("task", [None, "edges2handbags", "diode"])
+def test_a_published_repository_loads_by_its_id_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, task: str | None
+) -> None:
+    commit = "0123456789" * 4
+    repository = tmp_path / "models--alexzhou907--DDBM"
+    (repository / "snapshots" / commit).mkdir(parents=True)
+    name = "diode_ema_0.9999_440000.pt" if task == "diode" else "e2h_ema_0.9999_420000.pt"
+    saved(repository / "snapshots" / commit, state("ddbm_adm"), name)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    model = load_model("alexzhou907/DDBM", device="cpu", family="ddbm:head_width=16", task=task)
+    assert (model.process.name, model.info.tasks) == ("ddbm-vp", (task or "edges2handbags",))
 
 
 def test_a_latent_model_restores_through_its_autoencoder(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ model.network, model.bridge, model.sampler
 """
 
 from rebridge.models.autoencoders import Autoencoder, build_autoencoder
-from rebridge.models.formats.published.base import PREFIX, Converted, Dialect, Family
+from rebridge.models.formats.published.base import PREFIX, Converted, Dialect, Family, fingerprint
 from rebridge.models.formats.published.catalogue import FAMILIES, build, convert, names
 from rebridge.models.formats.published.errors import FormatError
 from rebridge.models.formats.published.reading import Weights, read_weights
@@ -22,6 +22,7 @@ __all__ = [
     "build",
     "build_autoencoder",
     "convert",
+    "fingerprint",
     "names",
     "read_weights",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -154,16 +154,21 @@ class Converted:
         return sum(weight.numel() for module in self._modules() for weight in module.parameters())
 
     def fingerprint(self) -> str:
-        """Hash names and values of the weights to twelve hexadecimal digits."""
-        digest = hashlib.sha256()
-        for module in self._modules():
-            for name, value in sorted(module.state_dict().items()):
-                digest.update(name.encode())
-                digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()[:12]
+        """Hash names and values of the weights; see `fingerprint`."""
+        return fingerprint(self._modules())
 
     def _modules(self) -> list[nn.Module]:
         return [self.network] if self.autoencoder is None else [self.network, self.autoencoder]
+
+
+def fingerprint(modules: Iterable[nn.Module]) -> str:
+    """Hash names and values of weights to twelve hexadecimal digits."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for name, value in sorted(module.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -240,6 +245,9 @@ def filled(build: Callable[[], nn.Module], state: StateDict, dtype: torch.dtype)
         raise FormatError(
             f"has {name} of shape {tuple(state[name].shape)}, but {tuple(expected[name].shape)} is needed"
         )
+    whole = [name for name, value in expected.items() if value.is_floating_point() > state[name].is_floating_point()]
+    if whole:
+        raise FormatError(f"has whole numbers as {whole[0]}, where fractions are needed")
     module.load_state_dict({name: _cast(value, dtype) for name, value in state.items()}, assign=True)
     return module.requires_grad_(False).eval()
 

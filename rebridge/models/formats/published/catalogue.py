@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 
-from rebridge.catalogue import check_name
+from rebridge.catalogue import GREATEST, Spec, check_greatest, check_name
 from rebridge.models.formats.published import adm, bbdm, ddbm, ddpm, diffuir, hidiff, i2sb, irsde, rddm, resshift, vq
 from rebridge.models.formats.published.base import PREFIX, Converted, Dialect, Family, Request
 from rebridge.models.formats.published.errors import FormatError, UnknownFamilyError
+from rebridge.models.formats.published.inert import first_line
 from rebridge.models.formats.published.reading import StateDict, Weights, read_weights
 from rebridge.models.formats.published.resemblance import resembling
+from rebridge.models.formats.published.scanning import names_in
 
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -55,7 +57,8 @@ def convert(
 
     Args:
         files: The authors' file, or all of them where a family has several (HI-Diff three, ResShift with its autoencoder two).
-        family: One of `names`, or "auto" to go by the names of the weights.
+        family: One of `names`, or "auto" to go by the names of the weights; with options of the family also as a text such as
+            "unidb:max_sigma=30" or "auto:head_width=64".
         task: One of the family's tasks, where the weights do not tell; by default the first.
         dtype: Type in which the weights are kept; others are cast one by one.
         **options: Further parameters of the family, such as max_sigma.
@@ -67,21 +70,26 @@ def convert(
     paths = [files] if isinstance(files, (str, Path)) else list(files)
     if not paths:
         raise ValueError("no files were given")
-    weights = [read_weights(path) for path in paths]
-    chosen = _choose(weights, family)
-    for option in options:
+    asked = Spec.parse(family)
+    if asked.name != AUTO:
+        check_name("published family", asked.name, FAMILIES)
+    weights = [_read(Path(path)) for path in paths]
+    chosen = _choose(weights, asked.name)
+    options = asked.params | options
+    for option, value in options.items():
         if option not in chosen.options:
             known = ", ".join(chosen.options) or "none"
             raise ValueError(f"family {chosen.name!r} has no option {option!r}; it takes {known}")
+        check_greatest(f"family {chosen.name!r}", option, value, GREATEST)
     label = " and ".join(file.source.name for file in weights)
     if task is not None and not chosen.tasks:
         raise FormatError(f"{label} looks like {chosen.title}, which was not published by tasks: leave {task!r} out")
     try:
         return chosen.convert(weights, Request(chosen.name, task, dtype, options))
-    except FormatError as error:
+    except ValueError as error:  # a FormatError too
         raise FormatError(f"{label} looks like {chosen.title}, but {error}") from None
     except (KeyError, IndexError, ZeroDivisionError, RuntimeError) as error:
-        reason = error.args[0] if error.args else error
+        reason = "a size other than 0" if isinstance(error, ZeroDivisionError) else first_line(error)
         raise FormatError(
             f"{label} looks like {chosen.title}, but cannot be converted: {reason} is missing or odd"
         ) from None
@@ -107,12 +115,23 @@ def build(config: Mapping[str, Any]) -> Dialect:
     return network
 
 
+def _read(path: Path) -> Weights:
+    """The weights of a file; where they cannot be read, the error says whose the file looks like."""
+    try:
+        return read_weights(path)
+    except FormatError as error:
+        likely = resembling([names_in(path)]) if path.is_file() else None
+        if likely is None:
+            raise
+        title, phrase = FAMILIES[likely[0]].title, str(error).removeprefix(f"{path.name} ")
+        raise FormatError(f"{path.name} looks like {title}, but {phrase}") from None
+
+
 def _choose(weights: Sequence[Weights], family: str) -> Family:
     states = [file.state for file in weights]
     found = [known for known in FAMILIES.values() if _detects(known, states)]
     label = " and ".join(file.source.name for file in weights)
     if family != AUTO:
-        check_name("published family", family, FAMILIES)
         if found and FAMILIES[family] not in found and not _is_lowlight_rddm(family, found):
             raise FormatError(f"{label} looks like {found[0].title}, not {FAMILIES[family].title}")
         return FAMILIES[family]

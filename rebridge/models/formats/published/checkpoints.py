@@ -117,3 +117,17 @@ PUBLISHED: tuple[Published, ...] = (
     Published("vq-f4", "vq", "", ("model.ckpt",), 55.32, "linked from github.com/CompVis/latent-diffusion", "MIT"),
 )  # fmt: skip
 """Every checkpoint known, by family."""
+
+
+def on_hub(repository: str, task: str | None = None) -> str | None:
+    """Find the published file of weights that a repository of the Hub means.
+
+    Args:
+        repository: An id such as "alexzhou907/DDBM".
+        task: Of the family; by default that of the first file listed.
+
+    Returns:
+        An id such as "alexzhou907/DDBM/e2h_ema_0.9999_420000.pt", or None where no such checkpoint is known.
+    """
+    files = (entry.files[0] for entry in PUBLISHED if task in (None, entry.task))
+    return next((file for file in files if file.startswith(f"{repository}/")), None)

@@ -39,6 +39,12 @@ DANGEROUS = (
     "nt",
     "sys",
     "subprocess",
+    "commands",  # subprocess in pickles for Python 2
+    "multiprocessing",
+    "code",
+    "marshal",
+    "pydoc",
+    "timeit",
     "shutil",
     "socket",
     "runpy",
@@ -47,8 +53,11 @@ DANGEROUS = (
     "pty",
     "webbrowser",
 )
-DANGEROUS_BUILTINS = ("eval", "exec", "compile", "open", "__import__")
+DANGEROUS_BUILTINS = ("eval", "exec", "execfile", "compile", "open", "input", "__import__")
+BUILTINS = ("builtins", "__builtin__", "io", "_io")
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+ZIP = b"PK\x03\x04"
+"""Beginning of an archive."""
 
 
 class Inert:
@@ -128,7 +137,7 @@ class InertUnpickler(pickle.Unpickler):
         if module == "torch" and name in STORAGES:
             return STORAGES[name]
         top = module.split(".")[0]
-        if top in DANGEROUS or (top in ("builtins", "__builtin__") and name in DANGEROUS_BUILTINS):
+        if top in DANGEROUS or (top in BUILTINS and name in DANGEROUS_BUILTINS):
             raise FormatError(f"asks to run {module}.{name}, which weights never need: do not use this file")
         return Inert
 
@@ -146,7 +155,12 @@ def load(path: Path) -> Any:
         FormatError: If the file asks for something that could harm, or is not in either layout.
     """
     try:
-        return _load_zip(path) if zipfile.is_zipfile(path) else _load_legacy(path)
+        if zipfile.is_zipfile(path):
+            return _load_zip(path)
+        with open(path, "rb") as file:
+            if file.read(len(ZIP)) == ZIP:
+                raise FormatError("is damaged, the end of the archive is missing: fetch it again")
+        return _load_legacy(path)
     except FormatError:
         raise
     except Exception as error:  # a damaged pickle can raise anything

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from rebridge.images.regular import irregular
-from rebridge.models.formats.published import inert
+from rebridge.models.formats.published import inert, scanning
 from rebridge.models.formats.published.errors import FormatError
 
 StateDict = dict[str, Tensor]
@@ -56,6 +56,7 @@ def read_weights(path: str | Path) -> Weights:
     path = Path(path)
     try:
         state, taken = unwrap(read_content(path))
+        _check_sound(state, path.stat().st_size)
     except FormatError as error:
         raise FormatError(f"{path.name} {error}") from None
     return Weights(state, taken, path)
@@ -84,6 +85,7 @@ def read_content(path: Path) -> Any:
         except (safetensors.SafetensorError, OSError) as error:
             raise FormatError(f"is damaged ({inert.first_line(error)}): fetch it again") from None
     _refuse_text(path, head)
+    scanning.check(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=head.startswith(b"PK"))
     except Exception:  # it holds more than weights, or it is damaged, for which the strict reader has many errors
@@ -147,6 +149,18 @@ def _averaged(averages: StateDict, trained: StateDict | None) -> tuple[StateDict
     _check_alike(averages, trained)
     _check_known(averages, trained)
     return trained | averages, "averaged weights (ema)"
+
+
+def _check_sound(state: StateDict, size: int) -> None:
+    """Refuse what is no plain array of numbers, or larger than the file that it is in."""
+    for name, value in state.items():
+        plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+        if not plain or value.is_complex():
+            raise FormatError(f"holds something else than plain numbers as {name}")
+        if value.numel() * value.element_size() > scanning.UNPACKED * size:
+            raise FormatError(
+                f"is too small for {name} of shape {tuple(value.shape)}: it is damaged, or made to do harm"
+            )
 
 
 def _check_known(averages: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> None:

@@ -7,7 +7,13 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
+from rebridge.models.formats.published.errors import FormatError
+
 Rules = Iterable[tuple[str, str]]
+MOST_DIGITS = 9
+"""Digits of a number that are read; those of parts have three at most."""
+UNNAMED = 4
+"""At most so many numbered parts come to one weight; those without weights, such as activations, count too."""
 
 LUCIDRAINS: tuple[tuple[str, str], ...] = (
     (r"^init_conv\.", "head."),
@@ -74,7 +80,13 @@ def count(names: Iterable[str], pattern: str) -> int:
     """Count numbered parts: the largest number the pattern's group finds, plus 1.
 
     Patterns match at the beginning of names; 0 where none does.
+
+    Raises:
+        FormatError: A phrase, for a number out of all proportion to the names.
     """
-    compiled = re.compile(pattern)
-    found = [int(match.group(1)) for match in map(compiled.match, names) if match]
-    return max(found, default=-1) + 1
+    compiled, known = re.compile(pattern), list(names)
+    digits = (match.group(1)[:MOST_DIGITS] for match in map(compiled.match, known) if match)
+    found = max(map(int, digits), default=-1) + 1
+    if found > UNNAMED * (len(known) + 1):
+        raise FormatError(f"has a part with the number {found - 1}, but {len(known)} weights in all")
+    return found

@@ -5,10 +5,8 @@ Families are recognised by a few weights each. Where one of these is missing, th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-from rebridge.models.formats.published.reading import StateDict
 
 
 @dataclass(frozen=True)
@@ -57,15 +55,33 @@ RESEMBLANCES = (
     Resemblance("hi-diff", ("encoder_level1.", "decoder_level1."), ("output.weight", "patch_embed.proj.weight")),
 )
 """The surest first."""
+WORDS_OF_SETTINGS = {
+    "gamma_inv": "unidb",
+    "lambda_square": "goub",
+    "ConditionalNAFNet": "refusion",
+    "ConditionalUNet": "ir-sde",
+    "UNetModelSwin": "resshift",
+    "BrownianBridge": "bbdm",
+    "LBBDM": "bbdm",
+    "net_le_dm": "hi-diff",
+    "network_le_dm": "hi-diff",
+    "use_new_attention_order": "adm",
+    "CelebA_HQ": "ddpm",
+    "VQModel": "vq",
+}
+"""Words in the authors' files of settings, which some take for the weights, and whose they are; the surest first."""
 
 
-def resembling(states: Sequence[StateDict]) -> tuple[str, list[str]] | None:
-    """Find the family that weights resemble, and the anchors that they lack.
+def resembling(states: Sequence[Iterable[str]]) -> tuple[str, list[str]] | None:
+    """Find the family that names resemble, and the anchors that they lack.
 
-    None where they resemble none.
+    The names are those of weights, or words of settings. None where they resemble none.
     """
     names = [name for state in states for name in state]
     for known in RESEMBLANCES:
         if known.shown_by(names):
             return known.family, known.missing(names)
+    for word, family in WORDS_OF_SETTINGS.items():
+        if any(word in name for name in names):
+            return family, []
     return None

@@ -4,6 +4,9 @@ import argparse
 import collections
 import os
 import pickle
+import shutil
+import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +105,18 @@ def test_lightning_files_are_read_by_stand_ins(tmp_path: Path, legacy: bool) -> 
         assert read.state[name].dtype == value.dtype
 
 
+@pytest.mark.parametrize(
+    "call", [(subprocess.Popen, ["true"]), (eval, "1"), (exec, "1"), (open, "mark"), (shutil.rmtree, "folder")]
+)
+def test_calls_of_every_kind_are_refused(tmp_path: Path, call: tuple[Any, ...]) -> None:
+    class Calls:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return call[0], call[1:]
+
+    with pytest.raises(FormatError, match="asks to run"):
+        read_weights(saved(tmp_path, {"state_dict": PART, "extra": Calls()}))
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_harmful_file_runs_nothing_and_is_refused(tmp_path: Path, legacy: bool) -> None:
     mark = tmp_path / "mark"
@@ -137,6 +152,42 @@ def test_what_is_no_file_of_weights_is_named(tmp_path: Path, name: str, content:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(FormatError, match=words):
         convert(tmp_path / name)
+
+
+HURTFUL = {
+    "memory": (b"\x80\x02}r\xff\xff\xff\x7f.", "asks for 2147483647 places of memory"),
+    "depth": (b"\x80\x02})" + 5000 * b"\x85" + b"Ns.", "nests values more than 1000 deep"),
+    "underflow": (b"\x80\x02(0)" + 5000 * b"\x85" + b"Ns.", "takes more than it has|more than 1000 deep"),
+    "length": (b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b"}.", "damaged"),
+}
+
+
+@pytest.mark.parametrize("kind", list(HURTFUL))
+def test_a_pickle_that_would_hurt_its_reader_is_refused(tmp_path: Path, kind: str) -> None:
+    data, words = HURTFUL[kind]
+    (tmp_path / "file.pth").write_bytes(data)
+    with pytest.raises(FormatError, match=words):
+        read_weights(tmp_path / "file.pth")
+
+
+def test_an_archive_that_unpacks_to_far_more_than_itself_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "file.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}." + bytes(2**25))
+    with pytest.raises(FormatError, match=r"unpacks to 0\.0 GiB"):
+        read_weights(tmp_path / "file.pth")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_weights_larger_than_their_file_are_refused(tmp_path: Path, legacy: bool) -> None:
+    huge = {"a.weight": torch.zeros(1).expand(100_000, 100_000)}
+    with pytest.raises(FormatError, match=r"too small for a\.weight of shape \(100000, 100000\)"):
+        read_weights(saved(tmp_path, huge, legacy))
+
+
+@pytest.mark.parametrize("odd", [PART["a.weight"].to("meta"), PART["a.weight"].to_sparse(), PART["a.weight"] + 0j])
+def test_what_is_no_plain_array_is_refused(tmp_path: Path, odd: Tensor) -> None:
+    with pytest.raises(FormatError, match=r"something else than plain numbers as a\.weight"):
+        read_weights(saved(tmp_path, PART | {"a.weight": odd}))
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
@@ -207,6 +258,36 @@ def test_one_of_three_files_says_which_are_missing(tmp_path: Path) -> None:
         convert(saved(tmp_path, {"params": inner}))
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("kind", ["cut", "harmful", "averages", "safetensors"])
+def test_a_file_that_cannot_be_read_is_named_by_what_it_looks_like(tmp_path: Path, kind: str, legacy: bool) -> None:
+    part, words = state("diffuir_unet"), "is damaged"
+    if kind == "harmful":
+        path, words = saved(tmp_path, {"model": part, "x": Harm(tmp_path / "mark")}, legacy), "asks to run"
+    elif kind == "averages":
+        wide = {name: torch.zeros(3, *value.shape) for name, value in part.items()}
+        path, words = saved(tmp_path, {"model": part, "ema": prefixed("ema_model.", wide)}, legacy), "another size"
+    else:
+        path = saved(tmp_path, prefixed("model.", part), legacy)
+        if kind == "safetensors":
+            path = path.with_suffix(".safetensors")
+            save_file(part, path)
+        path.write_bytes(path.read_bytes()[: 3 * path.stat().st_size // 4])
+    with pytest.raises(FormatError, match=rf"^{path.name} looks like DiffUIR, but .*{words}") as caught:
+        convert(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "family"),
+    [("which_model_G: ConditionalUNet", "IR-SDE"), ("lambda_square: 30", "GOUB"), ("target: x.LBBDM", "BBDM")],
+)
+def test_settings_instead_of_weights_say_whose_they_are(tmp_path: Path, words: str, family: str) -> None:
+    (tmp_path / "test.yml").write_text(f"name: x\n{words}\n")
+    with pytest.raises(FormatError, match=rf"test\.yml looks like {family}, but is a text file, such as settings"):
+        convert(tmp_path / "test.yml")
+
+
 ANCHORS = [
     ("irsde_conditional_unet", "init_conv.weight", "IR-SDE"),
     ("irsde_conditional_nafnet", "intro.weight", "Refusion"),
@@ -235,6 +316,28 @@ def test_averages_of_another_network_are_refused(tmp_path: Path) -> None:
     torch.save({"model": trained, "ema": averages}, tmp_path / "model.pt")
     with pytest.raises(FormatError, match="averaged weights that its model has not"):
         convert(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "odd"),
+    [
+        ("diffuir_unet", "unet0.downs.999999999.3.weight"),
+        ("adm_uncond256", "output_blocks.999999999.0.weight"),
+        ("resshift_swinunet", "input_blocks.999999999.0.weight"),
+        ("resshift_vqgan_f4", "encoder.down.999999999.block.0.conv1.weight"),
+    ],
+)
+def test_numbers_out_of_all_proportion_are_refused_at_once(tmp_path: Path, name: str, odd: str) -> None:
+    path = saved(tmp_path, state(name) | {odd: torch.zeros(1)})
+    with pytest.raises(FormatError, match=r"a part with the number 999999999, but \d+ weights in all"):
+        convert(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
+def test_whole_numbers_are_no_weights(tmp_path: Path, dtype: torch.dtype) -> None:
+    path = saved(tmp_path, {name: value.to(dtype) for name, value in state("diffuir_unet").items()})
+    with pytest.raises(FormatError, match=r"looks like DiffUIR, but has whole numbers as network"):
+        convert(path)
 
 
 def test_a_task_is_refused_where_there_is_none(tmp_path: Path) -> None:

@@ -1,0 +1,168 @@
+"""What an exported model restores is what `Restorer` restores, with numpy and onnxruntime alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from rebridge import Restorer, bridges, networks
+from rebridge.cli import app
+from rebridge.integrations.onnx import export_onnx, export_torch, write_graph
+from rebridge.integrations.onnx_runner import DENOISER_FILE, INT8_FILE, OnnxRestorer, TorchNoise
+from rebridge.models import ModelError, TrainedModel, load_model
+from rebridge.samplers import ImageNoise
+
+onnxruntime = pytest.importorskip("onnxruntime")
+ROOT = Path(__file__).parents[2]
+ALONE = """
+import runpy, sys
+for name in ("torch", "rebridge", "onnx", "PIL"):
+    sys.modules[name] = None
+run, *words = sys.argv[1:]
+sys.argv = [run, *words]
+runpy.run_path(run, run_name="__main__")
+"""
+
+
+def picture(height: int, width: int, seed: int = 0) -> Any:
+    rows, columns, colour = np.meshgrid(np.arange(height), np.arange(width), np.arange(3), indexing="ij")
+    smooth = 120 + 90 * np.sin(rows / 5 + colour) * np.cos(columns / 7)
+    return np.clip(smooth + np.random.default_rng(seed).normal(0, 12, smooth.shape), 0, 255).astype(np.uint8)
+
+
+def shaken(network: nn.Module) -> nn.Module:
+    """With weights that let every part count."""
+    torch.manual_seed(1)
+    for weight in network.parameters():
+        nn.init.normal_(weight, std=0.08)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def exported(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export") / "tiny"
+    result = CliRunner().invoke(app, ["export", str(model_folder), "-o", str(folder), "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["difference"] <= 1 / 255
+    assert {"denoiser.onnx", "run.py", "sampling.json"} <= set(found["files"])
+    return folder
+
+
+@pytest.mark.parametrize(("size", "steps", "seed"), [((33, 50), None, 0), ((16, 7), 1, 3), ((64, 40), 8, 11)])
+def test_the_runner_gives_the_pixels_of_the_restorer(
+    exported: Path, model_folder: Path, size: tuple[int, int], steps: int | None, seed: int
+) -> None:
+    restore = Restorer.from_pretrained(model_folder, device="cpu")
+    image = picture(*size)
+    found = OnnxRestorer(exported)(image, steps=steps, seed=seed).astype(int)
+    assert np.abs(found - restore(image, steps=steps, seed=seed).astype(int)).max() <= 1
+    smooth = image.astype(np.float32) / 255
+    assert np.allclose(OnnxRestorer(exported)(smooth, seed=seed), restore(smooth, seed=seed), atol=1e-4)
+
+
+def test_a_folder_runs_without_torch_and_without_rebridge(exported: Path, model_folder: Path, tmp_path: Path) -> None:
+    image = picture(30, 41)
+    np.save(tmp_path / "in.npy", image)
+    words = [str(tmp_path / "in.npy"), "-o", str(tmp_path / "out.npy"), "--seed", "4"]
+    subprocess.run([sys.executable, "-c", ALONE, str(exported / "run.py"), *words], check=True, cwd=tmp_path)
+    wanted = Restorer.from_pretrained(model_folder, device="cpu")(image, seed=4)
+    assert np.abs(np.load(tmp_path / "out.npy").astype(int) - wanted.astype(int)).max() <= 1
+
+
+def test_the_graph_takes_any_time_batch_and_size(exported: Path, model_folder: Path) -> None:
+    session = onnxruntime.InferenceSession(exported / DENOISER_FILE, providers=["CPUExecutionProvider"])
+    assert [value.name for value in session.get_inputs()] == ["x", "t", "y"]
+    model: Any = load_model(model_folder, device="cpu")
+    for batch, height, width in ((1, 20, 33), (3, 9, 64)):
+        x, y = (torch.rand(batch, 3, height, width) * 2 - 1 for _ in range(2))
+        t = torch.cat([torch.tensor([1.0]), torch.rand(batch - 1)])
+        found = session.run(None, {"x": x.numpy(), "t": t.numpy(), "y": y.numpy()})[0]
+        assert np.allclose(found, model.denoiser(x, t, y).detach().numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("fast", {"widths": (8, 8), "blocks": (1,), "kinds": 3, "equalise": True, "ripples": True, "fill": True}),
+        ("careful", {"widths": (8, 8), "blocks": (1,), "middle": 1, "features": 8, "verdict": True}),
+        ("hi-diff-tiny", {"widths": (8, 8, 8), "blocks": (1,) * 3, "heads": (1,) * 3, "dense": 1, "encoder_width": 8}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_networks_that_branch_and_transform_export_too(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    network = shaken(networks.create(name, **options))
+    write_graph(TrainedModel.of(network, bridges.create("rdbm"), "residual").denoiser, tmp_path / "x.onnx", 3)
+    session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
+    for height, width in ((50, 70), (21, 96), (128, 33)):
+        y = torch.from_numpy(picture(height, width)).permute(2, 0, 1)[None].float() / 127.5 - 1
+        feed = {"x": y, "t": torch.tensor([0.7]), "y": y}
+        with torch.no_grad():
+            wanted = network(*feed.values()) + y
+        names = {value.name for value in session.get_inputs()}
+        found = session.run(None, {key: value.numpy() for key, value in feed.items() if key in names})[0]
+        assert np.abs(found - wanted.clamp(-1, 1).numpy()).max() < 1e-3, (height, width)
+
+
+def test_noise_is_that_of_torch() -> None:
+    for shape in ((3, 5, 7), (3, 1, 1), (1, 2, 2), (3, 16, 16)):
+        ours, theirs = TorchNoise(5, 2), ImageNoise([5], 2)
+        for _ in range(3):  # a second draw goes on where the first one ended
+            assert np.allclose(ours(shape), theirs(torch.zeros(1, *shape))[0].numpy(), atol=2e-6)
+
+
+def test_eight_bits_are_written_where_they_cost_little_and_else_not(model_folder: Path, tmp_path: Path) -> None:
+    from rebridge.integrations.int8 import quantise_export
+
+    clean = picture(48, 48)
+    pairs = [(clean, picture(48, 48, seed)) for seed in (1, 2)]
+    found = export_onnx(load_model(model_folder, device="cpu"), tmp_path, pairs, int8=False)
+    assert INT8_FILE not in found.files
+    kept = quantise_export(tmp_path, pairs, most=50.0)
+    assert kept.way
+    graph = onnx.load(tmp_path / INT8_FILE).graph
+    assert any(item.data_type == onnx.TensorProto.INT8 for item in graph.initializer)
+    small = OnnxRestorer(tmp_path, int8=True)(clean).astype(float)
+    assert np.sqrt(np.mean((small - OnnxRestorer(tmp_path)(clean)) ** 2)) < 12
+    refused = quantise_export(tmp_path, pairs, most=-50.0)
+    assert (refused.way, (tmp_path / INT8_FILE).exists()) == ("", False)
+    assert "no int8 network is written" in refused.note
+    with pytest.raises(ValueError, match="has no int8 network"):
+        OnnxRestorer(tmp_path, int8=True)
+
+
+def test_torch_export_gives_the_same_estimates(model_folder: Path, tmp_path: Path) -> None:
+    model: Any = load_model(model_folder, device="cpu")
+    assert export_torch(model, tmp_path).files == ("denoiser.pt2",)
+    denoise = torch.export.load(tmp_path / "denoiser.pt2").module()
+    for batch, height, width in ((1, 64, 32), (2, 32, 96)):
+        x, y = (torch.rand(batch, 3, height, width) * 2 - 1 for _ in range(2))
+        t = torch.rand(batch)
+        assert torch.allclose(denoise(x, t, y), model.denoiser(x, t, y), atol=1e-4)
+
+
+def test_what_cannot_be_exported_is_one_sentence(exported: Path, model_folder: Path, tmp_path: Path) -> None:
+    run = CliRunner().invoke
+    again = run(app, ["export", str(model_folder), "-o", str(exported)])
+    assert again.exit_code == 2
+    assert "holds an export already" in again.stderr
+    odd = run(app, ["export", str(model_folder), "-o", str(tmp_path / "x"), "--sampler", "multiplicative:steps=3"])
+    assert odd.exit_code == 2
+    assert "cannot be exported" in odd.stderr
+    assert not (tmp_path / "x").exists()
+    with pytest.raises(ValueError, match="steps must be one of 1, 2, 3"):
+        OnnxRestorer(exported)(picture(16, 16), steps=7)
+    with pytest.raises(ValueError, match="holds no exported model"):
+        OnnxRestorer(tmp_path)
+    with pytest.raises(ModelError, match="no network on a bridge"):
+        export_torch(Restorer(lambda x, t, y: y, bridges.create("goub")).model, tmp_path)
