@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
-from rebridge import degradations
+from rebridge import Restorer, degradations
 from rebridge.data.folders import image_files, read_stored
 from rebridge.data.mixtures import held_out
 from rebridge.networks.careful import KINDS, Careful
@@ -281,17 +281,7 @@ Restore = Callable[[Array, tuple[str, ...]], Array]
 
 
 def restorer(name: str) -> Restore:
-    """Load a packaged model, a folder, or a checkpoint of tools/train_careful.py."""
-    if name.endswith(".pt"):
-        from rebridge import networks
-
-        state = torch.load(name)
-        network = networks.create("careful", verdict="verdict.mean" in state)
-        assert isinstance(network, Careful)
-        network.load_state_dict(state)
-        return treating(network.eval())
-    from rebridge import Restorer
-
+    """Load a packaged model or a folder."""
     restore = Restorer.from_pretrained(name)
     if isinstance(restore.model.network, Careful):
         return treating(restore.model.network)

@@ -120,6 +120,7 @@ def main() -> None:
     parser.add_argument("--tone-visible", type=float, default=44.0)
     parser.add_argument("--least", type=float, default=0.3)
     parser.add_argument("--margin", type=float, default=0.4)
+    parser.add_argument("--at-least", nargs="*", default=[], help="KIND=PROBABILITY, where another set has shown harm")
     options = parser.parse_args()
     torch.set_num_threads(1)
     state = torch.load(options.checkpoint)
@@ -127,7 +128,13 @@ def main() -> None:
     pictures = sound_pictures(options.crops)
     found = harms(model, pictures, options.least / 2)
     visible = [options.tone_visible if kind in ("haze", "lowlight") else options.visible for kind in LABELS]
-    lows = [threshold(harm, limit, options.least, options.margin) for harm, limit in zip(found, visible, strict=True)]
+    least = dict.fromkeys(LABELS, options.least) | {
+        kind: float(value) for kind, _, value in (given.partition("=") for given in options.at_least)
+    }
+    lows = [
+        threshold(harm, limit, least[kind], options.margin)
+        for kind, harm, limit in zip(LABELS, found, visible, strict=True)
+    ]
     model.low.copy_(torch.tensor(lows))
     model.high.copy_(torch.tensor([low + 0.3 * (1 - low) for low in lows]))
     shares, said, there = recall(model, options.degraded)
