@@ -123,17 +123,22 @@ def tiles(options: argparse.Namespace) -> None:
 
 
 def sizes() -> None:
-    """Print parameters and operations of the two sizes, and of what the tiny one is compared with."""
+    """Print parameters and operations of all sizes, and of what the tiny one is compared with."""
     print("| size | transformer | latent encoder | latent diffusion | teacher (training only) | GMAC at 256x256 |")
     print("|---|---|---|---|---|---|")
-    without = {"prior": "none", "blocks": LARGER}
-    rows = [("hi-diff-tiny", {}), ("hi-diff-tiny", without), ("hi-diff", {})]
-    for name, params in rows:
+    without: dict[str, Any] = {"prior": "none", "blocks": LARGER}
+    rows: list[tuple[str, str, dict[str, Any]]] = [
+        ("hi-diff-tiny", "", {}),
+        ("hi-diff-tiny", " without the prior", without),
+        ("hi-diff", "", {}),
+        ("hi-diff", ", released", {"released": True}),
+        ("hi-diff-realblur", "", {}),
+    ]
+    for name, behind, params in rows:
         network = networks.create(name, **params)
         count = {key: sum(w.numel() for w in part.parameters()) for key, part in network.named_children()}
         parts = " | ".join(f"{count.get(key, 0):,}" for key in ("transformer", "encoder", "diffusion", "teacher"))
-        shown = f"{name} without the prior" if params else name
-        print(f"| {shown} | {parts} | {networks.cost(network).macs / 1e9:.2f} |")
+        print(f"| {name}{behind} | {parts} | {networks.cost(network).macs / 1e9:.2f} |")
 
 
 def main() -> None:

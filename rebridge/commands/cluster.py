@@ -8,7 +8,9 @@ there before a run is skipped with --skip-existing, so a run that was stopped go
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,8 +43,19 @@ def restore_on_ray(
         ValueError: Ray is missing, an option that this engine does not have, or impossible inputs and outputs.
     """
     _check(options)
-    ray = _ray(options)
     pairs = _pairs(options)
+    with _connected(options) as ray:
+        return _run(ray, pairs, options, progress, finished)
+
+
+def _run(
+    ray: Any,
+    pairs: list[tuple[str, str]],
+    options: RestoreOptions,
+    progress: Reporter | None,
+    finished: Finished | None,
+) -> FilesResult:
+    """Restore pairs of input and output that are not there."""
     before = {output: problem for _, output in pairs if (problem := _there(output, options)) is not None}
     items = [{"input": source, "output": output} for source, output in pairs if output not in before]
     done: dict[str, FileResult] = {}
@@ -70,10 +83,18 @@ def _restored(ray: Any, items: list[dict[str, str]], options: RestoreOptions) ->
     size = max(1, min(PART, len(items) // (2 * _workers(options))))
     ray.data.DataContext.get_current().enable_progress_bars = False
     data = ray.data.from_items(items, override_num_blocks=-(-len(items) // size))
-    rows = data.map_batches(
-        _Part, fn_constructor_kwargs={"options": options}, batch_size=size, concurrency=_workers(options), num_cpus=1
+    pool = ray.data.ActorPoolStrategy(size=_workers(options))
+    rows = iter(
+        data.map_batches(
+            _Part, fn_constructor_kwargs={"options": options}, batch_size=size, compute=pool, num_cpus=1
+        ).iter_rows()
     )
-    yield from rows.iter_rows()
+    while True:
+        with redirect_stdout(sys.stderr):
+            row = next(rows, None)
+        if row is None:
+            return
+        yield row
 
 
 class _Part:
@@ -86,7 +107,7 @@ class _Part:
     def __init__(self, options: RestoreOptions) -> None:
         from rebridge.commands.opening import open_restorer
 
-        self.options = replace(options, engine="local", overwrite=options.overwrite)
+        self.options = replace(options, engine="local", workers=None)
         self.opened = open_restorer(options, options.task)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -156,16 +177,27 @@ def _check(options: RestoreOptions) -> None:
             raise ValueError(f"--engine ray cannot be combined with --{name.replace('_', '-')}")
 
 
-def _ray(options: RestoreOptions) -> Any:
-    """Ray, connected to a cluster: that of RAY_ADDRESS, or one of this machine."""
+@contextmanager
+def _connected(options: RestoreOptions) -> Iterator[Any]:
+    """Ray, connected to a cluster: that of RAY_ADDRESS, or one of this machine, which ends with the run.
+
+    What Ray prints, such as that a worker died, goes to stderr: stdout is for results.
+    """
     try:
         import ray
         import ray.data
     except ImportError:
         raise ValueError("--engine ray needs the package ray: pip install 'rebridge[cluster]'") from None
-    if not ray.is_initialized():
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-        if "RAY_ADDRESS" not in os.environ:
-            quiet |= {"num_cpus": _workers(options) + 1, "include_dashboard": False}
-        ray.init(**quiet)
-    return ray
+    if ray.is_initialized():
+        yield ray
+        return
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    if "RAY_ADDRESS" not in os.environ:
+        settings |= {"num_cpus": _workers(options) + 1, "include_dashboard": False}
+    with redirect_stdout(sys.stderr):
+        ray.init(**settings)
+    try:
+        yield ray
+    finally:
+        with redirect_stdout(sys.stderr):
+            ray.shutdown()

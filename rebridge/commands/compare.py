@@ -182,7 +182,9 @@ def _solvers(options: CompareOptions, report: Reporter) -> Comparison:
     return Comparison(rows, SOLVER_COLUMNS, f"{len(images)} images", files, notes)
 
 
-def _method(text: str, steps: Sequence[int] | None) -> Method:
+def _method(text: str, steps: Sequence[int] | None) -> Method | None:
+    if text == "default":
+        return None
     spec = Spec.parse(text)
     params = {"steps": steps[0]} if steps else {}
     return inverse.create(spec.name, **{**params, **spec.params})

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rebridge.commands.flags import flag_of
 from rebridge.commands.opening import check_noise, check_sampling, open_restorer
 from rebridge.commands.options import CaseOptions, EvaluateOptions
 from rebridge.commands.progress import Reporter, cancellable
-from rebridge.data import CLEAN
 from rebridge.evaluation import (
     Case,
     Evaluation,
@@ -19,15 +20,19 @@ from rebridge.evaluation import (
     evaluate_results,
     evaluate_tasks,
     paired_cases,
-    result_cases,
     synthetic_cases,
 )
-from rebridge.evaluation.evaluate import IMAGE_COLUMNS, RESTORER_KEYS, SHOWN_COLUMNS, TASK_COLUMNS
-from rebridge.evaluation.results import BY_OTHERS, score_results
+from rebridge.evaluation.evaluate import GAIN_KEYS, IMAGE_COLUMNS, RESTORER_KEYS, SHOWN_COLUMNS, TASK_COLUMNS
+from rebridge.evaluation.results import result_cases
 from rebridge.evaluation.tables import Column, record
 from rebridge.images import reason
 
 _Item = TypeVar("_Item")
+
+OF_RESULTS = (
+    "results", "truth", "pairs", "layout", "suffix", "limit", "channel", "border", "window", "truncate", "metrics",
+)  # fmt: skip
+"""Options that go with results made elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,10 @@ class EvaluationResult:
         shown: those that fit on a terminal.
         """
         base = IMAGE_COLUMNS if per_image else SHOWN_COLUMNS if shown else TASK_COLUMNS
-        kept = [column for column in base if self.model is not None or column.key not in RESTORER_KEYS]
+        left_out = [] if self.model is not None else [*RESTORER_KEYS]
+        if self.model is None and all(math.isnan(score.input_psnr) for score in self.evaluation.scores):
+            left_out += GAIN_KEYS
+        kept = [column for column in base if column.key not in left_out]
         return [*kept, *self.scoring.columns]
 
 
@@ -92,8 +100,6 @@ def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> Eval
         raise ValueError("--task degrades the images of --clean; --pairs are degraded already")
     if options.clean is None and options.pairs is None:
         raise ValueError("give --clean DIR to degrade clean images, or --pairs DIR for real pairs")
-    if options.restored is not None:
-        return _of_results(options, progress)
     opened = open_restorer(options)
     restorer = opened.restorer
     sampler = check_sampling(restorer, options, options.sampler)
@@ -122,11 +128,15 @@ def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> Eval
 
 def _results(options: EvaluateOptions, scoring: Scoring, progress: Reporter | None) -> EvaluationResult:
     """Score results made elsewhere."""
-    if options.results is None or options.truth is None:
-        raise ValueError("--results DIR and --truth DIR go together")
-    if options.clean is not None or options.pairs is not None or options.model is not None:
-        raise ValueError("--results are compared as they are: leave out --clean, --pairs and --model")
-    cases, without = result_cases(options.results, options.truth, options.suffix, options.limit)
+    if options.results is None or (options.truth is None) == (options.pairs is None):
+        raise ValueError("--results DIR goes with --truth DIR, or with --pairs DIR to know what the results gained")
+    for field in fields(options):
+        default = field.default_factory() if field.default_factory is not MISSING else field.default
+        if field.name not in OF_RESULTS and getattr(options, field.name) != default:
+            raise ValueError(f"{flag_of(field.name)} is of no use with --results, which are compared as they are")
+    check_cases(options)
+    truth = options.truth or _pairs(options)
+    cases, without = result_cases(options.results, truth, options.suffix, options.limit)
     with cancellable(progress) as report:
 
         def scored(done: int, total: int, score: Score) -> None:
@@ -137,34 +147,12 @@ def _results(options: EvaluateOptions, scoring: Scoring, progress: Reporter | No
     return EvaluationResult(found, None, None, None, options.noise_seed, scoring, note)
 
 
-def _of_results(options: EvaluateOptions, progress: Reporter | None) -> EvaluationResult:
-    """Score results that are there already."""
-    assert options.restored is not None
-    given: dict[str, Any] = {
-        "--model": options.model,
-        "--sampler": options.sampler,
-        "--steps": options.steps,
-        "--tile": options.tile,
-        "--task": options.tasks,
-        "--baselines": options.baselines,
-    }
-    for key, value in given.items():
-        if value:
-            raise ValueError(f"{key} says how a model restores; --restored measures results that are there already")
-    cases = cases_of(options, [CLEAN], 0, options.limit)
-    with cancellable(progress) as report:
-
-        def scored(done: int, total: int, score: Score) -> None:
-            report(done, total, f"{score.name} {score.psnr:.2f} dB")
-
-        # pairs are named with their folder, as degraded/boat.png
-        begin = 1 if options.pairs is not None and options.layout is None else 0
-        names = [Path(*Path(case.name).parts[begin:]).as_posix() for case in cases]
-        named = [replace(case, task=BY_OTHERS, name=name) for case, name in zip(cases, names, strict=True)]
-        found = score_results(options.restored, named, channel=options.channel, progress=scored)
-    left = len(cases) - len(found.scores)
-    note = f"{left} of {len(cases)} clean images have no result in {options.restored}" if left else None
-    return EvaluationResult(found, str(options.restored), "", 0, 0, Scoring(options.channel), note)
+def _pairs(options: EvaluateOptions) -> list[Case]:
+    """Real pairs, named without the folder of the degraded images."""
+    assert options.pairs is not None
+    cases = paired_cases(options.pairs, options.layout)
+    begin = 1 if options.layout is None else 0
+    return [replace(case, name=Path(*Path(case.name).parts[begin:]).as_posix()) for case in cases]
 
 
 def check_cases(options: CaseOptions) -> None:

@@ -119,11 +119,10 @@ OPTIONS: dict[str, Flag] = {
     "window": option(Literal["gaussian", "uniform"], "Of SSIM: as published, or as scikit-image takes it."),
     "truncate": option(bool, "Cut 8-bit levels down instead of rounding them.", "--truncate"),
     "metrics": repeated("A further metric of pyiqa, as lpips or niqe", "--metric"),
-    "results": option(PATH, "Folder of results made elsewhere, to be compared with --truth."),
+    "results": option(PATH, "Folder of results made elsewhere, to be compared with --truth, or with --pairs."),
     "truth": option(PATH, "Folder of the true images of --results."),
     "harm": option(bool, "Restore the clean images too, and say what is left of them.", "--harm/--no-harm"),
     "baselines": option(bool, "Beside it, what needs no model: stretch, dark channel, median, ...", "--baselines"),
-    "restored": option(PATH, "Folder of results made by any tool, measured instead of a model."),
     # tune and compare
     "base": option(str, "Preset to begin from: paper, sound or a file."),
     "search": repeated("What to search, by default all: a setting, as schedule or lam=0.004,0.008", read=choices),
@@ -134,7 +133,7 @@ OPTIONS: dict[str, Flag] = {
     "samplers": repeated("A sampler, as dbim or dbim:eta=1,order=1", "--sampler"),
     "presets": repeated("With irbridge: paper, sound or tuned, by default as in restore", "--preset"),
     "operators": repeated("A known operator, as sr4 or noise@25 (see `rebridge solve`)", "--operator"),
-    "solvers": repeated("With --operator: a zero-shot solver, irbridge, baselines, or all", "--solver"),
+    "solvers": repeated("With --operator: a zero-shot solver, irbridge, baselines, default, or all", "--solver"),
     "crop": option(NUMBER, "With --operator: only the middle square of so many pixels."),
     "seeds": option(str, "Seeds, separated by commas.", read=numbers("--seeds", 0)),
     "draws": option(int, "With --analytic: samples per run.", "--samples"),
@@ -224,3 +223,9 @@ CHANGED: dict[str, dict[str, Flag]] = {
     },
 }
 """Fields that a command has written in another way, by the name of its options."""
+
+
+def flag_of(field: str) -> str:
+    """Give the word on the command line that fills a field, such as "--out"."""
+    flag = OPTIONS.get(field)
+    return flag.names[0] if flag is not None and flag.names else f"--{field.replace('_', '-')}"

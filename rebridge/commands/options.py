@@ -186,11 +186,10 @@ class EvaluateOptions(SamplingOptions, ModelOptions, CaseOptions):
         truncate: cut levels down instead of rounding them.
         metrics: further ones of pyiqa, such as "lpips" and "niqe".
         results: folder of results made elsewhere, instead of a model.
-        truth: folder of their true images.
+        truth: folder of their true images; with `pairs` in its place the gain is known too.
         suffix: text behind the names of the results.
         harm: restore the clean images too, and say what is left of them.
         baselines: measure filters without a model beside it.
-        restored: folder of results that any tool has made of these images; they are measured, and no model.
     """
 
     limit: int | None = None
@@ -204,7 +203,6 @@ class EvaluateOptions(SamplingOptions, ModelOptions, CaseOptions):
     suffix: str = ""
     harm: bool = True
     baselines: bool = False
-    restored: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,8 +236,8 @@ class CompareOptions(Limited):
     Attributes:
         models, clean, tasks: models restore degraded images; with method "irbridge" generative models, by `presets`.
         analytic, bridges, draws: exact denoisers of a Gaussian problem along bridges, with so many draws per run.
-        operators, solvers, prior, crop: zero-shot solvers restore measurements, beside IRBridge ("irbridge"), `models`, and what
-            needs no model ("baselines").
+        operators, solvers, prior, crop: zero-shot solvers restore measurements, beside IRBridge ("irbridge"), `models`, what
+            needs no model ("baselines"), and the solver that is the default of each operator ("default").
         samplers: of the first two forms.
         steps: by default 1, 2, 5, 10; with method "irbridge" 25; with solvers one number, or their own.
         seeds: of the first two forms.

@@ -99,19 +99,29 @@ class MixedPairs(Dataset[Pair]):
         weights: one per source, at least 0, not all 0.
         patch: side of a pair in pixels.
         seed: of the stream.
+        patches: other sides from pair number n on, (n, side), in the order of n.
 
     Raises:
         ValueError: weights that do not fit, or a patch below 1.
     """
 
-    def __init__(self, sources: Sequence[PairSource], weights: Sequence[float], patch: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        sources: Sequence[PairSource],
+        weights: Sequence[float],
+        patch: int,
+        seed: int = 0,
+        patches: Sequence[tuple[int, int]] = (),
+    ) -> None:
         if len(sources) != len(weights) or not sources:
             raise ValueError(f"each source needs one weight, got {len(sources)} sources and {len(weights)} weights")
         if min(weights) < 0 or sum(weights) <= 0:
             raise ValueError(f"weights must be at least 0 and not all 0, got {list(weights)}")
-        if patch < 1:
-            raise ValueError(f"patch must be at least 1, got {patch}")
-        self.sources, self.patch, self.seed = list(sources), patch, seed
+        sizes = [patch, *(side for _, side in patches)]
+        if min(sizes) < 1:
+            raise ValueError(f"patch must be at least 1, got {min(sizes)}")
+        self.sources, self.seed = list(sources), seed
+        self.patches = [(0, patch), *patches]
         self.shares = [share / sum(weights) for share in accumulate(weights)]
         self.offset = float(torch.rand((), generator=generator_of(seed, "tasks"), dtype=torch.float64))
 
@@ -120,8 +130,12 @@ class MixedPairs(Dataset[Pair]):
         place = (self.offset + index * GOLDEN_RATIO) % 1.0
         return next((s for s, share in zip(self.sources, self.shares, strict=True) if place < share), self.sources[-1])
 
+    def patch_of(self, index: int) -> int:
+        """Give the side of pair number `index`."""
+        return next(side for first, side in reversed(self.patches) if first <= index)
+
     def __getitem__(self, index: int) -> Pair:
         """Draw pair number `index` (from 0): a pure function of the seed and the index."""
         if index < 0:
             raise IndexError(f"a stream of pairs begins at 0, got index {index}")
-        return self.source_of(index).draw(self.patch, generator_of(self.seed, "pair", index))
+        return self.source_of(index).draw(self.patch_of(index), generator_of(self.seed, "pair", index))

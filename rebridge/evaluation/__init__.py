@@ -1,8 +1,9 @@
 """Evaluation of restored images: metrics, scores per image and task, tables."""
 
-from rebridge.evaluation.cases import Case, degrade_case, paired_cases, result_cases, synthetic_cases
+from rebridge.evaluation.cases import Case, degrade_case, paired_cases, synthetic_cases
 from rebridge.evaluation.evaluate import Evaluation, Score, TaskScores, evaluate, evaluate_results, evaluate_tasks
 from rebridge.evaluation.metrics import psnr, ssim
+from rebridge.evaluation.results import result_cases
 from rebridge.evaluation.scoring import Scoring
 
 __all__ = [

@@ -38,11 +38,13 @@ class Case:
         task: a degradation, or the name of a set of pairs.
         name: of the image.
         load: returns clean and degraded, each (C, H, W), float32 in [0, 1].
+        pair: where `load` returns a result in the place of the degraded image: the same with the degraded one, if known.
     """
 
     task: str
     name: str
     load: Callable[[], tuple[Tensor, Tensor]]
+    pair: Callable[[], tuple[Tensor, Tensor]] | None = None
 
 
 def synthetic_cases(
@@ -105,57 +107,6 @@ def paired_cases(
         pairs = PairedFolder(root / clean, root / degraded, check_sizes=False, channels=channels)
     count = len(pairs) if limit is None else min(_positive(limit), len(pairs))
     return [Case(task, name_of(pairs[index][1], root), partial(pairs.read, index)) for index in range(count)]
-
-
-def result_cases(
-    results: str | Path, truth: str | Path, suffix: str = "", limit: int | None = None
-) -> tuple[list[Case], int]:
-    """List results made elsewhere, beside their true images.
-
-    A result belongs to the true image of its path below the folder, or else of its name, without the suffix and whatever the
-    file's type. A folder inside `results` is a task of its own. Part of the true images is enough.
-
-    Args:
-        results: folder of the results.
-        truth: folder of the true images.
-        suffix: text behind the name of each result, such as "_restored".
-        limit: only so many results of each task.
-
-    Returns:
-        The cases, and the number of true images without a result.
-
-    Raises:
-        ValueError: a result that belongs to no true image, or to several.
-    """
-    root, true_root = Path(results), Path(truth)
-    by_path: dict[str, Path] = {}
-    by_stem: dict[str, list[Path]] = {}
-    for path in ImageFolder(true_root).files:
-        by_path[path.relative_to(true_root).with_suffix("").as_posix()] = path
-        by_stem.setdefault(path.stem, []).append(path)
-    cases: list[Case] = []
-    counts: dict[str, int] = {}
-    used: set[Path] = set()
-    for path in ImageFolder(root).files:
-        place = path.relative_to(root).with_suffix("")
-        if not place.name.endswith(suffix):
-            raise ValueError(f"{path} does not end in {suffix!r}")
-        wanted = place.with_name(place.name[: len(place.name) - len(suffix)])
-        found = [by_path[wanted.as_posix()]] if wanted.as_posix() in by_path else by_stem.get(wanted.name, [])
-        if len(found) != 1:
-            what = "no true image" if not found else "more than one true image"
-            raise ValueError(f"{path} has {what} of that name below {true_root}: {wanted.name}.*")
-        task = place.parent.as_posix() if place.parent.name else "results"
-        counts[task] = counts.get(task, 0) + 1
-        used.add(found[0])
-        if limit is None or counts[task] <= _positive(limit):
-            cases.append(Case(task, wanted.as_posix(), partial(_both, (found[0], path))))
-    return cases, len(by_path) - len(used)
-
-
-def _both(pair: tuple[Path, Path]) -> tuple[Tensor, Tensor]:
-    true, result = (ImageFolder(path.parent, files=[path])[0] for path in pair)
-    return true, result
 
 
 def degrade_case(images: Tensor, task: str, seed: int, name: str, upsample: bool = False) -> Tensor:

@@ -237,8 +237,10 @@ def evaluate_results(
             sizes = " and ".join("x".join(str(n) for n in image.shape[-1:-3:-1]) for image in (restored, clean))
             raise ValueError(f"{case.name}: the result and the true image differ in size, {sizes}")
         quality, likeness = protocol.pair(restored, clean)
-        further, nothing = protocol.further(restored, clean), math.nan
-        scores.append(Score(case.task, case.name, nothing, quality, nothing, likeness, nothing, further=further))
+        further, before = protocol.further(restored, clean), (math.nan, math.nan)
+        if case.pair is not None:
+            before = protocol.pair(case.pair()[1][None], clean)
+        scores.append(Score(case.task, case.name, before[0], quality, before[1], likeness, math.nan, further=further))
         if progress is not None:
             progress(len(scores), len(cases), scores[-1])
     return Evaluation(scores)
@@ -353,8 +355,7 @@ IMAGE_COLUMNS = (
 )
 """Columns of a table of `Evaluation.scores`."""
 
-RESTORER_KEYS = (
-    "input_psnr", "gain", "median_gain", "low_gain", "high_gain", "worse", "input_ssim", "seconds", "clean_psnr", "clean_worst",
-    "method",
-)  # fmt: skip
-"""Keys of columns that results made elsewhere do not have."""
+RESTORER_KEYS = ("seconds", "clean_psnr", "clean_worst", "method")
+"""Columns that only the results of a model have."""
+GAIN_KEYS = ("input_psnr", "gain", "median_gain", "low_gain", "high_gain", "worse", "input_ssim")
+"""Columns that are there where the degraded images are known."""

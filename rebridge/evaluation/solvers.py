@@ -19,6 +19,7 @@ from rebridge.images import quantise
 from rebridge.inverse.measurement import Measurement, OperatorSpec
 from rebridge.inverse.methods.base import Method
 from rebridge.inverse.operators import Operator
+from rebridge.inverse.recommended import recommended_text
 from rebridge.models import Model
 from rebridge.restoration import Restorer
 from rebridge.samplers import ImageNoise
@@ -83,7 +84,7 @@ def centre_square(image: Tensor, side: int) -> Tensor:
 def compare_solvers(
     images: Sequence[Tensor],
     specs: Sequence[OperatorSpec],
-    methods: Mapping[str, Method],
+    methods: Mapping[str, Method | None],
     prior: Model,
     restorers: Mapping[str, Restorer],
     seed: int = 0,
@@ -95,7 +96,8 @@ def compare_solvers(
     Args:
         images: clean images (C, H, W) in [0, 1].
         specs: operators with their noise.
-        methods: zero-shot methods by the names that they have in the results.
+        methods: zero-shot methods by the names that they have in the results; None for the one that is recommended for
+            each operator, whose own name is added.
         prior: the generative model of the zero-shot methods.
         restorers: IRBridge or trained bridges, which see the measurement as a picture.
         seed: of the noise of image 0; image i has seed + i.
@@ -142,7 +144,7 @@ def _measure(spec: OperatorSpec, image: Tensor, seed: int) -> MeasuredImage:
 def _solved(
     spec: OperatorSpec,
     name: str,
-    method: Method,
+    method: Method | None,
     prior: Model,
     cases: Sequence[MeasuredImage],
     seed: int,
@@ -151,8 +153,10 @@ def _solved(
     """Solve all cases by a zero-shot method; without figures where the method cannot use the operator."""
     restore = Restorer(prior)
     found, seconds, calls = [], [], 0
+    if method is None:
+        name = f"{name}: {recommended_text(cases[0].operator, spec.sigma_y)}"
     for case in cases:
-        if method.fits(case.operator) and case.operator.shape[0] == prior.info.channels:
+        if (method is None or method.fits(case.operator)) and case.operator.shape[0] == prior.info.channels:
             began = time.perf_counter()
             samples = restore.sample(Measurement(case.y, case.operator, spec.sigma_y), 1, seed=seed, method=method)
             seconds.append(time.perf_counter() - began)

@@ -70,8 +70,6 @@ def card(name: str, config: dict[str, Any], parameters: int | None = None) -> st
         text += f"| the bridge starts from | {predictor['name']} ({_listed(without_name(predictor))}) |\n"
     if parameters is not None:
         text += f"| parameters | {parameters:,} |\n"
-    if "sha256" in config:
-        text += f"| sha256 of the weights | {config['sha256']} |\n"
     if config.get("training"):
         text += f"\n## Training\n\n```json\n{json.dumps(config['training'], indent=2)}\n```\n"
     return text
@@ -93,6 +91,8 @@ def card_metadata(name: str, config: dict[str, Any]) -> dict[str, Any]:
         found |= {"license": "other", "license_name": "see-below", "license_link": "README.md"}
     if "base_model" in config:
         found["base_model"] = config["base_model"]
+    if "sha256" in config:
+        found["sha256"] = config["sha256"]
     found["tags"] = ["image-restoration", "diffusion-bridge", *tasks]
     results = list(_results(config))
     return found | ({"model-index": [{"name": name, "results": results}]} if results else {})

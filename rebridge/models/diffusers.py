@@ -151,6 +151,8 @@ class DiffusersModel(Model):
         guidance: classifier-free, between the network with condition and prompt and the network without condition and with
             the negative prompt; 1 for none.
         controlnet_conditioning_scale: factor of what the ControlNet adds, as in diffusers.
+        control_guidance_start, control_guidance_end: window of the ControlNet, in shares of the way from noise to image;
+            outside of it the network runs without.
         tiling: whether every image passes the autoencoder in tiles, instead of large ones only.
         device: by default the pipeline's.
         name: for messages.
@@ -167,6 +169,8 @@ class DiffusersModel(Model):
         negative_prompt: str = "",
         guidance: float = 1.0,
         controlnet_conditioning_scale: float = 1.0,
+        control_guidance_start: float = 0.0,
+        control_guidance_end: float = 1.0,
         tiling: bool = False,
         device: torch.device | None = None,
         name: str = "pipeline",
@@ -178,6 +182,11 @@ class DiffusersModel(Model):
         self.vae: Any = components.get("vae")
         self.controlnet = components.get("controlnet") if controlnet is None else controlnet
         self.guidance, self.conditioning_scale = guidance, controlnet_conditioning_scale
+        self.window = (control_guidance_start, control_guidance_end)
+        if not 0 <= control_guidance_start <= control_guidance_end <= 1:
+            raise ModelError(
+                f"the window of a ControlNet must lie in [0, 1], got {self.window[0]:g} to {self.window[1]:g}"
+            )
         self.prediction = prediction_of(pipeline.scheduler)
         self.process = process_of(pipeline.scheduler)
         self.device = device or pipeline.device
@@ -276,13 +285,18 @@ class DiffusersModel(Model):
             return self.unet(inputs, index, return_dict=False)[0]
         text = {key: _expanded(value, len(z)) for key, value in self.texts[positive].items()}
         extra: dict[str, Any] = {}
-        if control is not None and self.controlnet is not None:
+        if control is not None and self.controlnet is not None and self._in_window(index):
             text_and_scale = {**text, "conditioning_scale": self.conditioning_scale}
             down, middle = self.controlnet(inputs, index, controlnet_cond=control, return_dict=False, **text_and_scale)
             # a ControlNet in training holds single precision beside a network in half
             down, middle = [part.to(self.dtype) for part in down], middle.to(self.dtype)
             extra = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
         return self.unet(inputs, index, return_dict=False, **text, **extra)[0]
+
+    def _in_window(self, index: Tensor) -> bool:
+        """Whether the ControlNet takes part at indices (B,), which are those of one step."""
+        done = 1 - (float(index.flatten()[0]) + 1) / self.process.steps
+        return self.window == (0.0, 1.0) or self.window[0] <= done <= self.window[1]
 
     def _in_pixels(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """x0_hat for states of any size, clamped to [-1, 1]; differentiable."""

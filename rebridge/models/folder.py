@@ -136,15 +136,15 @@ def save_folder(
     config = describe_model(model)
     check_config(config, "the model")
     _check_parts(model, config)
+    readme = (
+        card if card is not None else model_card(os.path.basename(os.path.realpath(folder)), config, model.parameters)
+    )
     weights = StoredWeights(state_of(_parts(model.network, model.predictor_network, model.autoencoder)), dtype)
     config["sha256"] = weights.sha256()
     try:
         text = json.dumps(config, indent=2, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise ModelError(f"the model's description is not JSON: {error}") from error
-    readme = (
-        card if card is not None else model_card(os.path.basename(os.path.realpath(folder)), config, model.parameters)
-    )
     files: dict[str, bytes | Iterable[bytes]] = {
         CARD_FILE: readme.encode(),
         WEIGHTS_FILE: weights,

@@ -43,16 +43,14 @@ def load_pipeline(
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype | None = None,
     controlnet: str | Path | None = None,
-    prompt: str = "",
-    negative_prompt: str = "",
-    guidance: float = 1.0,
-    controlnet_conditioning_scale: float = 1.0,
-    tiling: bool = False,
+    lora: str | Path | None = None,
+    lora_scale: float = 1.0,
     attention_slicing: bool = False,
     cpu_offload: str | None = None,
     variant: str | None = None,
     revision: str | None = None,
     compile: bool = False,
+    **settings: Any,
 ) -> DiffusersModel:
     """Load a model from a diffusers pipeline, by folder or hub id.
 
@@ -61,12 +59,14 @@ def load_pipeline(
         device: where it runs.
         dtype: float32, float16 or bfloat16, by default float32 on the CPU and float16 on a GPU.
         controlnet: folder or hub id of the ControlNet trained for the task.
-        prompt, negative_prompt, guidance, controlnet_conditioning_scale, tiling: of `DiffusersModel`.
+        lora: folder, file or hub id of LoRA weights for the pipeline, as diffusers loads them.
+        lora_scale: factor of what they add.
         attention_slicing: less memory, slower.
         cpu_offload: "model" or "sequential" keeps weights in the computer's memory until they are needed (GPU only).
         variant: of the weight files, as "fp16".
         revision: branch, tag or commit on the hub.
         compile: whether to run the network through torch.compile.
+        settings: of `DiffusersModel`, such as prompt, guidance and tiling.
 
     Raises:
         ModelError: one sentence that says what to do.
@@ -84,16 +84,28 @@ def load_pipeline(
     if controlnet is not None and kind in PIXEL_PIPELINES:
         raise ModelError(f"'{name}' is a {kind}, which takes no ControlNet; use a Stable Diffusion pipeline")
     control = _control(diffusers, pipeline, controlnet, precision)
+    if lora is not None:
+        _add_lora(pipeline, lora, lora_scale)
     if attention_slicing:
         pipeline.enable_attention_slicing()
     _place(pipeline, control, place, cpu_offload)
     pipeline.unet.requires_grad_(False).eval()
-    texts: dict[str, Any] = {"prompt": prompt, "negative_prompt": negative_prompt, "guidance": guidance}
-    texts["controlnet_conditioning_scale"] = controlnet_conditioning_scale
-    model = DiffusersModel(pipeline, control, tiling=tiling, device=place, name=str(name), **texts)
+    model = DiffusersModel(pipeline, control, device=place, name=str(name), **settings)
     if compile:
         model.unet = torch.compile(pipeline.unet)
     return model
+
+
+def _add_lora(pipeline: Any, source: str | Path, scale: float) -> None:
+    """Add LoRA weights to the network and the text encoders of a pipeline, for good."""
+    if not hasattr(pipeline, "load_lora_weights"):
+        raise ModelError(f"a {type(pipeline).__name__} takes no LoRA; use a Stable Diffusion pipeline")
+    try:
+        pipeline.load_lora_weights(str(source))
+        pipeline.fuse_lora(lora_scale=scale)
+        pipeline.unload_lora_weights()
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise ModelError(f"'{source}' holds no LoRA weights of this pipeline: {_first_sentence(error)}") from error
 
 
 def load_unet(

@@ -7,7 +7,7 @@ from rebridge.catalogue import Catalogue
 from rebridge.networks.careful import Careful
 from rebridge.networks.equaliser import EqualiserAlone
 from rebridge.networks.fast import Fast
-from rebridge.networks.hidiff import hi_diff, hi_diff_tiny
+from rebridge.networks.hidiff_sizes import hi_diff, hi_diff_realblur, hi_diff_tiny
 from rebridge.networks.layers import Network
 from rebridge.networks.unet import rdbm_b, rdbm_l, rdbm_s, rdbm_t
 
@@ -33,6 +33,7 @@ NETWORKS: Catalogue[Any] = Catalogue(
         "careful": Careful,
         "hi-diff-tiny": hi_diff_tiny,
         "hi-diff": hi_diff,
+        "hi-diff-realblur": hi_diff_realblur,
     },
     greatest=MOST,
 )

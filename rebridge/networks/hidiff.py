@@ -10,10 +10,9 @@ from `rebridge.networks.latent_prior`. Chen et al., arXiv 2305.12966; stages and
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
-from inspect import Parameter, Signature
-from typing import Any, Literal, get_type_hints
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +23,7 @@ from rebridge.networks.latent_prior import LatentDenoiser, LatentDiffusion, Late
 from rebridge.networks.layers import Network, check_inputs, check_sizes, pad_to_multiple
 
 Prior = Literal["diffusion", "none"]
+Form = Literal["gopro", "realblur"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,10 @@ class HiDiffConfig:
         prior: "diffusion", or "none" for learned tokens that are the same for every image, the comparison without a prior.
         window: largest side of an image that is restored in one piece; `Restorer` takes larger ones in overlapping tiles of that
             size, because the tokens and the attention over channels are statistics of the whole image (as TLC, arXiv 2112.04491,
-            found necessary). Not below the patch size of training.
+            found necessary). Not below the patch size of training. None for whole images, as the authors restore them.
+        released: the authors' own encoder, denoiser and start, see `rebridge.networks.hidiff_released`, for images in [0, 1].
+        form: of the released network: "gopro" or "realblur".
+        random_start: the released diffusion starts from fresh noise at each call, instead of one noise for all images.
     """
 
     channels: int = 3
@@ -67,7 +70,10 @@ class HiDiffConfig:
     denoiser_blocks: int = 2
     steps: int = 8
     prior: Prior = "diffusion"
-    window: int = 384
+    window: int | None = 384
+    released: bool = False
+    form: Form = "gopro"
+    random_start: bool = True
 
     @property
     def tokens(self) -> int:
@@ -77,7 +83,7 @@ class HiDiffConfig:
     def check(self) -> None:
         """Raise ValueError for sizes that are impossible or do not fit one another."""
         check_sizes(channels=self.channels, widths=self.widths, blocks=self.blocks, heads=self.heads)
-        check_sizes(unshuffle=self.unshuffle, side=self.side, features=self.features, window=self.window)
+        check_sizes(unshuffle=self.unshuffle, side=self.side, features=self.features, window=self.window or 1)
         check_sizes(encoder_width=self.encoder_width, denoiser_width=self.denoiser_width)
         counts = len(self.widths), len(self.blocks), len(self.heads)
         if not counts[0] == counts[1] == counts[2] >= 3:
@@ -175,7 +181,63 @@ class Transformer(nn.Module):
         return F.pixel_shuffle(out, self.unshuffle) if self.unshuffle > 1 else out
 
 
-class HiDiff(Network):
+class PriorNetwork(Network):
+    """Base of the transformer with a latent prior; subclasses make the prior.
+
+    The raw output is x0_hat - y; x and t are not used.
+    """
+
+    latent_shape: tuple[int, int]
+    """Tokens of the prior, and their features."""
+    transformer: Transformer
+
+    def prior(self, y: Tensor, clean: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+        """The tokens z (B, N, F) for degraded images y (B, C, H, W).
+
+        Args:
+            y: degraded images.
+            clean: if given, z is the teacher's, from (clean, y).
+            noise: the start z_T (B, N, F) of the diffusion; by default the network's own.
+        """
+        raise NotImplementedError("a network with a latent prior defines prior(y, clean, noise)")
+
+    def training_start(self, z: Tensor, noise: Tensor) -> Tensor:
+        """The start z_T of the diffusion in training.
+
+        Args:
+            z: the teacher's tokens (B, N, F).
+            noise: of N(0, I), alike.
+        """
+        return noise
+
+    def begin_stage(self, stage: int) -> None:
+        """Freeze what a stage of training leaves alone.
+
+        Raises:
+            ValueError: a stage that does not exist.
+        """
+        raise NotImplementedError("a network with a latent prior defines begin_stage(stage)")
+
+    def forward(
+        self, x: Tensor, t: Tensor, y: Tensor, clean: Tensor | None = None, noise: Tensor | None = None
+    ) -> Tensor:
+        """x0_hat - y, (B, C, H, W); clean and noise as in `prior`."""
+        check_inputs(x, t, y, self.channels)
+        return self.restore_with_prior(y, clean, noise)[0]
+
+    def restore_with_prior(
+        self, y: Tensor, clean: Tensor | None = None, noise: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """x0_hat - y, (B, C, H, W), and the tokens z (B, N, F) it was made with.
+
+        clean and noise as in `prior`.
+        """
+        z = self.prior(y, clean, noise)
+        height, width = y.shape[-2:]
+        return self.transformer(pad_to_multiple(y, self.multiple), z)[..., :height, :width], z
+
+
+class HiDiff(PriorNetwork):
     """The transformer with its latent prior.
 
     The raw output is x0_hat - y; x and t are not used.
@@ -202,29 +264,10 @@ class HiDiff(Network):
             start = torch.randn(1, tokens, features, generator=torch.Generator().manual_seed(0))
             self.register_buffer("start", start)
 
-    def forward(
-        self, x: Tensor, t: Tensor, y: Tensor, clean: Tensor | None = None, noise: Tensor | None = None
-    ) -> Tensor:
-        """x0_hat - y, (B, C, H, W); clean and noise as in `prior`."""
-        check_inputs(x, t, y, self.channels)
-        return self.restore_with_prior(y, clean, noise)[0]
-
-    def restore_with_prior(
-        self, y: Tensor, clean: Tensor | None = None, noise: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """x0_hat - y, (B, C, H, W), and the tokens z (B, N, F) it was made with.
-
-        clean and noise as in `prior`.
-        """
-        z = self.prior(y, clean, noise)
-        height, width = y.shape[-2:]
-        return self.transformer(pad_to_multiple(y, self.multiple), z)[..., :height, :width], z
-
     def prior(self, y: Tensor, clean: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         """The tokens z (B, N, F) for degraded images y (B, C, H, W).
 
-        clean: if given, z is the teacher's, from (clean, y). noise: z_T (B, N, F); by default the model's own, the same for every
-        image, so that restoring is deterministic.
+        The default start is the same for every image, so that restoring is deterministic.
         """
         if self.tokens is not None:
             return self.tokens.expand(y.shape[0], -1, -1)
@@ -245,27 +288,10 @@ class HiDiff(Network):
             if stage != 1:
                 raise ValueError("a network with prior 'none' has no stage 2")
             return
-        for part, trained in ((self.teacher, stage == 1), (self.encoder, stage == 2), (self.diffusion, stage == 2)):
-            part.requires_grad_(trained)
+        freeze_for(stage, self.teacher, self.encoder, self.diffusion)
 
 
-def _of_size(base: HiDiffConfig, summary: str) -> Callable[..., HiDiff]:
-    """Make the function that builds a network of some size.
-
-    Any of its settings can be changed by name.
-    """
-
-    def build(**sizes: Any) -> HiDiff:
-        return HiDiff(replace(base, **sizes))
-
-    hints = get_type_hints(HiDiffConfig)
-    names = [field.name for field in fields(HiDiffConfig)]
-    build.__doc__ = summary
-    build.__annotations__ = {name: hints[name] for name in names}
-    settings = [Parameter(n, Parameter.KEYWORD_ONLY, default=getattr(base, n), annotation=hints[n]) for n in names]
-    build.__signature__ = Signature(settings)  # type: ignore[attr-defined]
-    return build
-
-
-hi_diff = _of_size(PAPER, "HI-Diff in the size of the paper, by the options of its released code.")
-hi_diff_tiny = _of_size(TINY, "HI-Diff in a size for one CPU core.")
+def freeze_for(stage: int, teacher: nn.Module, encoder: nn.Module, diffusion: nn.Module) -> None:
+    """Train the teacher in stage 1, and what predicts its tokens in stage 2."""
+    for part, trained in ((teacher, stage == 1), (encoder, stage == 2), (diffusion, stage == 2)):
+        part.requires_grad_(trained)

@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.hidiff import HiDiffConfig, Transformer
+from rebridge.networks.hidiff import HiDiffConfig, PriorNetwork, Transformer, freeze_for
+from rebridge.networks.hidiff_blocks import Block
 from rebridge.networks.latent_prior import LatentEncoder, TokenMixer
-from rebridge.networks.layers import Network, check_inputs, check_sizes, pad_to_multiple
+from rebridge.networks.layers import check_sizes, pad_to_multiple
 
 FORMS = ("gopro", "realblur")
 SLOPE = 0.1
@@ -31,10 +32,10 @@ class WideEncoder(nn.Module):
     4x4-unshuffled pixels, residual blocks, three widening convolutions, means of the cells of a grid, a mixer.
     """
 
-    def __init__(self, channels: int, width: int, blocks: int, side: int) -> None:
+    def __init__(self, images: int, channels: int, width: int, blocks: int, side: int) -> None:
         super().__init__()
         self.side = side
-        self.enter = nn.Conv2d(16 * channels, width, 3, padding=1)
+        self.enter = nn.Conv2d(16 * images * channels, width, 3, padding=1)
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(width, width, 3, padding=1), nn.LeakyReLU(SLOPE), nn.Conv2d(width, width, 3, padding=1)
@@ -47,9 +48,9 @@ class WideEncoder(nn.Module):
         self.mixer = TokenMixer(side * side, 4 * width, expansion=4)
         self.leave = nn.Linear(4 * width, 4 * width)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, *images: Tensor) -> Tensor:
         """Tokens (B, side^2, 4 width) of images (B, C, H, W), H and W multiples of 4."""
-        h = F.leaky_relu(self.enter(F.pixel_unshuffle(image, 4)), SLOPE)
+        h = F.leaky_relu(self.enter(F.pixel_unshuffle(torch.cat(images, dim=1), 4)), SLOPE)
         for block in self.blocks:
             h = h + block(h)
         for layer in self.widen:
@@ -113,6 +114,14 @@ class ReleasedDiffusion(nn.Module):
         self.kept = [1.0, *itertools.accumulate((1 - beta for beta in self.betas), operator.mul)]
         """Products of 1 - beta up to each step."""
 
+    def training_start(self, z: Tensor, noise: Tensor) -> Tensor:
+        """The state after the last step, from z_0 and noise of N(0, I), all (B, N, F).
+
+        The code that predicts the noise takes the product of 1 - beta where its root is meant; both are below 0.006.
+        """
+        share = self.kept[-1] if self.noise else math.sqrt(self.kept[-1])
+        return share * z + math.sqrt(1 - share * share) * noise
+
     def forward(self, c: Tensor, noise: Tensor) -> Tensor:
         """Predict z_0 from the condition c and noise of N(0, I), all (B, N, F)."""
         z = noise
@@ -125,7 +134,7 @@ class ReleasedDiffusion(nn.Module):
         return z
 
 
-class ReleasedHiDiff(Network):
+class ReleasedHiDiff(PriorNetwork):
     """HI-Diff with the released prior; outputs x0_hat - y in [0, 1] units.
 
     x and t are not used.
@@ -146,6 +155,8 @@ class ReleasedHiDiff(Network):
         steps: Of the diffusion of the prior: 8, or 16 for RealBlur.
         random_start: Draw the noise that the prior starts from anew at each call, as the authors do; otherwise it is
             the same for every image, so that restoring is deterministic.
+        teacher: Hold the encoder of clean and degraded image too, which only training needs.
+        window: Largest side of an image that is restored in one piece; None for any.
     """
 
     def __init__(
@@ -164,12 +175,15 @@ class ReleasedHiDiff(Network):
         denoiser_blocks: int = 2,
         steps: int = 8,
         random_start: bool = False,
+        teacher: bool = False,
+        window: int | None = None,
     ) -> None:
         super().__init__()
         check_sizes(channels=channels, widths=widths, blocks=blocks, heads=heads, side=side, steps=steps)
         if form not in FORMS:
             raise ValueError(f"form must be gopro or realblur, got {form!r}")
         self.channels = channels
+        self.window = window
         self.random_start = random_start
         tokens, features = side * side, 4 * encoder_width
         self.latent_shape = (tokens, features)
@@ -188,29 +202,31 @@ class ReleasedHiDiff(Network):
         self.transformer.head = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
         self.transformer.tail = nn.Conv2d(2 * widths[0], channels, 3, padding=1, bias=False)
         self.multiple = math.lcm(4, self.transformer.multiple)
+        _as_released(self.transformer)
         gopro = form == "gopro"
-        self.encoder: nn.Module
+        self.teacher = _encoder(gopro, 2, channels, encoder_width, encoder_blocks, side) if teacher else None
+        self.encoder = _encoder(gopro, 1, channels, encoder_width, encoder_blocks, side)
         denoiser: nn.Module
         if gopro:
-            self.encoder = LatentEncoder(1, channels, encoder_width, encoder_blocks, side, features, end="gelu")
             denoiser = NoiseDenoiser(tokens, features, denoiser_width, denoiser_blocks)
         else:
-            self.encoder = WideEncoder(channels, encoder_width, encoder_blocks, side)
             denoiser = PlainDenoiser(features, denoiser_blocks)
         self.diffusion = ReleasedDiffusion(denoiser, steps, noise=gopro)
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Predict x0_hat - y, (B, C, H, W), from y in [0, 1].
+    def prior(self, y: Tensor, clean: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+        """The tokens z (B, N, F) for degraded images y (B, C, H, W) in [0, 1].
 
-        noise: z_T (B, N, F), by default as `random_start` says.
+        The default start is as `random_start` says. Raises ValueError for `clean` without a teacher.
         """
-        check_inputs(x, t, y, self.channels)
-        height, width = y.shape[-2:]
         padded = pad_to_multiple(y, self.multiple)
+        if clean is not None:
+            if self.teacher is None:
+                raise ValueError("this network has no teacher: build it with teacher=True")
+            teacher: Tensor = self.teacher(pad_to_multiple(clean, self.multiple), padded)
+            return teacher
         c = self.encoder(padded)
-        z = self.diffusion(c, self.start(c) if noise is None else noise)
-        output: Tensor = self.transformer(padded, z)
-        return output[..., :height, :width]
+        z: Tensor = self.diffusion(c, self.start(c) if noise is None else noise)
+        return z
 
     def start(self, c: Tensor) -> Tensor:
         """The noise z_T that the prior starts from, like the condition c (B, N, F)."""
@@ -218,3 +234,30 @@ class ReleasedHiDiff(Network):
             return torch.randn_like(c)
         fixed = torch.randn(1, *self.latent_shape, generator=torch.Generator().manual_seed(0))
         return fixed.to(c).expand_as(c)
+
+    def training_start(self, z: Tensor, noise: Tensor) -> Tensor:
+        """The teacher's z after all steps of noising."""
+        return self.diffusion.training_start(z, noise)
+
+    def begin_stage(self, stage: int) -> None:
+        """Freeze the diffusion in stage 1, the teacher in stage 2."""
+        if self.teacher is None:
+            raise ValueError("this network has no teacher to train with: build it with teacher=True")
+        freeze_for(stage, self.teacher, self.encoder, self.diffusion)
+
+
+def _encoder(gopro: bool, images: int, channels: int, width: int, blocks: int, side: int) -> nn.Module:
+    """The encoder of so many images of one form."""
+    if gopro:
+        return LatentEncoder(images, channels, width, blocks, side, 4 * width, end="gelu")
+    return WideEncoder(images, channels, width, blocks, side)
+
+
+def _as_released(transformer: Transformer) -> None:
+    """Begin as the authors' code does: scales of about 0 instead of about 1, where one token scales and shifts."""
+    for module in transformer.modules():
+        if isinstance(module, Block) and module.affine is not None:
+            for layer in module.affine:
+                assert isinstance(layer, nn.Linear)
+                with torch.no_grad():
+                    layer.bias[: len(layer.bias) // 2] -= 1

@@ -262,6 +262,20 @@ def walk_bridge(
     return sampler(bridge, denoiser, y, noise=noise, callback=callback)
 
 
+def draws_noise(model: Model, bridge: Bridge, sampler: Sampler) -> bool:
+    """Test if the result of a sampler depends on the seed, by a run on one pixel."""
+    drawn = False
+
+    def noise(like: Tensor) -> Tensor:
+        nonlocal drawn
+        drawn = True
+        return torch.zeros_like(like)
+
+    y = torch.zeros(1, 1, 1, 1)
+    walk_bridge(model, bridge, sampler, lambda x_t, t, y: y, y, noise, None)
+    return drawn
+
+
 def solve_measurement(
     model: Model,
     method: Method,

@@ -24,6 +24,7 @@ from rebridge.irbridge.presets import chosen_preset
 from rebridge.irbridge.presets import preset as preset_settings
 from rebridge.models import Finding, Model, ModelError, as_model, load_model
 from rebridge.restoration import engine
+from rebridge.restoration.agreeing import agreeing, picture_of
 from rebridge.restoration.choices import BridgeChoice, MethodChoice, SamplerChoice, Seed, bridge_of, named, seeds_of
 from rebridge.restoration.engine import Tiles
 from rebridge.restoration.samples import Samples
@@ -168,7 +169,8 @@ class Restorer:
             strength: share of the change that is made: 0 returns the image, 1 what the model makes. Not for measurements.
             sampler: as in the class, for this call.
             method: for a measurement: a zero-shot method's name, {"name": ..., **parameters} or object; by default
-                `rebridge.inverse.recommended`.
+                `rebridge.inverse.recommended`. A trained bridge takes a measurement by itself: it restores the picture
+                of it, and its estimates are made to agree with what was measured.
             callback: called after each step with (step, t, x_t, x0_hat) in the model's space; raise from it to cancel.
             progress: called with (done, total) in steps of the sampler, or calls of the method.
 
@@ -301,16 +303,7 @@ class Restorer:
 
     def draws_noise(self, sampler: Sampler) -> bool:
         """Test if the result of a sampler depends on the seed, by a run on one pixel."""
-        drawn = False
-
-        def noise(like: Tensor) -> Tensor:
-            nonlocal drawn
-            drawn = True
-            return torch.zeros_like(like)
-
-        y = torch.zeros(1, 1, 1, 1)
-        engine.walk_bridge(self.model, self.bridge, sampler, lambda x_t, t, y: y, y, noise, None)
-        return drawn
+        return engine.draws_noise(self.model, self.bridge, sampler)
 
     def method(self, choice: MethodChoice = None, steps: int | None = None, of: Measurement | None = None) -> Method:
         """Make the zero-shot method for a choice as in `__call__`, of a measurement."""
@@ -348,6 +341,7 @@ class Restorer:
         callback: Callback | None,
         progress: Progress | None,
         keep: bool,
+        measured: Measurement | None = None,
     ) -> Samples:
         batch: Batch = to_batch(image, self.model.info.channels)
         walk = self.sampler(sampler, steps)
@@ -356,10 +350,11 @@ class Restorer:
         condition = engine.coloured(images, self.model.info.channels).to(self.device)
         height, width = images.shape[-2:]
         counted = Counted(engine.tiled(self.model, condition, (height, width), tiles, self._wrap))
+        denoiser = counted if measured is None else agreeing(self.model, counted, measured)
         report = engine.step_counter(callback, progress, samples * walk.steps)
 
         def draw(noise: ImageNoise) -> Tensor:
-            states = engine.walk_bridge(self.model, self.bridge, walk, counted, y, noise, report)
+            states = engine.walk_bridge(self.model, self.bridge, walk, denoiser, y, noise, report)
             return engine.leave(self.model, states, batch.images, self.finish, strength)
 
         found = engine.gather(draw, seeds_of(seed, len(y)), samples, keep)
@@ -377,6 +372,9 @@ class Restorer:
         progress: Progress | None,
         keep: bool,
     ) -> Samples:
+        if method is None and not self.model.process.generative:
+            shown = picture_of(measured)
+            return self._restored(shown, steps, seed, tiles, samples, 1.0, None, callback, progress, keep, measured)
         chosen = self.method(method, steps, measured)
         found, calls = engine.solve_measurement(
             self.model,

@@ -51,7 +51,7 @@ def solve(
         operator: of `rebridge.inverse.operators`, or anything with deepinv's methods.
         prior: a model, or its name, folder or hub id.
         solver: a method's name with its parameters (steps, params), or an object; by default what is recommended for
-            the operator, see `rebridge.inverse.recommended`.
+            the operator, see `rebridge.inverse.recommended`. A trained bridge as prior needs none, see `Restorer.__call__`.
         sigma_y: standard deviation of the noise, in the units of y.
         steps: of the method, by default its own.
         seed: as in `Restorer.__call__`.
@@ -68,19 +68,33 @@ def solve(
     named: dict[str, Any] = (
         {"device": device, "dtype": dtype} if isinstance(prior, str) or hasattr(prior, "__fspath__") else {}
     )
-    if solver is None:
-        method = inverse.recommended(as_operator(operator, y), sigma_y, **params).with_settings(steps)
-    elif isinstance(solver, Method):
-        method = solver.with_settings(steps, **params)
-    else:
-        method = inverse.create(solver, **params, **({} if steps is None else {"steps": steps}))
+    chosen = _asked_for(y, operator, solver, sigma_y, steps, params)
     return Restorer(as_model(prior, **named)).sample(
         Measurement(y, operator, sigma_y),
         samples,
+        steps=steps if chosen is None else None,
         seed=seed,
         tile=tile,
         overlap=overlap,
-        method=method,
+        method=chosen,
         progress=progress,
         callback=callback,
     )
+
+
+def _asked_for(
+    y: Tensor,
+    operator: Measures,
+    solver: str | Method | None,
+    sigma_y: float,
+    steps: int | None,
+    params: dict[str, Any],
+) -> Method | None:
+    """The method that was asked for, or None for the model's choice."""
+    if isinstance(solver, Method):
+        return solver.with_settings(steps, **params)
+    if solver is not None:
+        return inverse.create(solver, **params, **({} if steps is None else {"steps": steps}))
+    if params:
+        return inverse.recommended(as_operator(operator, y), sigma_y, **params).with_settings(steps)
+    return None

@@ -252,12 +252,14 @@ class AdamConfig(Section):
 class OptimisationConfig(AdamConfig):
     """An optimiser with a warm-up and a cosine, and an average of the weights.
 
-    The learning rate falls from `lr` to `lr_min`.
+    The learning rate stays at `lr` for `hold` iterations after the warm-up, and then falls to `lr_min`. ema_decay 0 is the
+    last weights themselves.
 
     optimizer: "adamw", or "muon" for convolutions and AdamW for the rest, see `rebridge.training.muon`.
     """
 
     optimizer: Literal["adamw", "muon"] = "adamw"
+    hold: NotNegative = 0
     lr_min: Annotated[float, Field(ge=0, le=1e38)] = 1e-6
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
 
@@ -271,8 +273,21 @@ class OptimisationConfig(AdamConfig):
         """The learning rate of iteration number `iteration`, from 0."""
         if iteration < self.warmup:
             return self.lr * (iteration + 1) / self.warmup
-        progress = (iteration - self.warmup) / max(self.iterations - self.warmup, 1)
+        begin = self.warmup + self.hold
+        progress = max(iteration - begin, 0) / max(self.iterations - begin, 1)
         return self.lr_min + (self.lr - self.lr_min) * (1 + math.cos(math.pi * progress)) / 2
+
+
+class Phase(Section):
+    """A part of a run with a patch size and a batch of its own.
+
+    iterations: of the part; the last part lasts to the end of the run. patch and batch: in place of `data.patch` and
+    `optimisation.batch`.
+    """
+
+    iterations: Positive
+    patch: Side
+    batch: Count
 
 
 class FitConfig(Section):
@@ -281,6 +296,7 @@ class FitConfig(Section):
     Folders are relative to the working directory.
 
     Attributes:
+        progressive: parts with a patch size and a batch of their own, such as ever larger patches (Restormer, arXiv 2111.09881).
         precision: fp32, or autocast in bf16 or fp16, the latter with a gradient scaler.
         sharding: of several processes: "none", each holds all weights (DDP), or "full", each holds a part of weights, gradients
             and optimiser (FSDP). Checkpoints are the same, so a run goes on with either.
@@ -289,12 +305,13 @@ class FitConfig(Section):
         export: which weights become the result, the "last" or the "best" by validation.
     """
 
-    PROBLEM: ClassVar[tuple[str, ...]] = ("seed",)
+    PROBLEM: ClassVar[tuple[str, ...]] = ("seed", "progressive")
     """Settings, or groups of them, that a resumed run must share with its checkpoint."""
     BESIDE: ClassVar[tuple[str, ...]] = ()
     """Settings in those groups that may change."""
 
     optimisation: AdamConfig = AdamConfig()
+    progressive: tuple[Phase, ...] = ()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     device: Literal["auto", "cpu"] = "auto"
     sharding: Literal["none", "full"] = "none"
@@ -307,6 +324,15 @@ class FitConfig(Section):
     checkpoint_every: Positive = 1000
     keep_checkpoints: Positive = 3
     export: Literal["last", "best"] = "last"
+
+    def batch(self, iteration: int) -> int:
+        """Samples of a process in one pass of iteration number `iteration`, from 0."""
+        end = 0
+        for phase in self.progressive:
+            end += phase.iterations
+            if iteration < end:
+                return phase.batch
+        return self.progressive[-1].batch if self.progressive else self.optimisation.batch
 
 
 class SpaceConfig(Section):

@@ -1,5 +1,6 @@
 """Data of a run: sources of pairs, batches in a fixed order, validation pairs."""
 
+import itertools
 import os
 import signal
 import warnings
@@ -14,7 +15,7 @@ from rebridge.data import ImageFolder, MixedPairs, Pair, PairedFolder, PairedSou
 from rebridge.data.belonging import looked_at, unrelated
 from rebridge.data.layouts import open_layout
 from rebridge.data.seeds import generator_of
-from rebridge.training.config import DataConfig, PairedData
+from rebridge.training.config import DataConfig, FitConfig, PairedData, Phase
 from rebridge.training.config_files import ConfigError, expand
 
 NAMED = 10
@@ -27,16 +28,55 @@ class BatchIndices(Sampler[list[int]]):
     They begin with iteration `start`.
 
     An iteration takes the next `batch * accumulate * processes` pairs of the stream, in this order: accumulation
-    step, process, place in the batch. So the pairs of an iteration depend on that product only.
+    step, process, place in the batch. So the pairs of an iteration depend on that product only. `progressive` gives parts of
+    the run batches of their own.
     """
 
-    def __init__(self, batch: int, accumulate: int, processes: int, rank: int, start: int, iterations: int) -> None:
-        self.batch, self.accumulate, self.processes, self.rank = batch, accumulate, processes, rank
+    def __init__(
+        self,
+        batch: int,
+        accumulate: int,
+        processes: int,
+        rank: int,
+        start: int,
+        iterations: int,
+        progressive: Sequence[Phase] = (),
+    ) -> None:
+        self.accumulate, self.processes, self.rank = accumulate, processes, rank
         self.start, self.iterations = start, iterations
+        self.phases = progressive or [Phase(iterations=1, patch=1, batch=batch)]
+
+    @classmethod
+    def of(cls, config: FitConfig, processes: int, rank: int = 0, start: int = 0) -> "BatchIndices":
+        """Make the indices of a run."""
+        sizes = config.optimisation
+        return cls(sizes.batch, sizes.accumulate, processes, rank, start, sizes.iterations, config.progressive)
+
+    def batch(self, iteration: int) -> int:
+        """The pairs of one process in a pass of an iteration."""
+        return self._phase(iteration)[0].batch
 
     def first(self, iteration: int, part: int) -> int:
         """The number of the first pair of accumulation step `part` of an iteration."""
-        return ((iteration * self.accumulate + part) * self.processes + self.rank) * self.batch
+        phase, begin, pairs = self._phase(iteration)
+        passes = ((iteration - begin) * self.accumulate + part) * self.processes + self.rank
+        return pairs * self.accumulate * self.processes + passes * phase.batch
+
+    def patches(self) -> list[tuple[int, int]]:
+        """The first pair of each phase, and its patch size."""
+        ends = itertools.accumulate((phase.iterations for phase in self.phases[:-1]), initial=0)
+        whole = BatchIndices(1, self.accumulate, self.processes, 0, 0, self.iterations, self.phases)
+        return [(whole.first(end, 0), phase.patch) for end, phase in zip(ends, self.phases, strict=True)]
+
+    def _phase(self, iteration: int) -> tuple[Phase, int, int]:
+        """The phase of an iteration, its first iteration, and the pairs of one process in single passes before it."""
+        begin = pairs = 0
+        for phase in self.phases[:-1]:
+            if iteration < begin + phase.iterations:
+                return phase, begin, pairs
+            begin += phase.iterations
+            pairs += phase.iterations * phase.batch
+        return self.phases[-1], begin, pairs
 
     def __len__(self) -> int:
         return (self.iterations - self.start) * self.accumulate
@@ -45,11 +85,15 @@ class BatchIndices(Sampler[list[int]]):
         for iteration in range(self.start, self.iterations):
             for part in range(self.accumulate):
                 first = self.first(iteration, part)
-                yield list(range(first, first + self.batch))
+                yield list(range(first, first + self.batch(iteration)))
 
 
-def training_pairs(config: DataConfig, seed: int, channels: int = 3) -> MixedPairs:
+def training_pairs(
+    config: DataConfig, seed: int, channels: int = 3, patches: Sequence[tuple[int, int]] = ()
+) -> MixedPairs:
     """The stream of training pairs, of images with so many channels.
+
+    patches: sizes from pair number n on, (n, size), in place of that of the configuration.
 
     Raises ConfigError naming the key whose folder or parameter is at fault.
     """
@@ -70,7 +114,7 @@ def training_pairs(config: DataConfig, seed: int, channels: int = 3) -> MixedPai
         memory -= source.clean.held_bytes + source.degraded.held_bytes
         sources.append(source)
         weights.append(part.weight)
-    return MixedPairs(sources, weights, config.patch, seed)
+    return MixedPairs(sources, weights, config.patch, seed, patches)
 
 
 def validation_pairs(config: DataConfig, seed: int, channels: int = 3) -> list[Pair]:

@@ -182,9 +182,7 @@ class Fit:
         self.loss_count = 0
         if checkpoint:
             self._restore(checkpoint)
-        self.indices = BatchIndices(
-            sizes.batch, sizes.accumulate, self.runtime.processes, self.runtime.rank, self.start, sizes.iterations
-        )
+        self.indices = BatchIndices.of(config, self.runtime.processes, self.runtime.rank, self.start)
         self.batches = batches(endless(data, config.seed), self.indices, workers)
         self.runtime.wait()
         self.model, self.stepper = self.parallel.prepare(self.model, self.optimizer)

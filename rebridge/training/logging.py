@@ -127,7 +127,7 @@ def begin_line(config: FitConfig, start: int, what: str, processes: int, device:
         processes: that train together.
         device: type of their devices.
     """
-    samples = config.optimisation.batch * config.optimisation.accumulate * processes
+    samples = config.batch(start) * config.optimisation.accumulate * processes
     begin = f"resuming after iteration {start}" if start else "starting"
     return (
         f"{begin}: {what}, {samples} samples per iteration, {config.optimisation.iterations} iterations, "

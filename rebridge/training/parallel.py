@@ -106,7 +106,7 @@ class Sharded(Replicated):
     ) -> None:
         parameters = dict(module.named_parameters())
         weights = {name: value.detach().clone() for name, value in parameters.items()}
-        for quantity in dict.fromkeys(key.rpartition("|")[2] for key in tensors):
+        for quantity in sorted({key.rpartition("|")[2] for key in tensors}):
             whole = {name: tensors[f"{name}|{quantity}"] for name in parameters if f"{name}|{quantity}" in tensors}
             if all(value.ndim == 0 for value in whole.values()):
                 for name, value in whole.items():
@@ -122,9 +122,17 @@ class Sharded(Replicated):
                 value.copy_(weights[name])
 
     def _quantities(self, optimizer: Optimizer) -> dict[str, Tensor]:
-        """An example of each quantity that the optimiser keeps for its parameters."""
-        kept = (state for state in optimizer.state.values() if state)
-        return {key: torch.as_tensor(value) for state in kept for key, value in state.items() if value is not None}
+        """An example of each quantity that the optimiser keeps, in the same order in all processes.
+
+        Of counts it is the greatest: parameters of which a process holds nothing are not counted on.
+        """
+        found: dict[str, Tensor] = {}
+        for state in optimizer.state.values():
+            for key, value in state.items():
+                if value is not None:
+                    example, known = torch.as_tensor(value), found.get(key)
+                    found[key] = example if known is None or example.ndim else torch.maximum(example, known)
+        return dict(sorted(found.items()))
 
     @contextmanager
     def _in_their_place(

@@ -24,7 +24,7 @@ from typing import Any
 from rebridge.training import checkpoints
 from rebridge.training.config import RunConfig
 from rebridge.training.config_files import ConfigError, merged, override, parse_as, read_tree
-from rebridge.training.data import training_pairs, validation_pairs
+from rebridge.training.data import BatchIndices, training_pairs, validation_pairs
 from rebridge.training.fit import StepCallback, TrainResult, fit
 from rebridge.training.methods.bridge import TrainConfig
 from rebridge.training.methods.catalogue import METHODS, config_of, method_of
@@ -79,7 +79,8 @@ def train(config: RunConfig, resume: bool = False, callbacks: Sequence[StepCallb
     method: Any = METHODS[name]
     method.check(config)
     runtime = Runtime(config)
-    pairs = training_pairs(config.data, config.seed, config.channels)
+    patches = BatchIndices.of(config, runtime.processes).patches() if config.progressive else ()
+    pairs = training_pairs(config.data, config.seed, config.channels, patches)
     held_out = validation_pairs(config.data, config.seed, config.channels) if runtime.main else []
     task = METHODS.create(name, config, runtime.device, held_out)
     return fit(task, config, pairs, callbacks=callbacks, workers=config.data.workers, resume=resume)

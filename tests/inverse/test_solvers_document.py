@@ -19,12 +19,14 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     sampler = {"name": "dbim", "steps": 4}
     model = TrainedModel.of(network, bridges.create("vp"), "preconditioned", sampler=sampler, tasks=["rain"])
     model.save_pretrained(tmp_path / "pixel-prior-small")
+    plain = networks.create("fast", widths=[4, 8], blocks=[1], middle=1, embedding=8)
+    TrainedModel.of(plain, bridges.create("rdbm"), sampler=sampler).save_pretrained(tmp_path / "rdbm-tiny")
     monkeypatch.setattr(places, "PACKAGED", tmp_path)
     code = "\n".join(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL))
     shown: dict[str, Any] = {}
     exec(compile(code, "docs/solvers.md", "exec"), shown)
     assert shown["found"].calls == 50
-    assert shown["x0"].shape == (1, 3, 64, 64)
+    assert shown["x0"].shape == shown["restored"].shape == (1, 3, 64, 64)
 
 
 def test_the_table_of_methods_is_the_catalogue() -> None:

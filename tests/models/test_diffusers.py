@@ -224,6 +224,30 @@ def test_guidance_leans_from_the_network_without_condition_to_that_with(
     assert (estimate(controlnet=controlnet, **texts) - estimate(controlnet=controlnet, guidance=3.0)).abs().max() > 1e-6
 
 
+def test_the_conditioning_scale_is_the_share_of_the_controlnet(folders: dict[str, Path], controlnet: Path) -> None:
+    """0 is the network without it; the residuals are added times the scale, so those of half the scale are half of them."""
+    image, z, s = torch.rand(1, 3, 32, 32), torch.randn(1, 4, 16, 16), torch.tensor([0.5])
+
+    def estimate(**options: Any) -> Tensor:
+        return as_estimate(load_pipeline(folders["sd"], **options).given(image)(z, s, z)).x0
+
+    def scaled(factor: float) -> Tensor:
+        return estimate(controlnet=controlnet, controlnet_conditioning_scale=factor)
+
+    whole, free = estimate(controlnet=controlnet), estimate()
+    torch.testing.assert_close(scaled(0.0), free)
+    torch.testing.assert_close(scaled(1.0), whole, rtol=0, atol=0)
+    seen: list[Tensor] = []
+    for factor in (1.0, 0.5):
+        prior = load_pipeline(folders["sd"], controlnet=controlnet, controlnet_conditioning_scale=factor)
+        prior.unet.register_forward_pre_hook(
+            lambda module, inputs, options: seen.append(options["mid_block_additional_residual"]), with_kwargs=True
+        )
+        prior.given(image)(z, s, z)
+    torch.testing.assert_close(seen[1], 0.5 * seen[0])
+    assert (scaled(0.5) - whole).abs().max() > 1e-4
+
+
 def test_the_controlnet_sees_the_degraded_image_and_nothing_else_does(
     folders: dict[str, Path], controlnet: Path
 ) -> None:
@@ -234,6 +258,42 @@ def test_the_controlnet_sees_the_degraded_image_and_nothing_else_does(
         prior = load_pipeline(folders["sd"], **options)
         a, b = (as_estimate(prior.given(image)(z, s, z)).x0 for image in images)
         assert torch.equal(a, b) is same
+
+
+def test_a_controlnet_takes_part_inside_its_window_alone(folders: dict[str, Path], controlnet: Path) -> None:
+    z, image = torch.randn(1, 4, 16, 16), torch.rand(1, 3, 32, 32)
+    early, late = torch.tensor([0.9]), torch.tensor([0.1])  # of the way from noise, a tenth and nine tenths are done
+
+    def estimate(s: Tensor, **options: Any) -> Tensor:
+        return as_estimate(load_pipeline(folders["sd"], **options).given(image)(z, s, z)).x0
+
+    half = {"controlnet": controlnet, "control_guidance_end": 0.5}
+    assert torch.equal(estimate(early, **half), estimate(early, controlnet=controlnet))
+    assert torch.equal(estimate(late, **half), estimate(late))
+    assert not torch.equal(estimate(late), estimate(late, controlnet=controlnet))
+    with pytest.raises(ModelError, match="must lie in"):
+        load_pipeline(folders["sd"], control_guidance_start=0.8, control_guidance_end=0.2)
+
+
+def test_lora_weights_change_the_prior_by_their_scale(folders: dict[str, Path], tmp_path: Path) -> None:
+    from diffusers import StableDiffusionPipeline
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    pipeline = StableDiffusionPipeline.from_pretrained(folders["sd"], safety_checker=None)
+    torch.manual_seed(0)
+    pipeline.unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    StableDiffusionPipeline.save_lora_weights(tmp_path, get_peft_model_state_dict(pipeline.unet))
+    z, s = torch.randn(1, 4, 16, 16), torch.tensor([0.5])
+
+    def estimate(**options: Any) -> Tensor:
+        return as_estimate(load_pipeline(folders["sd"], **options).given(torch.rand(1, 3, 32, 32))(z, s, z)).x0
+
+    plain, adapted = estimate(), estimate(lora=tmp_path)
+    assert not torch.allclose(plain, adapted, atol=1e-4)
+    assert torch.allclose(plain, estimate(lora=tmp_path, lora_scale=0.0), atol=1e-5)
+    with pytest.raises(ModelError, match="holds no LoRA weights"):
+        load_pipeline(folders["sd"], lora=folders["ddpm"])
 
 
 def test_a_compiled_pipeline_restores_as_the_plain_one(folders: dict[str, Path]) -> None:

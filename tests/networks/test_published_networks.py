@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from rebridge import networks
 from rebridge.models.formats.published.renaming import LUCIDRAINS, flat_gains, rename
 from rebridge.networks.conditional_nafnet import ConditionalNAFNet
 from rebridge.networks.conditional_unet import ConditionalUNet
@@ -122,7 +123,41 @@ class Halves(nn.Module):
 def test_published_realblur_networks_have_the_published_sizes() -> None:
     with torch.device("meta"):
         network = ReleasedHiDiff(expansion=2.0, form="realblur", encoder_blocks=5, denoiser_blocks=5, steps=16)
-    counts = [
-        sum(p.numel() for p in part.parameters()) for part in (network.transformer, network.encoder, network.diffusion)
-    ]
-    assert counts == [22_281_943, 1_506_264, 394_752]
+    assert sizes_of(network) == [22_281_943, 1_506_264, 394_752]
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "sizes"),
+    [
+        ("hi-diff", {"released": True}, [25_298_923, 558_040, 2_629_937]),
+        ("hi-diff-realblur", {}, [22_281_943, 1_506_264, 394_752]),
+    ],
+)
+def test_hidiff_as_released_has_the_released_sizes_and_a_teacher(name: str, params: Any, sizes: list[int]) -> None:
+    with torch.device("meta"):
+        network: Any = networks.create(name, **params)
+    assert isinstance(network, ReleasedHiDiff)
+    assert sizes_of(network) == sizes
+    assert network.teacher is not None
+    teacher = sum(p.numel() for p in network.teacher.parameters())
+    assert teacher - sizes[1] == 3 * 16 * 64 * 9  # three more channels, unshuffled by 4, into 64 features of 3x3
+
+
+def sizes_of(network: ReleasedHiDiff) -> list[int]:
+    parts = (network.transformer, network.encoder, network.diffusion)
+    return [sum(p.numel() for p in part.parameters()) for part in parts]
+
+
+@pytest.mark.parametrize("noise", [True, False])
+def test_the_released_diffusion_starts_training_at_the_noised_prior(noise: bool) -> None:
+    network, z, eps = ReleasedDiffusion(Halves(), 3, noise), torch.ones(1, 1, 1), 2 * torch.ones(1, 1, 1)
+    kept = 0.9 * (1 - 0.545) * 0.01 if noise else 0.9 * (1 - ((0.1**0.5 + 0.99**0.5) / 2) ** 2) * 0.01
+    share = kept if noise else kept**0.5
+    expected = torch.full_like(z, share + 2 * (1 - share**2) ** 0.5)
+    torch.testing.assert_close(network.training_start(z, eps), expected)
+
+
+@pytest.mark.parametrize("params", [{"unshuffle": 2}, {"spectra": 4}, {"prior": "none"}, {"features": 8}])
+def test_hidiff_as_released_has_no_options_of_ours(params: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(params))} cannot be combined with released"):
+        networks.create("hi-diff", released=True, **params)

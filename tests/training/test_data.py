@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from rebridge.data import ImageFolder, SyntheticPairs
+from rebridge.data import ImageFolder, MixedPairs, SyntheticPairs, SyntheticSource
+from rebridge.training.config import Phase
 from rebridge.training.data import BatchIndices, batches, holdout_split
 
 
@@ -34,6 +35,32 @@ def test_stream_began_later_is_the_rest_of_the_stream() -> None:
 def test_processes_and_accumulation_share_out_every_pair_once() -> None:
     parts = [list(BatchIndices(2, 3, 2, rank, 0, 4)) for rank in (0, 1)]
     assert sorted(index for part in parts for batch in part for index in batch) == list(range(2 * 3 * 2 * 4))
+
+
+PHASES = [
+    Phase(iterations=2, patch=8, batch=3),
+    Phase(iterations=1, patch=12, batch=2),
+    Phase(iterations=9, patch=16, batch=1),
+]
+
+
+@pytest.mark.parametrize("start", [0, 1, 2, 3, 5])
+def test_phases_have_batches_of_their_own_and_every_pair_is_seen_once(start: int) -> None:
+    parts = [list(BatchIndices(99, 2, 2, rank, start, 6, PHASES)) for rank in (0, 1)]
+    assert [len(batch) for batch in parts[0][::2]] == [3, 3, 2, 1, 1, 1][start:]
+    first = BatchIndices(99, 2, 2, 0, start, 6, PHASES).first(start, 0)
+    assert first == [0, 12, 24, 32, 36, 40][start]
+    assert sorted(index for part in parts for batch in part for index in batch) == list(range(first, 44))
+
+
+def test_patches_grow_where_their_phase_begins(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "0.png")
+    indices = BatchIndices(99, 1, 1, 0, 0, 5, PHASES)
+    source = SyntheticSource(ImageFolder(tmp_path).load(), "clean")
+    stream = MixedPairs([source], [1.0], 99, 0, indices.patches())
+    sizes = [tuple(batch.clean.shape) for batch in batches(stream, indices, 0)]
+    assert sizes == [(3, 3, 8, 8), (3, 3, 8, 8), (2, 3, 12, 12), (1, 3, 16, 16), (1, 3, 16, 16)]
 
 
 def test_held_out_images_are_spread_over_the_folder_and_not_trained_on() -> None:

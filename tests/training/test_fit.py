@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 
 from rebridge.models import load_model
 from rebridge.training import ConfigError, learning_rate, train
+from rebridge.training.checkpoints import CheckpointError
 from rebridge.training.config import LossConfig, OptimisationConfig
 from rebridge.training.data import training_pairs, validation_pairs
 from rebridge.training.ema import Ema
@@ -94,6 +96,25 @@ def test_learning_rate_rises_in_a_line_and_falls_in_a_cosine() -> None:
     assert learning_rate(10, config) == 1.0
     assert learning_rate(60, config) == pytest.approx(0.55)
     assert learning_rate(110, config) == pytest.approx(0.1)
+    held = OptimisationConfig(iterations=310, warmup=10, hold=100, lr=1.0, lr_min=0.1)
+    assert [learning_rate(k, held) for k in (10, 60, 110)] == [1.0] * 3
+    assert [learning_rate(k, held) for k in (210, 310)] == pytest.approx([0.55, 0.1])
+
+
+def test_a_run_in_phases_ends_with_the_same_bits_where_it_was_resumed(tiny: Tiny, tmp_path: Path) -> None:
+    phases = "progressive=[{iterations: 2, patch: 16, batch: 4}, {iterations: 1, patch: 32, batch: 1}]"
+    common = (phases, "optimisation.iterations=4", "checkpoint_every=1", "validate_every=100")
+    whole = tiny(f"output={tmp_path / 'whole'}", *common)
+    train(whole)
+    cut = tiny(f"output={tmp_path / 'cut'}", *common)
+    train(cut)
+    for number in (3, 4):
+        shutil.rmtree(cut.output / f"checkpoint-{number:08d}")
+    resumed = loaded(train(cut, resume=True).model).network.state_dict()
+    expected = loaded(whole.output / "model").network.state_dict()
+    assert all(torch.equal(weight, resumed[name]) for name, weight in expected.items())
+    with pytest.raises(CheckpointError, match="another progressive"):
+        train(tiny(f"output={tmp_path / 'cut'}", *common[1:]), resume=True)
 
 
 @pytest.mark.parametrize(

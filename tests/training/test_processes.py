@@ -93,4 +93,4 @@ def test_a_sharded_run_resumes_from_its_checkpoint_and_from_one_of_a_single_proc
     )
     a, b = last
     assert a.keys() == b.keys()
-    assert all(torch.allclose(a[name], b[name], rtol=1e-2, atol=1e-5) for name in b)
+    assert all(torch.allclose(a[name], b[name], rtol=1e-3, atol=1e-7) for name in b)

@@ -21,7 +21,8 @@ class DiffusersPipeline(Format):
 
     options: ClassVar[tuple[str, ...]] = (
         "dtype", "compile", "controlnet", "prompt", "negative_prompt", "guidance",
-        "controlnet_conditioning_scale", "tiling", "attention_slicing", "cpu_offload", "variant", "revision",
+        "controlnet_conditioning_scale", "control_guidance_start", "control_guidance_end", "lora", "lora_scale", "tiling",
+        "attention_slicing", "cpu_offload", "variant", "revision",
     )  # fmt: skip
     what: ClassVar[str] = "a diffusers pipeline"
 

@@ -273,9 +273,10 @@ class DenoiserTraining:
 
     def describe(self) -> str:
         """Network, bridge and patches."""
-        config, patch = self.config, self.config.data.patch
+        config, patches = self.config, [phase.patch for phase in self.config.progressive]
+        sides = " to ".join(f"{side}x{side}" for side in patches[:: max(len(patches) - 1, 1)] or [config.data.patch])
         size = f"{config.network.name} ({count_parameters(self.module):,} parameters)"
-        return f"{size}, {config.bridge.name}, patches of {patch}x{patch}"
+        return f"{size}, {config.bridge.name}, patches of {sides}"
 
     def validate(self) -> Validation | None:
         """Restore the validation pairs with the averaged weights."""

@@ -22,6 +22,7 @@ from rebridge.denoisers import Denoiser, as_estimate
 from rebridge.models import TrainedModel, load_model
 from rebridge.training.config import RunConfig, Section
 from rebridge.training.config_files import ConfigError
+from rebridge.training.data import BatchIndices
 from rebridge.training.losses import distance
 from rebridge.training.methods.bridge import BridgeObjective, DenoiserTraining, TrainConfig
 from rebridge.training.timesteps import draw_states
@@ -105,8 +106,7 @@ class ConsistencyObjective(BridgeObjective):
 
     def cuts(self, first: int) -> int:
         """Choose the number of steps for the samples number `first` on."""
-        optimisation = self.config.optimisation
-        whole = optimisation.iterations * optimisation.batch * optimisation.accumulate
+        whole = BatchIndices.of(self.config, 1).first(self.config.optimisation.iterations, 0)
         doublings = int(torch.tensor(self.paths.last / self.paths.first).log2().floor()) + 1
         return min(self.paths.last, self.paths.first * 2 ** int(min(1.0, first / whole) * doublings))
 

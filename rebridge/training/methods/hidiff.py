@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from rebridge.bridges import Bridge
 from rebridge.data.seeds import generator_of
 from rebridge.denoisers import Denoiser, NetworkDenoiser
-from rebridge.networks.hidiff import HiDiff
+from rebridge.networks.hidiff import PriorNetwork
 from rebridge.training.config import RunConfig, Section
 from rebridge.training.config_files import ConfigError
 from rebridge.training.losses import distance
@@ -90,7 +90,7 @@ class LatentObjective:
         self,
         config: HiDiffTrainConfig,
         bridge: Bridge,
-        module: HiDiff,
+        module: PriorNetwork,
         average: nn.Module,
         in_precision: Callable[[Callable[..., Any]], nn.Module],
     ) -> None:
@@ -110,7 +110,7 @@ class LatentObjective:
         noise = torch.stack([torch.randn(self.module.latent_shape, generator=draw) for draw in draws]).to(y)
         with torch.no_grad():
             z = self.module.prior(y, clean=x0).float()
-        output, z_hat = self.restore_with_prior(y, noise=noise)
+        output, z_hat = self.restore_with_prior(y, noise=self.module.training_start(z, noise))
         self._last = (z_hat.detach(), z)
         return distance(y + output, x0, kind) + self.config.latent.weight * distance(z_hat, z, "l1")
 
@@ -137,12 +137,12 @@ class HiDiffTraining(DenoiserTraining):
     Config: ClassVar[type[RunConfig]] = HiDiffTrainConfig
     section: ClassVar[str | None] = "latent"
     config: HiDiffTrainConfig
-    module: HiDiff
+    module: PriorNetwork
 
     def build(self) -> nn.Module:
         """The network, frozen where the stage leaves it alone."""
         network = super().build()
-        if not isinstance(network, HiDiff):
+        if not isinstance(network, PriorNetwork):
             raise ConfigError(f"latent: the network {self.config.network.name} has no latent prior; use hi-diff")
         create("latent", network.begin_stage, self.config.latent.stage)
         return network

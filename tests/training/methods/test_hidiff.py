@@ -84,6 +84,26 @@ def test_the_stages_follow_one_another_and_the_predicted_prior_approaches_the_te
         assert restore(image).shape == image.shape
 
 
+@pytest.mark.parametrize("form", ["gopro", "realblur"])
+def test_the_released_network_is_trained_by_the_same_stages(stage: StageOf, tmp_path: Path, form: str) -> None:
+    network = (
+        "{name: hi-diff, released: true, widths: [8, 8, 8], blocks: [1, 1, 1], heads: [1, 2, 2], side: 2, window: 32, "
+    )
+    network += f"encoder_width: 8, features: 32, encoder_blocks: 1, denoiser_width: 32, form: {form}}}"
+    phases = "progressive=[{iterations: 20, patch: 16, batch: 4}, {iterations: 20, patch: 32, batch: 2}]"
+    changes = (f"network={network}", "bridge={name: goub}", phases, "optimisation.ema_decay=0")
+    train(stage(1, *changes))
+    second = stage(2, *changes, "optimisation.iterations=120")
+    result = train(second)
+    distances = logged(second, "z l1")
+    assert np.mean(distances[-5:]) < 0.8 * np.mean(distances[:5])
+    before, after = (loaded(tmp_path / name / "model").network.state_dict() for name in ("1", "2"))
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("teacher"))
+    assert not torch.equal(before["transformer.tail.weight"], after["transformer.tail.weight"])
+    restore, image = Restorer(loaded(result.model)), torch.rand(1, 3, 45, 70)
+    assert not torch.equal(restore(image), restore(image))  # the start of the prior is drawn anew, as the authors do
+
+
 def test_the_command_line_restores_with_the_model_folder(stage: StageOf, tmp_path: Path) -> None:
     train(stage(1, "optimisation.iterations=2"))
     train(stage(2, "optimisation.iterations=2"))
