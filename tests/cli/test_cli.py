@@ -33,6 +33,8 @@ COMMANDS = (
     "samplers",
     "solvers",
     "serve",
+    "push",
+    "export",
 )
 
 
