@@ -19,6 +19,8 @@ COMMANDS = (
     "restore",
     "inspect",
     "enlarge",
+    "export",
+    "push",
     "doctor",
     "solve",
     "degrade",
