@@ -1,6 +1,6 @@
 """Prints every zero-shot method on every operator beside what needs no model: PSNR on crops of photographs.
 
-    export REBRIDGE_DATA=../shared/data
+    export REBRIDGE_DATA=data
     python benchmarks/solvers_photographs.py --json docs/tables/solvers.json
 
 Runs `rebridge compare --operator ...` operator by operator, and writes each result down as soon as it is there: a run that was
@@ -52,7 +52,7 @@ def measured(path: Path | None, settings: dict[str, Any], operators: Sequence[st
     for operator in operators:
         if operator not in known:
             options = CompareOptions(
-                clean=Path(os.environ.get("REBRIDGE_DATA", "../shared/data")) / settings["photographs"],
+                clean=Path(os.environ.get("REBRIDGE_DATA", "data")) / settings["photographs"],
                 operators=[operator],
                 solvers=SOLVERS,
                 prior=settings["prior"],

@@ -241,7 +241,8 @@ def test_search_works_in_pages_that_are_opened_as_files(site: Path) -> None:
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         page.goto((site / "index.html").as_uri())
-        page.fill("input.md-search__input", "critical time")
+        page.click("input.md-search__input")
+        page.keyboard.type("critical time", delay=20)  # the page searches on keys, not on what is put in by a script
         page.wait_for_selector(".md-search-result__item", timeout=60_000)
         found = page.inner_text(".md-search-result__list").lower()
         browser.close()

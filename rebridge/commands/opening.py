@@ -29,6 +29,10 @@ class Opened:
     note: str | None = None
 
 
+_OWN_OPTIONS = {"name": "--model"} | {key: f"--{key}" for key in ("device", "dtype", "compile", "controlnet")}
+"""Options of loading a model that are options of the command themselves."""
+
+
 def open_restorer(options: ModelOptions, task: str | None = None) -> Opened:
     """Open the restorer that the options describe.
 
@@ -68,8 +72,13 @@ def open_prior(name: str, options: PriorOptions) -> Model:
 
     Raises:
         ModelError: any other model, or options that its format does not have.
+        ValueError: an option of the model that has an option of its own.
     """
-    given = {**(options.prior_options or {}), "controlnet": options.controlnet}
+    given = dict(options.prior_options or {})
+    for key in given:
+        if key in _OWN_OPTIONS:
+            raise ValueError(f"--prior-option takes no {key}: give {_OWN_OPTIONS[key]}")
+    given["controlnet"] = options.controlnet
     return load_prior(name, device=options.device, dtype=options.dtype, compile=options.compile or None, **given)
 
 

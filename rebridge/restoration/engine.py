@@ -194,8 +194,7 @@ def leave(model: Model, states: Tensor, images: Tensor, finish: Finish | None = 
 
 def finite(images: Tensor) -> Tensor:
     """Return the images; ValueError for NaN, which a diverged sampler leaves."""
-    lowest, highest = torch.aminmax(images)  # without the copies that isfinite makes
-    if not (lowest.isfinite() and highest.isfinite()):
+    if not (images.amin().isfinite() and images.amax().isfinite()):  # without the copies that isfinite makes of all
         raise ValueError("the restored image contains NaN: the sampler diverged; use more steps or another sampler")
     return images
 

@@ -69,6 +69,15 @@ def test_a_bridge_without_parameters_is_the_published_one(name: str, published: 
     assert {key: params[key] for key in published} == published
 
 
+@pytest.mark.parametrize("name", ["rddm", "resshift", "diffuir", "indi", "ddbm-vp"])
+def test_the_state_at_the_end_is_the_forward_state_of_an_image_equal_to_its_degraded_one(name: str) -> None:
+    """Also where the process keeps some of the clean image there, as ResShift's and DiffUIR's do."""
+    bridge = bridges.create(name)
+    y, noise = torch.rand(2, 3, 4, 5, dtype=torch.float64), torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    expected = bridge.forward(y, y, torch.ones(2), noise)
+    torch.testing.assert_close(bridge.prior(y, noise), expected, rtol=0, atol=1e-12)
+
+
 def test_irsde_matches_the_official_arrays() -> None:
     official = load("irsde")
     c = bridges.create("ir-sde", lam=official["max_sigma"]).coefficients(GRID)

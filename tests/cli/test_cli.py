@@ -19,6 +19,8 @@ COMMANDS = (
     "restore",
     "inspect",
     "enlarge",
+    "export",
+    "push",
     "doctor",
     "solve",
     "degrade",
@@ -33,6 +35,8 @@ COMMANDS = (
     "samplers",
     "solvers",
     "serve",
+    "push",
+    "export",
 )
 
 

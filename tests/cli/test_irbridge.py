@@ -74,6 +74,8 @@ def test_a_prior_that_does_not_see_the_degraded_image_is_not_used_silently(
     ("options", "sentence"),
     [
         (("--prior-option", "guidance=2"), "--prior-option goes with --method irbridge"),
+        (("--method", "irbridge", "--prior-option", "name=x"), "--prior-option takes no name: give --model"),
+        (("--method", "irbridge", "--prior-option", "device=cpu"), "--prior-option takes no device: give --device"),
         (("--preset", "paper"), "--preset goes with --method irbridge"),
         (("--detail", "0.5"), "--detail goes with --method irbridge"),
         (("--method", "irbridge", "--bridge", "rdbm"), "create it with modulation='one'"),
