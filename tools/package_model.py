@@ -71,7 +71,8 @@ def table(metrics: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for task in metrics["tasks"]:
-        cells = [task["task"], str(task["images"])]
+        other = task.get("method", "model")
+        cells = [task["task"] if other == "model" else f"{task['task']}, {other}", str(task["images"])]
         cells += [f"{task[key]:.2f}" for key in ("input_psnr", "psnr", "gain", "median_psnr")]
         cells += [f"{task[key]:.3f}" for key in ("input_ssim", "ssim")]
         lines.append(f"| {' | '.join(cells)} |")

@@ -339,7 +339,7 @@ def test_a_mask_is_painted_and_what_it_covers_is_filled(page: Any) -> None:
     page.click("#fill")
     restored(page, 2)
     page.click("#list li:nth-child(2) .name button")
-    assert "% of the picture, smoothly; the rest is as it was." in page.inner_text("#found")
+    assert "% of the picture, drawn by inpaint-small; the rest is as it was." in page.inner_text("#found")
     assert page.is_hidden("#painting")
 
 
