@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from rebridge.networks.equaliser import Equaliser
 from rebridge.networks.exporting import cell_means, exporting
 from rebridge.networks.layers import Network, check_inputs, check_sizes, in_bands, pad_to_multiple, zero_init
-from rebridge.networks.statistics import NUMBERS, statistics
+from rebridge.networks.statistics import NUMBERS, picture_statistics
 from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature_blocks, impression
 from rebridge.networks.trunk import Trunk
 from rebridge.networks.verdict import Verdict
@@ -145,7 +145,7 @@ class Careful(Network):
         return self._seen(padded, self._features(padded))
 
     def _seen(self, padded: Tensor, features: Tensor, judged: bool = True) -> Impression:
-        measured = statistics(padded) if judged and self.verdict is not None else None
+        measured = picture_statistics(padded) if judged and self.verdict is not None else None
         return impression(padded, features)._replace(measured=measured)
 
     def judge(self, seen: Impression) -> Tensor:

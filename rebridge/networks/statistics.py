@@ -1,8 +1,9 @@
-"""Numbers about a picture as a whole, by which a verdict tells kinds of degradation apart.
+"""Numbers about a picture as a whole.
 
-Bright and dark lines by direction: rain is bright lines of one direction, everywhere; in texture dark lines are as strong.
-The air: in haze what is far is pale, without contrast and without colour at once; in sound pale pictures the dark stays dark. The
-grid of 8 x 8 pixels that JPEG leaves. Nothing is learned here. Derived; measured by tools/train_verdict.py.
+By them a verdict tells kinds of degradation apart. Bright and dark lines by direction: rain is bright lines of one direction,
+everywhere; in texture dark lines are as strong. The air: in haze what is far is pale, without contrast and without colour at
+once; in sound pale pictures the dark stays dark. The grid of 8 x 8 pixels that JPEG leaves. Nothing is learned here. Derived;
+measured by tools/train_verdict.py.
 """
 
 import math
@@ -25,7 +26,7 @@ STRIP = 2**20
 """Most pixels that are filtered at once."""
 LEAST_SIDE = 96
 """Smaller pictures are continued by repetition of their border."""
-BLOCK = 8
+AIR_BLOCK = 8
 """Side in pixels of the blocks that air and grid are looked at in."""
 FIFTHS = 5
 """Groups of as many blocks each, from the darkest to the palest."""
@@ -37,13 +38,13 @@ AIR_NUMBERS = 5 * FIFTHS + len(DARK_SHARES) + 4
 GRID_NUMBERS = 6
 """Numbers that `grid_statistics` gives for a picture."""
 NUMBERS = LINE_NUMBERS + AIR_NUMBERS + GRID_NUMBERS
-"""Numbers that `statistics` gives for a picture."""
+"""Numbers that `picture_statistics` gives for a picture."""
 
 
-def statistics(y: Tensor) -> Tensor:
-    """Sum up pictures (B, 3, H, W) in [-1, 1] by lines, air and grid, (B, NUMBERS), float32.
+def picture_statistics(y: Tensor) -> Tensor:
+    """Sum up pictures by lines, air and grid, (B, NUMBERS), float32.
 
-    Pictures of less than `LEAST_SIDE` pixels are continued.
+    Pictures (B, 3, H, W) in [-1, 1]; those of less than `LEAST_SIDE` pixels are continued.
     """
     missing = [0, 0] if exporting() else [max(LEAST_SIDE - side, 0) for side in y.shape[-2:]]
     if exporting():
@@ -115,11 +116,11 @@ def block_energies(grey: Tensor, filters: Tensor, side: int) -> tuple[Tensor, Te
 
 
 def air_statistics(y: Tensor) -> Tensor:
-    """Sum up what blocks of pictures (B, 3, H, W) in [-1, 1] have in common, from the darkest to the palest.
+    """Sum up what blocks have in common, from the darkest to the palest.
 
-    The dark channel of a block is the darkest colour in it (He, Sun and Tang 2009). Over fifths of the blocks by it: dark
-    channel, brightness, logarithms of contrast and colourfulness, height in the picture; quantiles of the dark channel, and
-    how it goes along with each of those. (B, AIR_NUMBERS), float32.
+    In pictures (B, 3, H, W) in [-1, 1]. The dark channel of a block is the darkest colour in it (He, Sun and Tang 2009). Over
+    fifths of the blocks by it: dark channel, brightness, logarithms of contrast and colourfulness, height in the picture;
+    quantiles of the dark channel, and how it goes along with each of those. (B, AIR_NUMBERS), float32.
     """
     dark, light, contrast, colour, height = block_airs(y)
     order = (dark + TIE * light).sort(dim=1).indices
@@ -129,27 +130,29 @@ def air_statistics(y: Tensor) -> Tensor:
     means = ordered @ (fifths.float() / fifths.sum(0))
     shares = torch.tensor(DARK_SHARES, device=y.device)
     quantile = quantiles(dark, shares) if exporting() else dark.quantile(shares, dim=1)
-    together = [correlation(dark, values)[:, None] for values in (light, contrast, colour, height)]
+    together = [correlation_of_rows(dark, values)[:, None] for values in (light, contrast, colour, height)]
     return torch.cat([means.flatten(1), quantile.T, *together], 1)
 
 
 def block_airs(y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Measure blocks of `BLOCK` pixels of pictures (B, 3, H, W) in [-1, 1], in strips of rows.
+    """Measure blocks of `AIR_BLOCK` pixels, in strips of rows.
+
+    In pictures (B, 3, H, W) in [-1, 1].
 
     Returns:
         Dark channel, brightness, logarithms of contrast and colourfulness, and height from 0 at the top to 1, each (B, blocks).
     """
-    height, width = (side // BLOCK * BLOCK for side in y.shape[-2:])
-    rows = height if exporting() else max(STRIP // width // BLOCK, 1) * BLOCK
+    height, width = (side // AIR_BLOCK * AIR_BLOCK for side in y.shape[-2:])
+    rows = height if exporting() else max(STRIP // width // AIR_BLOCK, 1) * AIR_BLOCK
     found: list[Tensor] = []
     for top in (0,) if exporting() else range(0, height, rows):
         strip = (y[..., top : min(top + rows, height), :width].float() + 1) / 2
         grey = strip.mean(1, keepdim=True)
-        light = F.avg_pool2d(grey, BLOCK)
-        contrast = (F.avg_pool2d(grey.square(), BLOCK) - light.square()).clamp_min(0).sqrt()
-        means = F.avg_pool2d(strip, BLOCK)
+        light = F.avg_pool2d(grey, AIR_BLOCK)
+        contrast = (F.avg_pool2d(grey.square(), AIR_BLOCK) - light.square()).clamp_min(0).sqrt()
+        means = F.avg_pool2d(strip, AIR_BLOCK)
         colour = means.amax(1, keepdim=True) - means.amin(1, keepdim=True)
-        dark = -F.max_pool2d(-strip.amin(1, keepdim=True), BLOCK)
+        dark = -F.max_pool2d(-strip.amin(1, keepdim=True), AIR_BLOCK)
         found.append(torch.cat([dark, light, torch.log(contrast + 3e-3), torch.log(colour + 1e-2)], 1))
     blocks = torch.cat(found, 2)
     down = torch.arange(blocks.shape[2], dtype=torch.float32, device=y.device) / (blocks.shape[2] - 1)
@@ -158,27 +161,30 @@ def block_airs(y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return dark, light, contrast, colour, place.flatten(1)
 
 
-def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Correlate the rows of a and b, (B, N) each: (B,), 0 where one of them does not vary."""
+def correlation_of_rows(a: Tensor, b: Tensor) -> Tensor:
+    """Correlate the rows of a and b, (B, N) each: (B,).
+
+    It is 0 where one of them does not vary.
+    """
     a, b = (values - values.mean(1, keepdim=True) for values in (a, b))
     both = (a.square().mean(1) * b.square().mean(1)).sqrt()
     return (a * b).mean(1) / (both + 1e-6)
 
 
 def grid_statistics(y: Tensor) -> Tensor:
-    """Measure the grid that JPEG leaves in pictures (B, 3, H, W) in [-1, 1], wherever it begins.
+    """Measure the grid that JPEG leaves, wherever it begins.
 
-    Second differences by their place modulo 8, along rows and columns: logarithms of their mean, and of the greatest and the
-    second greatest place beside the mean. (B, GRID_NUMBERS), float32.
+    In pictures (B, 3, H, W) in [-1, 1]. Second differences by their place modulo 8, along rows and columns: logarithms of
+    their mean, and of the greatest and the second greatest place beside the mean. (B, GRID_NUMBERS), float32.
     """
     grey = y.float().mean(1) / 2
     found = []
-    for axis in (1, 2):
-        count = (grey.shape[axis] - 3) // 8 * 8
-        inner = [grey.narrow(axis, first, count) for first in range(4)]
-        # a step between 1 and 2, beside the slopes to both sides of it
-        steps = ((inner[2] - inner[1]) - (inner[1] - inner[0] + inner[3] - inner[2]) / 2).abs().mean(3 - axis)
-        phases = steps.view(len(y), -1, 8).mean(1)
+    for image in (grey, grey.transpose(1, 2)):
+        count = (image.shape[1] - 3) // 8 * 8
+        before, first, second, after = (image[:, start : start + count] for start in range(4))
+        # a step between the two in the middle, beside the slopes to both sides of it
+        steps = ((second - first) - (first - before + after - second) / 2).abs().mean(2)
+        phases = steps.reshape(steps.shape[0], -1, 8).mean(1)
         mean = phases.mean(1, keepdim=True) + 1e-4
         found += [torch.log(mean), torch.log((phases + 1e-4) / mean).topk(2).values]
     return torch.cat(found, 1)

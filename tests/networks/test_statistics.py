@@ -20,7 +20,7 @@ from rebridge.networks.statistics import (
     air_statistics,
     grid_statistics,
     line_statistics,
-    statistics,
+    picture_statistics,
 )
 
 PER_SCALE = LINE_NUMBERS // 2
@@ -58,16 +58,16 @@ def test_bright_lines_are_told_from_dark_ones() -> None:
 
 def test_strips_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     y = 2 * torch.rand(2, 3, 150, 208, generator=torch.Generator().manual_seed(0)) - 1
-    whole = statistics(y)
+    whole = picture_statistics(y)
     assert whole.shape == (2, NUMBERS)
     assert NUMBERS == LINE_NUMBERS + AIR_NUMBERS + GRID_NUMBERS
     monkeypatch.setattr(module, "STRIP", 64 * 208)
-    assert torch.allclose(statistics(y), whole, atol=1e-5)
+    assert torch.allclose(picture_statistics(y), whole, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 300)])
 def test_the_smallest_pictures_have_statistics_too(size: tuple[int, int]) -> None:
-    assert statistics(torch.zeros(1, 3, *size)).isfinite().all()
+    assert picture_statistics(torch.zeros(1, 3, *size)).isfinite().all()
 
 
 def scene(seed: int) -> Tensor:
