@@ -3,11 +3,11 @@
 `rebridge compare --operator ... --solver all --solver baselines` prints such figures. The
 rule names no operator, so that it holds for one's own too:
 
-    only A is known                      daps
-    not linear                           diffpir:zeta=0.8
-    no noise                             ddnm
-    noise, nothing left out              diffpir:zeta=0.8
-    noise, fewer values than pixels      pigdm
+    only A is known                                daps
+    not linear                                     diffpir:zeta=0.8
+    no noise, or a spectrum (DDNM+)                ddnm
+    noise, no spectrum, nothing left out           diffpir:zeta=0.8
+    noise, no spectrum, fewer values than pixels   pigdm
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ def recommended_text(operator: Operator, sigma_y: float = 0.0) -> str:
     """Name the recommended method with its parameters, as "diffpir:zeta=0.8"."""
     if not operator.has_prox:
         return "daps"
-    if not operator.linear or (sigma_y > 0 and operator.measured >= math.prod(operator.shape)):
-        return "diffpir:zeta=0.8"
-    return "ddnm" if sigma_y == 0 else "pigdm"
+    if operator.linear and (sigma_y == 0 or operator.has_spectrum):
+        return "ddnm"
+    complete = operator.measured >= math.prod(operator.shape)
+    return "diffpir:zeta=0.8" if complete or not operator.linear else "pigdm"
 
 
 def recommended(operator: Operator, sigma_y: float = 0.0, **params: Any) -> Method:

@@ -13,9 +13,9 @@ from rebridge.models import DenoiserModel
     ("name", "sigma_y", "method"),
     [
         ("sr4", 0.0, "ddnm"),
-        ("noise", 0.1, "diffpir:zeta=0.8"),
+        ("noise", 0.1, "ddnm"),
         ("blur", 0.01, "diffpir:zeta=0.8"),
-        ("cs", 0.01, "pigdm"),
+        ("cs", 0.01, "ddnm"),
         ("mask", 0.0, "ddnm"),
         ("jpeg", 0.0, "diffpir:zeta=0.8"),
     ],
