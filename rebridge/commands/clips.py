@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from rebridge.commands.conditions import conditions_of_file
 from rebridge.commands.findings import finding_records, found_words, treated_words
 from rebridge.commands.opening import Opened
 from rebridge.commands.options import RestoreOptions
@@ -46,6 +47,7 @@ def restore_clip(job: Job, opened: Opened, options: RestoreOptions, report: Repo
         raise ValueError(f"{job.path}: --before-after and --contact-sheet take still pictures")
     clip = open_clip(job.path, options.pixel_limit)
     restorer, findings = _decided(opened.restorer, clip)
+    told = conditions_of_file(job.path, opened.restorer.model, options.conditions)
     flickers = Flicker(), Flicker(), Flicker()
     number = 0
 
@@ -62,6 +64,7 @@ def restore_clip(job: Job, opened: Opened, options: RestoreOptions, report: Repo
                 samples=options.samples,
                 strength=options.strength,
                 sampler=options.sampler,
+                **told,
             )
         number += 1
         flickers[1].add(found.pixels)

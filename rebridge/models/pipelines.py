@@ -30,6 +30,11 @@ LIBRARIES = ("diffusers", "transformers")
 """Where the components of a pipeline may come from; others could be code that a folder brings along."""
 OLDEST_DIFFUSERS = (0, 38)
 """Earlier releases run such code."""
+FLOW_CONTROLS = {
+    "StableDiffusion3": ("SD3ControlNetModel", "StableDiffusion3ControlNetPipeline"),
+    "Flux": ("FluxControlNetModel", "FluxControlNetPipeline"),
+}
+"""ControlNets of flow-matching pipelines, and the pipelines that take them, by the beginning of a pipeline's name."""
 GREATEST_SIZE = 10**7
 """Greatest number in the configuration of a component; a vocabulary has 50,000 words."""
 OFFLOADS = ("model", "sequential")
@@ -51,7 +56,7 @@ def load_pipeline(
     revision: str | None = None,
     compile: bool = False,
     **settings: Any,
-) -> DiffusersModel:
+) -> Any:
     """Load a model from a diffusers pipeline, by folder or hub id.
 
     Args:
@@ -66,7 +71,10 @@ def load_pipeline(
         variant: of the weight files, as "fp16".
         revision: branch, tag or commit on the hub.
         compile: whether to run the network through torch.compile.
-        settings: of `DiffusersModel`, such as prompt, guidance and tiling.
+        settings: of `DiffusersModel` or `FlowMatchingModel`, such as prompt, guidance and tiling.
+
+    Returns:
+        A `DiffusersModel`, or a `FlowMatchingModel`.
 
     Raises:
         ModelError: one sentence that says what to do.
@@ -83,9 +91,18 @@ def load_pipeline(
     pipeline = _loaded(getattr(diffusers, kind).from_pretrained, name, **options)
     if controlnet is not None and kind in PIXEL_PIPELINES:
         raise ModelError(f"'{name}' is a {kind}, which takes no ControlNet; use a Stable Diffusion pipeline")
-    control = _control(diffusers, pipeline, controlnet, precision)
     if lora is not None:
         _add_lora(pipeline, lora, lora_scale)
+    if hasattr(pipeline, "transformer"):
+        if controlnet is not None:
+            pipeline = _with_flow_control(diffusers, pipeline, controlnet, precision)
+        flow = of_pipeline(pipeline, device=place, name=str(name), **settings)
+        _place(flow.pipeline, None, place, cpu_offload)
+        flow.network.requires_grad_(False).eval()
+        if compile:
+            flow.pipeline.transformer = torch.compile(pipeline.transformer)
+        return flow
+    control = _control(diffusers, pipeline, controlnet, precision)
     if attention_slicing:
         pipeline.enable_attention_slicing()
     _place(pipeline, control, place, cpu_offload)
@@ -94,6 +111,60 @@ def load_pipeline(
     if compile:
         model.unet = torch.compile(pipeline.unet)
     return model
+
+
+def of_pipeline(pipeline: Any, **settings: Any) -> Any:
+    """Make the model of a pipeline in hand, by its scheduler: a diffusion or flow matching.
+
+    Args:
+        pipeline: of diffusers.
+        settings: of `DiffusersModel` or `FlowMatchingModel`.
+
+    Raises:
+        ModelError: a pipeline that cannot be a prior.
+    """
+    if hasattr(pipeline, "unet"):
+        return DiffusersModel(pipeline, **settings)
+    from rebridge.models.flow_matching import FlowMatchingModel, is_flow
+
+    if not is_flow(pipeline.scheduler):
+        raise ModelError(
+            f"a {type(pipeline).__name__} with the scheduler {type(pipeline.scheduler).__name__} cannot be a prior: "
+            "it is none of flow matching"
+        )
+    control = settings.pop("controlnet", None)
+    if control is not None:
+        import diffusers
+
+        pipeline = _flow_control_pipeline(diffusers, pipeline, control)
+    return FlowMatchingModel(pipeline, **settings)
+
+
+def _with_flow_control(diffusers: Any, pipeline: Any, name: str | Path, dtype: torch.dtype) -> Any:
+    """A flow-matching pipeline with a ControlNet, loaded by folder or hub id."""
+    kind = _flow_control_classes(pipeline)[0]
+    control = _loaded(getattr(diffusers, kind).from_pretrained, name, torch_dtype=dtype)
+    return _flow_control_pipeline(diffusers, pipeline, control)
+
+
+def _flow_control_pipeline(diffusers: Any, pipeline: Any, control: Any) -> Any:
+    """The pipeline that takes a ControlNet beside the parts of another one."""
+    kind = getattr(diffusers, _flow_control_classes(pipeline)[1])
+    ours, theirs = pipeline.transformer.config, control.config
+    for key in ("in_channels", "joint_attention_dim", "num_attention_heads", "attention_head_dim"):
+        if ours.get(key) != theirs.get(key):
+            raise ModelError(
+                f"the ControlNet belongs to another network: its {key} is {theirs.get(key)}, the pipeline's is {ours.get(key)}"
+            )
+    return kind(**pipeline.components, controlnet=control)
+
+
+def _flow_control_classes(pipeline: Any) -> tuple[str, str]:
+    kind = type(pipeline).__name__
+    for beginning, classes in FLOW_CONTROLS.items():
+        if kind.startswith(beginning):
+            return classes
+    raise ModelError(f"a {kind} takes no ControlNet here; those of Stable Diffusion 3 and FLUX do")
 
 
 def _add_lora(pipeline: Any, source: str | Path, scale: float) -> None:
@@ -211,10 +282,12 @@ def _pipeline_class(diffusers: Any, name: str | Path, revision: str | None) -> s
     config = _loaded(diffusers.DiffusionPipeline.load_config, name, revision=revision)
     _check_components(config, name)
     kind = str(config.get("_class_name"))
-    if kind not in (*LATENT_PIPELINES, *PIXEL_PIPELINES):
+    scheduler = config.get("scheduler") or (None, None)
+    flow = str(scheduler[-1]).startswith("FlowMatch") and hasattr(diffusers, kind)
+    if kind not in (*LATENT_PIPELINES, *PIXEL_PIPELINES) and not flow:
         raise ModelError(
-            f"'{name}' is a {kind}; supported are Stable Diffusion 1.x, 2.x and XL (text to image, or with ControlNet) and "
-            "unconditional DDPM pipelines"
+            f"'{name}' is a {kind}; supported are Stable Diffusion 1.x, 2.x and XL (text to image, or with ControlNet), "
+            "flow-matching pipelines such as Stable Diffusion 3 and FLUX, and unconditional DDPM pipelines"
         )
     return kind
 
