@@ -1,4 +1,7 @@
-"""Extra conditions from the command line: `--condition depth=FOLDER --condition sigma=0.1`."""
+"""Extra conditions from the command line.
+
+`--condition depth=FOLDER --condition sigma=0.1`
+"""
 
 from __future__ import annotations
 

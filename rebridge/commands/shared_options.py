@@ -153,7 +153,7 @@ class RestorationOptions(SamplingOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionOptions(Limited):
-    """What a model needs to be told beside the picture.
+    """Extra conditions, which a model needs beside the picture.
 
     Attributes:
         conditions: by name: a number, a file, or a folder with a file for each input.

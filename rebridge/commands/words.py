@@ -24,7 +24,10 @@ def numbers(option: str, smallest: int = 1) -> Callable[[str | None], list[int] 
 
 
 def pairs(option: str) -> Callable[[Sequence[str] | None], dict[str, Any] | None]:
-    """Make a reader of KEY=VALUE words; a value may have commas in it, as a prompt has."""
+    """Make a reader of KEY=VALUE words.
+
+    A value may have commas in it, as a prompt has.
+    """
 
     def read(words: Sequence[str] | None) -> dict[str, Any] | None:
         found: dict[str, Any] = {}

@@ -99,7 +99,10 @@ def read_condition(path: Path, name: str, condition: Condition) -> Tensor:
 
 
 def file_of(picture: Path, named: Mapping[str, Path]) -> Path | None:
-    """Find the file that belongs to a picture: of its name, with as many of its folders as match."""
+    """Find the file that belongs to a picture.
+
+    It has its name, and as many of its folders as match.
+    """
     parts = picture.with_suffix("").parts
     names = ("/".join(parts[-count:]) for count in range(len(parts), 0, -1))
     return next((named[name] for name in names if name in named), None)

@@ -154,7 +154,9 @@ class Model:
         raise NotImplementedError(f"{type(self).__name__} does not define given")
 
     def told(self, condition: Tensor | None, conditions: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Check conditions against those that are declared, and move them to the model's device.
+        """Check conditions against those that are declared.
+
+        They are moved to the model's device.
 
         Args:
             condition: degraded images, whose number and size they must have.

@@ -34,7 +34,7 @@ NO_LATENTS = (
     "zero-shot solvers work on pixels, and this prior lives in the latents of an autoencoder: "
     "use a pixel prior, or `rebridge restore --method irbridge`"
 )
-LABEL = "label"
+CLASS_LABEL = "label"
 """Condition of networks of classes, counted from 0."""
 TILED_FROM = 1024 * 1024
 """Images of more pixels than this pass the autoencoder in tiles."""
@@ -227,7 +227,7 @@ class DiffusersModel(Model):
 
         Without a condition it is p(x0) of a pipeline in pixels, takes any size and can be differentiated.
         """
-        label = self.told(condition, conditions).get(LABEL)
+        label = self.told(condition, conditions).get(CLASS_LABEL)
         if condition is None:
             if self.vae is not None:
                 raise ModelError(NO_LATENTS)
@@ -325,7 +325,7 @@ class DiffusersModel(Model):
 def _labels(unet: Any) -> dict[str, Condition]:
     """The condition of a network of classes."""
     classes = unet.config.get("num_class_embeds")
-    return {LABEL: Condition("class", int(classes))} if classes else {}
+    return {CLASS_LABEL: Condition("class", int(classes))} if classes else {}
 
 
 def check_window(start: float, end: float) -> tuple[float, float]:
@@ -336,7 +336,10 @@ def check_window(start: float, end: float) -> tuple[float, float]:
 
 
 def is_pipeline(source: Any) -> bool:
-    """Return True for a pipeline of diffusers: it has a scheduler, and a unet or a transformer."""
+    """Return True for a pipeline of diffusers.
+
+    It has a scheduler, and a unet or a transformer.
+    """
     return hasattr(source, "scheduler") and (hasattr(source, "unet") or hasattr(source, "transformer"))
 
 

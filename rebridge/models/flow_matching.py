@@ -1,6 +1,7 @@
-"""Flow-matching pipelines of diffusers, such as Stable Diffusion 3 and FLUX, as priors.
+"""Flow-matching pipelines of diffusers as priors.
 
-Their states are z = (1 - s) x0 + s eps, the process `rectified-flow`, and their networks give the velocity v = eps - x0, so that
+Stable Diffusion 3, FLUX and others of their kind. Their states are z = (1 - s) x0 + s eps, the process `rectified-flow`, and
+their networks give the velocity v = eps - x0, so that
 
     x0_hat = z - s v.
 
@@ -25,14 +26,17 @@ from rebridge.models.base import Model, ModelError, ModelInfo
 from rebridge.models.diffusers import NO_LATENTS, LatentSpace, check_window
 from rebridge.networks.layers import pad_to_multiple
 
-NEEDED = ("prompt", "latents", "sigmas", "height", "width", "output_type")
+RUN_BY = ("prompt", "latents", "sigmas", "height", "width", "output_type")
 """What a pipeline must take to be run for one step."""
-PATCH = 2
+LATENT_PATCH = 2
 """Latents along each side that such networks take together."""
 
 
 class NotingScheduler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
-    """A scheduler that takes times as they are, notes the velocity, and leaves the state."""
+    """A scheduler that notes the velocity and leaves the state.
+
+    It takes times as they are.
+    """
 
     velocity: Tensor | None = None
 
@@ -89,7 +93,7 @@ class FlowMatchingModel(Model):
         self.device = device or pipeline.device
         self.dtype = pipeline.transformer.dtype
         scale = int(pipeline.vae_scale_factor)
-        self.multiple = scale * PATCH
+        self.multiple = scale * LATENT_PATCH
         self.tiling = tiling
         self.space = LatentSpace(pipeline.vae, self.multiple, scale, self.device, tiling)
         self.info = ModelInfo(
@@ -101,7 +105,10 @@ class FlowMatchingModel(Model):
         )
 
     def given(self, condition: Tensor | None, **conditions: Tensor) -> Denoiser:
-        """The denoiser for degraded images (B, C, H, W) in [0, 1], which a ControlNet sees."""
+        """The denoiser for degraded images (B, C, H, W) in [0, 1].
+
+        A ControlNet sees them.
+        """
         self.told(condition, conditions)
         if condition is None:
             raise ModelError(NO_LATENTS)
@@ -197,7 +204,7 @@ def is_flow(scheduler: Any) -> bool:
 def _parameters(pipeline: Any) -> set[str]:
     """The parameters of a pipeline's call; ModelError where it cannot be run for one step."""
     kind, taken = type(pipeline).__name__, set(inspect.signature(type(pipeline).__call__).parameters)
-    missing = [name for name in NEEDED if name not in taken]
+    missing = [name for name in RUN_BY if name not in taken]
     if missing or not hasattr(pipeline, "encode_prompt") or not hasattr(pipeline, "transformer"):
         raise ModelError(
             f"a {kind} cannot be a prior: it takes no {' or '.join(missing) or 'text'}; "

@@ -81,40 +81,56 @@ def load_pipeline(
     """
     place = torch.device(device)
     precision = _dtype(dtype, place)
-    if cpu_offload is not None and (cpu_offload not in OFFLOADS or place.type == "cpu"):
-        raise ModelError(f"cpu_offload must be {' or '.join(OFFLOADS)}, on a GPU; got {cpu_offload!r} on {place.type}")
+    _check_offload(cpu_offload, place)
     diffusers = _diffusers()
     kind = _pipeline_class(diffusers, name, revision)
     options: dict[str, Any] = {"torch_dtype": precision, "variant": variant, "revision": revision}
     if kind in LATENT_PIPELINES and "XL" not in kind:
         options |= {"safety_checker": None, "requires_safety_checker": False}
-    pipeline = _loaded(getattr(diffusers, kind).from_pretrained, name, **options)
     if controlnet is not None and kind in PIXEL_PIPELINES:
         raise ModelError(f"'{name}' is a {kind}, which takes no ControlNet; use a Stable Diffusion pipeline")
+    pipeline = _loaded(getattr(diffusers, kind).from_pretrained, name, **options)
     if lora is not None:
         _add_lora(pipeline, lora, lora_scale)
     if hasattr(pipeline, "transformer"):
         if controlnet is not None:
             pipeline = _with_flow_control(diffusers, pipeline, controlnet, precision)
-        flow = of_pipeline(pipeline, device=place, name=str(name), **settings)
-        _place(flow.pipeline, None, place, cpu_offload)
-        flow.network.requires_grad_(False).eval()
-        if compile:
-            flow.pipeline.transformer = torch.compile(pipeline.transformer)
-        return flow
+        return _flow_model(pipeline, place, cpu_offload, compile, name=str(name), **settings)
     control = _control(diffusers, pipeline, controlnet, precision)
     if attention_slicing:
         pipeline.enable_attention_slicing()
     _place(pipeline, control, place, cpu_offload)
+    return _diffusion_model(pipeline, control, compile, device=place, name=str(name), **settings)
+
+
+def _diffusion_model(pipeline: Any, control: Any, compile: bool, **settings: Any) -> DiffusersModel:
+    """The model of a diffusion pipeline that is on its device, with a frozen network."""
     pipeline.unet.requires_grad_(False).eval()
-    model = DiffusersModel(pipeline, control, device=place, name=str(name), **settings)
+    model = DiffusersModel(pipeline, control, **settings)
     if compile:
         model.unet = torch.compile(pipeline.unet)
     return model
 
 
+def _check_offload(cpu_offload: str | None, place: torch.device) -> None:
+    if cpu_offload is not None and (cpu_offload not in OFFLOADS or place.type == "cpu"):
+        raise ModelError(f"cpu_offload must be {' or '.join(OFFLOADS)}, on a GPU; got {cpu_offload!r} on {place.type}")
+
+
+def _flow_model(pipeline: Any, place: torch.device, cpu_offload: str | None, compile: bool, **settings: Any) -> Any:
+    """The model of a flow-matching pipeline, on its device."""
+    model = of_pipeline(pipeline, device=place, **settings)
+    _place(model.pipeline, None, place, cpu_offload)
+    model.network.requires_grad_(False).eval()
+    if compile:
+        model.pipeline.transformer = torch.compile(pipeline.transformer)
+    return model
+
+
 def of_pipeline(pipeline: Any, **settings: Any) -> Any:
-    """Make the model of a pipeline in hand, by its scheduler: a diffusion or flow matching.
+    """Make the model of a pipeline in hand.
+
+    Its scheduler decides: a diffusion, or flow matching.
 
     Args:
         pipeline: of diffusers.
@@ -210,11 +226,8 @@ def load_unet(
         scheduler = diffusers.DDPMScheduler()
     if prediction is not None:
         scheduler.register_to_config(prediction_type=prediction)
-    pipeline = diffusers.DDPMPipeline(unet.requires_grad_(False).eval(), scheduler).to(place)
-    model = DiffusersModel(pipeline, device=place, name=name)
-    if compile:
-        model.unet = torch.compile(pipeline.unet)
-    return model
+    pipeline = diffusers.DDPMPipeline(unet, scheduler).to(place)
+    return _diffusion_model(pipeline, None, compile, device=place, name=name)
 
 
 def _control(diffusers: Any, pipeline: Any, name: str | Path | None, dtype: torch.dtype) -> Any:

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from rebridge.networks.layers import Network, pad_to_multiple, zero_init
 
-FORMS = ("map", "kernel", "number", "class", "vector")
+CONDITION_FORMS = ("map", "kernel", "number", "class", "vector")
 RESERVED = ("x", "t", "y", "image", "condition", "clean")
 """Names that networks, models and restorers use otherwise."""
-LARGEST = 8192
+LARGEST_CONDITION = 8192
 """Greatest size of a condition."""
-ALIGN = 32
+MAP_ALIGN = 32
 """Maps are extended to multiples of this before parts are cut out, as images are."""
 
 
@@ -36,7 +36,7 @@ class Condition:
     """The declaration of one extra condition.
 
     Args:
-        form: one of `FORMS`.
+        form: one of `CONDITION_FORMS`.
         size: channels of a map, side of a kernel, number of classes, length of a vector; 1 for a number.
         scale: what values are divided by before a network of the catalogue sees them, such as 50 for noise levels up to 50.
 
@@ -49,10 +49,10 @@ class Condition:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.form not in FORMS:
-            raise ValueError(f"form must be one of {', '.join(FORMS)}, got {self.form!r}")
-        if type(self.size) is not int or not 1 <= self.size <= LARGEST:
-            raise ValueError(f"size must be a whole number from 1 to {LARGEST}, got {self.size!r}")
+        if self.form not in CONDITION_FORMS:
+            raise ValueError(f"form must be one of {', '.join(CONDITION_FORMS)}, got {self.form!r}")
+        if type(self.size) is not int or not 1 <= self.size <= LARGEST_CONDITION:
+            raise ValueError(f"size must be a whole number from 1 to {LARGEST_CONDITION}, got {self.size!r}")
         if self.form == "number" and self.size != 1:
             raise ValueError(f"a number has size 1, got {self.size}; use a vector")
         if self.form == "class" and self.size < 2:
@@ -71,7 +71,10 @@ class Condition:
         return words[self.form]
 
     def shape(self, size: tuple[int, int] | None = None) -> tuple[int, ...]:
-        """The shape of one value; `size` is the picture's (height, width), which maps have."""
+        """The shape of one value.
+
+        size: (height, width) of the picture, which maps have.
+        """
         if self.form == "map":
             return (self.size, *(size or (-1, -1)))
         return {"kernel": (self.size, self.size), "vector": (self.size,)}.get(self.form, ())
@@ -122,7 +125,9 @@ NONE: dict[str, Tensor] = {}
 
 
 def conditions_of(described: Mapping[str, Any] | None) -> dict[str, Condition]:
-    """Read declarations such as {"depth": "map", "scene": {"form": "class", "size": 5}}.
+    """Read declarations of conditions by name.
+
+    Such as {"depth": "map", "scene": {"form": "class", "size": 5}}.
 
     Raises:
         ValueError: a name or a declaration that is none; it names the condition.
@@ -189,7 +194,7 @@ def at_rows(values: Values, rows: Tensor) -> dict[str, Tensor]:
     return {name: value[rows] for name, value in values.items()}
 
 
-def cut(declared: Conditions, values: Values, rows: slice, columns: slice, align: int = ALIGN) -> dict[str, Tensor]:
+def cut(declared: Conditions, values: Values, rows: slice, columns: slice, align: int = MAP_ALIGN) -> dict[str, Tensor]:
     """Cut a part out of maps; other conditions are those of the whole image.
 
     align: the part may reach beyond the image up to the next multiple of this; there it is extended by reflection.
@@ -214,7 +219,7 @@ def at_scale(declared: Conditions, values: Values, multiple: int, scale: int) ->
 
 
 class ConditionLayers(nn.Module):
-    """What conditions add to a network: to its first features and to its embedded time.
+    """Conditions added to the first features and the embedded time of a network.
 
     Nothing before training, so that a trained network can be given conditions.
 

@@ -24,7 +24,7 @@ Seed = int | Sequence[int]
 
 @dataclass(frozen=True)
 class Asked:
-    """What a call asks for beside its image; see `Restorer.__call__`."""
+    """The settings of a call beside its image; see `Restorer.__call__`."""
 
     steps: int | None
     seed: Seed

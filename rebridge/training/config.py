@@ -306,7 +306,7 @@ class FitConfig(Section):
         progressive: parts with a patch size and a batch of their own, such as ever larger patches (Restormer, arXiv 2111.09881).
         precision: fp32, or autocast in bf16 or fp16, the latter with a gradient scaler.
         sharding: of several processes: "none", each holds all weights (DDP), or "full", each holds a part of weights, gradients
-            and optimiser (FSDP). Checkpoints are the same, so a run goes on with either.
+            and optimiser (FSDP), but not with the optimizer muon. Checkpoints are the same, so a run goes on with either.
         trackers: where metrics are shown beside log.jsonl: "tensorboard", "wandb" (offline unless WANDB_MODE says otherwise).
         keep_checkpoints: so many of the newest ones; the best weights are kept beside them.
         export: which weights become the result, the "last" or the "best" by validation.

@@ -104,7 +104,10 @@ class LatentObjective:
         self._last: tuple[Tensor, Tensor] | None = None
 
     def loss(self, x0: Tensor, y: Tensor, first: int, told: Values = NONE) -> Tensor:
-        """The distance of the images, and in stage 2 that of the latents; these networks declare no extra conditions."""
+        """The distance of the images, and in stage 2 that of the latents.
+
+        These networks declare no extra conditions.
+        """
         kind = self.config.loss.kind
         if self.config.latent.stage == 1:
             return distance(y + self.restore(y, y.new_ones(len(y)), y, clean=x0), x0, kind)
