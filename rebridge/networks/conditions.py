@@ -189,6 +189,16 @@ def listed(declared: Conditions) -> str:
     return ", ".join(f"{name} ({one})" for name, one in declared.items()) or "none"
 
 
+def blank(
+    declared: Conditions, rows: int, size: tuple[int, int], device: str | torch.device = "cpu"
+) -> dict[str, Tensor]:
+    """Make conditions that are all 0, such as for counting."""
+    kinds = {name: torch.long if one.form == "class" else torch.float32 for name, one in declared.items()}
+    return {
+        name: torch.zeros(rows, *one.shape(size), dtype=kinds[name], device=device) for name, one in declared.items()
+    }
+
+
 def at_rows(values: Values, rows: Tensor) -> dict[str, Tensor]:
     """The conditions of some images of a batch, by their numbers."""
     return {name: value[rows] for name, value in values.items()}
@@ -273,7 +283,7 @@ class ConditionLayers(nn.Module):
     def _plain(one: Condition, value: Tensor) -> Tensor:
         """A condition as numbers, (B, n)."""
         if one.form == "class":
-            return F.one_hot(value, one.size).float()
+            return (value[:, None] == torch.arange(one.size, device=value.device)).float()
         return value.reshape(len(value), -1) / one.scale
 
 

@@ -79,7 +79,11 @@ class Sharded(Replicated):
             return _fsdp()(loss, use_orig_params=True, device_id=self.runtime.device)
 
     def prepare(self, model: Any, optimizer: Optimizer) -> tuple[Any, Any]:
-        """See `Replicated.prepare`; ConfigError for an optimiser that needs whole matrices."""
+        """See `Replicated.prepare`.
+
+        Raises:
+            ConfigError: an optimiser that needs whole matrices.
+        """
         if isinstance(optimizer, Muon):
             raise ConfigError(
                 "sharding: full leaves each process a part of every matrix, and optimisation.optimizer muon turns whole ones: "

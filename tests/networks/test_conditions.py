@@ -64,6 +64,13 @@ def test_each_condition_has_a_say_once_it_is_trained(name: str, condition: str) 
     assert (apart > 1e-5).all()
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_the_cost_of_a_network_counts_its_conditions(name: str) -> None:
+    plain, told = (networks.cost(networks.create(name, **SMALL[name], conditions=given)) for given in (None, ALL))
+    assert told.parameters > plain.parameters
+    assert told.flops > plain.flops
+
+
 def test_a_network_is_rebuilt_with_its_conditions_from_its_config() -> None:
     network = networks.create("fast", **SMALL["fast"], conditions={"depth": Condition("map", 2)})
     config = dict(network.config)
