@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from rebridge.denoisers.machine import described
+from rebridge.denoisers.machine import describe_machine
 
 WIDTH, SIDE = 64, 128
 """Channels and side of the convolution that is measured."""
@@ -46,7 +46,7 @@ def convolution_speed(dtype: torch.dtype = torch.float32, repeats: int = 15) -> 
 
 def machine(bfloat16: bool = True) -> dict[str, str | int | float]:
     """Describe the machine, with the speed of its convolutions in GFLOP/s and the threads that they take."""
-    found: dict[str, str | int | float] = {**described(), "threads": torch.get_num_threads()}
+    found: dict[str, str | int | float] = {**describe_machine(), "threads": torch.get_num_threads()}
     found["float32 GFLOP/s"] = round(convolution_speed() / 1e9, 1)
     if bfloat16:
         found["bfloat16 GFLOP/s"] = round(convolution_speed(torch.bfloat16) / 1e9, 1)

@@ -58,7 +58,7 @@ def threads() -> int:
     return torch.get_num_threads() if given is not None else physical_cores()
 
 
-def described() -> dict[str, str | int]:
+def describe_machine() -> dict[str, str | int]:
     """Describe the machine for a table of measurements."""
     return {
         "processor": processor(),
