@@ -10,15 +10,16 @@ that is y the path is not known, and the target is x0. The distance t - r shrink
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from rebridge.bridges import Bridge
-from rebridge.denoisers import NetworkDenoiser, as_estimate
+from rebridge.denoisers import as_estimate
 from rebridge.models import TrainedModel, load_model
 from rebridge.networks.conditions import NONE, Values, at_rows, listed
 from rebridge.training.config import RunConfig, Section
@@ -72,7 +73,7 @@ class ConsistencyObjective(BridgeObjective):
         bridge: Bridge,
         network: nn.Module,
         average: nn.Module,
-        teacher: NetworkDenoiser | None = None,
+        teacher: Callable[..., Any] | None = None,
     ) -> None:
         super().__init__(config, bridge, network, average)
         self.paths = config.consistency
