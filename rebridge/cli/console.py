@@ -3,8 +3,10 @@
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -41,6 +43,12 @@ class Commands(TyperGroup):
                 raise
             fail(sentence_of(error))
             raise typer.Exit(2) from error
+
+
+@cache
+def warn(sentence: str) -> None:
+    """Print a warning once, and not the line of code that it comes from."""
+    err().print(f"Warning: {sentence}", markup=False, highlight=False, soft_wrap=True)
 
 
 def out() -> "Console":

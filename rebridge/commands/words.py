@@ -65,3 +65,17 @@ def sentence_of(error: ValueError | OSError) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def fault(error: Exception) -> tuple[str, int]:
+    """Say in one line what is no bad input: memory that does not suffice, or else a fault of ours.
+
+    Returns:
+        The sentence, and the exit code: 2, or 70 (EX_SOFTWARE of sysexits.h).
+    """
+    from rebridge.images.atomic import out_of_memory, reason
+
+    if out_of_memory(error):
+        return reason(error), 2
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"a fault of rebridge, please report it ({what}); REBRIDGE_TRACEBACK=1 shows where it arose", 70
