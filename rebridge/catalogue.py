@@ -39,6 +39,17 @@ PLAIN_TYPES: dict[str, tuple[tuple[str, ...], str]] = {
 """Types of parameters that are checked: names of the types of valid values, and how an error calls them."""
 
 
+KINDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "dict": "keys with values",
+    "NoneType": "nothing",
+}
+"""Words for the types that YAML and JSON have."""
+
 GREATEST = 1e6
 """Greatest size of a number among the parameters of our own parts, where a catalogue does not say another."""
 GREATEST_SEED = 2**63 - 1
@@ -311,6 +322,11 @@ def whole_number(key: str, value: Any) -> int:
         return operator.index(value)
     except (TypeError, ValueError, RuntimeError):  # those of arrays and tensors that hold no single number
         raise ValueError(f"{key} must be a whole number, got {shortened(value)}") from None
+
+
+def kind_of(value: Any) -> str:
+    """Name the kind of a value from a YAML or JSON file in words."""
+    return KINDS.get(type(value).__name__, "something else")
 
 
 def shortened(value: Any, longest: int = 60) -> str:
