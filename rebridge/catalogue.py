@@ -39,12 +39,12 @@ PLAIN_TYPES: dict[str, tuple[tuple[str, ...], str]] = {
 """Types of parameters that are checked: names of the types of valid values, and how an error calls them."""
 
 
-KINDS = {
+TYPE_WORDS = {
     "str": "text",
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",
-    "list": "a list",
+    "list": "list",
     "dict": "keys with values",
     "NoneType": "nothing",
 }
@@ -317,16 +317,20 @@ def check_greatest(what: str, key: str, value: Any, greatest: float) -> None:
 
 
 def whole_number(key: str, value: Any) -> int:
-    """Return a whole number of any type, as numpy's; ValueError with the key for anything else."""
+    """Read a whole number of any type, also one of numpy's.
+
+    Raises:
+        ValueError: anything else; the sentence names the key.
+    """
     try:
         return operator.index(value)
     except (TypeError, ValueError, RuntimeError):  # those of arrays and tensors that hold no single number
         raise ValueError(f"{key} must be a whole number, got {shortened(value)}") from None
 
 
-def kind_of(value: Any) -> str:
+def type_in_words(value: Any) -> str:
     """Name the kind of a value from a YAML or JSON file in words."""
-    return KINDS.get(type(value).__name__, "something else")
+    return TYPE_WORDS.get(type(value).__name__, "something else")
 
 
 def shortened(value: Any, longest: int = 60) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from rebridge.catalogue import value_of
+
+_OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Control characters, separators of lines, and what turns the direction of writing."""
 
 
 def numbers(option: str, smallest: int = 1) -> Callable[[str | None], list[int] | None]:
@@ -60,6 +64,11 @@ def counted(files: int) -> str:
     return f"{files} file{'s' * (files != 1)}"
 
 
+def printable(text: str) -> str:
+    """Write as escapes what a terminal would obey, such as a line break in the name of a file."""
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def sentence_of(error: ValueError | OSError) -> str:
     """Say an error in one line."""
     if isinstance(error, OSError) and error.strerror:
@@ -68,7 +77,9 @@ def sentence_of(error: ValueError | OSError) -> str:
 
 
 def fault(error: Exception) -> tuple[str, int]:
-    """Say in one line what is no bad input: memory that does not suffice, or else a fault of ours.
+    """Say an error in one line that is no bad input.
+
+    It is memory that does not suffice, or else a fault of ours.
 
     Returns:
         The sentence, and the exit code: 2, or 70 (EX_SOFTWARE of sysexits.h).

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from rebridge.catalogue import kind_of, shortened
+from rebridge.catalogue import shortened, type_in_words
 from rebridge.images.atomic import reason
 from rebridge.images.yaml_files import parse_yaml, read_yaml
 
@@ -65,7 +65,7 @@ def _read(path: Path) -> dict[str, Any]:
         text = str(error)
         raise ConfigError(f"{path} {text}" if text.startswith("is ") else f"{path} is not YAML: {text}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} must hold keys and values, got {kind_of(tree)}")
+        raise ConfigError(f"{path} must hold keys and values, got {type_in_words(tree)}")
     return tree
 
 
@@ -160,7 +160,9 @@ def _index(key: str, values: list[Any], name: str) -> int:
     """The place in a list that a key says; ValueError where there is none."""
     places = {str(number): number for number in range(len(values))}
     if key not in places:
-        raise ValueError(f"{name} is a list with the places 0 to {len(values) - 1}, and {shortened(key)} is none of them")
+        raise ValueError(
+            f"{name} is a list with the places 0 to {len(values) - 1}, and {shortened(key)} is none of them"
+        )
     return places[key]
 
 

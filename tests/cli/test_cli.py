@@ -355,7 +355,7 @@ rebridge.samplers.register("faulty", Faulty)
 @pytest.mark.parametrize(
     ("error", "code", "sentence"),
     [
-        ("KeyError('a mistake')", 70, "Error: a fault of rebridge, please report it (KeyError: 'a mistake'); REBRIDGE_TRACEBACK=1"),
+        ("KeyError('a')", 70, "Error: a fault of rebridge, please report it (KeyError: 'a'); REBRIDGE_TRACEBACK=1 shows"),
         ("MemoryError()", 2, "Error: there is not enough memory\n"),
     ],
 )  # fmt: skip
