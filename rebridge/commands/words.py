@@ -65,7 +65,7 @@ def counted(files: int) -> str:
 
 
 def printable(text: str) -> str:
-    """Write as escapes what a terminal would obey, such as a line break in the name of a file."""
+    """Write as escapes what a terminal would obey, as line breaks in names."""
     return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
