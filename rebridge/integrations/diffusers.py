@@ -14,6 +14,7 @@ Both compute nothing of their own. A loop of one's own needs the degraded states
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -248,7 +249,7 @@ class RestorationPipeline(DiffusionPipeline):  # type: ignore[misc]
             options["dtype"] = options.pop("torch_dtype")
         scheduler = options.pop("scheduler", None)
         model = load_model(pretrained_model_name_or_path, **options)
-        place = Path(pretrained_model_name_or_path).expanduser() / SCHEDULER_FOLDER
+        place = Path(os.path.expanduser(pretrained_model_name_or_path)) / SCHEDULER_FOLDER
         if scheduler is None and place.is_dir():
             scheduler = BridgeScheduler.from_pretrained(place)
         return cls(model, scheduler)

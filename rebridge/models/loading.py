@@ -44,7 +44,7 @@ def load_model(
     if _is_remote_pipeline(name):
         return FORMATS.create("diffusers").load(Path(str(name)), str(name), device=place, revision=revision, **options)
     folder = find_model(name, revision, options.get("task"))
-    title = str(name) if folder != Path(name).expanduser() else os.path.basename(os.path.realpath(folder))
+    title = str(name) if folder != Path(os.path.expanduser(name)) else os.path.basename(os.path.realpath(folder))
     return format_of(folder).load(folder, title, device=place, **options)
 
 
@@ -98,7 +98,7 @@ def as_model(source: Any, bridge: Bridge | None = None, **options: Any) -> Model
 
 def _is_remote_pipeline(name: str | Path) -> bool:
     """Whether a name means a pipeline of diffusers on the hub rather than a model of ours."""
-    if str(name) in packaged() or Path(name).expanduser().exists() or "/" not in str(name):
+    if str(name) in packaged() or Path(os.path.expanduser(name)).exists() or "/" not in str(name):
         return False
     return not _hub_has_no_pipeline(str(name))
 

@@ -5,6 +5,7 @@ Needs the extra packages of `rebridge[priors]`.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -287,7 +288,7 @@ def _diffusers() -> Any:
 
 def _pipeline_class(diffusers: Any, name: str | Path, revision: str | None) -> str:
     """The pipeline's class, read before anything big is loaded."""
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if folder.is_dir() and not (folder / "model_index.json").is_file():
         raise ModelError(
             f"{folder} is no prior: it has neither model_index.json (diffusers) nor config.json (rebridge)"
@@ -307,7 +308,7 @@ def _pipeline_class(diffusers: Any, name: str | Path, revision: str | None) -> s
 
 def _loaded(load: Callable[..., Any], name: str | Path, **options: Any) -> Any:
     """`load(name, **options)` with errors that say what to do."""
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if folder.is_dir():
         _check_files(folder)
     if not folder.is_dir() and not HUB_ID.fullmatch(str(name)):

@@ -12,11 +12,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Real
 
 import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
+from rebridge.catalogue import shortened, whole_number
 from rebridge.denoisers import Counted, Denoiser, Progress, TiledDenoiser, TransitionDenoiser, as_estimate
 from rebridge.denoisers.tiling import DEFAULT_OVERLAP, SMALLEST_TILE, Divisible
 from rebridge.inverse.measurement import Measurement
@@ -49,6 +51,9 @@ class Tiles:
     overlap: int | None = None
 
     def __post_init__(self) -> None:
+        for key, value in (("tile", self.side), ("overlap", self.overlap)):
+            if value is not None:
+                whole_number(key, value)
         if self.side is not None and self.side != 0 and self.side < SMALLEST_TILE:
             raise ValueError(f"tile must be at least {SMALLEST_TILE} pixels, or 0 for no tiling, got {self.side}")
 
@@ -118,13 +123,15 @@ def check_strength(strength: float, measured: bool = False) -> None:
     """
     if measured and strength != 1:
         raise ValueError("strength goes with degraded images; a measurement has no image to blend with")
+    if not isinstance(strength, Real | Tensor):
+        raise ValueError(f"strength must be a number, got {shortened(strength)}")
     if not 0 <= strength < math.inf:
         raise ValueError(f"strength must be at least 0, got {strength:g}: 0 changes nothing, 1 is what the model makes")
 
 
 def check_samples(samples: int) -> None:
     """Raise ValueError unless there is at least one sample, and no absurd number."""
-    if samples < 1:
+    if whole_number("samples", samples) < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
     if samples > MOST_SAMPLES:
         raise ValueError(f"samples must be at most {MOST_SAMPLES}, got {samples}")
