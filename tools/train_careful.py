@@ -237,7 +237,7 @@ class DepthPairs:
 def toning(photographs: Photographs) -> MixedPatches:
     """Make the stream for the tone: dense haze and darkness, most of it alone."""
     RENDERERS["haze"] = ((0.25, Haze(beta=(0.3, 1.3))), (0.75, DepthHaze(beta=(0.25, 2.4))))
-    weights = {kind: 0.4 for kind in LABELS} | {"haze": 9.0, "lowlight": 5.0}
+    weights = dict.fromkeys(LABELS, 0.4) | {"haze": 9.0, "lowlight": 5.0}
     mixture = Mixture(counts=(0.0, 0.72, 0.2, 0.08), weights=weights, faded=0.1)
     sources = [
         (DepthPairs(DATA / "train/rgbd/middlebury"), 0.1),
@@ -287,7 +287,8 @@ def network_of(state: Mapping[str, Tensor], verdict: bool) -> Careful:
         *(len(state[f"trunk.down.{index}.weight"]) for index in range(len(levels))),
     ]
     counts = [blocks(f"trunk.before.{index}") for index in range(len(levels))]
-    model = networks.create("careful", widths=widths, blocks=counts, middle=blocks("trunk.middle"), verdict=verdict)
+    told = {"verdict": verdict, "air": verdict and ("verdict.mean" not in state or "verdict.air.0.0.weight" in state)}
+    model = networks.create("careful", widths=widths, blocks=counts, middle=blocks("trunk.middle"), **told)
     assert isinstance(model, Careful)
     model.load_state_dict(state, strict="verdict.mean" in state or not verdict)
     return model
