@@ -227,7 +227,7 @@ class DepthPairs:
         turned = dihedral(torch.from_numpy(shrunk).permute(2, 0, 1), draw.integer(0, 7)).contiguous()
         clean, far = turned[:3].clamp(0, 1), turned[3]
         air = (draw.uniform((0.6, 1.0)) + draw.uniform((0.0, 0.04)) * draw.randn(3, 1, 1)).clamp(0, 1)
-        hazy = scatter(clean, Air(far, draw.log_uniform((0.3, 2.4)), air)).clamp(0, 1)
+        hazy = scatter(clean, Air(far, draw.log_uniform((0.4, 3.0)), air)).clamp(0, 1)
         labels = torch.zeros(len(LABELS))
         labels[HAZE] = 1.0
         places = labels[:, None, None].expand(-1, size // LABEL_SIDE, size // LABEL_SIDE)
@@ -236,7 +236,7 @@ class DepthPairs:
 
 def toning(photographs: Photographs) -> MixedPatches:
     """Make the stream for the tone: dense haze and darkness, most of it alone."""
-    RENDERERS["haze"] = ((0.25, Haze(beta=(0.3, 1.3))), (0.75, DepthHaze(beta=(0.25, 2.4))))
+    RENDERERS["haze"] = ((0.25, Haze(beta=(0.4, 1.6))), (0.75, DepthHaze(beta=(0.35, 3.2))))
     weights = dict.fromkeys(LABELS, 0.4) | {"haze": 9.0, "lowlight": 5.0}
     mixture = Mixture(counts=(0.0, 0.72, 0.2, 0.08), weights=weights, faded=0.1)
     sources = [
