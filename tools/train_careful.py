@@ -2,6 +2,7 @@
 
     REBRIDGE_DATA=data python tools/train_careful.py --minutes 12 --only-judge --output runs/small-1
     python tools/train_careful.py --minutes 70 --start runs/small-1/last.pt --output runs/small-2
+    python tools/train_careful.py --minutes 12 --only-tone --start runs/small-2/last.pt --output runs/small-3
 
 Both losses are shares: the logarithm of each picture's error, so that a hardly visible fault counts as a grave one does.
 """
@@ -20,10 +21,13 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from rebridge import networks
+from rebridge.data.crops import dihedral
 from rebridge.data.mixtures import Labelled, MixedPatches, Photographs, RealPairs
 from rebridge.degradations.base import Degradation, Draw
-from rebridge.degradations.mixture import LABELS, RENDERERS, Mixture
+from rebridge.degradations.distance import DepthHaze
+from rebridge.degradations.mixture import LABEL_SIDE, LABELS, RENDERERS, Mixture
 from rebridge.degradations.preparation import Preparation
+from rebridge.degradations.weather import Air, Haze, scatter
 from rebridge.models import load_prior
 from rebridge.networks.careful import HAZE, LOWLIGHT, Careful
 from rebridge.networks.classifier import block_statistics
@@ -86,6 +90,20 @@ def judge_loss(model: Careful, where: nn.Module, batch: Labelled) -> tuple[Tenso
     errors = log_error(F.avg_pool2d(toned[rows], 2), F.avg_pool2d(batch.target[rows], 2), 1e-3)
     tone = errors.mean()
     return loss + 0.4 * tone, {"kinds": kinds.item(), "places": places.item(), "tone": tone.item()}
+
+
+def tone_loss(model: Careful, batch: Labelled) -> tuple[Tensor, dict[str, float]]:
+    """Loss of the tone alone on a batch in [-1, 1]; the examiner is as it is."""
+    rows = (batch.treat[:, HAZE] > 0) | (batch.treat[:, LOWLIGHT] > 0)
+    y, target, treat = batch.degraded[rows], batch.target[rows], batch.treat[rows]
+    with torch.no_grad():
+        features = model.examiner(y)
+        seen = impression(y, features)
+    toned = model.tone(y, features, seen, treat[:, HAZE], treat[:, LOWLIGHT])
+    before, after = (log_error(F.avg_pool2d(image, 2), F.avg_pool2d(target, 2), 3e-4) for image in (y, toned))
+    hazy = treat[:, HAZE] > 0
+    figures = {name: after[some].mean().item() for name, some in (("hazy", hazy), ("dark", ~hazy)) if some.any()}
+    return after.mean(), {"before": before.mean().item(), **figures}
 
 
 def mend_loss(model: Careful, batch: Labelled) -> tuple[Tensor, dict[str, float]]:
@@ -188,6 +206,46 @@ class RainLayers(Degradation):
         return image + draw.uniform((0.5, 1.3)) * torch.from_numpy(np.ascontiguousarray(rain))
 
 
+class DepthPairs:
+    """Haze of measured depth, where a picture has a disparity: (3, H, W) of one kind, for the tone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.scenes = []
+        for path in sorted((folder / "rgb").glob("*.png")):
+            disparity = cv2.imread(str(folder / "disparity" / path.name), cv2.IMREAD_GRAYSCALE)
+            near = cv2.inpaint(disparity, (disparity == 0).astype(np.uint8), 5, cv2.INPAINT_NS).astype(np.float32)
+            depth = cv2.GaussianBlur(1 / np.maximum(near, np.quantile(near, 0.02)).clip(8), (0, 0), 1.0)
+            self.scenes.append((cv2.imread(str(path))[..., ::-1].astype(np.float32) / 255, depth / depth.mean()))
+
+    def draw(self, size: int, draw: Draw) -> Labelled:
+        """Draw a reduced crop, (3, size, size), in one of the eight orientations."""
+        image, depth = self.scenes[draw.integer(0, len(self.scenes) - 1)]
+        side = round(min(*image.shape[:2], size * draw.uniform((1.0, 2.2))))
+        top, left = (draw.integer(0, length - side) for length in image.shape[:2])
+        window = np.dstack([image, depth])[top : top + side, left : left + side]
+        shrunk = cv2.resize(window, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_LINEAR)
+        turned = dihedral(torch.from_numpy(shrunk).permute(2, 0, 1), draw.integer(0, 7)).contiguous()
+        clean, far = turned[:3].clamp(0, 1), turned[3]
+        air = (draw.uniform((0.6, 1.0)) + draw.uniform((0.0, 0.04)) * draw.randn(3, 1, 1)).clamp(0, 1)
+        hazy = scatter(clean, Air(far, draw.log_uniform((0.4, 3.0)), air)).clamp(0, 1)
+        labels = torch.zeros(len(LABELS))
+        labels[HAZE] = 1.0
+        places = labels[:, None, None].expand(-1, size // LABEL_SIDE, size // LABEL_SIDE)
+        return Labelled((hazy * 255).round() / 255, clean, labels, labels, places)
+
+
+def toning(photographs: Photographs) -> MixedPatches:
+    """Make the stream for the tone: dense haze and darkness, most of it alone."""
+    RENDERERS["haze"] = ((0.25, Haze(beta=(0.4, 1.6))), (0.75, DepthHaze(beta=(0.35, 3.2))))
+    weights = dict.fromkeys(LABELS, 0.4) | {"haze": 9.0, "lowlight": 5.0}
+    mixture = Mixture(counts=(0.0, 0.72, 0.2, 0.08), weights=weights, faded=0.1)
+    sources = [
+        (DepthPairs(DATA / "train/rgbd/middlebury"), 0.1),
+        (RealPairs(DATA / "train/pairs/lowlight", "lowlight"), 0.03),
+    ]
+    return MixedPatches(photographs, mixture, Preparation(), sources, partial=0.15, wrong=0.03)
+
+
 def patches(
     photographs: Photographs, clean: float, tones: float = 1.0, alarm: float = 0.12, single: bool = False
 ) -> MixedPatches:
@@ -229,7 +287,8 @@ def network_of(state: Mapping[str, Tensor], verdict: bool) -> Careful:
         *(len(state[f"trunk.down.{index}.weight"]) for index in range(len(levels))),
     ]
     counts = [blocks(f"trunk.before.{index}") for index in range(len(levels))]
-    model = networks.create("careful", widths=widths, blocks=counts, middle=blocks("trunk.middle"), verdict=verdict)
+    told = {"verdict": verdict, "air": verdict and ("verdict.mean" not in state or "verdict.air.0.0.weight" in state)}
+    model = networks.create("careful", widths=widths, blocks=counts, middle=blocks("trunk.middle"), **told)
     assert isinstance(model, Careful)
     model.load_state_dict(state, strict="verdict.mean" in state or not verdict)
     return model
@@ -299,6 +358,7 @@ def fit(options: argparse.Namespace) -> None:
     photographs = Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()])
     judged, simple = (patches(photographs, options.clean, 1.5, single=single) for single in (False, True))
     mended = patches(photographs, options.clean / 3, alarm=1.0)
+    tones = toning(photographs) if options.only_tone else mended
     model = beginning(options, judged)
     average = {key: value.clone() for key, value in model.state_dict().items()}
     told = [parameter for name, parameter in model.trunk.named_parameters() if ".kind." in name]
@@ -320,13 +380,20 @@ def fit(options: argparse.Namespace) -> None:
         for optimiser, (_, peak) in zip(optimisers, groups, strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = rate * peak
-        judging = options.only_judge or (options.judge_every > 0 and step % options.judge_every == 0)
+        judging = not options.only_tone and (
+            options.only_judge or (options.judge_every > 0 and step % options.judge_every == 0)
+        )
         size = options.judge_patch if judging else options.patch
         count = options.judge_batch if judging else options.batch
         source = (simple if share < options.single else judged) if judging else mended
+        if options.only_tone:
+            source = tones
         batch = in_range(source.batch(count, size, options.seed * 10_000_000 + step))
         with torch.autocast("cpu", torch.bfloat16):
-            loss, figures = judge_loss(model, where, batch) if judging else mend_loss(model, batch)
+            if options.only_tone:
+                loss, figures = tone_loss(model, batch)
+            else:
+                loss, figures = judge_loss(model, where, batch) if judging else mend_loss(model, batch)
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -375,6 +442,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, required=True, help="time of the processor, not of the clock")
     parser.add_argument("--single", type=float, default=0.0, help="share of the time with one strong fault at most")
     parser.add_argument("--only-judge", action="store_true")
+    parser.add_argument("--only-tone", action="store_true")
     parser.add_argument("--judge-every", type=int, default=5, help="0: never")
     parser.add_argument("--judge-patch", type=int, default=192)
     parser.add_argument("--judge-batch", type=int, default=12)

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import cv2
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from train_careful import DATA, FOLDERS, RainLayers, in_range, label_loss, network_of, patches
 
 from rebridge.data.folders import image_files, read_stored
 from rebridge.data.mixtures import Photographs, held_out
+from rebridge.degradations.base import Draw
 from rebridge.degradations.mixture import LABELS, RENDERERS
 from rebridge.networks.careful import Careful, gathered
 from rebridge.networks.verdict import Verdict
@@ -36,6 +38,16 @@ class HeldOut(Photographs):
         self.weights = [FOLDERS[name] for name in files if files[name]]
 
 
+def graded(seed: int, side: int = 192) -> Tensor:
+    """Draw an even or graded picture (3, side, side) in [-1, 1], of any colours: sound, however pale."""
+    draw = Draw(seed)
+    low, high = draw.rand(3, 1, 1), draw.rand(3, 1, 1)
+    across, down = (torch.linspace(0, 1, side)[None], torch.linspace(0, 1, side)[:, None])
+    turn = draw.uniform((0, math.pi))
+    ramp = (across * math.cos(turn) + down * math.sin(turn)) * draw.integer(0, 2) / 2
+    return 2 * ((low + (high - low) * ramp).clamp(0, 1) * 255).round() / 255 - 1
+
+
 @torch.no_grad()
 def gather(model: Careful, photographs: Photographs, minutes: float, seed: int) -> tuple[Tensor, Tensor]:
     """Draw pictures for so many minutes: all about them (N, known), and the labels (N, kinds)."""
@@ -47,6 +59,10 @@ def gather(model: Careful, photographs: Photographs, minutes: float, seed: int) 
         seen = model.look(batch.degraded)
         known.append(gathered(seen, model.examiner.logits(seen)))
         labels.append(batch.labels)
+        if index % 12 == 0:
+            seen = model.look(torch.stack([graded(seed * 1_000_000 + 12 * index + place) for place in range(12)]))
+            known.append(gathered(seen, model.examiner.logits(seen)))
+            labels.append(torch.zeros(12, len(LABELS)))
         index += 1
     return torch.cat(known), torch.cat(labels)
 
@@ -72,6 +88,33 @@ def fit(verdict: Verdict, known: Tensor, labels: Tensor, epochs: int, seed: int)
             for key, value in verdict.state_dict().items():
                 average[key].lerp_(value, 1 / (begun + 1))
     verdict.load_state_dict(average)
+    verdict.eval()
+
+
+def fit_air(verdict: Verdict, known: Tensor, labels: Tensor, epochs: int, seed: int) -> None:
+    """Fit the voices that tell haze; what they keep is their mean over the second half."""
+    torch.manual_seed(seed)
+    sure = labels[:, verdict.haze] >= 0
+    scaled = ((known[sure] - verdict.mean) / verdict.scale).clamp(-6, 6)
+    there = labels[sure, verdict.haze]
+    verdict.train()
+    optimiser = torch.optim.AdamW(verdict.air.parameters(), lr=1.5e-3, weight_decay=3e-2)
+    steps = epochs * len(scaled) // 256
+    average = {key: value.clone() for key, value in verdict.air.state_dict().items()}
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = 1.5e-3 * 0.5 * (1 + math.cos(math.pi * step / steps))
+        rows = torch.randint(len(scaled), (256,))
+        logits = verdict.air_logits(scaled[rows] + 0.1 * torch.randn(256, scaled.shape[1]))[..., 0]
+        loss = sum(F.binary_cross_entropy_with_logits(voice, there[rows]) for voice in logits)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        begun = step - steps // 2
+        if begun >= 0:
+            for key, value in verdict.air.state_dict().items():
+                average[key].lerp_(value, 1 / (begun + 1))
+    verdict.air.load_state_dict(average)
     verdict.eval()
 
 
@@ -122,6 +165,7 @@ def main() -> None:
     model.verdict.mean.copy_(known.mean(0))
     model.verdict.scale.copy_(known.std(0) + 1e-3)
     fit(model.verdict, known, labels, options.epochs, options.seed)
+    fit_air(model.verdict, known, labels, 2 * options.epochs, options.seed)
     report(model.verdict, *gather(model, HeldOut(), 2.0, 9001))
     Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     torch.save(model.state_dict(), options.output)

@@ -52,12 +52,7 @@ def open_restorer(options: ModelOptions, task: str | None = None) -> Opened:
         if task is not None:
             model = _told(model, task)
         return Opened(Restorer(model, options.bridge), name)
-    finish = Finish(options.detail, options.colour, options.resize)
-    settings: dict[str, Any] = {"schedule": options.schedule}
-    if options.bridge is not None:
-        spec = Spec.parse(options.bridge)
-        settings["bridge"] = {"name": spec.name, **spec.params}
-    restorer = Restorer.from_preset(open_prior(name, options), options.preset, task, finish=finish, **settings)
+    restorer = Restorer.from_preset(open_prior(name, options), options.preset, task, **preset_settings(options))
     if restorer.model.info.conditional:
         return Opened(restorer, name)
     note = (
@@ -65,6 +60,15 @@ def open_restorer(options: ModelOptions, task: str | None = None) -> Opened:
         "(docs/irbridge.md), or use `rebridge solve` for a known degradation"
     )
     return Opened(restorer, name, note)
+
+
+def preset_settings(options: ModelOptions) -> dict[str, Any]:
+    """Collect what the options change of a preset."""
+    settings: dict[str, Any] = {"schedule": options.schedule}
+    if options.bridge is not None:
+        spec = Spec.parse(options.bridge)
+        settings["bridge"] = {"name": spec.name, **spec.params}
+    return {"finish": Finish(options.detail, options.colour, options.resize), **settings}
 
 
 def open_prior(name: str, options: PriorOptions) -> Model:

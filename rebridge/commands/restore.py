@@ -14,11 +14,12 @@ from rebridge.commands.clips import moving_suffix, restore_clip
 from rebridge.commands.conditions import check_conditions, conditions_of_file
 from rebridge.commands.files import SAME_SAMPLES, FilesResult, Finished, planned, process
 from rebridge.commands.fill import fill
-from rebridge.commands.findings import changed_words, finding_records, found_words, treated_words
+from rebridge.commands.findings import changed_words, finding_records, found_words, kind_words, treated_words
 from rebridge.commands.maps import change_map
 from rebridge.commands.opening import Opened, check_noise, check_sampling, open_restorer
 from rebridge.commands.options import RestorationOptions, RestoreOptions, SamplingOptions
 from rebridge.commands.progress import Reporter, cancellable
+from rebridge.commands.task_finding import TaskFinder
 from rebridge.commands.viewing import Viewer, dry
 from rebridge.denoisers import Denoiser
 from rebridge.images import Image, read_image, to_batch, write_image
@@ -141,13 +142,16 @@ def _restore_here(
     if options.dry_run:
         return FilesResult(dry(jobs, options), done, opened.note, left)
 
+    finder = TaskFinder(options, opened) if TaskFinder.needed(options, opened) else None
+
     def work(job: Job, report: Reporter) -> Mapping[str, Any] | None:
         if is_clip(job.path):
             return restore_clip(job, opened, options, report)
         image = read_image(job.path, options.pixel_limit, options.strict)
         findings = restorer.examine(image) if restorer.model.examines else None
         told = conditions_of_file(job.path, restorer.model, options.conditions)
-        found = restore_image(image, opened, options, report, options.sampler, told=told)
+        task, fitting = finder(image) if finder is not None else (None, opened)
+        found = restore_image(image, fitting, options, report, options.sampler, told=told)
         restored: Image = found.image
         write_image(job.output, restored, options.overwrite, options.quality)
         unchanged = (restored.pixels - image.pixels).abs().max().item() < UNCHANGED_BELOW
@@ -155,7 +159,7 @@ def _restore_here(
             "unchanged": unchanged,
             "unsure": unchanged and findings is not None and options.task is None and options.strength > 0,
             "identical": found.std is not None and not found.std.any().item(),
-            **said(opened.name, findings, image, restored),
+            **said(opened.name if task is None else f"{opened.name} for {kind_words(task)}", findings, image, restored),
             "views": viewer.add(job, image, restored),
         }
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from rebridge.networks.equaliser import Equaliser
 from rebridge.networks.exporting import cell_means, exporting
 from rebridge.networks.layers import Network, check_inputs, check_sizes, in_bands, pad_to_multiple, zero_init
-from rebridge.networks.statistics import NUMBERS, picture_statistics
+from rebridge.networks.statistics import AIR, NUMBERS, picture_statistics
 from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature_blocks, impression
 from rebridge.networks.trunk import Trunk
 from rebridge.networks.verdict import Verdict
@@ -59,8 +59,8 @@ class Careful(Network):
     channels: of an image; grey ones are treated as three equal colours. widths: of the trunk's levels, at 1/2, 1/4, ...
     of the size; blocks: before and again after the middle at each level but the last; middle: blocks there; features: of
     the examiner; equalise: filter pictures by an `Equaliser` before the trunk; verdict: a `Verdict` decides on the kinds, and
-    what the examiner says of them is a part of what it hears. The examiner, the air and the exposure see the whole picture that
-    is handed over.
+    what the examiner says of them is a part of what it hears; air: it tells haze by levels and air alone. The examiner, the
+    air and the exposure see the whole picture that is handed over.
     """
 
     told = True
@@ -78,6 +78,7 @@ class Careful(Network):
         features: int = 96,
         equalise: bool = True,
         verdict: bool = False,
+        air: bool = False,
     ) -> None:
         super().__init__()
         check_sizes(channels=channels, widths=widths, blocks=blocks, middle=middle, features=features)
@@ -93,7 +94,9 @@ class Careful(Network):
         self.equaliser = Equaliser(ripples=True) if equalise else None
         self.trust = TrustMap(features, widths[-1], len(KINDS))
         known = 3 * features + 4 * len(SHARES) + len(KINDS) + NUMBERS
-        self.verdict = Verdict(known, len(KINDS)) if verdict else None
+        first = 3 * features + 4 * len(SHARES)
+        heard = [*range(3 * features, first), *(first + len(KINDS) + place for place in AIR)] if air else []
+        self.verdict = Verdict(known, len(KINDS), air=heard, haze=HAZE) if verdict else None
         self.register_buffer("low", torch.full((len(KINDS),), 0.4))
         self.register_buffer("high", torch.full((len(KINDS),), 0.6))
 
