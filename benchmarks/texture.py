@@ -2,11 +2,11 @@
 
     REBRIDGE_DATA=... python benchmarks/texture.py --model rdbm-texture --json docs/tables/texture.json
 
-Restores photographs that `rebridge degrade` has damaged by one step and by several. Texture is the Frechet distance of filter-bank
-statistics between all restored and all clean pictures (rebridge/evaluation/frechet.py). With --samples, the same pictures are
-restored several times: how the size of the error goes along with the deviation of the samples (correlation over all pixels, both
-averaged over 5 x 5 of them, and as they are), and how large the error is where the samples differ least and most. The root mean
-square error of samples around a truth that is one of them is sqrt(2) times their deviation; of their mean, sqrt(1 + 1/N) times.
+Restores photographs that `rebridge degrade` has damaged by one step and by several. Texture is the Frechet distance of filter-
+bank statistics between all restored and all clean pictures (rebridge/evaluation/frechet.py). With --samples, the same pictures
+are restored several times: how the size of the error goes along with the deviation of the samples (correlation over all pixels,
+both averaged over 5 x 5 of them, and as they are), and how large the error is where the samples differ least and most. The root
+mean square error of the mean of N samples around a truth that is like one of them is sqrt(1 + 1/N) times their deviation.
 """
 
 from __future__ import annotations

@@ -97,6 +97,8 @@ OPTIONS: dict[str, Flag] = {
     "workers": option(NUMBER, "With --engine ray: how many; by default one a core."),
     # to look at what was made
     "before_after": option(bool, "Beside each result also NAME_compare.html, a slider, and NAME_compare.png.", "--before-after"),
+    "uncertainty": option(bool, "With --samples, beside each result NAME_std.png: how far they differ; white is 32 levels.",
+        "--uncertainty"),
     "contact_sheet": option(PATH, "Also write all pictures before and after into this one."),
     "check": option(bool, "Read the folder again and compare; without --out, only say what FILE is.", "--check"),
     "dry_run": option(bool, "Say what would be done, and write nothing.", "--dry-run"),

@@ -52,10 +52,8 @@ __all__ = [
     "TuneOptions",
 ]
 
-DEFAULT_MODELS = {"bridge": "rdbm-small", "irbridge": "pixel-prior-tiny"}
-"""The packaged model of each method."""
-SOLVING_PRIOR = "pixel-prior-small"
-"""The packaged prior of the zero-shot solvers."""
+DEFAULT_MODELS = {"bridge": "rdbm-small", "irbridge": "pixel-prior-small"}
+"""The packaged model of each method; that of irbridge is the prior of the zero-shot solvers too."""
 SHORTEST_TOKEN = 16
 """Characters of a token that cannot be guessed."""
 
@@ -66,15 +64,16 @@ class RestoreOptions(RestorationOptions, ModelOptions, ConditionOptions, ShowOpt
 
     Attributes:
         task: what to remove, as "rain" or "haze+noise"; of irbridge, the degradation whose settings are used.
+        uncertainty: beside each result also write how far its samples differ.
         mask: a picture, white where alone the input is changed and filled, or a folder of such with the inputs' names.
         steady: of animations and video: 0 to 1, how much still places are averaged over time.
-        engine: "local" restores one picture after the other; "ray" spreads them over the workers of a Ray cluster.
-        workers: of engine ray; by default one a core.
+        engine: "local" restores on this machine; "ray" spreads pictures over so many `workers` of a Ray cluster, one a core by default.
     """
 
     engine: Literal["local", "ray"] = "local"
     workers: int | None = None
     task: str | None = None
+    uncertainty: bool = False
     mask: Path | None = None
     steady: float = 0.5
 
@@ -84,6 +83,8 @@ class RestoreOptions(RestorationOptions, ModelOptions, ConditionOptions, ShowOpt
             raise ValueError(f"steady must lie in [0, 1], got {self.steady:g}")
         if self.workers is not None and self.engine != "ray":
             raise ValueError("workers go with --engine ray")
+        if self.uncertainty and (self.samples < 2 or self.mask is not None or self.engine == "ray"):
+            raise ValueError("--uncertainty needs --samples 2 or more, and goes with neither --mask nor --engine ray")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +155,7 @@ class SolveOptions(SamplingOptions, PriorOptions, ConditionOptions, FileOptions)
     output: Path = Path("solved")
     operator: str = "sr4"
     solver: str | None = None
-    prior: str = SOLVING_PRIOR
+    prior: str = DEFAULT_MODELS["irbridge"]
     simulate: bool = False
     mask: Path | None = None
     kernel: Path | None = None
@@ -258,7 +259,7 @@ class CompareOptions(Limited):
     presets: Sequence[str] = ()
     operators: Sequence[str] = ()
     solvers: Sequence[str] = ()
-    prior: str = SOLVING_PRIOR
+    prior: str = DEFAULT_MODELS["irbridge"]
     crop: int | None = None
     steps: Sequence[int] | None = None
     seeds: Sequence[int] = (0, 1, 2)

@@ -126,7 +126,7 @@ def _restore_here(
     options: RestoreOptions, progress: Reporter | None, opened: Opened | None, finished: Finished | None
 ) -> FilesResult:
     """Restore the files of this machine, one after the other."""
-    viewer = Viewer(options, options)
+    viewer = Viewer(options, options, options.uncertainty)
     jobs = viewer.planned(planned(options, suffix_of=moving_suffix, more=(FILM_SUFFIXES, WRITTEN_MOVING)))
     opened = opened or open_restorer(options, options.task)
     restorer = opened.restorer
@@ -137,7 +137,7 @@ def _restore_here(
         check_noise(restorer, restorer.sampler(options.sampler, options.steps), options)
     except ValueError as error:  # the picture is the same, so that one sample does
         notes.append(str(error))
-        options = replace(options, samples=1)
+        options = replace(options, samples=1, uncertainty=False)
     left = left_out(options.inputs, recursive=options.recursive)
     if options.dry_run:
         return FilesResult(dry(jobs, options), done, opened.note, left)
@@ -160,7 +160,7 @@ def _restore_here(
             "unsure": unchanged and findings is not None and options.task is None and options.strength > 0,
             "identical": found.std is not None and not found.std.any().item(),
             **said(opened.name if task is None else f"{opened.name} for {kind_words(task)}", findings, image, restored),
-            "views": viewer.add(job, image, restored),
+            "views": viewer.add(job, image, restored, found.std),
         }
 
     with cancellable(progress) as report:

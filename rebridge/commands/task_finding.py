@@ -1,4 +1,4 @@
-"""IRBridge without `--task`: the task is found in each picture, or the picture is refused."""
+"""IRBridge without `--task`: each picture's is found, or the picture refused."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ class TaskFinder:
 
     @staticmethod
     def needed(options: RestoreOptions, opened: Opened) -> bool:
-        """Test if a task is to be found: a prior in pixels that knows some sees the degraded picture, and none was named."""
+        """Test if a task is to be found.
+
+        None was named, and a prior in pixels that knows some sees the degraded picture.
+        """
         model = opened.restorer.model
         seen = model.info.conditional and bool(model.tasks)
         return options.method == "irbridge" and options.task is None and seen and model.space.scale == 1

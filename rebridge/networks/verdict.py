@@ -57,7 +57,10 @@ class Verdict(nn.Module):
         return torch.cat([logits[:, : self.haze], told, logits[:, self.haze + 1 :]], 1)
 
     def air_logits(self, scaled: Tensor) -> Tensor:
-        """Say of haze what each voice says, (voices, B, 1), of numbers (B, known) that are scaled."""
+        """Collect the logits of haze, (voices, B, 1).
+
+        scaled: the numbers, (B, known), by their mean and scale.
+        """
         return torch.stack([voice(scaled[:, self.places]).float() for voice in self.air])
 
 

@@ -1,6 +1,7 @@
 """Restoring as a web page would: in memory, file by file, with progress and cancellation, and nothing printed."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,3 +88,29 @@ def test_a_model_that_does_not_see_the_degraded_image_comes_with_a_note(pixel_fo
 def test_options_are_checked_where_they_are_made() -> None:
     with pytest.raises(ValueError, match="quality must be between 1 and 100, got 0"):
         RestoreOptions(inputs=["x.png"], output=Path("out"), quality=0)
+
+
+def test_the_uncertainty_is_written_beside_the_result_and_nothing_is_overwritten(
+    model: Path, photos: Path, tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {
+        "inputs": [photos / "a.png"],
+        "output": tmp_path / "out",
+        "model": str(model),
+        "device": "cpu",
+    }
+    options = RestoreOptions(**settings, seed=4, samples=3, uncertainty=True)
+    (written,) = restore(options).written
+    shown = np.asarray(Image.open(tmp_path / "out/a_std.png")).astype(float) / 255
+    spread = Restorer.from_pretrained(model, "cpu").sample(Image.open(photos / "a.png"), 3, seed=4).std[0].mean(0)
+    assert np.abs(shown - np.clip(spread.numpy() * 255 / 32, 0, 1)).max() <= 0.51 / 255
+    assert written.details["views"] == [tmp_path / "out/a_std.png"]
+    written.output.unlink()
+    (failed,) = restore(options).failures
+    assert "a_std.png: exists already" in str(failed.error)
+
+
+@pytest.mark.parametrize("other", [{}, {"samples": 4, "engine": "ray"}, {"samples": 4, "mask": Path("mask.png")}])
+def test_an_uncertainty_that_cannot_be_known_is_refused(photos: Path, tmp_path: Path, other: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="--uncertainty"):
+        RestoreOptions(inputs=[photos], output=tmp_path / "out", uncertainty=True, **other)
