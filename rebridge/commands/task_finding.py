@@ -20,7 +20,9 @@ LEAST_MISSING = 1e-3
 
 
 class TaskFinder:
-    """Finds which task of a prior a picture needs, and opens the prior for it, once for each task.
+    """Finds which task of a prior a picture needs.
+
+    The prior is opened for each task once.
 
     Args:
         options: of the command; their task is not used.
