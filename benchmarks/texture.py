@@ -71,8 +71,6 @@ def measure(restore: Restorer, clean: list[Tensor], task: str, options: argparse
     """Measure one kind of damage: rows by steps, and what several samples say."""
     damaged = list(degraded(clean, task))
     truth = statistics([features(image) for image in clean])
-    sampler = {"name": "dbim", "eta": options.eta, **({"grid": options.grid} if options.grid else {})}
-    sampler |= {"start": options.start} if options.start else {}
 
     def row(results: list[Tensor]) -> dict[str, float]:
         distance = frechet_distance(statistics([features(image) for image in results]), truth)
@@ -81,19 +79,13 @@ def measure(restore: Restorer, clean: list[Tensor], task: str, options: argparse
 
     rows = {"degraded": row(damaged)}
     for steps in options.steps:
-        chosen = sampler if steps > 1 and options.eta is not None else None
-        rows[str(steps)] = row([restore(y, steps=steps, seed=0, sampler=chosen).clamp(0, 1) for y in damaged])
+        rows[str(steps)] = row([restore(y, steps=steps, seed=0, sampler=options.sampler).clamp(0, 1) for y in damaged])
         print(task, steps, rows[str(steps)], flush=True)
     found: dict[str, object] = {"task": task, "rows": rows}
     if options.samples > 1:
+        whole = {"name": "dbim", "texture": 1.0}
         drawn = [
-            restore.sample(
-                y,
-                options.samples,
-                steps=max(options.steps),
-                keep=False,
-                sampler=sampler if options.eta is not None else None,
-            )
+            restore.sample(y, options.samples, steps=max(options.steps), keep=False, sampler=options.sampler or whole)
             for y in damaged[: options.sampled]
         ]
         errors = [(a.mean - b).abs().mean(1, keepdim=True) for a, b in zip(drawn, clean, strict=False)]
@@ -112,9 +104,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--sampled", type=int, default=8, help="so many pictures are restored several times")
-    parser.add_argument("--eta", type=float, help="of dbim; by default the model's own sampler")
-    parser.add_argument("--grid", help="of dbim; by default the model's own")
-    parser.add_argument("--start", help="of dbim; by default the model's own")
+    parser.add_argument(
+        "--sampler", help="as dbim:eta=1; by default the model's own, its samples with all of their texture"
+    )
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     restore = Restorer.from_pretrained(options.model)

@@ -89,6 +89,8 @@ class Walk:
         self.calls = 0
         self.history: list[tuple[Point, Tensor]] = []
         """Clean estimates with the points they were made at, newest last; at most the last three."""
+        self.first: Tensor | None = None
+        """The first clean estimate, where the sampler comes back to it."""
         self.inner: dict[Point, Point] = {}
         """The point inside the interval after each, for samplers with `inner_times`."""
 

@@ -47,6 +47,8 @@ class DBIM(Sampler):
             with eta 1 the posterior where the bridge has noise left there.
         compat: scale the added noise by eta but keep no more of the old one for it, as BBDM's code does; that loses variance
             for eta < 1 and gives I2SB's OT-ODE (the posterior mean) for eta = 0.
+        texture: share, in [0, 1], of what the walk adds to its first estimate; 0 is the first estimate itself, the mean of all that
+            the image may be, 1 the sample that the walk ends in. The error that a sample adds falls with its square (derived).
         steps: number of steps of the default grid, at least 1.
         grid: "uniform", "quadratic", "cosine", "karras" or "log-snr".
     """
@@ -57,10 +59,13 @@ class DBIM(Sampler):
     order: int = 1
     start: Start | None = None
     compat: bool = False
+    texture: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_start(self.start)
+        if not 0 <= self.texture <= 1:
+            raise ValueError(f"texture must lie in [0, 1], got {self.texture}")
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta must lie in [0, 1], got {self.eta}")
         if self.order not in (1, 2, 3):
@@ -79,6 +84,13 @@ class DBIM(Sampler):
         return begin_pinned(self, walk, x, times)
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
+        x_s = self._step(walk, x, t, s)
+        if self.texture == 1:
+            return x_s
+        walk.first = walk.history[-1][1] if walk.first is None else walk.first
+        return torch.lerp(walk.first, x_s, self.texture) if s.last else x_s
+
+    def _step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
         posterior = self.compat or (self.eta == 1 and self.start is None)
         if is_singular(walk.bridge, t) or (at_pinned_end(walk.bridge, t) and not posterior):
             return leave_end(walk, x, t, s, "noise" if self.order > 1 and self.start is None else self.start)

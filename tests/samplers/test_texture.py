@@ -1,0 +1,55 @@
+"""How much of what a walk adds to its first estimate is kept."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from rebridge import bridges, samplers
+
+BRIDGE = bridges.create("goub")
+
+
+def towards_half(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """A denoiser whose estimate depends on the state, so that every walk ends elsewhere."""
+    return 0.5 * y + 0.3 * x_t
+
+
+def walk(texture: float, steps: int = 6) -> Tensor:
+    y = torch.linspace(0.1, 0.9, 12, dtype=torch.float64).reshape(1, 3, 2, 2)
+    sampler = samplers.create("dbim", steps=steps, eta=0.5, start="noise", texture=texture)
+    return sampler(BRIDGE, towards_half, y, generator=torch.Generator().manual_seed(5))
+
+
+def test_without_texture_the_result_is_the_first_estimate() -> None:
+    torch.testing.assert_close(walk(0.0), walk(1.0, steps=1), rtol=0, atol=1e-12)
+    assert (walk(1.0) - walk(0.0)).abs().max() > 1e-2
+
+
+def test_half_of_it_lies_half_way_to_the_sample() -> None:
+    torch.testing.assert_close(walk(0.5), (walk(0.0) + walk(1.0)) / 2, rtol=0, atol=1e-12)
+
+
+def test_error_of_a_sample_falls_with_the_square_of_its_texture() -> None:
+    """The exact posterior of a Gaussian: N(0, 1) images seen through noise; samples of it lie around its mean."""
+    bridge = bridges.create("vp")
+    x0 = torch.randn(4000, 1, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+    def exact(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        c = bridge.coefficients(t).like(x_t)
+        return c.alpha * x_t / (c.alpha.square() + c.gamma.square())
+
+    errors = []
+    for texture in (0.0, 0.5, 1.0):
+        sampler = samplers.create("dbim", steps=200, eta=1.0, texture=texture)
+        found = sampler(bridge, exact, torch.zeros_like(x0), generator=torch.Generator().manual_seed(2))
+        errors.append(float((found - x0).square().mean()))
+    added = [error - errors[0] for error in errors]
+    assert added[1] == pytest.approx(added[2] / 4, rel=0.15)
+
+
+@pytest.mark.parametrize("texture", [-0.1, 1.1])
+def test_impossible_shares_are_refused(texture: float) -> None:
+    with pytest.raises(ValueError, match="texture must lie in"):
+        samplers.create("dbim", texture=texture)
