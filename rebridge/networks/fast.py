@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rebridge.networks.classifier import BLOCK, DegradationClassifier
 from rebridge.networks.conditions import ConditionLayers, conditions_of
 from rebridge.networks.equaliser import Equaliser
+from rebridge.networks.exporting import exporting
 from rebridge.networks.holes import fill_holes, holes
 from rebridge.networks.layers import (
     ChannelNorm,
