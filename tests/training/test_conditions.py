@@ -108,6 +108,9 @@ def told(folders: Path) -> dict[str, Any]:
 def test_a_saved_model_declares_its_conditions(model: Path) -> None:
     restore = Restorer.from_pretrained(model)
     assert restore.model.info.conditions == conditions_of(DECLARED)
+    card = (model / "README.md").read_text()
+    assert "restore(image, seed=0, depth=depth, sigma=sigma, scene=scene, blur=blur, text=text)" in card
+    assert "| conditions | depth (a map of 1 channel), sigma (a number), scene (a class from 0 to 2)" in card
     assert json.loads((model / "config.json").read_text())["network"]["conditions"] == DECLARED
 
 
