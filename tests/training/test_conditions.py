@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -21,7 +22,7 @@ from rebridge.cli import app
 from rebridge.data import PairedFolder, PairedSource
 from rebridge.data.conditions import ConditionFiles
 from rebridge.models import ModelError, TrainedModel
-from rebridge.networks.conditions import Condition, conditions_of
+from rebridge.networks.conditions import RESERVED, Condition, conditions_of
 from rebridge.training import load_config, train
 from rebridge.training.config_files import ConfigError
 from rebridge.training.data import training_pairs
@@ -344,3 +345,9 @@ def test_solving_passes_conditions_to_the_prior_one_for_each_measurement() -> No
         torch.testing.assert_close(alone.mean, seeds.mean[1:])
     with pytest.raises(ModelError, match="needs the condition 'shown'"):
         rebridge.solve(measured, operator, prior, "ddnm", steps=4)
+
+
+def test_no_condition_has_the_name_of_an_option() -> None:
+    calls = (Restorer.__call__, Restorer.sample, TrainedModel.given, networks.create("fast").forward)
+    taken = {name for call in calls for name in inspect.signature(call).parameters} - {"conditions"}
+    assert taken <= set(RESERVED)
