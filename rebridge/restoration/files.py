@@ -26,9 +26,24 @@ from rebridge.images import (
 from rebridge.images.clips import is_clip
 from rebridge.restoration.inputs import files_of, is_readable, real_path
 
-
 OTHER_SUFFIXES = (
-    *(".pdf", ".doc", ".docx", ".odt", ".txt", ".md", ".htm", ".html", ".xml", ".json", ".yaml", ".yml", ".csv", ".zip", ".tar"),
+    *(
+        ".pdf",
+        ".doc",
+        ".docx",
+        ".odt",
+        ".txt",
+        ".md",
+        ".htm",
+        ".html",
+        ".xml",
+        ".json",
+        ".yaml",
+        ".yml",
+        ".csv",
+        ".zip",
+        ".tar",
+    ),
     *(".gz", ".7z", ".npy", ".npz", ".safetensors", ".pt", ".pth", ".ckpt", ".py", ".mp3", ".wav", ".flac"),
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg"),
 )
