@@ -364,7 +364,7 @@ ODD: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     name=st.sampled_from([name for name, _, _ in ANCHORS]),
     odd=st.sampled_from(sorted(ODD)),
