@@ -28,15 +28,22 @@ def numbers(option: str, smallest: int = 1) -> Callable[[str | None], list[int] 
     return read
 
 
-def pairs(words: Sequence[str] | None) -> dict[str, Any] | None:
-    """Read KEY=VALUE words; a value may have commas in it, as a prompt has."""
-    found: dict[str, Any] = {}
-    for text in words or []:
-        key, equals, value = text.partition("=")
-        if not (key and equals):
-            raise ValueError(f"--prior-option takes KEY=VALUE, got {text!r}")
-        found[key.strip()] = value_of(value.strip())
-    return found or None
+def pairs(option: str) -> Callable[[Sequence[str] | None], dict[str, Any] | None]:
+    """Make a reader of KEY=VALUE words.
+
+    A value may have commas in it, as a prompt has.
+    """
+
+    def read(words: Sequence[str] | None) -> dict[str, Any] | None:
+        found: dict[str, Any] = {}
+        for text in words or []:
+            key, equals, value = text.partition("=")
+            if not (key and equals):
+                raise ValueError(f"{option} takes KEY=VALUE, got {text!r}")
+            found[key.strip()] = value_of(value.strip())
+        return found or None
+
+    return read
 
 
 def choices(words: Sequence[str] | None) -> dict[str, tuple[Any, ...]] | None:

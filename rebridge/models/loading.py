@@ -13,8 +13,9 @@ from rebridge.bridges import Bridge
 from rebridge.denoisers import Denoiser, NetworkDenoiser
 from rebridge.denoisers.precision import device_of
 from rebridge.models.base import DenoiserModel, Model, ModelError
-from rebridge.models.diffusers import DiffusersModel, is_pipeline
+from rebridge.models.diffusers import is_pipeline
 from rebridge.models.formats import FORMATS, format_of
+from rebridge.models.pipelines import of_pipeline
 from rebridge.models.places import find_model, packaged
 from rebridge.models.trained import TrainedModel
 
@@ -80,7 +81,7 @@ def as_model(source: Any, bridge: Bridge | None = None, **options: Any) -> Model
     if isinstance(source, str | Path):
         return load_model(source, **options)
     if is_pipeline(source):
-        return DiffusersModel(source, **options)
+        return of_pipeline(source, **options)
     if isinstance(source, NetworkDenoiser):
         return TrainedModel(source, **options)
     if not callable(source):

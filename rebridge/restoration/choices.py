@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
 from rebridge import bridges
 from rebridge.bridges import Bridge
 from rebridge.catalogue import Spec, shortened
+from rebridge.denoisers import Progress
 from rebridge.inverse.methods.base import Method
+from rebridge.restoration.engine import Tiles
 from rebridge.samplers import Sampler
+from rebridge.samplers.base import Callback
 from rebridge.samplers.noise import mixed
 
 BridgeChoice = str | Mapping[str, Any] | Bridge | None
 SamplerChoice = str | Mapping[str, Any] | Sampler | None
 MethodChoice = str | Mapping[str, Any] | Method | None
 Seed = int | Sequence[int]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The settings of a call beside its image; see `Restorer.__call__`."""
+
+    steps: int | None
+    seed: Seed
+    tiles: Tiles
+    samples: int
+    strength: float
+    callback: Callback | None
+    progress: Progress | None
+    keep: bool
+    conditions: Mapping[str, Any]
 
 
 def named(choice: str | Mapping[str, Any]) -> dict[str, Any]:
