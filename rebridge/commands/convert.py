@@ -119,7 +119,7 @@ def convert(options: ConvertOptions) -> Conversion:
 
 def _found(file: Path, task: str | None) -> Path:
     """The file here, or that of the Hub which owner/model/weights.pt or, with published files, owner/model names."""
-    here = Path(file).expanduser()
+    here = Path(os.path.expanduser(file))
     named = HUB_FILE.fullmatch(str(file)) or on_hub(str(file), task)
     return find_model(str(file), task=task) if named and not here.exists() else here
 

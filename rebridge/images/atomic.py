@@ -146,10 +146,20 @@ def check_folder(folder: str | Path) -> None:
 def reason(error: BaseException) -> str:
     """Extract the part of an exception that is worth showing.
 
-    'No space left on device' rather than '[Errno 28] ...'.
+    'No space left on device' rather than '[Errno 28] ...', and one sentence for all that allocators say.
     """
+    if out_of_memory(error):
+        return "there is not enough memory"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()) or type(error).__name__
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Test if an exception says that memory ran out, on a GPU or on the CPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # that of torch
+        return True
+    text = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
 
 
 @contextlib.contextmanager

@@ -35,6 +35,8 @@ class Network(nn.Module):
     """True if the network can be told what to remove, by `treating`."""
     optional_condition: bool = False
     """True if the network also works without a degraded image, where y is 0."""
+    conditions: Mapping[str, Any] = MappingProxyType({})
+    """Extra conditions that forward takes by name beside x, t and y, as `rebridge.networks.conditions` reads them."""
     examined: tuple[str, ...] = ()
     """Kinds of degradation that `diagnose` tells about; empty for a network that tells nothing."""
 

@@ -191,7 +191,8 @@ def attempt(
                 details = work(job) or {}
         except Exception as problem:  # one bad file must not end the batch, whatever is wrong with it
             error = reason(problem)
-            if str(job.path) not in error and str(job.output) not in error:
+            names = (" ".join(str(path).split()) for path in (job.path, job.output))  # as they stand in a reason
+            if not any(name in error for name in names):
                 error = f"{job.path}: {error}"
     return FileResult(job.path, job.output, time.perf_counter() - began, error, details=details, notes=tuple(notes))
 
