@@ -175,7 +175,10 @@ def log_fall(spectra: Tensor) -> Tensor:
 
 
 def overlap_added_in_place(windows: Tensor) -> Tensor:
-    """Add up half overlapping windows (B, C, rows, columns, n, n), as F.fold does and in its order, without its copies."""
+    """Add up half overlapping windows (B, C, rows, columns, n, n).
+
+    As F.fold does, and in its order, but without its copies.
+    """
     half = windows.shape[-1] // 2
     batch, channels, rows, columns = windows.shape[:4]
     whole = windows.new_zeros(batch, channels, rows + 1, half, columns + 1, half)

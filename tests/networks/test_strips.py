@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from torch.nn.functional import fold
 from torch import nn
+from torch.nn.functional import fold
 
 from rebridge import networks
 from rebridge.networks import equaliser, layers
