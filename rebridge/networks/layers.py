@@ -140,7 +140,7 @@ class ChannelNorm(nn.Module):
         return F.layer_norm(last, self.weight.shape, self.weight, self.bias).permute(0, 3, 1, 2)
 
 
-STRIP = 2**15
+BLOCK_STRIP = 2**15
 """Most places that a gated block computes at once; its features of them fit into a cache of some megabytes."""
 
 Layer = TypeVar("Layer", bound=nn.Conv2d | nn.Linear)
@@ -189,7 +189,7 @@ class GatedBlock(nn.Module):
         The values are the same. What lies between stays in the processor's cache, and needs no memory of the size of h.
         """
         height, width = h.shape[-2:]
-        rows = max(STRIP // width, 4)
+        rows = max(BLOCK_STRIP // width, 4)
         last: Tensor | None = None  # of a strip: its row is added once the next strip has seen it as it was
         for top in range(0, height, rows):
             bottom, above = min(top + rows, height), min(top, 1)

@@ -24,7 +24,7 @@ def test_a_block_in_strips_is_the_block(height: int, width: int, monkeypatch: py
     with torch.no_grad():
         whole = gated(h)
         for strip in (1, 5 * width, 1000 * width):
-            monkeypatch.setattr(layers, "STRIP", strip)
+            monkeypatch.setattr(layers, "BLOCK_STRIP", strip)
             over = h.clone(memory_format=torch.preserve_format)
             assert gated.change_in_place(over) is over
             torch.testing.assert_close(over, whole, rtol=0, atol=1e-6)
@@ -40,7 +40,7 @@ def test_a_network_without_gradients_gives_what_it_gives_with_them(name: str, mo
     y = torch.rand(1, 3, 48, 64) * 2 - 1
     before = y.clone()
     with_gradients = network(y, torch.ones(1), y).detach()
-    monkeypatch.setattr(layers, "STRIP", 100)
+    monkeypatch.setattr(layers, "BLOCK_STRIP", 100)
     with torch.inference_mode():
         torch.testing.assert_close(network(y, torch.ones(1), y), with_gradients, rtol=0, atol=2e-6)
     assert torch.equal(y, before)
