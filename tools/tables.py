@@ -226,9 +226,34 @@ def citations() -> str:
     return rows(["file", "paper"], lines)
 
 
+def texture() -> str:
+    """What the steps of a bridge buy, by kind: PSNR and Frechet distance, and how errors and the samples' deviation go along."""
+    head = ["kind", "degraded", "one step", "distance", "{} steps", "distance", "of one step's", "correlation", "by pixel"]
+    lines = []
+    for part in read("texture")["kinds"]:
+        found = part["rows"]
+        steps = max(int(key) for key in found if key.isdigit())
+        one, many, seen = found["1"], found[str(steps)], part["samples"]
+        cells = [found["degraded"]["psnr"], one["psnr"], one["distance"], many["psnr"], many["distance"]]
+        ratios = [many["distance"] / one["distance"], seen["correlation"], seen["by pixel"]]
+        lines.append([part["task"], *(f"{value:.2f}" for value in (*cells, *ratios))])
+    return rows([cell.format(steps) for cell in head], lines)
+
+
+def deviations() -> str:
+    """Deviation of the samples and error of their mean, in 8-bit levels, by fifths of the pixels."""
+    kinds = read("texture")["kinds"]
+    head = ["kind", *(f"fifth {place + 1}" for place in range(len(kinds[0]["samples"]["fifths"])))]
+    lines = []
+    for part in kinds:
+        found = part["samples"]["fifths"]
+        lines.append([part["task"], *(f"{255 * row['deviation']:.1f} / {255 * row['error']:.1f}" for row in found)])
+    return rows(head, lines)
+
+
 TABLES_BY_NAME: dict[str, Callable[[], str]] = {
     "models-short": models_short, "foreign": foreign, "harm": harm, "own": own, "others": others, "gains": gains,
-    "peers": peers, "costs": costs, "published": published, "citations": citations,
+    "peers": peers, "costs": costs, "published": published, "citations": citations, "texture": texture, "deviations": deviations,
 }  # fmt: skip
 
 

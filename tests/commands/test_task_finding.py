@@ -42,11 +42,11 @@ def damaged(tmp_path: Path, name: str, task: str) -> Image:
 def test_finds_what_ails_a_picture(finder: TaskFinder, tmp_path: Path, task: str) -> None:
     found, fitting = finder(damaged(tmp_path, "chelsea.jpg", task))
     assert found == task
-    assert fitting.name == "pixel-prior-tiny"
+    assert fitting.name == "pixel-prior-small"
 
 
 def test_refuses_a_picture_in_which_nothing_is_certain(finder: TaskFinder) -> None:
-    with pytest.raises(ValueError, match="nothing that pixel-prior-tiny knows .*name it by --task"):
+    with pytest.raises(ValueError, match="nothing that pixel-prior-small knows .*name it by --task"):
         finder(read_image(EXAMPLES / "chelsea.jpg"))
 
 
