@@ -94,13 +94,13 @@ def load_pipeline(
     pipeline = _loaded(getattr(diffusers, kind).from_pretrained, name, **options)
     if lora is not None:
         _add_lora(pipeline, lora, lora_scale)
+    if attention_slicing:
+        pipeline.enable_attention_slicing()
     if hasattr(pipeline, "transformer"):
         if controlnet is not None:
             pipeline = _with_flow_control(diffusers, pipeline, controlnet, precision)
         return _flow_model(pipeline, place, cpu_offload, compile, name=str(name), **settings)
     control = _control(diffusers, pipeline, controlnet, precision)
-    if attention_slicing:
-        pipeline.enable_attention_slicing()
     _place(pipeline, control, place, cpu_offload)
     return _diffusion_model(pipeline, control, compile, device=place, name=str(name), **settings)
 
