@@ -228,7 +228,17 @@ def citations() -> str:
 
 def texture() -> str:
     """What the steps of a bridge buy, by kind: PSNR and Frechet distance, and how errors and the samples' deviation go along."""
-    head = ["kind", "degraded", "one step", "distance", "{} steps", "distance", "of one step's", "correlation", "by pixel"]
+    head = [
+        "kind",
+        "degraded",
+        "one step",
+        "distance",
+        "{} steps",
+        "distance",
+        "of one step's",
+        "correlation",
+        "by pixel",
+    ]
     lines = []
     for part in read("texture")["kinds"]:
         found = part["rows"]

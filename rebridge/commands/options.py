@@ -67,7 +67,7 @@ class RestoreOptions(RestorationOptions, ModelOptions, ConditionOptions, ShowOpt
         uncertainty: beside each result also write how far its samples differ.
         mask: a picture, white where alone the input is changed and filled, or a folder of such with the inputs' names.
         steady: of animations and video: 0 to 1, how much still places are averaged over time.
-        engine: "local" restores on this machine; "ray" spreads pictures over so many `workers` of a Ray cluster, one a core by default.
+        engine: "local" restores on this machine; "ray" spreads pictures over `workers` of a Ray cluster, by default one a core.
     """
 
     engine: Literal["local", "ray"] = "local"

@@ -177,13 +177,16 @@ class Fast(Network):
         likely = self.likely(y) if likely is None else likely
         given = (y != 0).flatten(1).any(1) if self.optional_condition else None
         embedding = self.time(t)
-        known = y if self.filled is None else fill_holes(y, holes(y))
+        alone = given is not None and not exporting() and not given.any()
+        known = y if self.filled is None or alone else fill_holes(y, holes(y))
         h = self.head(self._pixels(x, known, given))
         if self.extra is not None:
             embedding = self.extra.embedded(conditions, embedding)
             h = self.extra.seen(h, conditions, self._unshuffled)
         changed: Tensor | None = None
-        if self.filled is not None:
+        if self.filled is not None and alone:
+            h = h + self.filled.bias[:, None, None]  # what it makes of nothing
+        elif self.filled is not None:
             changed = known - y
             h = h + self.filled(self._unshuffled(changed))
         if self.equaliser is not None and self.equalised is not None:
