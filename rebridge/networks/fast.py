@@ -184,7 +184,7 @@ class Fast(Network):
             embedding = self.extra.embedded(conditions, embedding)
             h = self.extra.seen(h, conditions, self._unshuffled)
         changed: Tensor | None = None
-        if self.filled is not None and alone:
+        if self.filled is not None and self.filled.bias is not None and alone:
             h = h + self.filled.bias[:, None, None]  # what it makes of nothing
         elif self.filled is not None:
             changed = known - y

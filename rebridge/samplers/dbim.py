@@ -48,7 +48,7 @@ class DBIM(Sampler):
         compat: scale the added noise by eta but keep no more of the old one for it, as BBDM's code does; that loses variance
             for eta < 1 and gives I2SB's OT-ODE (the posterior mean) for eta = 0.
         texture: share, in [0, 1], of what the walk adds to its first estimate; 0 is the first estimate itself, the mean of all
-            that the image may be, 1 the sample that the walk ends in. The error that a sample adds falls with its square (derived).
+            that the image may be, 1 the sample that the walk ends in. Its square is the error added (derived).
         steps: number of steps of the default grid, at least 1.
         grid: "uniform", "quadratic", "cosine", "karras" or "log-snr".
     """
