@@ -83,7 +83,7 @@ def restore_image(
     began = time.perf_counter()
     with cancellable(progress) as report:
         watch = _Watch(opened.restorer, image, report, done["steps"] * options.samples, preview)
-        watched: dict[str, Any] = {"callback": watch.step, "progress": watch.progress}
+        watched: dict[str, Any] = {"callback": watch.step if preview else None, "progress": watch.progress}
         found = opened.restorer.wrapped(watch.tiles).sample(
             image, **_call(options), sampler=sampler, **watched, keep=False, **(told or {})
         )

@@ -21,6 +21,7 @@ from rebridge.denoisers.tiling import Divisible
 from rebridge.models.autoencoders import Autoencoder, AutoencoderSpace
 from rebridge.models.base import Finding, Model, ModelError, ModelInfo, PixelSpace
 from rebridge.networks import Network
+from rebridge.networks.lazy import LazyImages
 from rebridge.networks.conditions import Bound, at_scale, conditions_of
 from rebridge.samplers import Sampler, recommended
 
@@ -135,7 +136,7 @@ class TrainedModel(Model):
         """
         return cls(NetworkDenoiser(network, bridge, prediction, clamp, scale).eval(), **options)
 
-    def given(self, condition: Tensor | None, **conditions: Tensor) -> Denoiser:
+    def given(self, condition: Tensor | LazyImages | None, **conditions: Tensor) -> Denoiser:
         """The network; degraded images reach it as the y of each call.
 
         Without a condition, y = 0 takes its place. Extra conditions reach it by name.
@@ -268,15 +269,17 @@ class TrainedModel(Model):
             return make(network)
         return Divisible(make(network), lambda rows, columns: make(network.part(rows, columns)))
 
-    def _seeing(self, condition: Tensor, network: nn.Module) -> Denoiser:
+    def _seeing(self, condition: Tensor | LazyImages, network: nn.Module) -> Denoiser:
         """The denoiser; its network sees the whole images before their first part, so that all parts are judged alike."""
         if not isinstance(network, Network) or self.predictor is not None:
             return self._in_parts(network, self._bound)
 
         @cache
         def seen() -> Network:
+            pictures = self.space.pictures
             with torch.no_grad():
-                return network.seeing(self.space.pictures(condition))
+                whole = condition.mapped(pictures) if isinstance(condition, LazyImages) else pictures(condition)
+                return network.seeing(whole)
 
         if self.autoencoder is not None:  # latents are taken in tiles by binding the model to each part of the images
             return self._bound(seen())

@@ -26,6 +26,7 @@ from rebridge.networks.layers import (
     replicate_border,
     zero_init,
 )
+from rebridge.networks.lazy import LazyImages
 
 
 class GatedBlock(nn.Module):
@@ -238,7 +239,7 @@ class Fast(Network):
         """
         return None if self.guide is None else self.classify(y).detach().softmax(1)
 
-    def seeing(self, y: Tensor) -> Network:
+    def seeing(self, y: Tensor | LazyImages) -> Network:
         """Return the network for parts of whole images, which are classified once."""
         if self.guide is None:
             return self

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rebridge.networks.exporting import exporting, extended_places
+from rebridge.networks.lazy import LazyImages
 
 
 class Network(nn.Module):
@@ -44,7 +45,7 @@ class Network(nn.Module):
         """Compute the raw output, (B, C, H, W)."""
         raise NotImplementedError("a network defines forward(x, t, y)")
 
-    def seeing(self, y: Tensor) -> "Network":
+    def seeing(self, y: Tensor | LazyImages) -> "Network":
         """Return the network for parts of whole images y (B, C, H, W).
 
         Tiles of an image are then judged alike; a network that judges nothing of the whole returns itself.
@@ -194,7 +195,7 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
 
 
 def in_bands(
-    compute: Callable[[Tensor], Tensor], y: Tensor, reach: int, step: int, scale: int = 1, pixels: int = 2**22
+    compute: Callable[[Tensor], Tensor], y: Tensor | LazyImages, reach: int, step: int, scale: int = 1, pixels: int = 2**22
 ) -> Tensor:
     """Compute something of large images y (B, C, H, W) in bands, which bounds memory.
 
@@ -209,7 +210,7 @@ def in_bands(
     height, width = y.shape[-2:]
     rows = max(pixels // width // step, 1) * step
     if rows >= height:
-        return compute(y)
+        return compute(y[..., :, :])
     bands = []
     for top in range(0, height, rows):
         above = min(reach, top)

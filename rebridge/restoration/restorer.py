@@ -23,7 +23,7 @@ from rebridge.irbridge.finish import Finish
 from rebridge.irbridge.presets import chosen_preset
 from rebridge.irbridge.presets import preset as preset_settings
 from rebridge.models import Finding, Model, ModelError, as_model, load_model
-from rebridge.restoration import engine
+from rebridge.restoration import engine, large
 from rebridge.restoration.agreeing import agreeing, picture_of
 from rebridge.restoration.choices import (
     Asked,
@@ -360,11 +360,16 @@ class Restorer:
     ) -> Samples:
         batch: Batch = to_batch(image, self.model.info.channels)
         walk = self.sampler(sampler, asked.steps)
-        images = self.finish.scaled(batch.images)
+        images, seeds = self.finish.scaled(batch.images), seeds_of(asked.seed, len(batch.images))
+        height, width = images.shape[-2:]
+        if large.goes_by_tile(self, walk, (height, width), asked, measured):
+            found = engine.gather(
+                lambda noise: large.restored_by_tile(self, walk, images, asked, self._wrap), seeds, 1, asked.keep
+            )
+            return Samples.of(found, batch.back, 1)
         told = conditions_for(self.model, asked.conditions, batch.images, self.finish.scaled)
         y = engine.predicted(self.model, engine.enter(self.model, images), asked.tiles)
         condition = engine.coloured(images, self.model.info.channels).to(self.device)
-        height, width = images.shape[-2:]
         counted = Counted(engine.tiled(self.model, condition, (height, width), asked.tiles, self._wrap, told))
         denoiser = counted if measured is None else agreeing(self.model, counted, measured)
         report = engine.step_counter(asked.callback, asked.progress, asked.samples * walk.steps)
@@ -373,7 +378,7 @@ class Restorer:
             states = engine.walk_bridge(self.model, self.bridge, walk, denoiser, y, noise, report)
             return engine.leave(self.model, states, batch.images, self.finish, asked.strength)
 
-        found = engine.gather(draw, seeds_of(asked.seed, len(y)), asked.samples, asked.keep)
+        found = engine.gather(draw, seeds, asked.samples, asked.keep)
         return Samples.of(found, batch.back, counted.rows // len(y))
 
     def _solved(self, measured: Measurement, asked: Asked, method: MethodChoice) -> Samples:
