@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import subprocess
@@ -22,6 +23,11 @@ _INSTRUCTIONS = {
     "AMX": ("amx_tile",),
 }
 """Names, and the flags of the processor any of which stands for them."""
+KEPT_PIECE = 2**25
+"""Bytes of the largest piece of memory that is kept when it is freed; glibc allows no more."""
+KEPT_MEMORY = 2**28
+"""Most bytes that are kept at the end of the heap."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -56,6 +62,22 @@ def threads() -> int:
     """Choose the number of threads: one a core, or what the environment says."""
     given = next((os.environ[name] for name in _THREADS if os.environ.get(name, "").isdigit()), None)
     return torch.get_num_threads() if given is not None else physical_cores()
+
+
+@cache
+def prepare() -> None:
+    """Make the process ready for networks on the processor; once.
+
+    One thread for each core where torch would take more. And memory that is freed is kept for what comes next: networks free and
+    take the same sizes all the time, and pages that the system has to clear anew cost as much as a convolution.
+    """
+    if torch.get_num_threads() > physical_cores() and threads() < torch.get_num_threads():
+        torch.set_num_threads(threads())
+    if sys.platform == "linux" and not any(name.startswith("MALLOC_") for name in os.environ):
+        library = ctypes.CDLL(None)
+        if hasattr(library, "mallopt"):  # of glibc
+            library.mallopt(_M_MMAP_THRESHOLD, KEPT_PIECE)
+            library.mallopt(_M_TRIM_THRESHOLD, KEPT_MEMORY)
 
 
 def describe_machine() -> dict[str, str | int]:

@@ -153,7 +153,7 @@ class Model:
         """
         raise NotImplementedError(f"{type(self).__name__} does not define given")
 
-    def told(self, condition: Tensor | None, conditions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def accepted(self, condition: Tensor | None, conditions: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Check conditions against those that are declared.
 
         They are moved to the model's device.
@@ -270,5 +270,5 @@ class DenoiserModel(Model):
 
         Extra conditions, declared as `info.conditions`, reach it by name.
         """
-        told = self.told(condition, conditions)
+        told = self.accepted(condition, conditions)
         return partial(self.denoiser, **told) if told else self.denoiser

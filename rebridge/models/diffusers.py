@@ -227,7 +227,7 @@ class DiffusersModel(Model):
 
         Without a condition it is p(x0) of a pipeline in pixels, takes any size and can be differentiated.
         """
-        label = self.told(condition, conditions).get(CLASS_LABEL)
+        label = self.accepted(condition, conditions).get(CLASS_LABEL)
         if condition is None:
             if self.vae is not None:
                 raise ModelError(NO_LATENTS)

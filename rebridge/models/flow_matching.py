@@ -109,7 +109,7 @@ class FlowMatchingModel(Model):
 
         A ControlNet sees them.
         """
-        self.told(condition, conditions)
+        self.accepted(condition, conditions)
         if condition is None:
             raise ModelError(NO_LATENTS)
         control = None

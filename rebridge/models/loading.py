@@ -11,6 +11,7 @@ from torch import nn
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Denoiser, NetworkDenoiser
+from rebridge.denoisers.machine import prepare
 from rebridge.denoisers.precision import device_of
 from rebridge.models.base import DenoiserModel, Model, ModelError
 from rebridge.models.diffusers import is_pipeline
@@ -41,6 +42,8 @@ def load_model(
         ValueError: a device or dtype that does not exist.
     """
     place = device_of(device)
+    if place.type == "cpu":
+        prepare()
     if _is_remote_pipeline(name):
         return FORMATS.create("diffusers").load(Path(str(name)), str(name), device=place, revision=revision, **options)
     folder = find_model(name, revision, options.get("task"))

@@ -151,7 +151,7 @@ class TrainedModel(Model):
                 raise ModelError(
                     f"model '{self.info.name}' was not trained without a degraded image: optional_condition is off"
                 )
-        network = self._informed(self.told(condition, conditions))
+        network = self._informed(self.accepted(condition, conditions))
         if condition is None or not self.info.conditional:
             return self._in_parts(network, self._without)
         if self.guidance != 1:
@@ -259,9 +259,8 @@ class TrainedModel(Model):
         """The network, bound to extra conditions where there are any."""
         if not told:
             return self.network
-        declared_ones = self.info.conditions
-        sized = at_scale(declared_ones, told, self.info.multiple, self.space.scale)
-        return Bound(self.denoiser.network, declared_ones, sized)
+        wanted = self.info.conditions
+        return Bound(self.denoiser.network, wanted, at_scale(wanted, told, self.info.multiple, self.space.scale))
 
     def _in_parts(self, network: nn.Module, make: Callable[[nn.Module], Denoiser]) -> Denoiser:
         """The denoiser of a network that judges nothing of the whole; its extra conditions are cut as images are."""

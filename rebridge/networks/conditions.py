@@ -23,7 +23,10 @@ from torch import Tensor, nn
 from rebridge.networks.layers import Network, pad_to_multiple, zero_init
 
 CONDITION_FORMS = ("map", "kernel", "number", "class", "vector")
-RESERVED = ("x", "t", "y", "image", "condition", "clean")
+RESERVED = (
+    "x", "t", "y", "likely", "clean", "condition", "image", "samples", "steps", "seed", "tile", "overlap", "strength",
+    "sampler", "method", "callback", "progress", "keep", "self",
+)  # fmt: skip
 """Names that networks, models and restorers use otherwise."""
 LARGEST_CONDITION = 8192
 """Greatest size of a condition."""

@@ -17,8 +17,10 @@ from rebridge.networks.equaliser import Equaliser
 from rebridge.networks.holes import fill_holes, holes
 from rebridge.networks.layers import (
     ChannelNorm,
+    GatedBlock,
     Network,
     TimeEmbedding,
+    apply_blocks,
     check_inputs,
     check_sizes,
     in_bands,
@@ -27,23 +29,6 @@ from rebridge.networks.layers import (
     zero_init,
 )
 from rebridge.networks.lazy import LazyImages
-
-
-class GatedBlock(nn.Module):
-    """h + 1x1(u * v), with (u, v) a dense 3x3 convolution of norm(h).
-
-    NAFNet's gate (arXiv 2204.04676).
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = ChannelNorm(width)
-        self.enter = nn.Conv2d(width, 2 * width, 3, padding=1)
-        self.leave = zero_init(nn.Conv2d(width, width, 1))
-
-    def forward(self, h: Tensor) -> Tensor:
-        u, v = self.enter(self.norm(h)).chunk(2, dim=1)
-        return h + self.leave(u * v)
 
 
 class WideBlock(nn.Module):
@@ -91,8 +76,7 @@ class ConditionedLevel(nn.Module):
         if self.kind is not None:
             maps = F.interpolate(maps + self.kind(likely), size=h.shape[-2:], mode="bilinear")
         scale, shift = maps.chunk(2, dim=1)
-        h = self.blocks(torch.addcmul(h + shift, h, scale))
-        return h
+        return apply_blocks(self.blocks, torch.addcmul(h + shift, h, scale))
 
 
 CLASSIFIER_REACH = 12 * BLOCK

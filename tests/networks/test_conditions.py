@@ -131,6 +131,7 @@ def test_values_that_do_not_fit_get_one_sentence(change: dict[str, Any], sentenc
         ({"y": "map"}, "'y' cannot name a condition"),
         ({"a b": "map"}, "'a b' cannot name a condition"),
         ({"class": "number"}, "'class' cannot name a condition"),
+        ({"steps": "number"}, "'steps' cannot name a condition"),
         ({"depth": "picture"}, "conditions.depth: form must be one of map, kernel, number, class, vector"),
         ({"depth": {"form": "map", "size": 0}}, "conditions.depth: size must be a whole number from 1"),
         ({"scene": "class"}, "conditions.scene: a class needs a size of at least 2"),

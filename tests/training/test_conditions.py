@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -21,7 +22,7 @@ from rebridge.cli import app
 from rebridge.data import PairedFolder, PairedSource
 from rebridge.data.conditions import ConditionFiles
 from rebridge.models import ModelError, TrainedModel
-from rebridge.networks.conditions import Condition, conditions_of
+from rebridge.networks.conditions import RESERVED, Condition, conditions_of
 from rebridge.training import load_config, train
 from rebridge.training.config_files import ConfigError
 from rebridge.training.data import training_pairs
@@ -108,6 +109,9 @@ def told(folders: Path) -> dict[str, Any]:
 def test_a_saved_model_declares_its_conditions(model: Path) -> None:
     restore = Restorer.from_pretrained(model)
     assert restore.model.info.conditions == conditions_of(DECLARED)
+    card = (model / "README.md").read_text()
+    assert "restore(image, seed=0, depth=depth, sigma=sigma, scene=scene, blur=blur, text=text)" in card
+    assert "| conditions | depth (a map of 1 channel), sigma (a number), scene (a class from 0 to 2)" in card
     assert json.loads((model / "config.json").read_text())["network"]["conditions"] == DECLARED
 
 
@@ -341,3 +345,9 @@ def test_solving_passes_conditions_to_the_prior_one_for_each_measurement() -> No
         torch.testing.assert_close(alone.mean, seeds.mean[1:])
     with pytest.raises(ModelError, match="needs the condition 'shown'"):
         rebridge.solve(measured, operator, prior, "ddnm", steps=4)
+
+
+def test_no_condition_has_the_name_of_an_option() -> None:
+    calls = (Restorer.__call__, Restorer.sample, TrainedModel.given, networks.create("fast").forward)
+    taken = {name for call in calls for name in inspect.signature(call).parameters} - {"conditions"}
+    assert taken <= set(RESERVED)
