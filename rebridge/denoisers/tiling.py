@@ -189,9 +189,7 @@ def within(place: slice, around: slice) -> slice:
     return slice(place.start - around.start, place.stop - around.start)
 
 
-def partition(
-    length: int, tile: int, overlap: int, align: int = 1, like: Tensor | None = None
-) -> Iterator[Part]:
+def partition(length: int, tile: int, overlap: int, align: int = 1, like: Tensor | None = None) -> Iterator[Part]:
     """Divide an axis into tiles, with weights that sum to one at every pixel.
 
     All tiles have one size, and begin at multiples of `align` when `length` and `tile` are such multiples.

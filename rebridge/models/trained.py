@@ -21,8 +21,8 @@ from rebridge.denoisers.tiling import Divisible
 from rebridge.models.autoencoders import Autoencoder, AutoencoderSpace
 from rebridge.models.base import Finding, Model, ModelError, ModelInfo, PixelSpace
 from rebridge.networks import Network
-from rebridge.networks.lazy import LazyImages
 from rebridge.networks.conditions import Bound, at_scale, conditions_of
+from rebridge.networks.lazy import LazyImages
 from rebridge.samplers import Sampler, recommended
 
 

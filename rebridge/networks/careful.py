@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.equaliser import Equaliser
+from rebridge.networks.equaliser import STATISTICS_REACH, Equaliser
 from rebridge.networks.exporting import cell_means, exporting
 from rebridge.networks.layers import Network, check_inputs, check_sizes, in_bands, pad_to_multiple, zero_init
 from rebridge.networks.lazy import LazyImages, mosaic
@@ -65,7 +65,7 @@ class Careful(Network):
     """
 
     told = True
-    context = 128
+    context = STATISTICS_REACH
     examined = KINDS
     low: Tensor
     high: Tensor

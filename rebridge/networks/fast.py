@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rebridge.networks.classifier import BLOCK, DegradationClassifier
 from rebridge.networks.conditions import ConditionLayers, conditions_of
-from rebridge.networks.equaliser import Equaliser
+from rebridge.networks.equaliser import STATISTICS_REACH, Equaliser
 from rebridge.networks.holes import fill_holes, holes
 from rebridge.networks.layers import (
     ChannelNorm,
@@ -136,7 +136,8 @@ class Fast(Network):
         self.optional_condition = optional_condition
         self.conditions = conditions_of(conditions)
         self.multiple = max(2 ** len(widths), BLOCK if kinds else 1)
-        self.context = 6 * 2 ** len(widths) + 32 * equalise  # what matters of the window that is named above
+        # What matters of the window that is named above, measured; an equaliser's statistics end where they end.
+        self.context = max(6 * 2 ** len(widths), STATISTICS_REACH if equalise else 0)
         steps = list(itertools.pairwise(widths))
 
         def gated(width: int, count: int) -> ConditionedLevel:

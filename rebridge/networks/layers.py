@@ -256,7 +256,12 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
 
 
 def in_bands(
-    compute: Callable[[Tensor], Tensor], y: Tensor | LazyImages, reach: int, step: int, scale: int = 1, pixels: int = 2**22
+    compute: Callable[[Tensor], Tensor],
+    y: Tensor | LazyImages,
+    reach: int,
+    step: int,
+    scale: int = 1,
+    pixels: int = 2**22,
 ) -> Tensor:
     """Compute something of large images y (B, C, H, W) in bands, which bounds memory.
 

@@ -25,6 +25,10 @@ class LazyImages:
     shape: tuple[int, int, int, int]
     read: Read
 
+    def __len__(self) -> int:
+        """Count the images."""
+        return self.shape[0]
+
     def __getitem__(self, place: tuple[EllipsisType, slice, slice]) -> Tensor:
         """Read the part images[..., rows, columns]."""
         _, rows, columns = place

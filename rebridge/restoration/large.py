@@ -8,14 +8,14 @@ that tiles meet again at each step (`rebridge.denoisers.tiling`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
-from rebridge.denoisers import Denoiser, Progress, TiledDenoiser
+from rebridge.denoisers import Denoiser, TiledDenoiser
 from rebridge.denoisers.tiling import out_of_memory, within
 from rebridge.inverse.measurement import Measurement
 from rebridge.irbridge.finish import Finish
@@ -24,9 +24,6 @@ from rebridge.networks.lazy import LazyImages
 from rebridge.restoration import engine
 from rebridge.restoration.choices import Asked
 from rebridge.samplers import ImageNoise, Sampler
-
-Emit = Callable[[int, Tensor], object]
-"""Called as emit(top, rows) with the finished rows (B, C, h, W) in [0, 1], from the top of the picture to its end."""
 
 
 class Journey(Protocol):
@@ -61,61 +58,41 @@ def goes_by_tile(
 def restored_by_tile(journey: Journey, walk: Sampler, images: Tensor, asked: Asked, wrap: engine.Wrap) -> Tensor:
     """Restore images (B, C, H, W) in [0, 1] where `goes_by_tile` allows it; returns a new tensor."""
     result = torch.empty_like(images)
-
-    def emit(top: int, rows: Tensor) -> None:
-        result[..., top : top + rows.shape[-2], :] = rows
-
     condition = engine.coloured(images, journey.model.info.channels).to(journey.model.device)
     size = images.shape[-2], images.shape[-1]
     layout = engine.tiled(journey.model, condition, size, asked.tiles, wrap)
-    stream(journey.model, walk, images, layout, asked, emit)
+    while True:
+        try:
+            for top, rows in restored_rows(journey.model, walk, images, layout, asked.strength):
+                result[..., top : top + rows.shape[-2], :] = rows
+            break
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not out_of_memory(error) or not layout.shrink(max(size)):
+                raise
+        # Outside the handler: the traceback would keep the tensors of the failed call alive.
+        if journey.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+    if asked.progress is not None:
+        asked.progress(1, 1)
     return result
 
 
-def stream(
-    model: Model,
-    walk: Sampler,
-    images: Tensor | LazyImages,
-    layout: TiledDenoiser,
-    asked: Asked,
-    emit: Emit,
-) -> None:
-    """Restore images row of tiles by row of tiles.
+@torch.no_grad()
+def restored_rows(
+    model: Model, walk: Sampler, images: Tensor | LazyImages, layout: TiledDenoiser, strength: float
+) -> Iterator[tuple[int, Tensor]]:
+    """Blend the tiles of one row of them after the other.
 
     Args:
         model: what restores.
         walk: a sampler that takes one step, without noise.
         images: (B, C, H, W) in [0, 1].
         layout: the tiles and their denoisers, as `engine.tiled` makes them.
-        asked: strength and progress.
-        emit: takes the rows.
+        strength: share of the change that is made.
 
-    Raises:
-        MemoryError: not even the smallest tiles fit.
+    Yields:
+        The number of the first row, and finished rows (B, C, h, W) in [0, 1], from the top of the picture to its end.
     """
-    while True:
-        emitted = False
-
-        def once(top: int, rows: Tensor) -> None:
-            nonlocal emitted
-            emitted = True
-            emit(top, rows)
-
-        try:
-            with torch.no_grad():
-                for top, rows in _rows(model, walk, images, layout, asked):
-                    once(top, rows)
-            break
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not out_of_memory(error) or emitted or not layout.shrink(max(images.shape[-2:])):
-                raise
-    _report(asked.progress)
-
-
-def _rows(
-    model: Model, walk: Sampler, images: Tensor | LazyImages, layout: TiledDenoiser, asked: Asked
-) -> Iterator[tuple[int, Tensor]]:
-    """Blend the tiles of one row after the other; what the next row overlaps is kept for it."""
     batch, channels, height, width = images.shape
     downwards, across = layout.places(height, width, torch.zeros(()))
     kept: Tensor | None = None
@@ -124,7 +101,7 @@ def _rows(
         if kept is not None:
             band[..., : kept.shape[-2], :] = kept
         for columns, column_weights in across:
-            restored = _restored_tile(model, walk, images, layout, (rows, columns), asked.strength)
+            restored = _restored_tile(model, walk, images, layout, (rows, columns), strength)
             band[..., columns].addcmul_(restored.to(band), row_weights[:, None] * column_weights)
         following = downwards[index + 1][0].start if index + 1 < len(downwards) else height
         done = following - rows.start
@@ -149,8 +126,3 @@ def _restored_tile(
     )
     restored = engine.leave(model, states, seen, strength=strength)
     return restored[..., within(place[0], around[0]), within(place[1], around[1])]
-
-
-def _report(progress: Progress | None) -> None:
-    if progress is not None:
-        progress(1, 1)

@@ -19,9 +19,8 @@ from rebridge.images import Batch, to_batch
 from rebridge.inverse.measurement import Measurement
 from rebridge.inverse.methods.base import Method
 from rebridge.inverse.operators import as_operator
+from rebridge.irbridge import presets
 from rebridge.irbridge.finish import Finish
-from rebridge.irbridge.presets import chosen_preset
-from rebridge.irbridge.presets import preset as preset_settings
 from rebridge.models import Finding, Model, ModelError, as_model, load_model
 from rebridge.restoration import engine, large
 from rebridge.restoration.agreeing import agreeing, picture_of
@@ -144,7 +143,7 @@ class Restorer:
             ValueError: an unknown preset, or settings that cannot be combined.
         """
         opened = as_model(model)
-        chosen = preset_settings(chosen_preset(preset, opened.info.presets, task), task, **settings)
+        chosen = presets.preset(presets.chosen_preset(preset, opened.info.presets, task), task, **settings)
         restorer = cls(opened, chosen.pop("bridge"), {"name": "irbridge", **chosen}, finish=finish or Finish(detail))
         restorer._preset = {"preset": preset, "finish": restorer.finish, **settings}
         return restorer
@@ -348,9 +347,7 @@ class Restorer:
     def _recommended(self) -> dict[str, Any]:
         if self.bridge == self.model.process:
             return dict(self.model.info.sampler)
-        if self.model.process.generative:
-            return {"name": "irbridge"}
-        return {"name": "dbim", "steps": 10}
+        return {"name": "irbridge"} if self.model.process.generative else {"name": "dbim", "steps": 10}
 
     def _fitted(self, sampler: Sampler) -> Sampler:
         return engine.fitted(self.model, self.bridge, sampler)
@@ -363,10 +360,8 @@ class Restorer:
         images, seeds = self.finish.scaled(batch.images), seeds_of(asked.seed, len(batch.images))
         height, width = images.shape[-2:]
         if large.goes_by_tile(self, walk, (height, width), asked, measured):
-            found = engine.gather(
-                lambda noise: large.restored_by_tile(self, walk, images, asked, self._wrap), seeds, 1, asked.keep
-            )
-            return Samples.of(found, batch.back, 1)
+            only = large.restored_by_tile(self, walk, images, asked, self._wrap)
+            return Samples.of(engine.gather(lambda noise: only, seeds, 1, asked.keep), batch.back, 1)
         told = conditions_for(self.model, asked.conditions, batch.images, self.finish.scaled)
         y = engine.predicted(self.model, engine.enter(self.model, images), asked.tiles)
         condition = engine.coloured(images, self.model.info.channels).to(self.device)
