@@ -119,7 +119,7 @@ class TiledDenoiser:
             return as_estimate(self.denoiser(x_t, t, y))
         if not self.context:  # with one the network extends the last tile as it does the whole image
             x_t, y = (pad_to_multiple(image, self.align) for image in (x_t, y))
-        rows_and_columns = self.places(*x_t.shape[-2:], x_t)
+        rows_and_columns = self.places(x_t.shape[-2], x_t.shape[-1], x_t)
         places = [(row, column) for row in rows_and_columns[0] for column in rows_and_columns[1]]
         x0 = torch.zeros_like(x_t)
         noise: Tensor | None = None

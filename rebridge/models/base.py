@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Denoiser
 from rebridge.networks.conditions import Condition, checked
-from rebridge.networks.lazy import LazyImages
 
 
 class ModelError(ValueError):
@@ -154,7 +153,7 @@ class Model:
         """
         raise NotImplementedError(f"{type(self).__name__} does not define given")
 
-    def accepted(self, condition: Tensor | LazyImages | None, conditions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def accepted(self, condition: Tensor | None, conditions: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Check conditions against those that are declared.
 
         They are moved to the model's device.

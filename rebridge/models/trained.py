@@ -136,7 +136,7 @@ class TrainedModel(Model):
         """
         return cls(NetworkDenoiser(network, bridge, prediction, clamp, scale).eval(), **options)
 
-    def given(self, condition: Tensor | LazyImages | None, **conditions: Tensor) -> Denoiser:
+    def given(self, condition: Tensor | None, **conditions: Tensor) -> Denoiser:
         """The network; degraded images reach it as the y of each call.
 
         Without a condition, y = 0 takes its place. Extra conditions reach it by name.
@@ -268,7 +268,7 @@ class TrainedModel(Model):
             return make(network)
         return Divisible(make(network), lambda rows, columns: make(network.part(rows, columns)))
 
-    def _seeing(self, condition: Tensor | LazyImages, network: nn.Module) -> Denoiser:
+    def _seeing(self, condition: Tensor, network: nn.Module) -> Denoiser:
         """The denoiser; its network sees the whole images before their first part, so that all parts are judged alike."""
         if not isinstance(network, Network) or self.predictor is not None:
             return self._in_parts(network, self._bound)
@@ -277,7 +277,9 @@ class TrainedModel(Model):
         def seen() -> Network:
             pictures = self.space.pictures
             with torch.no_grad():
-                whole = condition.mapped(pictures) if isinstance(condition, LazyImages) else pictures(condition)
+                whole = (
+                    condition.mapped(pictures).cut_alike() if isinstance(condition, LazyImages) else pictures(condition)
+                )
                 return network.seeing(whole)
 
         if self.autoencoder is not None:  # latents are taken in tiles by binding the model to each part of the images

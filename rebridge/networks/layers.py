@@ -45,7 +45,7 @@ class Network(nn.Module):
         """Compute the raw output, (B, C, H, W)."""
         raise NotImplementedError("a network defines forward(x, t, y)")
 
-    def seeing(self, y: Tensor | LazyImages) -> "Network":
+    def seeing(self, y: Tensor) -> "Network":
         """Return the network for parts of whole images y (B, C, H, W).
 
         Tiles of an image are then judged alike; a network that judges nothing of the whole returns itself.

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import EllipsisType
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -24,6 +25,10 @@ class LazyImages:
 
     shape: tuple[int, int, int, int]
     read: Read
+
+    def cut_alike(self) -> Tensor:
+        """Return the images as what takes a tensor, and only cuts it, sees them: `Model.given` and `Network.seeing`."""
+        return cast(Tensor, self)
 
     def __len__(self) -> int:
         """Count the images."""

@@ -28,7 +28,6 @@ from rebridge.irbridge.details import keep_details
 from rebridge.irbridge.finish import Finish, match_colours, scale_to
 from rebridge.models import Model
 from rebridge.networks.conditions import NONE, Values, cut
-from rebridge.networks.lazy import LazyImages
 from rebridge.samplers import ImageNoise, Sampler
 from rebridge.samplers.base import Callback, Noise
 
@@ -210,7 +209,7 @@ def finite(images: Tensor) -> Tensor:
 
 def tiled(
     model: Model,
-    images: Tensor | LazyImages | None,
+    images: Tensor | None,
     size: tuple[int, int],
     tiles: Tiles,
     wrap: Wrap,

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Denoiser, TiledDenoiser
-from rebridge.denoisers.tiling import out_of_memory, within
+from rebridge.denoisers.tiling import within
+from rebridge.images.atomic import out_of_memory
 from rebridge.inverse.measurement import Measurement
 from rebridge.irbridge.finish import Finish
 from rebridge.models import Model

@@ -109,7 +109,7 @@ def restore_in_parts(
         seen = LazyImages((1, restorer.model.info.channels, height, width), seen.read)
     else:
         seen = images
-    layout = engine.tiled(restorer.model, seen, (height, width), asked.tiles, lambda denoiser: denoiser)
+    layout = engine.tiled(restorer.model, seen.cut_alike(), (height, width), asked.tiles, lambda denoiser: denoiser)
     change = Change()
 
     def rows() -> Iterator[np.ndarray]:

@@ -98,7 +98,7 @@ def lazily(image: Tensor, most: int) -> tuple[LazyImages, Callable[[], int]]:
         assert sizes[-1] <= most
         return part
 
-    return LazyImages((1, *image.shape[1:]), read), lambda: max(sizes)  # type: ignore[arg-type]
+    return LazyImages((1, *image.shape[1:]), read), lambda: max(sizes)
 
 
 def test_rows_of_a_lazy_picture_come_in_order_and_are_those_of_the_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_rows_of_a_lazy_picture_come_in_order_and_are_those_of_the_tensor(monkey
     restore, image = restorer(), picture(420, 330)
     expected = restore(image, tile=256)
     lazy, most = lazily(image, 330 * 400)
-    layout = engine.tiled(restore.model, lazy, (420, 330), ASKED.tiles, lambda denoiser: denoiser)
+    layout = engine.tiled(restore.model, lazy.cut_alike(), (420, 330), ASKED.tiles, lambda denoiser: denoiser)
     top, found = 0, []
     for first, rows in large.restored_rows(restore.model, restore.sampler(), lazy, layout, 1.0):
         assert first == top
