@@ -10,7 +10,7 @@ from torch import Tensor
 from rebridge.images import Image
 from rebridge.inverse.measurement import LEVELS
 
-STRIP = 256
+COMPARED_ROWS = 256
 """Rows of pictures that are compared at once."""
 
 
@@ -40,13 +40,13 @@ def change_map(before: Image, after: Image) -> Map:
     """Map the mean absolute difference of the colours of two pictures of one size."""
     height = before.pixels.shape[1]
     # in strips, as the difference of large pictures would need as much memory as they do
-    strips = [slice(top, top + STRIP) for top in range(0, height, STRIP)]
+    strips = [slice(top, top + COMPARED_ROWS) for top in range(0, height, COMPARED_ROWS)]
     return _map(torch.cat([_sizes(after.pixels[:, rows] - before.pixels[:, rows]) for rows in strips], 1))
 
 
 def largest_change(before: Tensor, after: Tensor) -> float:
     """Find the largest difference of two pictures (C, H, W) at any pixel."""
-    pairs = zip(before.split(STRIP, 1), after.split(STRIP, 1), strict=True)
+    pairs = zip(before.split(COMPARED_ROWS, 1), after.split(COMPARED_ROWS, 1), strict=True)
     return max((one - other).abs().max().item() for one, other in pairs)
 
 
@@ -61,5 +61,5 @@ def _sizes(values: Tensor) -> Tensor:
 
 def _map(sizes: Tensor) -> Map:
     largest = sizes.max().item()
-    share = sum((rows >= 1 / LEVELS).sum().item() for rows in sizes.split(STRIP, 1)) / sizes.numel()
+    share = sum((rows >= 1 / LEVELS).sum().item() for rows in sizes.split(COMPARED_ROWS, 1)) / sizes.numel()
     return Map(Image(sizes / max(largest, 1e-12)), LEVELS * sizes.mean().item(), LEVELS * largest, share)

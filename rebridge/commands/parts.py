@@ -20,7 +20,7 @@ UNCHANGED_BELOW = 1e-6
 """Largest change of a pixel in [0, 1] that comes from nothing but the range of the process."""
 
 
-def restore_in_parts(job: Job, opened: Opened, options: RestoreOptions, report: Reporter) -> Mapping[str, Any] | None:
+def restore_large(job: Job, opened: Opened, options: RestoreOptions, report: Reporter) -> Mapping[str, Any] | None:
     """Restore a large TIFF picture in parts; None where it must be taken whole.
 
     Args:

@@ -17,7 +17,7 @@ from rebridge.commands.findings import told_words
 from rebridge.commands.maps import change_map, largest_change
 from rebridge.commands.opening import Opened, check_noise, check_sampling, open_restorer
 from rebridge.commands.options import RestorationOptions, RestoreOptions, SamplingOptions
-from rebridge.commands.parts import UNCHANGED_BELOW, restore_in_parts
+from rebridge.commands.parts import UNCHANGED_BELOW, restore_large
 from rebridge.commands.progress import Reporter, cancellable
 from rebridge.commands.viewing import Viewer, dry
 from rebridge.denoisers import Denoiser
@@ -144,7 +144,7 @@ def _restore_here(
     def work(job: Job, report: Reporter) -> Mapping[str, Any] | None:
         if is_clip(job.path):
             return restore_clip(job, opened, options, report)
-        if (streamed := restore_in_parts(job, opened, options, report)) is not None:
+        if (streamed := restore_large(job, opened, options, report)) is not None:
             return streamed
         image = read_image(job.path, options.pixel_limit, options.strict)
         findings = restorer.examine(image) if restorer.model.examines else None

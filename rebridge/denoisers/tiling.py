@@ -28,7 +28,7 @@ GRID = 32
 OVERLAP_IN_CONTEXT = 32
 """By default, of tiles with a context: they hardly differ where they meet."""
 
-Part = tuple[slice, Tensor]
+WeightedPlace = tuple[slice, Tensor]
 """A place on an axis and the weights of its pixels, as `partition` yields them."""
 PartDenoiser = Callable[[slice, slice], Denoiser]
 """Called as of_tile(rows, columns): the denoiser for one part of the whole image."""
@@ -153,7 +153,9 @@ class TiledDenoiser:
         """Test if images of some size are taken in tiles."""
         return self.tile is not None and max(height, width) > self._seen(self.tile)
 
-    def places(self, height: int, width: int, like: Tensor | None = None) -> tuple[list[Part], list[Part]]:
+    def places(
+        self, height: int, width: int, like: Tensor | None = None
+    ) -> tuple[list[WeightedPlace], list[WeightedPlace]]:
         """Divide the rows and the columns of images into tiles, see `partition`."""
         core = _up(self._seen(self.tile or max(height, width)), self.align) - 2 * self.context
         default = OVERLAP_IN_CONTEXT if self.context else DEFAULT_OVERLAP
@@ -189,7 +191,9 @@ def within(place: slice, around: slice) -> slice:
     return slice(place.start - around.start, place.stop - around.start)
 
 
-def partition(length: int, tile: int, overlap: int, align: int = 1, like: Tensor | None = None) -> Iterator[Part]:
+def partition(
+    length: int, tile: int, overlap: int, align: int = 1, like: Tensor | None = None
+) -> Iterator[WeightedPlace]:
     """Divide an axis into tiles, with weights that sum to one at every pixel.
 
     All tiles have one size, and begin at multiples of `align` when `length` and `tile` are such multiples.

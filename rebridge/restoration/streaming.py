@@ -15,14 +15,13 @@ from torch import Tensor
 
 from rebridge.images.image import to_samples
 from rebridge.images.tiff_parts import TiffParts, write_in_rows
+from rebridge.inverse.measurement import LEVELS
 from rebridge.models import Finding
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.restoration import engine, large
 from rebridge.restoration.choices import Asked
 from rebridge.restoration.restorer import Restorer
 from rebridge.samplers import Sampler
-
-LEVELS = 255
 
 
 @dataclass
@@ -59,7 +58,7 @@ class Change:
         }
 
 
-def lazily(parts: TiffParts) -> LazyImages:
+def images_in_parts(parts: TiffParts) -> LazyImages:
     """Make images (1, C, H, W) in [0, 1] of a file that is read in parts."""
     height, width, channels = parts.shape
 
@@ -77,7 +76,7 @@ def streams(restorer: Restorer, walk: Sampler, parts: TiffParts, asked: Asked) -
 
 def findings(restorer: Restorer, parts: TiffParts) -> list[Finding] | None:
     """Tell what ails a picture, by windows from all over it; None where the model does not tell."""
-    return restorer.examine(mosaic(lazily(parts))) if restorer.model.examines else None
+    return restorer.examine(mosaic(images_in_parts(parts))) if restorer.model.examines else None
 
 
 def restore_in_parts(
@@ -103,7 +102,7 @@ def restore_in_parts(
         modified: time of the last change that the file gets.
     """
     height, width, channels = parts.shape
-    images = lazily(parts)
+    images = images_in_parts(parts)
     if channels != restorer.model.info.channels:  # grey pictures of a model of colours
         seen = images.mapped(lambda part: engine.coloured(part, restorer.model.info.channels))
         seen = LazyImages((1, restorer.model.info.channels, height, width), seen.read)
