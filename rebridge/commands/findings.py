@@ -93,7 +93,7 @@ def changed_words(changed: Mapping[str, float]) -> str:
 
 
 def told_words(model: str, findings: Sequence[Finding] | None, changed: Mapping[str, float]) -> dict[str, Any]:
-    """Say what was found in a picture, what was done, and how much changed, as details of a result.
+    """Say what was found in a picture, what was done, and how much changed.
 
     Args:
         model: its name.
