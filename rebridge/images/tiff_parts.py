@@ -1,4 +1,7 @@
-"""TIFF pictures that are larger than memory: read in parts, written row by row as tiled BigTIFF."""
+"""TIFF pictures larger than memory.
+
+They are read in parts, and written row by row as tiled BigTIFF.
+"""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -51,7 +54,9 @@ class TiffParts:
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
-        """Read a part, (h, w, channels) of uint8 or uint16; start and stop lie within the picture.
+        """Read a part, (h, w, channels) of uint8 or uint16.
+
+        Start and stop lie within the picture.
 
         Raises:
             ValueError: the file is damaged there.

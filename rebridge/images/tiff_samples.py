@@ -135,7 +135,10 @@ def read(page: Any, strict: bool) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def segment(page: Any, plan: SegmentLayout, index: int) -> np.ndarray | None:
-    """Read one segment of a page that is not in planes, (rows, width, channels); None where it cannot be read whole."""
+    """Read one segment of a page that is not in planes, (rows, width, channels).
+
+    None where it cannot be read whole.
+    """
     across = -(-plan.width // plan.tile[0])
     top = index // across * plan.tile[1]
     rows = min(plan.tile[1], plan.height - top) if 322 not in page.tags else plan.tile[1]

@@ -141,7 +141,10 @@ class Careful(Network):
         return decided.amax(1).view(-1, 1, 1, 1) * trusted * (found.whole - padded)
 
     def look(self, y: Tensor | LazyImages) -> Impression:
-        """Sum up whole pictures (B, 3, H, W) in [-1, 1]; lazy ones by windows from all over them."""
+        """Sum up whole pictures (B, 3, H, W) in [-1, 1].
+
+        Lazy ones by windows from all over them.
+        """
         y = mosaic(y) if isinstance(y, LazyImages) else y
         padded = pad_to_multiple(y.expand(-1, 3, -1, -1), self.multiple)
         return self._seen(padded, self._features(padded))

@@ -27,7 +27,10 @@ class LazyImages:
     read: Read
 
     def cut_alike(self) -> Tensor:
-        """Return the images as what takes a tensor, and only cuts it, sees them: `Model.given` and `Network.seeing`."""
+        """Return the images typed as the tensor that they are cut like.
+
+        For what only cuts it: `Model.given` and `Network.seeing`.
+        """
         return cast(Tensor, self)
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Large pictures: one evaluation of the network, tile by tile, from rows that are read to rows that are written.
+"""Large pictures, one evaluation of the network tile by tile.
 
 A walk of one step without fresh noise changes each pixel by what the network says there. So every tile goes the whole way, into
 the model's space, along the bridge and back, and nothing of the picture's size is held but what comes in and what goes out. The
@@ -38,7 +38,7 @@ class Journey(Protocol):
 def goes_by_tile(
     journey: Journey, walk: Sampler, size: tuple[int, int], asked: Asked, measured: Measurement | None = None
 ) -> bool:
-    """Test if every tile of a picture can go the whole way by itself, with the result of the whole picture.
+    """Test if every tile can go the whole way by itself.
 
     Args:
         journey: model, bridge and finish.
@@ -57,7 +57,10 @@ def goes_by_tile(
 
 
 def restored_by_tile(journey: Journey, walk: Sampler, images: Tensor, asked: Asked, wrap: engine.Wrap) -> Tensor:
-    """Restore images (B, C, H, W) in [0, 1] where `goes_by_tile` allows it; returns a new tensor."""
+    """Restore images (B, C, H, W) in [0, 1] where `goes_by_tile` allows it.
+
+    Returns a new tensor.
+    """
     result = torch.empty_like(images)
     condition = engine.coloured(images, journey.model.info.channels).to(journey.model.device)
     size = images.shape[-2], images.shape[-1]

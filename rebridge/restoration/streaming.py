@@ -50,7 +50,7 @@ class Change:
 
     @property
     def figures(self) -> dict[str, float]:
-        """Mean and largest change in 8-bit levels, and the share of the pixels that changed by one."""
+        """Mean and largest change in 8-bit levels, and the share that changed by one."""
         return {
             "mean": round(LEVELS * self.total / self.pixels, 3),
             "largest": round(LEVELS * self.largest, 3),
@@ -75,7 +75,10 @@ def streams(restorer: Restorer, walk: Sampler, parts: TiffParts, asked: Asked) -
 
 
 def findings(restorer: Restorer, parts: TiffParts) -> list[Finding] | None:
-    """Tell what ails a picture, by windows from all over it; None where the model does not tell."""
+    """Tell what ails a picture, by windows from all over it.
+
+    None where the model does not tell.
+    """
     return restorer.examine(mosaic(images_in_parts(parts))) if restorer.model.examines else None
 
 
