@@ -63,6 +63,8 @@ def main() -> None:
     # A last search for garbage among the objects of torch would take a third of the time of a short command.
     atexit.register(gc.freeze)
     obey_sigterm()
+    for library in ("DIFFUSERS", "TRANSFORMERS"):  # their advice is for programmers
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
     warnings.showwarning = lambda message, *_, **__: warn(" ".join(str(message).split()))
     try:
         app()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -79,6 +80,8 @@ def printable(text: str) -> str:
 def sentence_of(error: ValueError | OSError) -> str:
     """Say an error in one line."""
     if isinstance(error, OSError) and error.strerror:
+        if isinstance(error, FileNotFoundError) and error.filename is None and not os.path.exists("."):
+            return "the current folder does not exist any more"
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split()) or type(error).__name__
 

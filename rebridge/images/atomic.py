@@ -138,9 +138,24 @@ def check_folder(folder: str | Path) -> None:
         OSError: they cannot.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, "is no folder", str(folder)) from None
     with _temporary(folder / "probe"):
         pass
+
+
+def check_new_folder(folder: str | Path) -> None:
+    """Prove that a folder can be made at a place, or written if it is there.
+
+    Raises:
+        OSError: it cannot.
+    """
+    folder = Path(folder)
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "is no folder", str(folder))
+    check_folder(folder if folder.is_dir() else folder.parent)
 
 
 def reason(error: BaseException) -> str:

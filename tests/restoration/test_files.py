@@ -20,6 +20,7 @@ from rebridge.images import (
     write_image,
 )
 from rebridge.restoration import FileResult, Restorer, plan, restore_files
+from rebridge.restoration.files import OTHER_SUFFIXES
 from rebridge.restoration.inputs import files_of
 from tools.sentences import foreign_words
 
@@ -84,7 +85,7 @@ def test_every_file_of_a_batch_gets_its_own_result_whatever_its_name_and_the_oth
         assert foreign_words(result.error) is None
 
 
-@pytest.mark.parametrize("suffix", sorted({*READABLE_SUFFIXES, *UNREADABLE_SUFFIXES}))
+@pytest.mark.parametrize("suffix", sorted({*READABLE_SUFFIXES, *UNREADABLE_SUFFIXES, *OTHER_SUFFIXES}))
 def test_the_name_of_one_result_is_that_of_a_file_or_refused_and_never_of_a_folder(tmp_path: Path, suffix: str) -> None:
     photo = picture(tmp_path / "a.png")
     if suffix in WRITABLE_SUFFIXES:
