@@ -24,20 +24,20 @@ from rebridge.denoisers.machine import describe_machine
 from rebridge.images.atomic import write_atomic
 from rebridge.networks import Network
 
-CACHE = "REBRIDGE_CACHE"
+CACHE_VARIABLE = "REBRIDGE_CACHE"
 """Environment variable that names the folder of what is remembered; by default below XDG_CACHE_HOME, or ~/.cache."""
-FORMAT = 1
+CACHE_FORMAT = 1
 CLEARLY = 0.9
 """Share of the time of float32 that the other precision may take to be chosen."""
-CHANGED = 0.5 / 255
+MOST_CHANGE = 0.5 / 255
 """Most that a pixel of the measured pictures may change, as a share of the range."""
-SIDE = 128
-BUDGET = 0.4
+PROBE_SIDE = 128
+MEASURING = 0.4
 """Seconds that are spent on measuring after the first calls."""
 
 
 @dataclass(frozen=True)
-class Measured:
+class Precisions:
     """The speed of a network in two precisions.
 
     Attributes:
@@ -53,12 +53,12 @@ class Measured:
     @property
     def chosen(self) -> torch.dtype:
         """The precision to compute in."""
-        better = self.bfloat16 < CLEARLY * self.float32 and self.change <= CHANGED
+        better = self.bfloat16 < CLEARLY * self.float32 and self.change <= MOST_CHANGE
         return torch.bfloat16 if better else torch.float32
 
 
 def chosen_dtype(denoiser: NetworkDenoiser, channels: int) -> torch.dtype:
-    """Choose the precision of a network on this machine, by what is remembered or measured.
+    """Choose the precision of a network, by what is remembered or measured.
 
     Args:
         denoiser: the network; on the device where it will run.
@@ -76,39 +76,39 @@ def chosen_dtype(denoiser: NetworkDenoiser, channels: int) -> torch.dtype:
 
 
 def cache_folder() -> Path:
-    """Return the folder of what is remembered about this machine; it need not exist."""
-    if os.environ.get(CACHE):
-        return Path(os.environ[CACHE]).expanduser()
+    """Return the folder of what is remembered; it need not exist."""
+    if os.environ.get(CACHE_VARIABLE):
+        return Path(os.environ[CACHE_VARIABLE]).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "rebridge"
 
 
-def recalled(path: Path) -> Measured | None:
-    """Read what was measured earlier; None where there is nothing, or nothing sound."""
+def recalled(path: Path) -> Precisions | None:
+    """Read what was measured earlier; None where there is nothing sound."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["format"] != FORMAT:
+        if kept["format"] != CACHE_FORMAT:
             return None
-        found = Measured(*(float(kept[key]) for key in ("float32", "bfloat16", "change")))
+        found = Precisions(*(float(kept[key]) for key in ("float32", "bfloat16", "change")))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return found if found.float32 > 0 and found.bfloat16 > 0 and found.change >= 0 else None
 
 
-def remember(path: Path, found: Measured) -> None:
+def remember(path: Path, found: Precisions) -> None:
     """Write what was measured, whole or not at all.
 
     A folder that cannot be written to is no error: it is measured again then.
     """
-    text = json.dumps({"format": FORMAT, **asdict(found)})
+    text = json.dumps({"format": CACHE_FORMAT, **asdict(found)})
     try:
         write_atomic(path, text.encode(), overwrite=True)
     except OSError:
         return
 
 
-def measure_precisions(denoiser: NetworkDenoiser, channels: int, device: torch.device) -> Measured:
-    """Time a network in float32 and bfloat16 in turn, and compare what they make of a few pictures."""
+def measure_precisions(denoiser: NetworkDenoiser, channels: int, device: torch.device) -> Precisions:
+    """Time a network in float32 and bfloat16 in turn, and compare their pictures."""
     network = denoiser.network
     if isinstance(network, Network) and network.told:
         network = network.treating(network.examined)
@@ -121,16 +121,19 @@ def measure_precisions(denoiser: NetworkDenoiser, channels: int, device: torch.d
         change = float((exact - rough).abs().max()) / (high - low)
         times: tuple[list[float], list[float]] = ([], [])
         began = time.perf_counter()
-        while not times[1] or time.perf_counter() - began < BUDGET:
+        while not times[1] or time.perf_counter() - began < MEASURING:
             for run, kept in zip(runs, times, strict=True):
                 kept.append(_seconds(lambda run=run: _estimate(run, pictures[:1]), device))  # type: ignore[misc]
-    return Measured(min(times[0]), min(times[1]), change)
+    return Precisions(min(times[0]), min(times[1]), change)
 
 
 def probes(channels: int) -> Tensor:
-    """Make pictures (3, channels, SIDE, SIDE) in [0, 1]: shapes and texture under noise, dark, and pale."""
+    """Make pictures (3, channels, PROBE_SIDE, PROBE_SIDE) in [0, 1].
+
+    Shapes and texture under noise, dark, and pale.
+    """
     source = torch.Generator().manual_seed(0)
-    noise = torch.randn(2, channels, SIDE, SIDE, generator=source)
+    noise = torch.randn(2, channels, PROBE_SIDE, PROBE_SIDE, generator=source)
     smooth = avg_pool2d(noise[:1], 31, 1, 15, count_include_pad=False) * 8
     shapes = (smooth > 0).float() * 0.4 + 0.3 + 0.1 * smooth
     sharp = (shapes + noise[1:] * 0.1).clamp(0, 1)

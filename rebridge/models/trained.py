@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Autocast, ClassifierFree, Denoiser, NetworkDenoiser
-from rebridge.denoisers.precision import AUTO, dtype_of
+from rebridge.denoisers.precision import AUTO_DTYPE, dtype_of
 from rebridge.denoisers.tiling import Divisible
 from rebridge.models.autoencoders import Autoencoder, AutoencoderSpace
 from rebridge.models.base import Finding, Model, ModelError, ModelInfo, PixelSpace
@@ -105,7 +105,7 @@ class TrainedModel(Model):
             source=source,
             base_model=base_model,
         )
-        self.precision = chosen_dtype(denoiser, self.info.channels) if dtype == AUTO else dtype_of(dtype)
+        self.precision = chosen_dtype(denoiser, self.info.channels) if dtype == AUTO_DTYPE else dtype_of(dtype)
         if compile:
             denoiser.network = torch.compile(self.network)  # type: ignore[assignment]
         self._place()

@@ -107,8 +107,7 @@ class Restorer:
             name: see `rebridge.models.load_model`.
             device: by default a GPU where there is one, else the CPU.
             dtype: float32, or bfloat16 or float16 to run the network in autocast (faster on CPUs with bf16, slower on others);
-                "auto" for bfloat16 where a measurement of a second, once a machine, finds it faster and within 1/255; the state
-                of the process stays in float32.
+                "auto" for that where a measurement finds it faster and within 1/255; states stay in float32.
             compile: torch.compile the network, 20-60 s once per image size.
             revision: branch, tag or commit on the hub.
             bridge, sampler, detail: of the class.
