@@ -6,6 +6,7 @@ Needs the extra packages of `rebridge[priors]`.
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -93,13 +94,13 @@ def load_pipeline(
     pipeline = _loaded(getattr(diffusers, kind).from_pretrained, name, **options)
     if lora is not None:
         _add_lora(pipeline, lora, lora_scale)
+    if attention_slicing:
+        pipeline.enable_attention_slicing()
     if hasattr(pipeline, "transformer"):
         if controlnet is not None:
             pipeline = _with_flow_control(diffusers, pipeline, controlnet, precision)
         return _flow_model(pipeline, place, cpu_offload, compile, name=str(name), **settings)
     control = _control(diffusers, pipeline, controlnet, precision)
-    if attention_slicing:
-        pipeline.enable_attention_slicing()
     _place(pipeline, control, place, cpu_offload)
     return _diffusion_model(pipeline, control, compile, device=place, name=str(name), **settings)
 
@@ -389,4 +390,8 @@ def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype
 
 
 def _first_sentence(error: Exception) -> str:
-    return " ".join(reason(error).split())[:300]
+    """What a library says of a folder, unless it speaks of its own insides."""
+    text = " ".join(reason(error).split())[:300]
+    insides = r"(Type|Attribute|Key|Index|Division|Assertion|Implemented)Error|<class '|AddedToken|object is|argument"
+    odd = "a value in its configs is missing, or not of the kind that diffusers or transformers expects there"
+    return odd if re.search(insides, f"{type(error).__name__}: {text}") else text

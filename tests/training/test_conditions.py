@@ -351,3 +351,34 @@ def test_no_condition_has_the_name_of_an_option() -> None:
     calls = (Restorer.__call__, Restorer.sample, TrainedModel.given, networks.create("fast").forward)
     taken = {name for call in calls for name in inspect.signature(call).parameters} - {"conditions"}
     assert taken <= set(RESERVED)
+
+
+def test_the_command_line_tells_a_prior_what_python_tells_it(folders: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    small = {key: value for key, value in NETWORK.items() if key != "name"} | {"optional_condition": True}
+    network = networks.create("fast", **(small | {"conditions": {"depth": "map", "sigma": "number"}}))
+    for weight in network.parameters():
+        nn.init.normal_(weight, std=0.1)
+    prior = TrainedModel.of(network, rebridge.bridges.create("vp"), "x0", condition=False)
+    place = prior.save_pretrained(tmp_path / "prior", dtype=torch.float32)
+    words = [
+        "solve",
+        str(folders / "clean" / "0.png"),
+        "-o",
+        str(tmp_path / "out.png"),
+        "--operator",
+        "mask:missing=0.5",
+    ]
+    words += ["--simulate", "--solver", "ddnm", "--steps", "3", "--prior", str(place), "--condition", "sigma=0.2"]
+    told = ["--condition", f"depth={folders / 'depth'}"]
+    done = CliRunner().invoke(app, [*words, *told])
+    assert done.exit_code == 0, done.output
+    clean = torch.from_numpy(np.asarray(Image.open(folders / "clean" / "0.png"))).permute(2, 0, 1)[None] / 255
+    operator = rebridge.inverse.operators.create("mask", (3, 24, 32), missing=0.5)
+    conditions = {"depth": Image.open(folders / "depth" / "0.png"), "sigma": 0.2}
+    found = rebridge.solve(operator.A(clean), operator, str(place), "ddnm", steps=3, conditions=conditions).mean
+    mine = (found[0].permute(1, 2, 0) * 255).round().numpy()
+    assert np.array_equal(mine, np.asarray(Image.open(tmp_path / "out.png")))
+    missing = CliRunner().invoke(app, [*words, "--overwrite"])
+    assert missing.exit_code == 2
+    assert "needs the condition 'depth'" in " ".join(missing.output.split())
