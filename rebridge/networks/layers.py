@@ -295,10 +295,11 @@ def in_float32(layer: nn.Module, h: Tensor) -> Tensor:
 
     For the first and the last layer of a network: what they give is the finest that there is, and takes little time.
     """
-    if not torch.is_autocast_enabled(h.device.type):
+    kind = h.device.type
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
         result: Tensor = layer(h)
         return result
-    with torch.autocast(h.device.type, enabled=False):
+    with torch.autocast(kind, enabled=False):
         result = layer(at_least_float32(h))
         return result
 
