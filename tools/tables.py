@@ -199,6 +199,22 @@ def costs() -> str:
     return rows(["", "parameters", "file", "seconds per megapixel", "memory"], lines)
 
 
+def layers() -> str:
+    """Where the time of each network goes, beside the machine's convolutions."""
+    table = read("layers")
+    kinds = list(table["rows"][0]["kinds"])
+    lines = []
+    for row in table["rows"]:
+        floor = f"{row['GFLOP/s']:.0f} GFLOP/s, {row['share of the floor']:.0%}"
+        shares = [f"{row['kinds'].get(kind, 0):.0%}" for kind in kinds]
+        lines.append([f"`{row['model']}`", f"{row['milliseconds']:.0f}", floor, *shares])
+    found = ", ".join(f"{key} {value}" for key, value in table["machine"].items())
+    return (
+        rows(["", "ms", "speed, share of the floor", *kinds], lines)
+        + f"\nMachine: {found}; {table['side']} pixels a side.\n"
+    )
+
+
 def thousands(count: int | None) -> str:
     """Write a number of parameters."""
     return "-" if count is None else f"{count:,}"
@@ -228,7 +244,7 @@ def citations() -> str:
 
 TABLES_BY_NAME: dict[str, Callable[[], str]] = {
     "models-short": models_short, "foreign": foreign, "harm": harm, "own": own, "others": others, "gains": gains,
-    "peers": peers, "costs": costs, "published": published, "citations": citations,
+    "peers": peers, "costs": costs, "layers": layers, "published": published, "citations": citations,
 }  # fmt: skip
 
 
