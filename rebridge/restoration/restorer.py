@@ -169,7 +169,7 @@ class Restorer:
             strength: share of the change that is made: 0 returns the image, 1 what the model makes. Not for measurements.
             sampler: as in the class, for this call.
             method: for a measurement: a zero-shot method's name, {"name": ..., **parameters} or object; by default
-                `rebridge.inverse.recommended`. A trained bridge takes a measurement by itself: it restores the picture
+                `rebridge.inverse.recommended`, by operator and samples. A trained bridge takes a measurement by itself: it restores the picture
                 of it, and its estimates are made to agree with what was measured.
             callback: called after each step with (step, t, x_t, x0_hat) in the model's space; raise from it to cancel.
             progress: called with (done, total) in steps of the sampler, or calls of the method.
@@ -203,7 +203,8 @@ class Restorer:
     ) -> Samples:
         """Restore an image several times: mean, standard deviation, all samples.
 
-        Options as in `__call__`; the first sample is what a call with samples=1 returns. With a deterministic sampler
+        Options as in `__call__`; the first sample is what a call with samples=1 returns, but for a measurement without a
+        method, of which one result is the mean of several draws, and several are draws. With a deterministic sampler
         and start they are all the same: use sampler={"name": "dbim", "eta": 1.0}. With keep=False only their mean and standard
         deviation stay in memory.
         """
@@ -305,12 +306,21 @@ class Restorer:
         """Test if the result of a sampler depends on the seed, by a run on one pixel."""
         return engine.draws_noise(self.model, self.bridge, sampler)
 
-    def method(self, choice: MethodChoice = None, steps: int | None = None, of: Measurement | None = None) -> Method:
-        """Make the zero-shot method for a choice as in `__call__`, of a measurement."""
+    def method(
+        self,
+        choice: MethodChoice = None,
+        steps: int | None = None,
+        of: Measurement | None = None,
+        samples: int = 1,
+    ) -> Method:
+        """Make the zero-shot method for a choice as in `__call__`, of a measurement.
+
+        samples: number of results that are wanted, by which the recommended method is chosen.
+        """
         if isinstance(choice, Method):
             return choice.with_settings(steps)
         if choice is None and of is not None:
-            return inverse.recommended(as_operator(of.operator, of.y), of.sigma_y).with_settings(steps)
+            return inverse.recommended(as_operator(of.operator, of.y), of.sigma_y, samples).with_settings(steps)
         chosen = {"name": "ddnm"} if choice is None else named(choice)
         return inverse.create(chosen.pop("name"), **chosen, **({} if steps is None else {"steps": steps}))
 
@@ -375,7 +385,7 @@ class Restorer:
         if method is None and not self.model.process.generative:
             shown = picture_of(measured)
             return self._restored(shown, steps, seed, tiles, samples, 1.0, None, callback, progress, keep, measured)
-        chosen = self.method(method, steps, measured)
+        chosen = self.method(method, steps, measured, samples)
         found, calls = engine.solve_measurement(
             self.model,
             chosen,
