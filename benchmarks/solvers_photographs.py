@@ -2,12 +2,12 @@
 
     export REBRIDGE_DATA=data
     python benchmarks/solvers_photographs.py --json docs/tables/solvers.json
-    python benchmarks/solvers_photographs.py --solver baselines --solver default --limit 8 --json docs/tables/solvers-default.json
+    python benchmarks/solvers_photographs.py --solver baselines --solver default --limit 4 --json docs/tables/solvers-default.json
 
-Runs `rebridge compare --operator ... --solver ...` cell by cell, and writes each result down as soon as it is there: a run that was
-stopped goes on with the cells that are missing, and one that is complete prints its table again. A cell that takes more processor
-time than `--seconds` is given up. With another prior, other weights of it, other crops or other photographs everything is measured
-anew.
+Runs `rebridge compare --operator ... --solver ...` cell by cell, and writes each result down as soon as it is there: a run that
+was stopped goes on with the cells that are missing, and one that is complete prints its table again. A cell that takes more
+processor time than `--seconds` is given up. With another prior, other weights of it, other crops or other photographs everything
+is measured anew.
 """
 
 from __future__ import annotations
@@ -103,10 +103,7 @@ def measured(
                 if path is not None:
                     content = json.dumps({"settings": settings, "operators": cells}, indent=1) + "\n"
                     write_atomic(path, content.encode(), overwrite=True)
-    return {
-        operator: [row for solver in solvers for row in cells[operator].get(solver, [])]
-        for operator in operators
-    }
+    return {operator: [row for solver in solvers for row in cells[operator].get(solver, [])] for operator in operators}
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 `benchmarks/solvers_photographs.py` prints such figures. The rule names no operator, so that it holds for one's own too:
 
     one result               the mean of four short walks of diffpir, each from a smooth restoration with noise
-    one, colours are lost    the same along the whole walk, as a smooth restoration is grey
     several samples          whole walks of diffpir, each a draw by itself
     only A is known          daps
 """
@@ -27,8 +26,7 @@ def recommended_text(operator: Operator, sigma_y: float = 0.0, samples: int = 1)
         return "daps"
     if samples > 1:
         return "diffpir:zeta=1.0,lam=1.0"
-    begin = "" if operator.loses_colour else "begin=0.17,"
-    return f"diffpir:{begin}steps=20,zeta=1.0,lam=1.0,average=4"
+    return "diffpir:begin=0.17,steps=20,zeta=1.0,lam=1.0,average=4"
 
 
 def recommended(operator: Operator, sigma_y: float = 0.0, samples: int = 1, **params: Any) -> Method:

@@ -1,9 +1,9 @@
-"""Restoration with the prior of a spectrum 1/f^2: what needs no model, and what a walk may begin with.
+"""Restoration without a model, by the prior of a spectrum 1/f^2.
 
     argmin_v |A v - y|^2 / s^2 + |D v|^2 / g^2 = (A^T A / s^2 + D^T D / g^2)^-1 A^T y / s^2,
 
-D the differences of neighbouring pixels and g their standard deviation in photographs. By conjugate gradients, so that it takes any
-linear operator.
+D the differences of neighbouring pixels and g their standard deviation in photographs. By conjugate gradients, so that it takes
+any linear operator. Walks may begin with it.
 """
 
 from __future__ import annotations

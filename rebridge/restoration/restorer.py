@@ -169,8 +169,8 @@ class Restorer:
             strength: share of the change that is made: 0 returns the image, 1 what the model makes. Not for measurements.
             sampler: as in the class, for this call.
             method: for a measurement: a zero-shot method's name, {"name": ..., **parameters} or object; by default
-                `rebridge.inverse.recommended`, by operator and samples. A trained bridge takes a measurement by itself: it restores the picture
-                of it, and its estimates are made to agree with what was measured.
+                `rebridge.inverse.recommended`. A trained bridge takes a measurement by itself: it restores the picture of
+                it, and its estimates are made to agree with what was measured.
             callback: called after each step with (step, t, x_t, x0_hat) in the model's space; raise from it to cancel.
             progress: called with (done, total) in steps of the sampler, or calls of the method.
 
@@ -203,8 +203,8 @@ class Restorer:
     ) -> Samples:
         """Restore an image several times: mean, standard deviation, all samples.
 
-        Options as in `__call__`; the first sample is what a call with samples=1 returns, but for a measurement without a
-        method, of which one result is the mean of several draws, and several are draws. With a deterministic sampler
+        Options as in `__call__`; the first sample is what a call with samples=1 returns, unless that is a mean, as by the method
+        recommended for one result of a measurement. With a deterministic sampler
         and start they are all the same: use sampler={"name": "dbim", "eta": 1.0}. With keep=False only their mean and standard
         deviation stay in memory.
         """
@@ -307,16 +307,9 @@ class Restorer:
         return engine.draws_noise(self.model, self.bridge, sampler)
 
     def method(
-        self,
-        choice: MethodChoice = None,
-        steps: int | None = None,
-        of: Measurement | None = None,
-        samples: int = 1,
+        self, choice: MethodChoice = None, steps: int | None = None, of: Measurement | None = None, samples: int = 1
     ) -> Method:
-        """Make the zero-shot method for a choice as in `__call__`, of a measurement.
-
-        samples: number of results that are wanted, by which the recommended method is chosen.
-        """
+        """Make the zero-shot method for a choice as in `__call__`, of a measurement."""
         if isinstance(choice, Method):
             return choice.with_settings(steps)
         if choice is None and of is not None:

@@ -19,7 +19,7 @@ MEAN = "diffpir:begin=0.17,steps=20,zeta=1.0,lam=1.0,average=4"
         ("noise", 1, MEAN),
         ("blur", 1, MEAN),
         ("jpeg", 1, MEAN),
-        ("colour", 1, "diffpir:steps=20,zeta=1.0,lam=1.0,average=4"),
+        ("colour", 1, MEAN),
         ("sr4", 2, "diffpir:zeta=1.0,lam=1.0"),
         ("jpeg", 4, "diffpir:zeta=1.0,lam=1.0"),
     ],

@@ -26,7 +26,8 @@ def system(name: str, sigma: float, **params: object) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("name", "params"), [("mask", {"missing": 0.6}), ("average2", {}), ("cs", {"ratio": 0.4}), ("blur", {"length": 3.0})]
+    ("name", "params"),
+    [("mask", {"missing": 0.6}), ("average2", {}), ("cs", {"ratio": 0.4}), ("blur", {"length": 3.0})],
 )
 @pytest.mark.parametrize("value_range", [(0.0, 1.0), (-1.0, 1.0)])
 def test_it_solves_the_system(name: str, params: dict[str, object], value_range: tuple[float, float]) -> None:

@@ -58,7 +58,7 @@ class Method:
 
     @property
     def calls_of_one(self) -> int:
-        """Those of one of the results that are averaged."""
+        """Evaluations of the network for one of the results that are averaged."""
         return self.steps
 
     @torch.no_grad()
@@ -112,7 +112,10 @@ class Method:
         raise NotImplementedError
 
     def beginning(self, problem: Problem, times: Tensor) -> Callable[[Noise], Tensor | None]:
-        """Give what draws the state that `solve` starts from; None is a start of its own."""
+        """Make what draws the state that `solve` starts from.
+
+        None stands for a start of its own.
+        """
         return lambda draw: None
 
     def times(self, process: Bridge) -> Tensor:
@@ -179,7 +182,7 @@ class GridMethod(Method):
             check_positive(begin=self.begin)
 
     def beginning(self, problem: Problem, times: Tensor) -> Callable[[Noise], Tensor | None]:
-        """Give what draws the first state, see `begin`."""
+        """Make what draws the first state, see `begin`."""
         if self.begin is None:
             return super().beginning(problem, times)
         image = smooth_image(problem.operator, problem.y, problem.sigma_y, problem.process.value_range)
@@ -187,7 +190,10 @@ class GridMethod(Method):
         return lambda draw: at.alpha.item() * image + at.gamma.item() * draw(image)
 
     def times(self, process: Bridge) -> Tensor:
-        """Make the default time grid, float64, decreasing to 0 from 1, or from the time of `begin`."""
+        """Make the default time grid, float64, decreasing to 0.
+
+        From 1, or from the time of `begin`.
+        """
         return self._first_time(process) * grids.create(self.grid, process, self.steps)
 
     def _first_time(self, process: Bridge) -> float:

@@ -205,8 +205,12 @@ def test_a_walk_may_begin_with_a_smooth_image_and_little_noise(process: str, gri
     assert len(states) == 5
 
 
-@pytest.mark.parametrize("name", ["ddnm", "dds", "nrlg", "diffpir", "pigdm", "dps", "ddrm", "dmps", "daps", "pnp-flow", "scd", "deqir"])
-def test_every_walk_can_begin_there_and_still_approaches_the_posterior_mean(name: str, problem: GaussianProblem) -> None:
+@pytest.mark.parametrize(
+    "name", ["ddnm", "dds", "nrlg", "diffpir", "pigdm", "dps", "ddrm", "dmps", "daps", "pnp-flow", "scd", "deqir"]
+)
+def test_every_walk_can_begin_there_and_still_approaches_the_posterior_mean(
+    name: str, problem: GaussianProblem
+) -> None:
     _, y = problem.draw(4, torch.Generator().manual_seed(3))
     settings = {**FEW.get(name, {"steps": 15}), "begin": 0.2, "average": 4}
     found = create(name, **settings)(exact(problem, y, problem.network), noise=seeded(1))
@@ -215,7 +219,9 @@ def test_every_walk_can_begin_there_and_still_approaches_the_posterior_mean(name
     assert (found - mean).norm() < (crude - mean).norm()
 
 
-@pytest.mark.parametrize(("key", "value", "message"), [("begin", 0.0, "begin must be positive"), ("average", 0, "average must be")])
+@pytest.mark.parametrize(
+    ("key", "value", "message"), [("begin", 0.0, "begin must be positive"), ("average", 0, "average must be")]
+)
 def test_bad_beginnings_and_averages_get_one_sentence(key: str, value: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         create("diffpir", **{key: value})
