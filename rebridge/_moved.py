@@ -61,13 +61,13 @@ MOVED: dict[str, tuple[str, ...]] = {
     "rebridge.training.controlnet": ("rebridge.training.methods.controlnet",),
     "rebridge.training.journal": ("rebridge.training.logging",),
     "rebridge.training.kinds": ("rebridge.training",),
-    "rebridge.training.loop": ("rebridge.training.fit",),
+    "rebridge.training.loop": ("rebridge.training.fit", "rebridge.training.runtime"),
     "rebridge.training.objectives": ("rebridge.training.losses",),
     "rebridge.training.reading": ("rebridge.training.config_files",),
     "rebridge.training.recipes": ("rebridge.training.methods.hidiff", "rebridge.training.methods.refinement"),
     "rebridge.training.states": ("rebridge.training.timesteps",),
     "rebridge.training.stream": ("rebridge.training.data",),
-    "rebridge.training.trainer": ("rebridge.training",),
+    "rebridge.training.trainer": ("rebridge.training", "rebridge.training.validation"),
 }
 """Old modules, and where their names are now, in the order in which they are looked for."""
 

@@ -14,6 +14,8 @@ import importlib
 import importlib.util
 import inspect
 import math
+import operator
+import os
 import sys
 import types
 import typing
@@ -36,6 +38,17 @@ PLAIN_TYPES: dict[str, tuple[tuple[str, ...], str]] = {
 }
 """Types of parameters that are checked: names of the types of valid values, and how an error calls them."""
 
+
+TYPE_WORDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "list",
+    "dict": "keys with values",
+    "NoneType": "nothing",
+}
+"""Words for the types that YAML and JSON have."""
 
 GREATEST = 1e6
 """Greatest size of a number among the parameters of our own parts, where a catalogue does not say another."""
@@ -226,7 +239,7 @@ def load_extension(source: str | Path) -> types.ModuleType:
     Raises:
         ValueError: there is no such file or module, or it cannot be imported; one sentence with the reason.
     """
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     try:
         if path.suffix == ".py" or path.is_file():
             name = f"rebridge_extension_{path.stem}"
@@ -237,9 +250,15 @@ def load_extension(source: str | Path) -> types.ModuleType:
             sys.modules[name] = module
             spec.loader.exec_module(module)
             return module
+        if not str(source) or str(source).startswith("."):
+            raise ValueError(f"{source} cannot be imported: there is no such file or module")
         return importlib.import_module(str(source))
     except ValueError:
         raise
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{source}.".startswith(f"{error.name}."):
+            raise ValueError(f"{source} cannot be imported: there is no such file or module") from None
+        raise ValueError(f"{source} cannot be imported: it needs {error.name}, which is not installed") from error
     except Exception as error:  # whatever a user's file raises while it is imported
         raise ValueError(f"{source} cannot be imported: {type(error).__name__}: {error}") from error
 
@@ -295,6 +314,23 @@ def check_greatest(what: str, key: str, value: Any, greatest: float) -> None:
         finite = isinstance(value, int) or math.isfinite(value)
         wanted = f"at most {greatest:.15g}" if finite else "a finite number"
         raise ValueError(f"{what} takes {wanted} as {key}, got {shortened(value)}")
+
+
+def whole_number(key: str, value: Any) -> int:
+    """Read a whole number of any type, also one of numpy's.
+
+    Raises:
+        ValueError: anything else; the sentence names the key.
+    """
+    try:
+        return operator.index(value)
+    except (TypeError, ValueError, RuntimeError):  # those of arrays and tensors that hold no single number
+        raise ValueError(f"{key} must be a whole number, got {shortened(value)}") from None
+
+
+def type_in_words(value: Any) -> str:
+    """Name the kind of a value from a YAML or JSON file in words."""
+    return TYPE_WORDS.get(type(value).__name__, "something else")
 
 
 def shortened(value: Any, longest: int = 60) -> str:

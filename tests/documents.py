@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 ROOT = Path(__file__).parent.parent
 PAGES = {
     path.relative_to(ROOT).as_posix(): path
@@ -73,3 +75,24 @@ def anchors(path: Path) -> set[str]:
     text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
     heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.replace("`", "").lower()).strip().replace(" ", "-") for head in heads}
+
+
+def small_project(folder: Path) -> Path:
+    """Fill a folder like the project's root, with what the pages speak of, all of it small; returns it."""
+    examples = folder / "examples" / "images"
+    examples.mkdir(parents=True)
+    for path in sorted((ROOT / "examples" / "images").iterdir()):
+        with Image.open(path) as photo:
+            photo.resize((48, 40)).save(examples / path.name)
+    for name in ("photos", "pairs/clean"):
+        (folder / name).mkdir(parents=True)
+    for path in examples.iterdir():
+        with Image.open(path) as photo:
+            photo.save(folder / "pairs" / "clean" / path.name)
+    with Image.open(examples / "chelsea.jpg") as photo:
+        for name in ("photos/one.png", "photos/two.jpg", "photo.png", "photo.jpg", "blurred.png"):
+            photo.save(folder / name)
+        photo.resize((12, 10)).save(folder / "small.png")
+        Image.new("L", photo.size).save(folder / "scratches.png")
+    (folder / "configs").symlink_to(ROOT / "configs")
+    return folder

@@ -1,6 +1,7 @@
 """Catalogues: creation, parameters, texts, registration, and one sentence for every mistake."""
 
 import importlib.metadata
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -134,5 +135,15 @@ def test_a_file_of_a_user_registers_parts(tmp_path: Path) -> None:
         load_extension(tmp_path / "broken.py")
     with pytest.raises(ValueError, match=r"missing.py: no such Python file"):
         load_extension(tmp_path / "missing.py")
-    with pytest.raises(ValueError, match="no_such_module_here cannot be imported"):
-        load_extension("no_such_module_here")
+    for name in ("no_such_module_here", "os.nothing", "..", "../x", ""):
+        with pytest.raises(
+            ValueError, match=f"^{re.escape(name)} cannot be imported: there is no such file or module$"
+        ):
+            load_extension(name)
+    with pytest.raises(ValueError, match=r"~nobody-here/x.py: no such Python file"):
+        load_extension("~nobody-here/x.py")
+    (tmp_path / "needy.py").write_text("import no_such_module_here\n")
+    with pytest.raises(
+        ValueError, match=r"needy.py cannot be imported: it needs no_such_module_here, which is not installed"
+    ):
+        load_extension(tmp_path / "needy.py")

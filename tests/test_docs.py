@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import runpy
@@ -14,13 +15,14 @@ from typing import Any
 
 import pytest
 import yaml
-from PIL import Image
 from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from rebridge.cli import app
-from tests.documents import COMMAND, PAGES, ROOT, anchors, blocks, indented, outside_code
+from rebridge.models import packaged
+from rebridge.models.places import PACKAGED
+from tests.documents import COMMAND, PAGES, ROOT, anchors, blocks, indented, outside_code, small_project
 
 ELSEWHERE = {
     "README.md": "tests/test_readme.py",
@@ -44,23 +46,7 @@ COMMANDS = CLI.commands
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder like the project's root, with what the pages speak of, all of it small."""
-    examples = tmp_path / "examples" / "images"
-    examples.mkdir(parents=True)
-    for path in sorted((ROOT / "examples" / "images").iterdir()):
-        with Image.open(path) as photo:
-            photo.resize((48, 40)).save(examples / path.name)
-    for folder in ("photos", "pairs/clean"):
-        (tmp_path / folder).mkdir(parents=True)
-    for path in examples.iterdir():
-        with Image.open(path) as photo:
-            photo.save(tmp_path / "pairs" / "clean" / path.name)
-    with Image.open(examples / "chelsea.jpg") as photo:
-        for name in ("photos/one.png", "photos/two.jpg", "photo.png", "photo.jpg", "blurred.png"):
-            photo.save(tmp_path / name)
-        photo.resize((12, 10)).save(tmp_path / "small.png")
-        Image.new("L", photo.size).save(tmp_path / "scratches.png")
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(small_project(tmp_path))
     return tmp_path
 
 
@@ -182,6 +168,15 @@ def test_tables_are_those_of_the_files() -> None:
     found = runpy.run_path(str(ROOT / "tools" / "tables.py"))
     assert len(found["documents"]()) >= 3
     assert not found["outdated"]()
+
+
+def test_the_costs_are_those_of_the_models_that_are_packaged() -> None:
+    """A model that is packaged anew is measured anew: `python benchmarks/cost.py --side 384 --json docs/tables/cost.json`."""
+    rows = {row["model"]: row for row in json.loads((ROOT / "docs" / "tables" / "cost.json").read_text())["rows"]}
+    assert sorted(rows) == sorted(packaged())
+    for name, row in rows.items():
+        weights = PACKAGED / name / "model.safetensors"
+        assert row["megabytes"] == pytest.approx(weights.stat().st_size / 1e6, abs=0.02), name
 
 
 def test_a_table_that_was_changed_by_hand_is_found() -> None:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from rebridge import bridges, degradations, networks, samplers
 from rebridge.cli import app
 from rebridge.models import packaged
-from tests.documents import run_lines
+from tests.documents import run_lines, small_project
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,10 +27,8 @@ COMMANDS = run_lines("README.md")
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder like the project's root, with its examples and configurations."""
-    for name in ("examples", "configs"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    monkeypatch.chdir(tmp_path)
+    """A folder like the project's root, with small examples and its configurations."""
+    monkeypatch.chdir(small_project(tmp_path))
     return tmp_path
 
 

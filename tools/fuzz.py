@@ -43,6 +43,7 @@ from rebridge import bridges, commands, networks
 from rebridge.cli import app
 from rebridge.images import Image, ImageError, read_image, write_image
 from rebridge.models import TrainedModel
+from tools.sentences import foreign_words
 
 SECONDS = 60
 """Of computing, after which a case hangs; and five times as long by the clock, as machines are shared."""
@@ -226,8 +227,9 @@ def _judged(code: int, text: str, folder: Path, before: dict[str, str]) -> str |
     """Say what is wrong with the end of a command, or None."""
     if code not in (0, 1, 2):
         return f"exit code {code}"
-    if "Traceback (most recent" in text:
-        return f"a traceback: {text[-1500:]}"
+    words = foreign_words(text)
+    if words is not None:
+        return f"words of Python: {words}"
     if code == 2 and not text.strip():
         return "exit code 2 without a word"
     if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > MEMORY:

@@ -65,7 +65,8 @@ def package(
 
 def table(metrics: dict[str, Any]) -> str:
     """Make a Markdown table of what `rebridge evaluate --json` prints."""
-    sampler = f"{metrics['sampler']}, {metrics['steps']} steps, seed {metrics['seed']}; means over images, PSNR in dB"
+    steps = f"{metrics['steps']} step{'s' * (metrics['steps'] != 1)}"
+    sampler = f"{metrics['sampler']}, {steps}, seed {metrics['seed']}; means over images, PSNR in dB"
     lines = [
         "| task | images | PSNR in | PSNR out | gain | median PSNR out | SSIM in | SSIM out |",
         "|---|---|---|---|---|---|---|---|",

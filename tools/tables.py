@@ -100,41 +100,43 @@ def models_short() -> str:
     return rows(head, lines)
 
 
+def sets(head: str, names: Sequence[tuple[str, str]], restored: bool = True) -> str:
+    """Write a table of sets of benchmarks/pictures.py for both restorers, a line for each.
+
+    Args:
+        head: of the first column.
+        names: of the sets, there and in the document.
+        restored: whether the sets are degraded pictures that are restored, or sound ones of which something is left.
+    """
+    table = read("pictures")
+    if restored:
+        heads = ["degraded", "`rdbm-tiny`", "`rdbm-small`", "told what is wrong"]
+    else:
+        heads = [
+            f"`{model}`: median" if key == "median" else "worst" for model in MODELS for key in ("median", "worst")
+        ]
+    lines = []
+    for name, label in names:
+        count = max(table[model].get(name, {}).get("images", 0) for model in MODELS)
+        left = [figure(table, model, name, key) for model in MODELS for key in ("median", "worst")]
+        values = [entered(table, name), *three(table, name)] if restored else left
+        lines.append([label, f"{count:.0f}", *map(decibels, values)])
+    return rows([head, "pictures", *heads], lines)
+
+
 def foreign() -> str:
     """Pictures of other make and real pairs, for both restorers."""
-    table = read("pictures")
-    head = ["set", "pictures", "degraded", "`rdbm-tiny`", "`rdbm-small`", "told what is wrong"]
-    lines = []
-    for name, label in FOREIGN:
-        count = max(table[model].get(name, {}).get("images", 0) for model in MODELS)
-        found = [decibels(value) for value in three(table, name)]
-        lines.append([label, f"{count:.0f}", decibels(entered(table, name)), *found])
-    return rows(head, lines)
+    return sets("set", FOREIGN)
 
 
 def harm() -> str:
     """What is left of sound pictures: median and worst PSNR against the untouched input."""
-    table = read("pictures")
-    head = ["sound pictures", "pictures", "`rdbm-tiny`: median", "worst", "`rdbm-small`: median", "worst"]
-    lines = []
-    for name, label in SOUND:
-        count = max(table[model].get(name, {}).get("images", 0) for model in MODELS)
-        found = [decibels(figure(table, model, name, key)) for model in MODELS for key in ("median", "worst")]
-        lines.append([label, f"{count:.0f}", *found])
-    return rows(head, lines)
+    return sets("sound pictures", SOUND, restored=False)
 
 
 def own() -> str:
     """Degradations as `rebridge degrade` makes them, on photographs of CBSD68."""
-    table = read("pictures")
-    head = ["degradation", "pictures", "degraded", "`rdbm-tiny`", "`rdbm-small`", "told what is wrong"]
-    lines = []
-    for kind in OWN:
-        name = f"own {kind}"
-        count = max(table[model].get(name, {}).get("images", 0) for model in MODELS)
-        found = [decibels(value) for value in three(table, name)]
-        lines.append([kind, f"{count:.0f}", decibels(entered(table, name)), *found])
-    return rows(head, lines)
+    return sets("degradation", [(f"own {kind}", kind) for kind in OWN])
 
 
 def others() -> str:
@@ -218,7 +220,7 @@ def citations() -> str:
         paper = yaml.safe_load(path.read_text(encoding="utf-8"))["preferred-citation"]
         authors = ", ".join(f"{one['given-names']} {one['family-names']}" for one in paper["authors"])
         pages = f", pp. {paper['start']}-{paper['end']}" if "start" in paper else ""
-        place = f"{paper.get('collection-title', 'arXiv')} {paper['year']}{pages}"
+        place = f"{paper.get('collection-title') or paper['journal']} {paper['year']}{pages}"
         address = f"[{paper['identifiers'][0]['value']}]({paper['url']})"
         lines.append([f"`{path.name}`", f"{authors}: {paper['title']}. {place}, {address}"])
     return rows(["file", "paper"], lines)

@@ -5,22 +5,26 @@ Nothing here imports torch at module level, so that `rebridge --help` answers at
 
 import atexit
 import gc
+import os
+import sys
+import warnings
 from typing import Annotated
 
 import typer
 
 from rebridge import __version__
 from rebridge.cli import catalogues, files, models
-from rebridge.cli.console import Commands, out
+from rebridge.cli.console import Commands, fail, out, warn
 from rebridge.cli.options import Extensions, load_extensions
 from rebridge.commands.stopping import obey_sigterm
+from rebridge.commands.words import fault
 
 app = typer.Typer(
     name="rebridge",
     cls=Commands,
     help="Restore images with diffusion bridges.",
-    epilog="rebridge COMMAND --help explains a command. Exit codes: 0 success, 1 some files failed, 2 bad input, 130 stopped by "
-    "Ctrl-C, 143 by SIGTERM. REBRIDGE_TRACEBACK=1 shows where an error came from.",
+    epilog="rebridge COMMAND --help explains a command. Exit codes: 0 success, 1 some files failed, 2 bad input, 70 a fault of "
+    "rebridge, 130 stopped by Ctrl-C, 143 by SIGTERM. REBRIDGE_TRACEBACK=1 shows where an error came from.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -59,4 +63,14 @@ def main() -> None:
     # A last search for garbage among the objects of torch would take a third of the time of a short command.
     atexit.register(gc.freeze)
     obey_sigterm()
-    app()
+    for library in ("DIFFUSERS", "TRANSFORMERS"):  # their advice is for programmers
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    warnings.showwarning = lambda message, *_, **__: warn(" ".join(str(message).split()))
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get("REBRIDGE_TRACEBACK"):
+            raise
+        sentence, code = fault(error)
+        fail(sentence)
+        sys.exit(code)

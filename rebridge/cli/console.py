@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,7 +13,7 @@ from typer.core import TyperGroup
 
 from rebridge.commands.progress import in_lines
 from rebridge.commands.stopping import ending
-from rebridge.commands.words import counted, sentence_of
+from rebridge.commands.words import counted, printable, sentence_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,6 +44,12 @@ class Commands(TyperGroup):
             raise typer.Exit(2) from error
 
 
+@cache
+def warn(sentence: str) -> None:
+    """Print a warning once, and not the line of code that it comes from."""
+    err().print(f"Warning: {printable(sentence)}", markup=False, highlight=False, soft_wrap=True)
+
+
 def out() -> "Console":
     """The console for results: stdout."""
     return _console(stderr=False)
@@ -57,12 +64,12 @@ def fail(sentence: str) -> None:
     """Print "Error: sentence" to stderr."""
     console = err()
     console.print("[bold red]Error:[/] ", end="")
-    console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(sentence), markup=False, highlight=False, soft_wrap=True)
 
 
 def say(sentence: str) -> None:
     """Print a sentence to stdout, never wrapped."""
-    out().print(sentence, markup=False, highlight=False, soft_wrap=True)
+    out().print(printable(sentence), markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any, to_stderr: bool = False) -> None:
@@ -75,7 +82,7 @@ def progress(verb: str) -> "Iterator[Reporter]":
     """Show progress on stderr, as a bar on a terminal and as lines elsewhere."""
     console = err()
     if not console.is_terminal:
-        yield in_lines(verb, lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))
+        yield in_lines(verb, lambda line: console.print(printable(line), markup=False, highlight=False, soft_wrap=True))
         return
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -94,7 +101,7 @@ def progress(verb: str) -> "Iterator[Reporter]":
         task = bar.add_task(verb, total=None, note="")
 
         def update(done: float, total: float, note: str = "") -> None:
-            bar.update(task, completed=done, total=total, note=escape(note))
+            bar.update(task, completed=done, total=total, note=escape(printable(note)))
 
         yield update
 
@@ -102,7 +109,7 @@ def progress(verb: str) -> "Iterator[Reporter]":
 def note(sentence: str | None) -> None:
     """Print what a user should know to stderr, where there is something."""
     if sentence:
-        err().print(f"Note: {sentence}", markup=False, highlight=False, soft_wrap=True)
+        err().print(f"Note: {printable(sentence)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def end_failed(failures: Sequence[Mapping[str, Any]], total: int) -> None:
@@ -127,7 +134,7 @@ def show_table(rows: Sequence[Mapping[str, Any]], title: str | None = None, cons
 
 def _cell(value: Any) -> str:
     value = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
-    return {None: "-", True: "yes", False: "no"}.get(value, str(value))
+    return {None: "-", True: "yes", False: "no"}.get(value, printable(str(value)))
 
 
 def _console(stderr: bool) -> "Console":

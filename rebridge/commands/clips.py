@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from rebridge.commands.conditions import conditions_of_file
 from rebridge.commands.findings import finding_records, found_words, treated_words
 from rebridge.commands.opening import Opened
 from rebridge.commands.options import RestoreOptions
@@ -45,7 +46,7 @@ def restore_clip(job: Job, opened: Opened, options: RestoreOptions, report: Repo
     if options.before_after or options.contact_sheet is not None:
         raise ValueError(f"{job.path}: --before-after and --contact-sheet take still pictures")
     clip = open_clip(job.path, options.pixel_limit)
-    restorer, findings = _decided(opened.restorer, clip)
+    (restorer, findings), told = _decided(opened.restorer, clip), _told(job, opened, options)
     flickers = Flicker(), Flicker(), Flicker()
     number = 0
 
@@ -62,6 +63,7 @@ def restore_clip(job: Job, opened: Opened, options: RestoreOptions, report: Repo
                 samples=options.samples,
                 strength=options.strength,
                 sampler=options.sampler,
+                **told,
             )
         number += 1
         flickers[1].add(found.pixels)
@@ -86,6 +88,11 @@ def restore_clip(job: Job, opened: Opened, options: RestoreOptions, report: Repo
     done = f"restored: {treated}" if treated else "left as it is"
     found = {"found": finding_records(findings), "found_words": f"found {found_words(findings)}"}
     return details | found | {"done_words": f"{done}; {words}"}
+
+
+def _told(job: Job, opened: Opened, options: RestoreOptions) -> dict[str, Any]:
+    """The extra conditions of a clip, the same for all of its frames."""
+    return conditions_of_file(job.path, opened.restorer.model, options.conditions)
 
 
 def _decided(restorer: Restorer, clip: Clip) -> tuple[Restorer | None, list[Finding] | None]:

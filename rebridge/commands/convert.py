@@ -12,6 +12,7 @@ import torch
 
 from rebridge.commands.options import ConvertOptions
 from rebridge.denoisers.precision import dtype_of
+from rebridge.images import check_new_folder
 from rebridge.models import ModelError, TrainedModel, load_model
 from rebridge.models.config import CONFIG_FILE
 from rebridge.models.formats.checkpoint import model_of
@@ -88,6 +89,8 @@ def convert(options: ConvertOptions) -> Conversion:
     """
     if options.output is not None and (options.output / CONFIG_FILE).exists() and not options.overwrite:
         raise ModelError(f"{options.output} holds a model already; give another folder or --overwrite")
+    if options.output is not None:
+        check_new_folder(options.output)
     files = [_found(file, options.task) for file in options.checkpoints]
     dtype = dtype_of(options.dtype)
     converted = convert_files(files, options.family, options.task, dtype)
@@ -119,7 +122,7 @@ def convert(options: ConvertOptions) -> Conversion:
 
 def _found(file: Path, task: str | None) -> Path:
     """The file here, or that of the Hub which owner/model/weights.pt or, with published files, owner/model names."""
-    here = Path(file).expanduser()
+    here = Path(os.path.expanduser(file))
     named = HUB_FILE.fullmatch(str(file)) or on_hub(str(file), task)
     return find_model(str(file), task=task) if named and not here.exists() else here
 

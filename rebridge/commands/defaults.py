@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rebridge.catalogue import type_in_words
 from rebridge.commands.flags import OPTIONS
 
 
@@ -41,7 +42,7 @@ def read_defaults(path: Path, command: str, spelled: Mapping[str, str]) -> dict[
     if found is None:
         return {}
     if not isinstance(found, Mapping):
-        raise ValueError(f"--config {path}: options are written as NAME: VALUE, got {type(found).__name__}")
+        raise ValueError(f"--config {path}: options are written as NAME: VALUE, got {type_in_words(found)}")
     own = {word.lstrip("-").replace("-", "_"): name for word, name in spelled.items()}
     anywhere = {*OPTIONS, *(word.lstrip("-").replace("-", "_") for flag in OPTIONS.values() for word in flag.names)}
     values: dict[str, Any] = {}

@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 from rebridge import degradations
 from rebridge.commands.options import ExportOptions
 from rebridge.data import CLEAN
-from rebridge.images import READABLE_SUFFIXES, read_image
+from rebridge.images import READABLE_SUFFIXES, check_new_folder, read_image
 from rebridge.models import Model, ModelError, load_model
 from rebridge.restoration.files import find_files
 
@@ -81,6 +81,7 @@ def export(options: ExportOptions) -> Export:
         raise ModelError(f"{options.output} holds an export already; give another folder or --overwrite")
     if options.output.exists() and not options.output.is_dir():
         raise ModelError(f"{options.output} is a file; give a folder")
+    check_new_folder(options.output)
     model = load_model(options.model, device="cpu")
     name, folder = model.info.name, str(options.output)
     if options.format == "torch":

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rebridge.commands.conditions import check_conditions, conditions_of_file
 from rebridge.commands.files import FilesResult, Finished, planned, process
 from rebridge.commands.models import list_models
 from rebridge.commands.opening import Opened, open_restorer
@@ -52,6 +53,7 @@ def fill(
         options = replace(options, model=filler())
     opened = opened or open_restorer(options, options.task)
     note = filler_note(opened)
+    check_conditions(opened.restorer.model, options.conditions)
     done = {"model": opened.name, "mask": str(masks), "seed": options.noise_seed}
     left = left_out(options.inputs, recursive=options.recursive)
     if options.dry_run:
@@ -60,7 +62,8 @@ def fill(
     def work(job: Job, report: Reporter) -> Mapping[str, Any]:
         image = read_image(job.path, options.pixel_limit, options.strict)
         mask = read_image(_mask_of(job.path, masks), options.pixel_limit)
-        filled, words = fill_marked(image, mask, opened, options, report)
+        told = conditions_of_file(job.path, opened.restorer.model, options.conditions)
+        filled, words = fill_marked(image, mask, opened, options, report, told)
         write_image(job.output, filled, options.overwrite, options.quality)
         return {"done_words": words, "views": viewer.add(job, image, filled)}
 
@@ -70,7 +73,12 @@ def fill(
 
 
 def fill_marked(
-    image: Image, mask: Image, opened: Opened, options: SamplingOptions, report: Reporter
+    image: Image,
+    mask: Image,
+    opened: Opened,
+    options: SamplingOptions,
+    report: Reporter,
+    told: Mapping[str, Any] | None = None,
 ) -> tuple[Image, str]:
     """Fill the marked places of a picture in memory.
 
@@ -80,6 +88,7 @@ def fill_marked(
         opened: a model that draws what is missing where it knows the task.
         options: of the sampling.
         report: called with (done, total, note) in steps.
+        told: extra conditions by name, as `Restorer` takes them.
 
     Returns:
         The picture, and what was done in words.
@@ -99,6 +108,7 @@ def fill_marked(
             overlap=options.overlap,
             samples=options.samples,
             progress=lambda step, steps: report(step, steps, ""),
+            **(told or {}),
         )
 
     filled = fill_image(image, missing, draw if _draws(opened) else None)

@@ -75,7 +75,9 @@ OPTIONS: dict[str, Flag] = {
     "schedule": option(TEXT, "With irbridge: the times at which the generative model is evaluated."),
     "controlnet": option(TEXT, "With a diffusers pipeline: folder or id of its condition."),
     "prior_options": repeated("How a generative model runs, as guidance=2, and with a diffusers pipeline tiling=true, "
-        "attention_slicing=true, cpu_offload=model, variant=fp16", "--prior-option", read=pairs),
+        "attention_slicing=true, cpu_offload=model, variant=fp16", "--prior-option", read=pairs("--prior-option")),
+    "conditions": repeated("What a model needs to be told besides, as depth=FOLDER or sigma=0.1 (see `rebridge info`)",
+        "--condition", read=pairs("--condition")),
     "colour": option(Literal["adain", "wavelet"] | None, "With irbridge: take the colours of the input."),
     "resize": option(NUMBER, "With irbridge: scale the shorter side of images to so many pixels for the model, and back."),
     "detail": option(float, "With irbridge: 0 to 1, keep the input's details where nothing was restored."),

@@ -31,7 +31,7 @@ GREATEST_OPTION: dict[str, int] = {
 """Greatest value of an option, by its name, whatever the command."""
 
 
-LEAST_OPTION: dict[str, int] = {"workers": 1, "draws": 2, "rounds": 1, "crop": 1}
+LEAST_OPTION: dict[str, int] = {"workers": 1, "max_pixels": 1, "draws": 2, "rounds": 1, "crop": 1}
 """Least value of options that nothing else checks."""
 
 

@@ -12,6 +12,7 @@ from rebridge.models import Model, TrainedModel, find_model, load_model, package
 from rebridge.models.config import CONFIG_FILE, WEIGHTS_FILE
 from rebridge.models.formats.published.checkpoints import PUBLISHED, Published
 from rebridge.networks.catalogue import NETWORKS
+from rebridge.networks.conditions import listed
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ class ModelReport:
         found |= {part: described(config[part]) for part in ("bridge", "network", "sampler") if part in config}
         if "predictor" in config:
             found["starts from"] = described(config["predictor"]["network"])
+        if self.model.info.conditions:
+            found["conditions"] = listed(self.model.info.conditions)
         if "prediction" in config:
             found["prediction"] = str(config["prediction"])
         found["parameters"] = f"{self.parameters:,}"

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from rebridge.commands.limits import Limited
 from rebridge.commands.shared_options import (
     CaseOptions,
+    ConditionOptions,
     DeviceOptions,
     FileOptions,
     ModelOptions,
@@ -60,7 +61,7 @@ SHORTEST_TOKEN = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class RestoreOptions(RestorationOptions, ModelOptions, ShowOptions, FileOptions):
+class RestoreOptions(RestorationOptions, ModelOptions, ConditionOptions, ShowOptions, FileOptions):
     """Options of `restore`.
 
     Attributes:
@@ -136,7 +137,7 @@ class DoctorOptions(Limited):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SolveOptions(SamplingOptions, PriorOptions, FileOptions):
+class SolveOptions(SamplingOptions, PriorOptions, ConditionOptions, FileOptions):
     """Options of `solve`.
 
     Attributes:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rebridge.commands.addresses import at_addresses, has_addresses
 from rebridge.commands.clips import moving_suffix, restore_clip
+from rebridge.commands.conditions import check_conditions, conditions_of_file
 from rebridge.commands.files import SAME_SAMPLES, FilesResult, Finished, planned, process
 from rebridge.commands.fill import fill
 from rebridge.commands.findings import changed_words, finding_records, found_words, treated_words
@@ -62,6 +63,7 @@ def restore_image(
     progress: Reporter | None = None,
     sampler: str | None = None,
     preview: Preview | None = None,
+    told: Mapping[str, Any] | None = None,
 ) -> ImageResult:
     """Restore one image in memory.
 
@@ -72,6 +74,7 @@ def restore_image(
         progress: called with (done, total, note) in steps, after each step and each tile; raise from it to cancel.
         sampler: by default the model's.
         preview: called with estimates of the clean image while the sampler runs.
+        told: extra conditions by name, as `Restorer` takes them.
 
     Raises:
         ValueError: impossible options, or an image that the model cannot take.
@@ -80,8 +83,9 @@ def restore_image(
     began = time.perf_counter()
     with cancellable(progress) as report:
         watch = _Watch(opened.restorer, image, report, done["steps"] * options.samples, preview)
+        watched: dict[str, Any] = {"callback": watch.step, "progress": watch.progress}
         found = opened.restorer.wrapped(watch.tiles).sample(
-            image, **_call(options), sampler=sampler, callback=watch.step, progress=watch.progress, keep=False
+            image, **_call(options), sampler=sampler, **watched, keep=False, **(told or {})
         )
     if options.samples == 1:
         return ImageResult(found.mean, time.perf_counter() - began, done, opened.note)
@@ -125,6 +129,7 @@ def _restore_here(
     jobs = viewer.planned(planned(options, suffix_of=moving_suffix, more=(FILM_SUFFIXES, WRITTEN_MOVING)))
     opened = opened or open_restorer(options, options.task)
     restorer = opened.restorer
+    check_conditions(restorer.model, options.conditions)
     done = _done(opened, options, options.sampler)
     notes = [opened.note] if opened.note else []
     try:
@@ -141,7 +146,8 @@ def _restore_here(
             return restore_clip(job, opened, options, report)
         image = read_image(job.path, options.pixel_limit, options.strict)
         findings = restorer.examine(image) if restorer.model.examines else None
-        found = restore_image(image, opened, options, report, options.sampler)
+        told = conditions_of_file(job.path, restorer.model, options.conditions)
+        found = restore_image(image, opened, options, report, options.sampler, told=told)
         restored: Image = found.image
         write_image(job.output, restored, options.overwrite, options.quality)
         unchanged = (restored.pixels - image.pixels).abs().max().item() < UNCHANGED_BELOW
@@ -149,7 +155,7 @@ def _restore_here(
             "unchanged": unchanged,
             "unsure": unchanged and findings is not None and options.task is None and options.strength > 0,
             "identical": found.std is not None and not found.std.any().item(),
-            **told(opened.name, findings, image, restored),
+            **said(opened.name, findings, image, restored),
             "views": viewer.add(job, image, restored),
         }
 
@@ -158,7 +164,7 @@ def _restore_here(
     return FilesResult(results, done, "; ".join(notes) or None, left, viewer.finish())
 
 
-def told(model: str, findings: Sequence[Finding] | None, before: Image, after: Image) -> dict[str, Any]:
+def said(model: str, findings: Sequence[Finding] | None, before: Image, after: Image) -> dict[str, Any]:
     """Say what was found in a picture, what was done, and how much changed.
 
     Args:

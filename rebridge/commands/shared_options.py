@@ -152,6 +152,17 @@ class RestorationOptions(SamplingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConditionOptions(Limited):
+    """Extra conditions, which a model needs beside the picture.
+
+    Attributes:
+        conditions: by name: a number, a file, or a folder with a file for each input.
+    """
+
+    conditions: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShowOptions(Limited):
     """Ways to look at what a command makes.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from rebridge import inverse
 from rebridge.catalogue import Spec
+from rebridge.commands.conditions import check_conditions, conditions_of_file
 from rebridge.commands.files import FilesResult, planned, process
 from rebridge.commands.opening import check_images, open_prior
 from rebridge.commands.options import SolveOptions
@@ -47,6 +48,7 @@ def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResul
     _check_only(jobs, options)
     model = open_prior(options.prior, options)
     restorer = Restorer(model)
+    check_conditions(model, options.conditions)
     reading: dict[str, Any] = {"simulate": options.simulate, "seed": options.noise_seed, "size": options.size}
     reading |= {"mask": options.mask, "kernel": options.kernel, "max_pixels": options.pixel_limit}
     reading["strict"] = options.strict
@@ -58,8 +60,9 @@ def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResul
         began = time.perf_counter()
         posed = Measurement(measured.y, measured.operator, spec.sigma_y)
         solver = method or restorer.method(None, options.steps, posed, options.samples)
+        told = conditions_of_file(job.path, model, options.conditions)
         found = restorer.sample(
-            posed, method=solver, progress=lambda call, calls: report(call, calls, solver.name), **sampling
+            posed, method=solver, progress=lambda call, calls: report(call, calls, solver.name), **sampling, **told
         )
         seconds = time.perf_counter() - began
         files = write_solution(measured, found, job.output, options.overwrite, options.quality)

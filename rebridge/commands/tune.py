@@ -13,6 +13,8 @@ from rebridge.commands.options import TuneOptions
 from rebridge.commands.progress import Reporter, cancellable
 from rebridge.evaluation import tuning
 from rebridge.evaluation.tuning import Tuned
+from rebridge.images import check_folder
+from rebridge.irbridge.presets import read_presets
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ def tune(options: TuneOptions, progress: Reporter | None = None) -> TuneResult:
     if options.rounds < 1 or options.steps < 2:
         raise ValueError(f"rounds must be at least 1 and steps at least 2, got {options.rounds} and {options.steps}")
     search = searched(options.search)
+    if options.output.exists():
+        read_presets(options.output)
+    check_folder(options.output.parent)
     model = open_prior(options.model, options)
     cases = cases_of(options, options.tasks, options.seed, options.limit)
     settings: dict[str, Any] = {"base": options.base, "steps": options.steps, "seed": options.seed}

@@ -4,7 +4,7 @@ Pair `i` is a pure function of `(seed, i)`. So a stream can be split over any nu
 continued at any place, without any state.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple, Protocol
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from rebridge.data.conditions import ConditionFiles
 from rebridge.data.crops import centre_crop, crop, dihedral, random_corner, reflect_to
 from rebridge.data.folders import ImageFolder, PairedFolder, as_float
 from rebridge.data.seeds import generator_of
@@ -26,11 +27,13 @@ class Pair(NamedTuple):
         clean: (C, H, W), float32 in [0, 1].
         degraded: the same.
         task: the degradation.
+        conditions: extra ones by name, see `rebridge.networks.conditions`; maps (C, H, W).
     """
 
     clean: Tensor
     degraded: Tensor
     task: str
+    conditions: Mapping[str, Tensor] = {}
 
 
 class PairSource(Protocol):
@@ -56,10 +59,14 @@ class PairedSource:
         folder: the pairs.
         task: the degradation.
         max_bytes: how much of the decoded images to keep in memory.
+        conditions: extra conditions of the pairs.
     """
 
-    def __init__(self, folder: PairedFolder, task: str, max_bytes: float = 0.0) -> None:
+    def __init__(
+        self, folder: PairedFolder, task: str, max_bytes: float = 0.0, conditions: ConditionFiles | None = None
+    ) -> None:
         self.folder, self.task = folder, task
+        self.conditions = conditions or ConditionFiles({}, {}, [])
         channels = folder.channels
         self.clean = ImageFolder(".", files=[clean for clean, _ in folder.pairs], channels=channels).load(max_bytes / 2)
         self.degraded = ImageFolder(".", files=[degraded for _, degraded in folder.pairs], channels=channels).load(
@@ -76,16 +83,25 @@ class PairedSource:
     def draw(self, patch: int, generator: torch.Generator) -> Pair:
         """Draw a crop of a random pair, in one of the eight orientations."""
         index = int(torch.randint(len(self), (), generator=generator))
-        sides = [reflect_to(side, patch, patch) for side in self.pair(index)]
-        corner = random_corner(sides[0], patch, generator)
+        sides = self.pair(index)
+        size = sides[1].shape[-2], sides[1].shape[-1]
+        corner = random_corner(reflect_to(sides[0], patch, patch), patch, generator)
         symmetry = int(torch.randint(8, (), generator=generator))
-        clean, degraded = (dihedral(as_float(crop(side, *corner, patch)), symmetry).contiguous() for side in sides)
-        return Pair(clean, degraded, self.task)
+
+        def cut(side: Tensor) -> Tensor:
+            return dihedral(as_float(crop(reflect_to(side, patch, patch), *corner, patch)), symmetry).contiguous()
+
+        told = self.conditions.read(index, size, cut, lambda kernel: dihedral(kernel, symmetry))
+        return Pair(cut(sides[0]), cut(sides[1]), self.task, told)
 
     def centre(self, index: int, size: int, generator: torch.Generator) -> Pair:
         """Cut the middle of a pair, at most size x size pixels; nothing is random."""
-        clean, degraded = (centre_crop(side, size) for side in self.folder.read(index))
-        return Pair(clean, degraded, self.task)
+        whole = self.folder.read(index)
+        clean, degraded = (centre_crop(side, size) for side in whole)
+        told = self.conditions.read(
+            index, (whole[1].shape[-2], whole[1].shape[-1]), lambda side: centre_crop(side, size), lambda kernel: kernel
+        )
+        return Pair(clean, degraded, self.task, told)
 
 
 class MixedPairs(Dataset[Pair]):

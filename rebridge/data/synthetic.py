@@ -1,15 +1,18 @@
 """Synthetic pairs: clean images and degradations drawn on the fly."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rebridge import degradations
+from rebridge.data.conditions import ConditionFiles
 from rebridge.data.crops import centre_crop, crop, dihedral, random_corner, reflect_to
 from rebridge.data.folders import ImageFolder, as_float
 from rebridge.data.pairs import MixedPairs, Pair
+from rebridge.degradations.base import as_range
 from rebridge.images import quantise
 
 CLEAN = "clean"
@@ -28,6 +31,8 @@ class SyntheticSource:
         margin: pixels around the patch that are degraded with it and then cut off, so that what a degradation does at the
             border of an image is rarely seen.
         quantise: round the degraded patch to 8 bits, as the files of users are.
+        conditions: extra conditions of the clean images.
+        told: numbers that are conditions themselves: names of the degradation's parameters, each drawn evenly from its range.
 
     Raises:
         ValueError: an unknown task or parameter, or a negative margin.
@@ -40,11 +45,15 @@ class SyntheticSource:
         params: Mapping[str, Any] | None = None,
         margin: int = 0,
         quantise: bool = True,
+        conditions: ConditionFiles | None = None,
+        told: Sequence[str] = (),
     ) -> None:
         if margin < 0:
             raise ValueError(f"margin must be at least 0, got {margin}")
         self.images, self.task, self.margin, self.quantise = images, task, margin, quantise
+        self.conditions = conditions or ConditionFiles({}, {}, [])
         self.degrade = _degradation(task, dict(params or {}))
+        self.told = {name: as_range(name, getattr(self.degrade, name)) for name in told}
         if self.degrade is not None and images.channels not in (1, 3) and not self.degrade.any_channels:
             raise ValueError(
                 f"the task {task!r} is of grey or coloured images, and these have {images.channels} channels"
@@ -57,24 +66,54 @@ class SyntheticSource:
         """Draw a crop of a random image in one of eight orientations, and degrade it."""
         index = int(torch.randint(len(self.images), (), generator=generator))
         around = patch + 2 * self.margin
-        image = reflect_to(self.images.stored(index), around, around)
-        corner = random_corner(image, around, generator)
+        image = self.images.stored(index)
+        corner = random_corner(reflect_to(image, around, around), around, generator)
         symmetry = int(torch.randint(8, (), generator=generator))
-        clean = dihedral(as_float(crop(image, *corner, around)), symmetry)
-        degraded = self._degraded(clean, generator)
+
+        def cut(side: Tensor) -> Tensor:
+            return dihedral(as_float(crop(reflect_to(side, around, around), *corner, around)), symmetry)
+
         inner = (self.margin, self.margin, patch)
-        return Pair(crop(clean, *inner).contiguous(), crop(degraded, *inner).contiguous(), self.task)
+        told = self.conditions.read(
+            index,
+            self._size(index),
+            lambda side: crop(cut(side), *inner).contiguous(),
+            lambda kernel: dihedral(kernel, symmetry),
+        )
+        clean = cut(image)
+        degraded, drawn = self._degraded(clean, generator)
+        return Pair(crop(clean, *inner).contiguous(), crop(degraded, *inner).contiguous(), self.task, told | drawn)
 
     def centre(self, index: int, size: int, generator: torch.Generator) -> Pair:
         """Cut the middle of an image, at most size x size pixels, and degrade it."""
         clean = centre_crop(self.images[index], size)
-        return Pair(clean, self._degraded(clean, generator), self.task)
+        degraded, drawn = self._degraded(clean, generator)
+        told = self.conditions.read(
+            index, self._size(index), lambda side: centre_crop(side, size), lambda kernel: kernel
+        )
+        return Pair(clean, degraded, self.task, told | drawn)
 
-    def _degraded(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+    def _size(self, index: int) -> tuple[int, int]:
+        """Height and width of an image."""
+        if not self.conditions.declared:
+            return (0, 0)  # nobody asks
+        height, width = self.images.stored(index).shape[-2:]
+        return height, width
+
+    def _degraded(self, clean: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """The degraded image, and the parameters that were drawn for it."""
         if self.degrade is None:
-            return clean
-        degraded = self.degrade(clean[None].contiguous(), generator=generator)[0]
-        return quantise(degraded) if self.quantise else degraded
+            return clean, {}
+        drawn = {name: _between(bounds, generator) for name, bounds in self.told.items()}
+        degrade = replace(self.degrade, **drawn) if drawn else self.degrade
+        degraded = degrade(clean[None].contiguous(), generator=generator)[0]
+        told = {name: torch.tensor(value) for name, value in drawn.items()}
+        return (quantise(degraded) if self.quantise else degraded), told
+
+
+def _between(bounds: tuple[float, float], generator: torch.Generator) -> float:
+    low, high = bounds
+    return low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
 
 
 def _degradation(task: str, params: dict[str, Any]) -> Any:

@@ -75,7 +75,8 @@ class NetworkDenoiser(nn.Module):
     Where "noise" or "velocity" is singular, at t = 1 of most bridges, the estimate is y, as in RDBM's code (`blind_at_end`).
 
     Args:
-        network: called as network(x, t, y) with images (B, C, H, W) in the bridge's range and t (B,); returns (B, C, H, W).
+        network: called as network(x, t, y, **conditions) with images (B, C, H, W) in the bridge's range and t (B,); returns
+            (B, C, H, W). Extra conditions are those that the denoiser is called with.
         bridge: the process.
         prediction: what its output means, see this module's first lines.
         clamp: clamp the estimate to the bridge's range; in eval mode only, so that training sees gradients.
@@ -121,10 +122,10 @@ class NetworkDenoiser(nn.Module):
         self.clamp = clamp
         self.scale = scale
 
-    def forward(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor, **conditions: Tensor) -> Tensor:
         """Estimate x0, (B, C, H, W), from x_t, y (B, C, H, W) and t (B,)."""
         c = self.bridge.coefficients(t).like(y)
-        x0_hat = self._estimate(self._output(c, x_t, t, y), c, x_t, t, y)
+        x0_hat = self._estimate(self._output(c, x_t, t, y, **conditions), c, x_t, t, y)
         return x0_hat.clamp(*self.bridge.value_range) if self.clamp and not self.training else x0_hat
 
     @property
@@ -135,9 +136,9 @@ class NetworkDenoiser(nn.Module):
         """
         return blind_at_end(self.prediction, self.bridge)
 
-    def output(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    def output(self, x_t: Tensor, t: Tensor, y: Tensor, **conditions: Tensor) -> Tensor:
         """Compute the network's raw output."""
-        return self._output(self.bridge.coefficients(t).like(y), x_t, t, y)
+        return self._output(self.bridge.coefficients(t).like(y), x_t, t, y, **conditions)
 
     def estimate(self, output: Tensor, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Compute x0_hat from a raw output, unclamped; the inverse of `target`."""
@@ -170,14 +171,14 @@ class NetworkDenoiser(nn.Module):
         c = self.bridge.coefficients(t).like(y)
         return (x0 - y - self._skip(c) * (x_t - (c.alpha + c.beta) * y)) / self._reach(c)
 
-    def _output(self, c: Coefficients, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    def _output(self, c: Coefficients, x_t: Tensor, t: Tensor, y: Tensor, **conditions: Tensor) -> Tensor:
         if self.prediction in SCALED:
             scale = ((self.scale * c.alpha).square() + c.gamma.square()).sqrt()
             deviation = x_t - (c.alpha + c.beta) * y
             x_t = torch.where(scale > 0, deviation / scale.clamp(min=1e-12), 0.0)
         elif self.prediction == "ddbm":
             x_t = ddbm_preconditioning(self.bridge, t, self.scale).like(y).inside * x_t
-        return self.network(x_t, t, y)
+        return self.network(x_t, t, y, **conditions)
 
     def _reach(self, c: Coefficients) -> Tensor:
         """c_out = s gamma / sqrt(alpha^2 s^2 + gamma^2), s where alpha = 0 and on noiseless bridges."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from rebridge.denoisers.base import Denoiser, Estimate, Progress, as_estimate
+from rebridge.images.atomic import out_of_memory
 from rebridge.networks.layers import pad_to_multiple
 
 SMALLEST_TILE = 64
@@ -228,14 +229,6 @@ def _evened(length: int, tile: int, overlap: int, align: int) -> int:
         if 2 * overlap <= smaller and (count - 1) * _stride(smaller, overlap, align) + smaller >= length:
             return smaller
     return tile
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Test if an exception says that memory ran out, on a GPU or on the CPU."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
 
 
 def _up(value: int, multiple: int) -> int:

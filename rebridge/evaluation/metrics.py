@@ -125,9 +125,14 @@ def luma(images: Tensor) -> Tensor:
 def _prepared(
     restored: Tensor, clean: Tensor, channel: Channel, rounded: bool, border: int, truncate: bool
 ) -> tuple[Tensor, Tensor]:
+    for image in (restored, clean):
+        if not isinstance(image, Tensor):
+            raise TypeError(f"images to compare must be torch tensors, got {type(image).__name__}")
     if restored.shape != clean.shape:
         raise ValueError(f"images to compare must have one shape, got {tuple(restored.shape)} and {tuple(clean.shape)}")
-    if restored.ndim != 4 or 0 in restored.shape:
+    if 0 in restored.shape:
+        raise ValueError(f"images must not be empty, got shape {tuple(restored.shape)}")
+    if restored.ndim != 4:
         raise ValueError(f"images must have shape (B, C, H, W), got {tuple(restored.shape)}")
     if channel not in ("rgb", "y", "y-matlab"):
         raise ValueError(f"channel must be rgb, y or y-matlab, got '{channel}'")

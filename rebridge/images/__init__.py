@@ -6,7 +6,7 @@ from rebridge._lazy import lazily
 
 if TYPE_CHECKING:
     from rebridge.images.arrays import Batch, quantise, to_batch, to_bytes
-    from rebridge.images.atomic import check_folder, reason, remove_leftovers, write_atomic
+    from rebridge.images.atomic import check_folder, check_new_folder, reason, remove_leftovers, write_atomic
     from rebridge.images.image import (
         MAX_PIXELS,
         READABLE_SUFFIXES,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _IMAGE = ("MAX_PIXELS", "READABLE_SUFFIXES", "WRITABLE_SUFFIXES", "Image", "ImageError", "read_image", "result_suffix")
 _PLACES = {
     "arrays": ("Batch", "quantise", "to_batch", "to_bytes"),
-    "atomic": ("check_folder", "reason", "remove_leftovers", "write_atomic"),
+    "atomic": ("check_folder", "check_new_folder", "reason", "remove_leftovers", "write_atomic"),
     "image": (*_IMAGE, "to_samples", "unwritable", "write_image"),
     "raster": ("ImageWarning",),
     "regular": ("irregular",),
@@ -48,6 +48,7 @@ __all__ = [
     "ImageError",
     "ImageWarning",
     "check_folder",
+    "check_new_folder",
     "fill_hidden",
     "irregular",
     "quantise",

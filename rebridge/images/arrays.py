@@ -95,6 +95,9 @@ def _from_pil(image: PILImage.Image) -> Batch:
 
 
 def _from_array(array: np.ndarray, channels: int | None = None) -> Batch:
+    if not array.dtype.isnative:  # as readers of TIFF files give them
+        native = _from_array(array.astype(array.dtype.newbyteorder("=")), channels)
+        return Batch(native.images, lambda restored: native.back(restored).astype(array.dtype))
     if array.dtype not in (np.uint8, np.uint16) and not np.issubdtype(array.dtype, np.floating):
         raise ValueError(f"an array must be of uint8, uint16 or floats, got {array.dtype}")
     if array.ndim not in (2, 3, 4) or (array.ndim > 2 and array.shape[-1] not in (1, 2, 3, 4, channels)):
@@ -125,6 +128,8 @@ def _from_array(array: np.ndarray, channels: int | None = None) -> Batch:
 
 
 def _from_tensor(tensor: Tensor, channels: int | None = None) -> Batch:
+    if tensor.layout != torch.strided or tensor.is_meta:
+        raise ValueError(f"a tensor must hold its values, got one {'on meta' if tensor.is_meta else 'that is sparse'}")
     if tensor.ndim not in (3, 4) or tensor.shape[-3] not in (1, 2, 3, 4, channels):
         raise ValueError(f"a tensor must be (C, H, W) or (B, C, H, W) with 1 to 4 channels, got {tuple(tensor.shape)}")
     if tensor.dtype != torch.uint8 and not tensor.is_floating_point():

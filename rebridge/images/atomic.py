@@ -138,18 +138,43 @@ def check_folder(folder: str | Path) -> None:
         OSError: they cannot.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, "is no folder", str(folder)) from None
     with _temporary(folder / "probe"):
         pass
+
+
+def check_new_folder(folder: str | Path) -> None:
+    """Prove that a folder can be made at a place, or written if it is there.
+
+    Raises:
+        OSError: it cannot.
+    """
+    folder = Path(folder)
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "is no folder", str(folder))
+    check_folder(folder if folder.is_dir() else folder.parent)
 
 
 def reason(error: BaseException) -> str:
     """Extract the part of an exception that is worth showing.
 
-    'No space left on device' rather than '[Errno 28] ...'.
+    'No space left on device' rather than '[Errno 28] ...', and one sentence for all that allocators say.
     """
+    if out_of_memory(error):
+        return "there is not enough memory"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()) or type(error).__name__
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Test if an exception says that memory ran out, on a GPU or on the CPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # that of torch
+        return True
+    text = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ the pixels, and the thumbnail is unlinked, because it shows the picture before i
 """
 
 import struct
-import zlib
 from collections.abc import Iterator
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -15,11 +14,6 @@ EXIF_PREFIX = b"Exif\0\0"
 
 _ORIENTATION, _EXIF_IFD, _GPS_IFD, _INTEROP_IFD = 0x0112, 0x8769, 0x8825, 0xA005
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-
-
-def png_chunk(name: bytes, content: bytes) -> bytes:
-    """Encode one PNG chunk: length, name, content, checksum."""
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
 def upright_exif(exif: bytes) -> tuple[int, bytes | None]:

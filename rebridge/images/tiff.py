@@ -4,6 +4,7 @@ Up to 8 bits go through Pillow, which knows all compressions; more are read segm
 """
 
 import io
+import logging
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from rebridge.images import camera, cmyk, pillow, tiff_samples, tiff_tags
 from rebridge.images.raster import Raster, check_size, plausible_dpi, unpremultiplied, widened
 
 _GREY, _RGB, _CMYK = (0, 1), 2, 5
+# What is wrong with a file is said in our own words; a program that listens to the library's log still hears it.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def decode_tiff(data: bytes, max_pixels: int, strict: bool) -> Raster:

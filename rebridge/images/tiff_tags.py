@@ -6,8 +6,6 @@ from PIL import Image as PILImage
 
 from rebridge.images import iptc
 
-RAW_TAGS = (50706, 33421)
-"""DNGVersion and CFARepeatPatternDim."""
 _RAW_PHOTOMETRICS = (32803, 34892)
 _SUB_DIRECTORIES = (0x8769, 0x8825)
 _KEPT = (270, 271, 272, 274, 305, 306, 315, 33432)

@@ -95,7 +95,7 @@ def parse_yaml(text: str) -> Any:
         loader = _Loader(text)
         return loader.get_single_data()
     except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from None
+        raise ValueError(" ".join(str(error).replace(' in "<unicode string>",', ",").split())) from None
     except (ValueError, ArithmeticError, RecursionError) as error:  # numbers of too many digits, unhashable keys
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
     finally:

@@ -14,6 +14,7 @@ Both compute nothing of their own. A loop of one's own needs the degraded states
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from rebridge.images import to_batch
 from rebridge.models import Model, ModelError, load_model
 from rebridge.restoration import Restorer, engine
 from rebridge.restoration.choices import SamplerChoice, named
+from rebridge.restoration.conditions import conditions_for
 from rebridge.samplers import Point, Sampler, Walk
 from rebridge.samplers.base import Noise
 
@@ -247,7 +249,7 @@ class RestorationPipeline(DiffusionPipeline):  # type: ignore[misc]
             options["dtype"] = options.pop("torch_dtype")
         scheduler = options.pop("scheduler", None)
         model = load_model(pretrained_model_name_or_path, **options)
-        place = Path(pretrained_model_name_or_path).expanduser() / SCHEDULER_FOLDER
+        place = Path(os.path.expanduser(pretrained_model_name_or_path)) / SCHEDULER_FOLDER
         if scheduler is None and place.is_dir():
             scheduler = BridgeScheduler.from_pretrained(place)
         return cls(model, scheduler)
@@ -271,15 +273,19 @@ class RestorationPipeline(DiffusionPipeline):  # type: ignore[misc]
         self.model.to(device)
         return self
 
-    def prepare(self, image: Any) -> tuple[Tensor, Callable[..., Any]]:
+    def prepare(self, image: Any, **conditions: Any) -> tuple[Tensor, Callable[..., Any]]:
         """The degraded states y of pictures, and the denoiser bound to them.
 
         It is called as denoiser(x, t, y), where t is a time, as in `BridgeScheduler.timesteps`, or one for each picture.
+
+        Args:
+            image: whatever `Restorer` takes.
+            conditions: what the model declares, by name.
         """
         batch = to_batch(image)
         y = engine.predicted(self.model, engine.enter(self.model, batch.images), engine.Tiles())
         condition = engine.coloured(batch.images, self.model.info.channels).to(self.device)
-        denoiser = self.model.given(condition)
+        denoiser = self.model.given(condition, **conditions_for(self.model, conditions, batch.images))
 
         def evaluate(x: Tensor, t: Any, y: Tensor) -> Any:
             with torch.no_grad():
@@ -308,7 +314,7 @@ class RestorationPipeline(DiffusionPipeline):  # type: ignore[misc]
             return_dict: return a `RestorationPipelineOutput` instead of a tuple.
             callback_on_step_end: called as callback(pipeline, step, timestep, {"latents": state}); raise from it to stop.
             sampler: instead of the scheduler's.
-            options: of `Restorer.__call__`, such as tile and samples.
+            options: of `Restorer.__call__`, such as tile, samples and conditions.
 
         Raises:
             ValueError: an unknown output type, or options that do not fit.

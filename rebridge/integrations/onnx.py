@@ -193,6 +193,11 @@ def _exportable(model: Model) -> TrainedModel:
         raise ModelError(
             f"model '{model.info.name}' restores in the latents of an autoencoder; only models in pixels are exported"
         )
+    if model.info.conditions:
+        raise ModelError(
+            f"model '{model.info.name}' needs the conditions {', '.join(model.info.conditions)}, "
+            "and a graph takes x, t and y alone; only models without extra conditions are exported"
+        )
     if model.device.type != "cpu":
         raise ModelError("load the model with device='cpu' to export it")
     return model

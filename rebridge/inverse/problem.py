@@ -131,6 +131,8 @@ def in_range(
     Raises:
         ValueError, TypeError: as `Problem`.
     """
+    if not isinstance(y, Tensor):
+        raise TypeError(f"measurements must be a torch tensor, got {type(y).__name__}")
     known = as_operator(operator, y)
     check_sigma(sigma_y)
     low, high = value_range

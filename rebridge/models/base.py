@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Denoiser
+from rebridge.networks.conditions import Condition, checked
 
 
 class ModelError(ValueError):
@@ -38,6 +40,7 @@ class ModelInfo:
         tasks: the degradations that it was trained to remove.
         sampler: the recommended sampler, {"name": ..., **parameters}.
         conditional: whether the network sees the degraded image.
+        conditions: what it needs to be told besides, by name: see `rebridge.networks.conditions`.
         earliest_time: the earliest time of the process that the network was trained at.
         presets: a file of settings by task that the model brings along, as `rebridge tune` writes it.
         licence, source: terms of use and origin, where known.
@@ -52,6 +55,7 @@ class ModelInfo:
     tasks: tuple[str, ...] = ()
     sampler: Mapping[str, Any] = field(default_factory=lambda: {"name": "dbim", "steps": 10})
     conditional: bool = True
+    conditions: Mapping[str, Condition] = field(default_factory=dict)
     earliest_time: float = 1e-3
     presets: Path | None = None
     licence: str | None = None
@@ -134,19 +138,41 @@ class Model:
     predictor: Denoiser | None = None
     """Where the bridge starts from a prediction g(y) = predictor(y, 1, y) instead of y, that denoiser."""
 
-    def given(self, condition: Tensor | None) -> Denoiser:
+    def given(self, condition: Tensor | None, **conditions: Tensor) -> Denoiser:
         """Bind the model to degraded images.
 
         Args:
             condition: degraded images (B, C, H, W) in [0, 1], or None for the unconditional model p(x0).
+            conditions: what `info.conditions` declares, by name.
 
         Returns:
             A denoiser of `process`, called as denoiser(x_t, t, y) with states of `space`.
 
         Raises:
-            ModelError: a condition is needed, or cannot be used.
+            ModelError: a condition is needed, unknown, of another shape, or cannot be used.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define given")
+
+    def accepted(self, condition: Tensor | None, conditions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Check conditions against those that are declared.
+
+        They are moved to the model's device.
+
+        Args:
+            condition: degraded images, whose number and size they must have.
+            conditions: by name.
+
+        Raises:
+            ModelError: one that is missing, unknown, or of another shape.
+        """
+        rows, size = None, None
+        if condition is not None:
+            rows, size = len(condition), (condition.shape[-2], condition.shape[-1])
+        try:
+            found = checked(self.info.conditions, conditions, rows, size, f"model '{self.info.name}'")
+        except ValueError as error:
+            raise ModelError(str(error)) from None
+        return {name: value.to(self.device) for name, value in found.items()}
 
     @property
     def examines(self) -> bool:
@@ -239,6 +265,10 @@ class DenoiserModel(Model):
         self.space = PixelSpace(process.value_range, self.device)
         self.info = ModelInfo(**{"earliest_time": process.earliest_time, **info})
 
-    def given(self, condition: Tensor | None) -> Denoiser:
-        """The denoiser itself; the degraded image reaches it as the y of each call."""
-        return self.denoiser
+    def given(self, condition: Tensor | None, **conditions: Tensor) -> Denoiser:
+        """The denoiser itself; the degraded image reaches it as the y of each call.
+
+        Extra conditions, declared as `info.conditions`, reach it by name.
+        """
+        told = self.accepted(condition, conditions)
+        return partial(self.denoiser, **told) if told else self.denoiser

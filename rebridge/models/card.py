@@ -13,6 +13,7 @@ import yaml
 
 from rebridge import bridges
 from rebridge.models.config import without_name
+from rebridge.networks.conditions import conditions_of, listed
 
 _HEAD = """---
 {metadata}---
@@ -32,14 +33,14 @@ _BRIDGE = """Restores images with a diffusion bridge{tasks}.
 
     import rebridge
     restore = rebridge.Restorer.from_pretrained("{name}")
-    image = restore(image, seed=0)"""
+    image = restore(image, seed=0{told})"""
 _PRIOR = """A generative prior, which restores images inside a bridge (IRBridge){tasks}.
 
     rebridge restore photos -o restored --method irbridge --model {name} --task {task}
 
     import rebridge
     restore = rebridge.Restorer.from_preset("{name}", task="{task}")
-    image = restore(image, seed=0)"""
+    image = restore(image, seed=0{told})"""
 
 _UNCONDITIONAL = """A generative prior that knows of no degraded image: it is for the zero-shot solvers.
 
@@ -55,16 +56,22 @@ def card(name: str, config: dict[str, Any], parameters: int | None = None) -> st
     parameters: number of weights.
     """
     tasks = [str(task) for task in config.get("tasks", [])]
+    conditions = conditions_of(config["network"].get("conditions"))
     text = _HEAD.format(
         name=name,
         metadata=yaml.safe_dump(card_metadata(name, config), sort_keys=False, allow_unicode=True),
         use=_use(config).format(
-            name=name, tasks=f": {', '.join(tasks)}" if tasks else "", task=tasks[0] if tasks else "TASK"
+            name=name,
+            tasks=f": {', '.join(tasks)}" if tasks else "",
+            task=tasks[0] if tasks else "TASK",
+            told="".join(f", {condition}={condition}" for condition in conditions),
         ),
     )
     for part in ("bridge", "network", "sampler"):
         text += f"| {part} | {config[part]['name']} ({_listed(without_name(config[part]))}) |\n"
     text += f"| prediction | {config['prediction']} |\n"
+    if conditions:
+        text += f"| conditions | {listed(conditions)} |\n"
     if "predictor" in config:
         predictor = config["predictor"]["network"]
         text += f"| the bridge starts from | {predictor['name']} ({_listed(without_name(predictor))}) |\n"

@@ -15,6 +15,7 @@ are sentences for people, "base_model" is the hub id of the model that the weigh
 from pathlib import Path
 from typing import Any
 
+from rebridge.catalogue import type_in_words
 from rebridge.images.documents import read_json
 from rebridge.models.base import ModelError
 
@@ -61,7 +62,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 def check_config(config: Any, source: str | Path = CONFIG_FILE) -> None:
     """Raise ModelError, naming the key, unless a config has the right form."""
     if not isinstance(config, dict):
-        raise ModelError(f"{source} must hold a JSON object, not {type(config).__name__}")
+        raise ModelError(f"{source} must hold a JSON object, not {type_in_words(config)}")
     if config.get("format") != MODEL_FORMAT:
         found = config.get("format")
         raise ModelError(f"{source} has format {found!r}, but this version of rebridge reads format {MODEL_FORMAT}")
@@ -70,7 +71,7 @@ def check_config(config: Any, source: str | Path = CONFIG_FILE) -> None:
             if key in _REQUIRED:
                 raise ModelError(f"{source} lacks the key '{key}'")
         elif not isinstance(config[key], kind):
-            raise ModelError(f"{source}: '{key}' must be of type {_word(kind)}, got {type(config[key]).__name__}")
+            raise ModelError(f"{source}: '{key}' must be of type {_word(kind)}, got {type_in_words(config[key])}")
     if not all(isinstance(task, str) for task in config.get("tasks", [])):
         raise ModelError(f"{source}: 'tasks' must be a list of words")
     for key in ("bridge", "network", "sampler"):
@@ -82,7 +83,7 @@ def check_config(config: Any, source: str | Path = CONFIG_FILE) -> None:
 
 
 def _word(kind: Any) -> str:
-    return "float" if isinstance(kind, tuple) else str(kind.__name__)
+    return "number" if isinstance(kind, tuple) else {"str": "text", "dict": "object"}.get(kind.__name__, kind.__name__)
 
 
 def without_name(part: dict[str, Any]) -> dict[str, Any]:

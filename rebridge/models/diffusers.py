@@ -13,7 +13,7 @@ The degraded image reaches Stable Diffusion through a ControlNet, which is the o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,10 +25,17 @@ from rebridge.bridges.diffusion import VP
 from rebridge.bridges.schedules import Clock
 from rebridge.denoisers import ClassifierFree, Denoiser
 from rebridge.models.base import Model, ModelError, ModelInfo
+from rebridge.networks.conditions import Condition
 from rebridge.networks.layers import pad_to_multiple
 
 OUTPUTS = ("epsilon", "v_prediction", "sample")
 """What the networks of pipelines predict."""
+NO_LATENTS = (
+    "zero-shot solvers work on pixels, and this prior lives in the latents of an autoencoder: "
+    "use a pixel prior, or `rebridge restore --method irbridge`"
+)
+CLASS_LABEL = "label"
+"""Condition of networks of classes, counted from 0."""
 TILED_FROM = 1024 * 1024
 """Images of more pixels than this pass the autoencoder in tiles."""
 
@@ -182,11 +189,7 @@ class DiffusersModel(Model):
         self.vae: Any = components.get("vae")
         self.controlnet = components.get("controlnet") if controlnet is None else controlnet
         self.guidance, self.conditioning_scale = guidance, controlnet_conditioning_scale
-        self.window = (control_guidance_start, control_guidance_end)
-        if not 0 <= control_guidance_start <= control_guidance_end <= 1:
-            raise ModelError(
-                f"the window of a ControlNet must lie in [0, 1], got {self.window[0]:g} to {self.window[1]:g}"
-            )
+        self.window = check_window(control_guidance_start, control_guidance_end)
         self.prediction = prediction_of(pipeline.scheduler)
         self.process = process_of(pipeline.scheduler)
         self.device = device or pipeline.device
@@ -213,28 +216,27 @@ class DiffusersModel(Model):
             multiple=self.multiple,
             sampler={"name": "irbridge"},
             conditional=self.controlnet is not None,
+            conditions=_labels(self.unet),
             earliest_time=self.process.earliest_time,
         )
 
-    def given(self, condition: Tensor | None) -> Denoiser:
+    def given(self, condition: Tensor | None, **conditions: Tensor) -> Denoiser:
         """The denoiser for degraded images (B, C, H, W) in [0, 1].
 
-        Without a ControlNet it does not see them.
+        Without a ControlNet it does not see them. A network of classes takes the condition label.
 
         Without a condition it is p(x0) of a pipeline in pixels, takes any size and can be differentiated.
         """
+        label = self.accepted(condition, conditions).get(CLASS_LABEL)
         if condition is None:
             if self.vae is not None:
-                raise ModelError(
-                    "zero-shot solvers work on pixels, and this prior lives in the latents of an autoencoder: "
-                    "use a pixel prior, or `rebridge restore --method irbridge`"
-                )
-            return self._in_pixels
+                raise ModelError(NO_LATENTS)
+            return partial(self._in_pixels, label=label) if label is not None else self._in_pixels
         control = None
         if self.controlnet is not None:
             control = pad_to_multiple(condition, self.multiple).to(self.device, self.dtype)
-        known = self._denoiser(control, True)
-        return known if self.guidance == 1 else ClassifierFree(known, self._denoiser(None, False), self.guidance)
+        known = self._denoiser(control, True, label)
+        return known if self.guidance == 1 else ClassifierFree(known, self._denoiser(None, False, label), self.guidance)
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
         """Write the pipeline as diffusers does; options are diffusers' own.
@@ -254,19 +256,26 @@ class DiffusersModel(Model):
         self.device = torch.device(device)
         return self
 
-    def _denoiser(self, control: Tensor | None, positive: bool) -> Denoiser:
+    def _denoiser(self, control: Tensor | None, positive: bool, label: Tensor | None) -> Denoiser:
         @torch.no_grad()
         def denoise(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-            return self.estimate(x_t, t, control, positive)
+            return self.estimate(x_t, t, control, positive, label)
 
         return denoise
 
-    def estimate(self, x_t: Tensor, t: Tensor, control: Tensor | None = None, positive: bool = True) -> Tensor:
+    def estimate(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        control: Tensor | None = None,
+        positive: bool = True,
+        label: Tensor | None = None,
+    ) -> Tensor:
         """Compute x0_hat, differentiably, for states (B, ...) and times (B,).
 
-        control, positive: as in `output`.
+        control, positive, label: as in `output`.
         """
-        output = self.output(x_t, self.index(t), control, positive).to(x_t.dtype)
+        output = self.output(x_t, self.index(t), control, positive, label).to(x_t.dtype)
         output = output[:, : x_t.shape[1]]  # some networks predict the variance of their noise beside it
         return clean_estimate(output, x_t, self.process.coefficients(t.double()).like(x_t), self.prediction)
 
@@ -275,14 +284,22 @@ class DiffusersModel(Model):
         steps = self.process.steps
         return (s.double() * steps - 1).clamp(0, steps - 1).float()
 
-    def output(self, z: Tensor, index: Tensor, control: Tensor | None, positive: bool = True) -> Tensor:
+    def output(
+        self,
+        z: Tensor,
+        index: Tensor,
+        control: Tensor | None,
+        positive: bool = True,
+        label: Tensor | None = None,
+    ) -> Tensor:
         """Compute the raw output for states z (B, ...) at indices (B,).
 
-        control: the degraded images, or None.
+        control: the degraded images, or None. label: classes of the images, for a network of classes.
         """
         inputs, index = z.to(self.dtype), index.to(self.device)
+        named = {} if label is None else {"class_labels": label.repeat(len(z) // len(label))}
         if self.vae is None:
-            return self.unet(inputs, index, return_dict=False)[0]
+            return self.unet(inputs, index, return_dict=False, **named)[0]
         text = {key: _expanded(value, len(z)) for key, value in self.texts[positive].items()}
         extra: dict[str, Any] = {}
         if control is not None and self.controlnet is not None and self._in_window(index):
@@ -291,23 +308,39 @@ class DiffusersModel(Model):
             # a ControlNet in training holds single precision beside a network in half
             down, middle = [part.to(self.dtype) for part in down], middle.to(self.dtype)
             extra = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
-        return self.unet(inputs, index, return_dict=False, **text, **extra)[0]
+        return self.unet(inputs, index, return_dict=False, **text, **extra, **named)[0]
 
     def _in_window(self, index: Tensor) -> bool:
         """Whether the ControlNet takes part at indices (B,), which are those of one step."""
         done = 1 - (float(index.flatten()[0]) + 1) / self.process.steps
         return self.window == (0.0, 1.0) or self.window[0] <= done <= self.window[1]
 
-    def _in_pixels(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    def _in_pixels(self, x_t: Tensor, t: Tensor, y: Tensor, label: Tensor | None = None) -> Tensor:
         """x0_hat for states of any size, clamped to [-1, 1]; differentiable."""
         height, width = x_t.shape[-2:]
-        estimate = self.estimate(pad_to_multiple(x_t, self.multiple), t)
+        estimate = self.estimate(pad_to_multiple(x_t, self.multiple), t, label=label)
         return estimate[..., :height, :width].clamp(-1.0, 1.0)
 
 
+def _labels(unet: Any) -> dict[str, Condition]:
+    """The condition of a network of classes."""
+    classes = unet.config.get("num_class_embeds")
+    return {CLASS_LABEL: Condition("class", int(classes))} if classes else {}
+
+
+def check_window(start: float, end: float) -> tuple[float, float]:
+    """Return the window of a ControlNet; ModelError unless 0 <= start <= end <= 1."""
+    if not 0 <= start <= end <= 1:
+        raise ModelError(f"the window of a ControlNet must lie in [0, 1], got {start:g} to {end:g}")
+    return start, end
+
+
 def is_pipeline(source: Any) -> bool:
-    """Return True for a pipeline of diffusers: it has a unet and a scheduler."""
-    return hasattr(source, "unet") and hasattr(source, "scheduler")
+    """Return True for a pipeline of diffusers.
+
+    It has a scheduler, and a unet or a transformer.
+    """
+    return hasattr(source, "scheduler") and (hasattr(source, "unet") or hasattr(source, "transformer"))
 
 
 def process_of(scheduler: Any) -> TabulatedVP:
@@ -318,8 +351,8 @@ def process_of(scheduler: Any) -> TabulatedVP:
     table = getattr(scheduler, "alphas_cumprod", None)
     if table is None:
         raise ModelError(
-            f"the pipeline's scheduler, {type(scheduler).__name__}, has no alphas_cumprod: flow-matching models are not "
-            "supported; use Stable Diffusion 1.x, 2.x or XL, or a DDPM pipeline"
+            f"the pipeline's scheduler, {type(scheduler).__name__}, has no alphas_cumprod and is none of flow matching; "
+            "use Stable Diffusion or FLUX, or a DDPM pipeline"
         )
     return TabulatedVP(alphas_cumprod=tuple(torch.as_tensor(table).double().tolist()))
 

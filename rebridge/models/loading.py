@@ -11,10 +11,12 @@ from torch import nn
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Denoiser, NetworkDenoiser
+from rebridge.denoisers.machine import prepare
 from rebridge.denoisers.precision import device_of
 from rebridge.models.base import DenoiserModel, Model, ModelError
-from rebridge.models.diffusers import DiffusersModel, is_pipeline
+from rebridge.models.diffusers import is_pipeline
 from rebridge.models.formats import FORMATS, format_of
+from rebridge.models.pipelines import of_pipeline
 from rebridge.models.places import find_model, packaged
 from rebridge.models.trained import TrainedModel
 
@@ -40,10 +42,12 @@ def load_model(
         ValueError: a device or dtype that does not exist.
     """
     place = device_of(device)
+    if place.type == "cpu":
+        prepare()
     if _is_remote_pipeline(name):
         return FORMATS.create("diffusers").load(Path(str(name)), str(name), device=place, revision=revision, **options)
     folder = find_model(name, revision, options.get("task"))
-    title = str(name) if folder != Path(name).expanduser() else os.path.basename(os.path.realpath(folder))
+    title = str(name) if folder != Path(os.path.expanduser(name)) else os.path.basename(os.path.realpath(folder))
     return format_of(folder).load(folder, title, device=place, **options)
 
 
@@ -80,7 +84,7 @@ def as_model(source: Any, bridge: Bridge | None = None, **options: Any) -> Model
     if isinstance(source, str | Path):
         return load_model(source, **options)
     if is_pipeline(source):
-        return DiffusersModel(source, **options)
+        return of_pipeline(source, **options)
     if isinstance(source, NetworkDenoiser):
         return TrainedModel(source, **options)
     if not callable(source):
@@ -97,7 +101,7 @@ def as_model(source: Any, bridge: Bridge | None = None, **options: Any) -> Model
 
 def _is_remote_pipeline(name: str | Path) -> bool:
     """Whether a name means a pipeline of diffusers on the hub rather than a model of ours."""
-    if str(name) in packaged() or Path(name).expanduser().exists() or "/" not in str(name):
+    if str(name) in packaged() or Path(os.path.expanduser(name)).exists() or "/" not in str(name):
         return False
     return not _hub_has_no_pipeline(str(name))
 

@@ -5,6 +5,8 @@ Needs the extra packages of `rebridge[priors]`.
 
 from __future__ import annotations
 
+import os
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +32,11 @@ LIBRARIES = ("diffusers", "transformers")
 """Where the components of a pipeline may come from; others could be code that a folder brings along."""
 OLDEST_DIFFUSERS = (0, 38)
 """Earlier releases run such code."""
+FLOW_CONTROLS = {
+    "StableDiffusion3": ("SD3ControlNetModel", "StableDiffusion3ControlNetPipeline"),
+    "Flux": ("FluxControlNetModel", "FluxControlNetPipeline"),
+}
+"""ControlNets of flow-matching pipelines, and the pipelines that take them, by the beginning of a pipeline's name."""
 GREATEST_SIZE = 10**7
 """Greatest number in the configuration of a component; a vocabulary has 50,000 words."""
 OFFLOADS = ("model", "sequential")
@@ -51,7 +58,7 @@ def load_pipeline(
     revision: str | None = None,
     compile: bool = False,
     **settings: Any,
-) -> DiffusersModel:
+) -> Any:
     """Load a model from a diffusers pipeline, by folder or hub id.
 
     Args:
@@ -66,34 +73,116 @@ def load_pipeline(
         variant: of the weight files, as "fp16".
         revision: branch, tag or commit on the hub.
         compile: whether to run the network through torch.compile.
-        settings: of `DiffusersModel`, such as prompt, guidance and tiling.
+        settings: of `DiffusersModel` or `FlowMatchingModel`, such as prompt, guidance and tiling.
+
+    Returns:
+        A `DiffusersModel`, or a `FlowMatchingModel`.
 
     Raises:
         ModelError: one sentence that says what to do.
     """
     place = torch.device(device)
     precision = _dtype(dtype, place)
-    if cpu_offload is not None and (cpu_offload not in OFFLOADS or place.type == "cpu"):
-        raise ModelError(f"cpu_offload must be {' or '.join(OFFLOADS)}, on a GPU; got {cpu_offload!r} on {place.type}")
+    _check_offload(cpu_offload, place)
     diffusers = _diffusers()
     kind = _pipeline_class(diffusers, name, revision)
     options: dict[str, Any] = {"torch_dtype": precision, "variant": variant, "revision": revision}
     if kind in LATENT_PIPELINES and "XL" not in kind:
         options |= {"safety_checker": None, "requires_safety_checker": False}
-    pipeline = _loaded(getattr(diffusers, kind).from_pretrained, name, **options)
     if controlnet is not None and kind in PIXEL_PIPELINES:
         raise ModelError(f"'{name}' is a {kind}, which takes no ControlNet; use a Stable Diffusion pipeline")
-    control = _control(diffusers, pipeline, controlnet, precision)
+    pipeline = _loaded(getattr(diffusers, kind).from_pretrained, name, **options)
     if lora is not None:
         _add_lora(pipeline, lora, lora_scale)
     if attention_slicing:
         pipeline.enable_attention_slicing()
+    if hasattr(pipeline, "transformer"):
+        if controlnet is not None:
+            pipeline = _with_flow_control(diffusers, pipeline, controlnet, precision)
+        return _flow_model(pipeline, place, cpu_offload, compile, name=str(name), **settings)
+    control = _control(diffusers, pipeline, controlnet, precision)
     _place(pipeline, control, place, cpu_offload)
+    return _diffusion_model(pipeline, control, compile, device=place, name=str(name), **settings)
+
+
+def _diffusion_model(pipeline: Any, control: Any, compile: bool, **settings: Any) -> DiffusersModel:
+    """The model of a diffusion pipeline that is on its device, with a frozen network."""
     pipeline.unet.requires_grad_(False).eval()
-    model = DiffusersModel(pipeline, control, device=place, name=str(name), **settings)
+    model = DiffusersModel(pipeline, control, **settings)
     if compile:
         model.unet = torch.compile(pipeline.unet)
     return model
+
+
+def _check_offload(cpu_offload: str | None, place: torch.device) -> None:
+    if cpu_offload is not None and (cpu_offload not in OFFLOADS or place.type == "cpu"):
+        raise ModelError(f"cpu_offload must be {' or '.join(OFFLOADS)}, on a GPU; got {cpu_offload!r} on {place.type}")
+
+
+def _flow_model(pipeline: Any, place: torch.device, cpu_offload: str | None, compile: bool, **settings: Any) -> Any:
+    """The model of a flow-matching pipeline, on its device."""
+    model = of_pipeline(pipeline, device=place, **settings)
+    _place(model.pipeline, None, place, cpu_offload)
+    model.network.requires_grad_(False).eval()
+    if compile:
+        model.pipeline.transformer = torch.compile(pipeline.transformer)
+    return model
+
+
+def of_pipeline(pipeline: Any, **settings: Any) -> Any:
+    """Make the model of a pipeline in hand.
+
+    Its scheduler decides: a diffusion, or flow matching.
+
+    Args:
+        pipeline: of diffusers.
+        settings: of `DiffusersModel` or `FlowMatchingModel`.
+
+    Raises:
+        ModelError: a pipeline that cannot be a prior.
+    """
+    if hasattr(pipeline, "unet"):
+        return DiffusersModel(pipeline, **settings)
+    from rebridge.models.flow_matching import FlowMatchingModel, is_flow
+
+    if not is_flow(pipeline.scheduler):
+        raise ModelError(
+            f"a {type(pipeline).__name__} with the scheduler {type(pipeline.scheduler).__name__} cannot be a prior: "
+            "it is none of flow matching"
+        )
+    control = settings.pop("controlnet", None)
+    if control is not None:
+        import diffusers
+
+        pipeline = _flow_control_pipeline(diffusers, pipeline, control)
+    return FlowMatchingModel(pipeline, **settings)
+
+
+def _with_flow_control(diffusers: Any, pipeline: Any, name: str | Path, dtype: torch.dtype) -> Any:
+    """A flow-matching pipeline with a ControlNet, loaded by folder or hub id."""
+    kind = _flow_control_classes(pipeline)[0]
+    control = _loaded(getattr(diffusers, kind).from_pretrained, name, torch_dtype=dtype)
+    return _flow_control_pipeline(diffusers, pipeline, control)
+
+
+def _flow_control_pipeline(diffusers: Any, pipeline: Any, control: Any) -> Any:
+    """The pipeline that takes a ControlNet beside the parts of another one."""
+    kind = getattr(diffusers, _flow_control_classes(pipeline)[1])
+    ours, theirs = pipeline.transformer.config, control.config
+    for key in ("in_channels", "joint_attention_dim", "num_attention_heads", "attention_head_dim"):
+        if ours.get(key) != theirs.get(key):
+            raise ModelError(
+                f"the ControlNet belongs to another network: its {key} is {theirs.get(key)}, the pipeline's is {ours.get(key)}"
+            )
+    return kind(**pipeline.components, controlnet=control)
+
+
+def _flow_control_classes(pipeline: Any) -> tuple[str, str]:
+    kind = type(pipeline).__name__
+    for beginning, classes in FLOW_CONTROLS.items():
+        if kind.startswith(beginning):
+            return classes
+    raise ModelError(f"a {kind} takes no ControlNet here; those of Stable Diffusion 3 and FLUX do")
 
 
 def _add_lora(pipeline: Any, source: str | Path, scale: float) -> None:
@@ -139,11 +228,8 @@ def load_unet(
         scheduler = diffusers.DDPMScheduler()
     if prediction is not None:
         scheduler.register_to_config(prediction_type=prediction)
-    pipeline = diffusers.DDPMPipeline(unet.requires_grad_(False).eval(), scheduler).to(place)
-    model = DiffusersModel(pipeline, device=place, name=name)
-    if compile:
-        model.unet = torch.compile(pipeline.unet)
-    return model
+    pipeline = diffusers.DDPMPipeline(unet, scheduler).to(place)
+    return _diffusion_model(pipeline, None, compile, device=place, name=name)
 
 
 def _control(diffusers: Any, pipeline: Any, name: str | Path | None, dtype: torch.dtype) -> Any:
@@ -203,7 +289,7 @@ def _diffusers() -> Any:
 
 def _pipeline_class(diffusers: Any, name: str | Path, revision: str | None) -> str:
     """The pipeline's class, read before anything big is loaded."""
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if folder.is_dir() and not (folder / "model_index.json").is_file():
         raise ModelError(
             f"{folder} is no prior: it has neither model_index.json (diffusers) nor config.json (rebridge)"
@@ -211,17 +297,19 @@ def _pipeline_class(diffusers: Any, name: str | Path, revision: str | None) -> s
     config = _loaded(diffusers.DiffusionPipeline.load_config, name, revision=revision)
     _check_components(config, name)
     kind = str(config.get("_class_name"))
-    if kind not in (*LATENT_PIPELINES, *PIXEL_PIPELINES):
+    scheduler = config.get("scheduler") or (None, None)
+    flow = str(scheduler[-1]).startswith("FlowMatch") and hasattr(diffusers, kind)
+    if kind not in (*LATENT_PIPELINES, *PIXEL_PIPELINES) and not flow:
         raise ModelError(
-            f"'{name}' is a {kind}; supported are Stable Diffusion 1.x, 2.x and XL (text to image, or with ControlNet) and "
-            "unconditional DDPM pipelines"
+            f"'{name}' is a {kind}; supported are Stable Diffusion 1.x, 2.x and XL (text to image, or with ControlNet), "
+            "flow-matching pipelines such as Stable Diffusion 3 and FLUX, and unconditional DDPM pipelines"
         )
     return kind
 
 
 def _loaded(load: Callable[..., Any], name: str | Path, **options: Any) -> Any:
     """`load(name, **options)` with errors that say what to do."""
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if folder.is_dir():
         _check_files(folder)
     if not folder.is_dir() and not HUB_ID.fullmatch(str(name)):
@@ -302,4 +390,8 @@ def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype
 
 
 def _first_sentence(error: Exception) -> str:
-    return " ".join(reason(error).split())[:300]
+    """What a library says of a folder, unless it speaks of its own insides."""
+    text = " ".join(reason(error).split())[:300]
+    insides = r"(Type|Attribute|Key|Index|Division|Assertion|Implemented)Error|<class '|AddedToken|object is|argument"
+    odd = "a value in its configs is missing, or not of the kind that diffusers or transformers expects there"
+    return odd if re.search(insides, f"{type(error).__name__}: {text}") else text

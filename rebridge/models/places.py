@@ -1,6 +1,7 @@
 """Places of models: packaged, in a folder, on the Hugging Face Hub."""
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +36,7 @@ def find_model(name: str | Path, revision: str | None = None, task: str | None =
     """
     if str(name) in packaged():
         return PACKAGED / str(name)
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if folder.is_dir() or folder.is_file():
         return folder
     from rebridge.models.formats.published.checkpoints import on_hub

@@ -6,7 +6,7 @@ with `states.condition_dropout`, the same weights are p(x0) and p(x0 | y).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from rebridge.bridges import Bridge
-from rebridge.denoisers import Autocast, ClassifierFree, Denoiser, Estimate, NetworkDenoiser
+from rebridge.denoisers import Autocast, ClassifierFree, Denoiser, NetworkDenoiser
 from rebridge.denoisers.precision import dtype_of
 from rebridge.denoisers.tiling import Divisible
 from rebridge.models.autoencoders import Autoencoder, AutoencoderSpace
 from rebridge.models.base import Finding, Model, ModelError, ModelInfo, PixelSpace
 from rebridge.networks import Network
+from rebridge.networks.conditions import Bound, at_scale, conditions_of
 from rebridge.samplers import Sampler, recommended
 
 
@@ -96,6 +97,7 @@ class TrainedModel(Model):
             tasks=tuple(tasks),
             sampler=dict(sampler or described(recommended(self.process))),
             conditional=condition,
+            conditions=conditions_of(needs["conditions"]),
             earliest_time=self.process.earliest_time,
             presets=presets,
             licence=licence,
@@ -133,10 +135,10 @@ class TrainedModel(Model):
         """
         return cls(NetworkDenoiser(network, bridge, prediction, clamp, scale).eval(), **options)
 
-    def given(self, condition: Tensor | None) -> Denoiser:
+    def given(self, condition: Tensor | None, **conditions: Tensor) -> Denoiser:
         """The network; degraded images reach it as the y of each call.
 
-        Without a condition, y = 0 takes its place.
+        Without a condition, y = 0 takes its place. Extra conditions reach it by name.
         """
         if condition is None:
             if not self.process.generative:
@@ -148,12 +150,12 @@ class TrainedModel(Model):
                 raise ModelError(
                     f"model '{self.info.name}' was not trained without a degraded image: optional_condition is off"
                 )
-            return self._without
-        if not self.info.conditional:
-            return self._without
+        network = self._informed(self.accepted(condition, conditions))
+        if condition is None or not self.info.conditional:
+            return self._in_parts(network, self._without)
         if self.guidance != 1:
-            return ClassifierFree(self._run, self._without, self.guidance)
-        return self._seeing(condition)
+            return self._in_parts(network, self._guided)
+        return self._seeing(condition, network)
 
     def to(self, device: str | torch.device) -> TrainedModel:
         """Move the networks to a device; returns the model itself."""
@@ -252,11 +254,23 @@ class TrainedModel(Model):
             autoencoder=self.autoencoder,
         )
 
-    def _seeing(self, condition: Tensor) -> Denoiser:
+    def _informed(self, told: dict[str, Tensor]) -> nn.Module:
+        """The network, bound to extra conditions where there are any."""
+        if not told:
+            return self.network
+        wanted = self.info.conditions
+        return Bound(self.denoiser.network, wanted, at_scale(wanted, told, self.info.multiple, self.space.scale))
+
+    def _in_parts(self, network: nn.Module, make: Callable[[nn.Module], Denoiser]) -> Denoiser:
+        """The denoiser of a network that judges nothing of the whole; its extra conditions are cut as images are."""
+        if not isinstance(network, Bound) or self.autoencoder is not None:
+            return make(network)
+        return Divisible(make(network), lambda rows, columns: make(network.part(rows, columns)))
+
+    def _seeing(self, condition: Tensor, network: nn.Module) -> Denoiser:
         """The denoiser; its network sees the whole images before their first part, so that all parts are judged alike."""
-        network = self.network
         if not isinstance(network, Network) or self.predictor is not None:
-            return self._run
+            return self._in_parts(network, self._bound)
 
         @cache
         def seen() -> Network:
@@ -265,20 +279,25 @@ class TrainedModel(Model):
 
         if self.autoencoder is not None:  # latents are taken in tiles by binding the model to each part of the images
             return self._bound(seen())
+        return Divisible(self._bound(network), lambda rows, columns: self._bound(seen().part(rows, columns)))
 
-        def part(rows: slice, columns: slice) -> Denoiser:
-            return self._run if seen() is network else self._bound(seen().part(rows, columns))
-
-        return Divisible(self._run, part)
-
-    def _bound(self, network: Network) -> Denoiser:
+    def _bound(self, network: nn.Module) -> Denoiser:
         """The denoiser of a network that has seen images, in the model's precision."""
         if network is self.network:
             return self._run
         denoiser = self._denoiser_of(network)
         return Autocast(denoiser, self.device.type, self.precision) if isinstance(self._run, Autocast) else denoiser
 
-    def _denoiser_of(self, network: Network) -> NetworkDenoiser:
+    def _without(self, network: nn.Module) -> Denoiser:
+        """The denoiser without a degraded image: y is 0."""
+        denoiser = self._bound(network)
+        return lambda x_t, t, y: denoiser(x_t, t, torch.zeros_like(y))
+
+    def _guided(self, network: nn.Module) -> Denoiser:
+        """The denoiser with classifier-free guidance, away from the one without a degraded image."""
+        return ClassifierFree(self._bound(network), self._without(network), self.guidance)
+
+    def _denoiser_of(self, network: nn.Module) -> NetworkDenoiser:
         own = self.denoiser
         return NetworkDenoiser(network, own.bridge, own.prediction, own.clamp, own.scale).eval()
 
@@ -298,9 +317,6 @@ class TrainedModel(Model):
             if self._first_predictor is not None:
                 self.predictor = Autocast(self._first_predictor, self.device.type, self.precision)
 
-    def _without(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor | Estimate:
-        return self._run(x_t, t, torch.zeros_like(y))
-
 
 def unwrapped(network: nn.Module) -> nn.Module:
     """The network inside what torch.compile makes of it."""
@@ -315,5 +331,5 @@ def described(sampler: Sampler) -> dict[str, Any]:
 
 def declared(network: nn.Module) -> dict[str, Any]:
     """Read a network's declarations, with the defaults of `Network`."""
-    keys = ("channels", "multiple", "window", "context", "optional_condition")
+    keys = ("channels", "multiple", "window", "context", "optional_condition", "conditions")
     return {key: getattr(network, key, getattr(Network, key)) for key in keys}

@@ -1,10 +1,13 @@
 """The networks by name."""
 
 import inspect
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from rebridge.catalogue import Catalogue
 from rebridge.networks.careful import Careful
+from rebridge.networks.conditions import Condition
 from rebridge.networks.equaliser import EqualiserAlone
 from rebridge.networks.fast import Fast
 from rebridge.networks.hidiff_sizes import hi_diff, hi_diff_realblur, hi_diff_tiny
@@ -58,4 +61,6 @@ def create(name: str, **params: Any) -> Network:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: asdict(part) if isinstance(part, Condition) else part for key, part in value.items()}
     return list(value) if isinstance(value, tuple) else value

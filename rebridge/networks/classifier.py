@@ -60,7 +60,7 @@ def block_statistics(y: Tensor) -> Tensor:
     Returns:
         (B, STATISTICS, H/16, W/16).
     """
-    y = (at_least_float32(y) + 1) / 2
+    y = (at_least_float32(y).contiguous() + 1) / 2  # pools and differences go along rows
     mean = F.avg_pool2d(y, BLOCK)
     deviation = (F.avg_pool2d(y.square(), BLOCK) - mean.square()).clamp_min(0).sqrt()
     found = [mean, deviation, F.avg_pool2d(y.amin(1, keepdim=True), BLOCK)]

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from rebridge.networks.conditions import blank, conditions_of
 from rebridge.networks.layers import Network
 
 
@@ -44,6 +45,8 @@ def cost(network: nn.Module, height: int = 256, width: int = 256) -> Cost:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     shapes_only = copy.deepcopy(network).to("meta").eval().requires_grad_(False)
     image = torch.zeros(1, network.channels if isinstance(network, Network) else 3, height, width, device="meta")
+    declared = conditions_of(network.conditions) if isinstance(network, Network) else {}
+    told = blank(declared, 1, (height, width), "meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        shapes_only.float()(image, torch.ones(1, device="meta"), image)
+        shapes_only.float()(image, torch.ones(1, device="meta"), image, **told)
     return Cost(parameters, counter.get_total_flops())

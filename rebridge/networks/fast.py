@@ -4,19 +4,23 @@ Dense 3x3 convolutions at the fine levels, 7x7 depthwise ones at the coarsest.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rebridge.networks.classifier import BLOCK, DegradationClassifier
+from rebridge.networks.conditions import ConditionLayers, conditions_of
 from rebridge.networks.equaliser import Equaliser
 from rebridge.networks.holes import fill_holes, holes
 from rebridge.networks.layers import (
     ChannelNorm,
+    GatedBlock,
     Network,
     TimeEmbedding,
+    apply_blocks,
     check_inputs,
     check_sizes,
     in_bands,
@@ -24,23 +28,6 @@ from rebridge.networks.layers import (
     replicate_border,
     zero_init,
 )
-
-
-class GatedBlock(nn.Module):
-    """h + 1x1(u * v), with (u, v) a dense 3x3 convolution of norm(h).
-
-    NAFNet's gate (arXiv 2204.04676).
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = ChannelNorm(width)
-        self.enter = nn.Conv2d(width, 2 * width, 3, padding=1)
-        self.leave = zero_init(nn.Conv2d(width, width, 1))
-
-    def forward(self, h: Tensor) -> Tensor:
-        u, v = self.enter(self.norm(h)).chunk(2, dim=1)
-        return h + self.leave(u * v)
 
 
 class WideBlock(nn.Module):
@@ -88,8 +75,7 @@ class ConditionedLevel(nn.Module):
         if self.kind is not None:
             maps = F.interpolate(maps + self.kind(likely), size=h.shape[-2:], mode="bilinear")
         scale, shift = maps.chunk(2, dim=1)
-        h = self.blocks(torch.addcmul(h + shift, h, scale))
-        return h
+        return apply_blocks(self.blocks, torch.addcmul(h + shift, h, scale))
 
 
 CLASSIFIER_REACH = 12 * BLOCK
@@ -119,6 +105,7 @@ class Fast(Network):
             sees y; what that changed is one more input and added to the output.
         optional_condition: one more input channel says if there is a degraded image at all; there is none where y is 0
             everywhere, the middle grey that 8-bit images do not have. For priors that also work without y.
+        conditions: extra conditions, such as {"depth": "map"}; see `rebridge.networks.conditions`.
     """
 
     def __init__(
@@ -133,6 +120,7 @@ class Fast(Network):
         ripples: bool = False,
         fill: bool = False,
         optional_condition: bool = False,
+        conditions: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         check_sizes(channels=channels, widths=widths, blocks=blocks, middle=middle, embedding=embedding)
@@ -145,6 +133,7 @@ class Fast(Network):
         self.channels = channels
         self.kinds = kinds
         self.optional_condition = optional_condition
+        self.conditions = conditions_of(conditions)
         self.multiple = max(2 ** len(widths), BLOCK if kinds else 1)
         self.context = 6 * 2 ** len(widths) + 32 * equalise  # what matters of the window that is named above
         steps = list(itertools.pairwise(widths))
@@ -158,6 +147,7 @@ class Fast(Network):
         self.equalised = zero_init(nn.Conv2d(4 * channels, widths[0], 3, padding=1)) if equalise else None
         self.filled = zero_init(nn.Conv2d(4 * channels, widths[0], 3, padding=1)) if fill else None
         self.head = nn.Conv2d(8 * channels + 4 * optional_condition, widths[0], 3, padding=1)
+        self.extra = ConditionLayers(self.conditions, 4, widths[0], embedding) if self.conditions else None
         self.before = nn.ModuleList(gated(width, n) for width, n in zip(widths, blocks, strict=False))
         self.down = nn.ModuleList(nn.Conv2d(width, deeper, 2, stride=2) for width, deeper in steps)
         self.middle = ConditionedLevel([WideBlock(widths[-1]) for _ in range(middle)], widths[-1], embedding, kinds)
@@ -168,7 +158,7 @@ class Fast(Network):
         with torch.no_grad():
             self.head.weight[:, : 4 * channels] = 0.0
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor, likely: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, y: Tensor, likely: Tensor | None = None, **conditions: Tensor) -> Tensor:
         """Compute the raw output for the state x at times t given y; see `Network`.
 
         Args:
@@ -176,6 +166,7 @@ class Fast(Network):
             t: times (B,).
             y: degraded images (B, C, H, W).
             likely: `likely` of the whole images, where y are parts of them: (B, kinds, H/16, W/16).
+            conditions: the extra ones, by name.
 
         Raises:
             ValueError: tensors that do not fit.
@@ -187,6 +178,9 @@ class Fast(Network):
         embedding = self.time(t)
         known = y if self.filled is None else fill_holes(y, holes(y))
         h = self.head(self._pixels(x, known, given))
+        if self.extra is not None:
+            embedding = self.extra.embedded(conditions, embedding)
+            h = self.extra.seen(h, conditions, self._unshuffled)
         changed: Tensor | None = None
         if self.filled is not None:
             changed = known - y
@@ -260,11 +254,12 @@ class Classified(Network):
         self.channels = network.channels
         self.multiple = network.multiple
         self.context = network.context
+        self.conditions = network.conditions
         self.likely = likely
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, y: Tensor, **conditions: Tensor) -> Tensor:
         """Compute the raw output for the images, or the part of them; see `Network`."""
-        output: Tensor = self.network(x, t, y, self.likely)
+        output: Tensor = self.network(x, t, y, self.likely, **conditions)
         return output
 
     def part(self, rows: slice, columns: slice) -> "Classified":

@@ -35,6 +35,8 @@ class Network(nn.Module):
     """True if the network can be told what to remove, by `treating`."""
     optional_condition: bool = False
     """True if the network also works without a degraded image, where y is 0."""
+    conditions: Mapping[str, Any] = MappingProxyType({})
+    """Extra conditions that forward takes by name beside x, t and y, as `rebridge.networks.conditions` reads them."""
     examined: tuple[str, ...] = ()
     """Kinds of degradation that `diagnose` tells about; empty for a network that tells nothing."""
 
@@ -138,6 +140,9 @@ class ChannelNorm(nn.Module):
         return F.layer_norm(last, self.weight.shape, self.weight, self.bias).permute(0, 3, 1, 2)
 
 
+BLOCK_STRIP = 2**15
+"""Most places that a gated block computes at once; its features of them fit into a cache of some megabytes."""
+
 Layer = TypeVar("Layer", bound=nn.Conv2d | nn.Linear)
 
 
@@ -150,6 +155,64 @@ def zero_init(layer: Layer) -> Layer:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+class GatedBlock(nn.Module):
+    """h + 1x1(u * v), with (u, v) a dense 3x3 convolution of norm(h).
+
+    NAFNet's gate (arXiv 2204.04676).
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(width)
+        self.enter = nn.Conv2d(width, 2 * width, 3, padding=1)
+        self.leave = zero_init(nn.Conv2d(width, width, 1))
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + self.change(h)
+
+    def change(self, h: Tensor, above: int = 0, below: int = 0) -> Tensor:
+        """Compute what is added to h (B, C, H, W).
+
+        Args:
+            h: features.
+            above, below: rows at either end that are seen, but not changed.
+        """
+        seen = self.enter(self.norm(h))
+        u, v = seen[..., above : seen.shape[-2] - below, :].chunk(2, dim=1)
+        return self.leave(u * v)
+
+    def change_in_place(self, h: Tensor) -> Tensor:
+        """Compute the block in strips of rows and write the result over h; returns h.
+
+        The values are the same. What lies between stays in the processor's cache, and needs no memory of the size of h.
+        """
+        height, width = h.shape[-2:]
+        rows = max(BLOCK_STRIP // width, 4)
+        last: Tensor | None = None  # of a strip: its row is added once the next strip has seen it as it was
+        for top in range(0, height, rows):
+            bottom, above = min(top + rows, height), min(top, 1)
+            below = min(height - bottom, 1)
+            change = self.change(h[..., top - above : bottom + below, :], above, below)
+            if last is not None:
+                h[..., top - 1 : top, :] += last
+            last = change[..., -1:, :]
+            h[..., top : bottom - 1, :] += change[..., :-1, :]
+        if last is not None:
+            h[..., -1:, :] += last
+        return h
+
+
+def apply_blocks(blocks: nn.Sequential, h: Tensor) -> Tensor:
+    """Apply blocks to features h (B, C, H, W) that nobody else holds.
+
+    Without gradients gated ones write over h.
+    """
+    kept = torch.is_grad_enabled() or torch.compiler.is_compiling() or exporting()
+    for block in blocks:
+        h = block.change_in_place(h) if isinstance(block, GatedBlock) and not kept else block(h)
+    return h
 
 
 def check_inputs(x: Tensor, t: Tensor, y: Tensor, channels: int) -> None:

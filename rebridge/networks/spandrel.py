@@ -10,6 +10,7 @@ shrunk by s, as pictures to be enlarged come already at their final size. Its we
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class SpandrelRestorer(Network):
     def __init__(self, file: str, value_range: Sequence[float] = (-1.0, 1.0)) -> None:
         super().__init__()
         self.low, self.high = value_range
-        self.descriptor = _opened(Path(file).expanduser())
+        self.descriptor = _opened(Path(os.path.expanduser(file)))
         self.restorer: Any = self.descriptor.model.eval().requires_grad_(False)
         self.channels = int(self.descriptor.input_channels)
         self.config = {"name": SPANDREL, "file": str(file), "value_range": [self.low, self.high]}

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.layers import zero_init
+from rebridge.networks.layers import GatedBlock, apply_blocks, zero_init
 
 
 class Norm(nn.Module):
@@ -28,23 +28,6 @@ class Norm(nn.Module):
         """The same shape."""
         last = h.permute(0, 2, 3, 1)
         return F.layer_norm(last, self.weight.shape, self.weight, self.bias).permute(0, 3, 1, 2)
-
-
-class Gated(nn.Module):
-    """h + 1x1(u v) with (u, v) = conv3x3(norm(h)): NAFNet's gate, arXiv 2204.04676."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = Norm(width)
-        self.enter = nn.Conv2d(width, 2 * width, 3, padding=1)
-        self.leave = nn.Conv2d(width, width, 1)
-        zero_init(self.leave)
-
-    def forward(self, h: Tensor) -> Tensor:
-        """The same shape."""
-        u, v = self.enter(self.norm(h)).chunk(2, dim=1)
-        result: Tensor = h + self.leave(u * v)
-        return result
 
 
 class Wide(nn.Module):
@@ -82,8 +65,7 @@ class KindLevel(nn.Module):
     def forward(self, h: Tensor, kinds: Tensor) -> Tensor:
         """(B, width, H, W) to the same."""
         scale, shift = self.kind(kinds)[:, :, None, None].chunk(2, dim=1)
-        result: Tensor = self.blocks(torch.addcmul(h + shift, h, scale))
-        return result
+        return apply_blocks(self.blocks, torch.addcmul(h + shift, h, scale))
 
 
 class Trunk(nn.Module):
@@ -99,7 +81,7 @@ class Trunk(nn.Module):
         steps = list(itertools.pairwise(widths))
 
         def gated(width: int, count: int) -> KindLevel:
-            return KindLevel([Gated(width) for _ in range(count)], width, kinds)
+            return KindLevel([GatedBlock(width) for _ in range(count)], width, kinds)
 
         self.head = nn.Conv2d(36, widths[0], 3, padding=1)
         self.before = nn.ModuleList(gated(width, n) for width, n in zip(widths, blocks, strict=False))

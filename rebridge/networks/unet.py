@@ -4,12 +4,14 @@ Weight-standardised residual blocks, linear attention per level, full attention 
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rebridge.networks.conditions import ConditionLayers, conditions_of
 from rebridge.networks.layers import Network, ScaleShift, TimeEmbedding, check_inputs, check_sizes, pad_to_multiple
 
 HEADS = 4
@@ -179,6 +181,7 @@ class UNet(Network):
         released: the details of the code that RDDM and DiffUIR publish: GELU in the perceptron of the time, attention to
             values divided by the number of pixels, sides padded to a multiple of 2**levels; its times count from 0, offset 1.
         offset: is taken off the index of the time.
+        conditions: extra conditions, such as {"depth": "map"}; see `rebridge.networks.conditions`.
 
     Raises:
         ValueError: a size that is not positive, or a width that is no multiple of 8.
@@ -193,12 +196,14 @@ class UNet(Network):
         add_input: bool = True,
         released: bool = False,
         offset: float = 0.0,
+        conditions: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         check_sizes(channels=channels, width=width, multipliers=multipliers, steps=steps)
         if width % GROUPS:
             raise ValueError(f"width must be a multiple of {GROUPS}, got {width}")
         self.channels = channels
+        self.conditions = conditions_of(conditions)
         self.add_input = add_input
         self.multiple = 2 ** (len(multipliers) if released else len(multipliers) - 1)
         embedding = 4 * width
@@ -208,6 +213,7 @@ class UNet(Network):
         resize_up = ["up"] * (len(multipliers) - 1) + ["same"]
         self.time = TimeEmbedding(embedding, width, scale=float(steps), offset=offset, gelu=released)
         self.head = nn.Conv2d(2 * channels, width, 7, padding=3)
+        self.extra = ConditionLayers(self.conditions, 1, width, embedding) if self.conditions else None
         self.descent = nn.ModuleList(
             AttentionLevel(above, 0, below, embedding, resize, released)
             for (above, below), resize in zip(steps_down, resize_down, strict=True)
@@ -224,20 +230,25 @@ class UNet(Network):
         nn.init.zeros_(self.tail.weight)
         nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, y: Tensor, **conditions: Tensor) -> Tensor:
         """Compute the output for the state x at times t given y; see `Network`."""
         check_inputs(x, t, y, self.channels)
         height, width = x.shape[-2:]
-        output = self.decode(*self.encode(x, t, y))[..., :height, :width]
+        output = self.decode(*self.encode(x, t, y, **conditions))[..., :height, :width]
         return output + y if self.add_input else output
 
-    def encode(self, x: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
+    def encode(
+        self, x: Tensor, t: Tensor, y: Tensor, **conditions: Tensor
+    ) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
         """Compute the features of the middle and all that `decode` needs besides.
 
         These are the features of the first convolution, those kept on the way down, and the embedded time.
         """
         embedding = self.time(t)
         head = self.head(pad_to_multiple(torch.cat([x, y], dim=1), self.multiple))
+        if self.extra is not None:
+            embedding = self.extra.embedded(conditions, embedding)
+            head = self.extra.seen(head, conditions, lambda maps: pad_to_multiple(maps, self.multiple))
         h = head
         skips: list[Tensor] = []
         for level in self.descent:
@@ -273,9 +284,10 @@ def rdbm_t(
     multipliers: Sequence[int] = (1, 2, 3, 6),
     steps: int = 100,
     add_input: bool = True,
+    conditions: Mapping[str, Any] | None = None,
 ) -> UNet:
     """Build RDBM-T, the U-Net of 0.45 M parameters; see `UNet`."""
-    return UNet(channels, width, multipliers, steps, add_input)
+    return UNet(channels, width, multipliers, steps, add_input, conditions=conditions)
 
 
 def rdbm_s(
@@ -284,9 +296,10 @@ def rdbm_s(
     multipliers: Sequence[int] = (1, 3, 3, 4),
     steps: int = 100,
     add_input: bool = True,
+    conditions: Mapping[str, Any] | None = None,
 ) -> UNet:
     """Build RDBM-S, the U-Net between T and B; see `UNet`."""
-    return UNet(channels, width, multipliers, steps, add_input)
+    return UNet(channels, width, multipliers, steps, add_input, conditions=conditions)
 
 
 def rdbm_b(
@@ -295,9 +308,10 @@ def rdbm_b(
     multipliers: Sequence[int] = (1, 4, 4, 4),
     steps: int = 100,
     add_input: bool = True,
+    conditions: Mapping[str, Any] | None = None,
 ) -> UNet:
     """Build RDBM-B, the U-Net of 3.65 M parameters; see `UNet`."""
-    return UNet(channels, width, multipliers, steps, add_input)
+    return UNet(channels, width, multipliers, steps, add_input, conditions=conditions)
 
 
 def rdbm_l(
@@ -306,6 +320,7 @@ def rdbm_l(
     multipliers: Sequence[int] = (1, 3, 4, 4, 4),
     steps: int = 100,
     add_input: bool = True,
+    conditions: Mapping[str, Any] | None = None,
 ) -> UNet:
     """Build RDBM-L, the U-Net of 7.73 M parameters; see `UNet`."""
-    return UNet(channels, width, multipliers, steps, add_input)
+    return UNet(channels, width, multipliers, steps, add_input, conditions=conditions)

@@ -12,11 +12,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Real
 
 import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
+from rebridge.catalogue import shortened, whole_number
 from rebridge.denoisers import Counted, Denoiser, Progress, TiledDenoiser, TransitionDenoiser, as_estimate
 from rebridge.denoisers.tiling import DEFAULT_OVERLAP, SMALLEST_TILE, Divisible
 from rebridge.inverse.measurement import Measurement
@@ -25,6 +27,7 @@ from rebridge.inverse.problem import Problem, in_range
 from rebridge.irbridge.details import keep_details
 from rebridge.irbridge.finish import Finish, match_colours, scale_to
 from rebridge.models import Model
+from rebridge.networks.conditions import NONE, Values, cut
 from rebridge.samplers import ImageNoise, Sampler
 from rebridge.samplers.base import Callback, Noise
 
@@ -48,6 +51,9 @@ class Tiles:
     overlap: int | None = None
 
     def __post_init__(self) -> None:
+        for key, value in (("tile", self.side), ("overlap", self.overlap)):
+            if value is not None:
+                whole_number(key, value)
         if self.side is not None and self.side != 0 and self.side < SMALLEST_TILE:
             raise ValueError(f"tile must be at least {SMALLEST_TILE} pixels, or 0 for no tiling, got {self.side}")
 
@@ -117,13 +123,15 @@ def check_strength(strength: float, measured: bool = False) -> None:
     """
     if measured and strength != 1:
         raise ValueError("strength goes with degraded images; a measurement has no image to blend with")
+    if not isinstance(strength, Real | Tensor):
+        raise ValueError(f"strength must be a number, got {shortened(strength)}")
     if not 0 <= strength < math.inf:
         raise ValueError(f"strength must be at least 0, got {strength:g}: 0 changes nothing, 1 is what the model makes")
 
 
 def check_samples(samples: int) -> None:
     """Raise ValueError unless there is at least one sample, and no absurd number."""
-    if samples < 1:
+    if whole_number("samples", samples) < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
     if samples > MOST_SAMPLES:
         raise ValueError(f"samples must be at most {MOST_SAMPLES}, got {samples}")
@@ -199,7 +207,9 @@ def finite(images: Tensor) -> Tensor:
     return images
 
 
-def tiled(model: Model, images: Tensor | None, size: tuple[int, int], tiles: Tiles, wrap: Wrap) -> TiledDenoiser:
+def tiled(
+    model: Model, images: Tensor | None, size: tuple[int, int], tiles: Tiles, wrap: Wrap, told: Values = NONE
+) -> TiledDenoiser:
     """The model's denoiser for degraded images, in tiles where they are large.
 
     Args:
@@ -208,23 +218,26 @@ def tiled(model: Model, images: Tensor | None, size: tuple[int, int], tiles: Til
         size: height and width of the images in pixels.
         tiles: how they are cut.
         wrap: put around the denoiser, for instance to count its calls.
+        told: extra conditions of the images by name.
     """
     side, overlap = tiles.chosen(*size, model.info.window)
     scale = model.space.scale
     if scale == 1:
-        bound = model.given(images)
+        bound = model.given(images, **told)
         of_part = partial(_wrapped_part, bound, wrap) if isinstance(bound, Divisible) else None
         return TiledDenoiser(wrap(bound), side, overlap, of_tile=of_part, context=model.info.context)
 
     def of_tile(rows: slice, columns: slice) -> Denoiser:
         high, wide = (slice(part.start * scale, part.stop * scale) for part in (rows, columns))
-        return wrap(model.given(None if images is None else images[..., high, wide]))
+        part = cut(model.info.conditions, told, high, wide, align=1)
+        return wrap(model.given(None if images is None else images[..., high, wide], **part))
 
+    whole = wrap(model.given(images, **told))
     if side is None:
-        return TiledDenoiser(wrap(model.given(images)))
+        return TiledDenoiser(whole)
     overlap = min(DEFAULT_OVERLAP, side // 4) if overlap is None else overlap
     align = max(model.info.multiple // scale, 1)
-    return TiledDenoiser(wrap(model.given(images)), side // scale, overlap // scale, align=align, of_tile=of_tile)
+    return TiledDenoiser(whole, side // scale, overlap // scale, align=align, of_tile=of_tile)
 
 
 def _wrapped_part(bound: Divisible, wrap: Wrap, rows: slice, columns: slice) -> Denoiser:
@@ -288,8 +301,11 @@ def solve_measurement(
     wrap: Wrap = lambda denoiser: denoiser,
     callback: Callback | None = None,
     progress: Progress | None = None,
+    told: Values = NONE,
 ) -> tuple[Gathered, int]:
     """Solve y = A x + sigma_y n by a zero-shot method around the model.
+
+    With extra conditions, each measurement is solved by itself.
 
     Returns:
         The samples, in [0, 1], and the evaluations of the network for each image, all samples together.
@@ -300,19 +316,35 @@ def solve_measurement(
     check_fit(method, operator, model.info.channels)
     rows, total = len(y), samples * method.calls
 
-    def report(counted: Counted) -> None:
+    def evaluations() -> int:
+        return sum(one.rows for one in counted) // rows
+
+    def report(_: Counted) -> None:
         if progress is not None:
-            progress(min(counted.rows // rows, total), total)
+            progress(min(evaluations(), total), total)
 
     _, height, width = operator.shape
-    counted = Counted(tiled(model, None, (height, width), tiles, wrap), report)
-    problem = Problem(model.process, counted, operator, y, sigma, model.network)
+    denoisers = [tiled(model, None, (height, width), tiles, wrap, own) for own in of_each(told, rows)]
+    counted = [Counted(denoiser, report) for denoiser in denoisers]
+    parts = y.split(1) if len(counted) > 1 else [y]
+    problems = [
+        Problem(model.process, one, operator, part, sigma, model.network)
+        for one, part in zip(counted, parts, strict=True)
+    ]
 
     def draw(noise: ImageNoise) -> Tensor:
-        x = finite(method(problem, noise=noise, callback=callback))
-        return ((x - low) / (high - low)).clamp(0, 1)
+        noises = noise.split() if len(problems) > 1 else [noise]
+        solved = [method(problem, noise=own, callback=callback) for problem, own in zip(problems, noises, strict=True)]
+        return ((finite(torch.cat(solved)) - low) / (high - low)).clamp(0, 1)
 
-    return gather(draw, seeds, samples, keep), counted.rows // rows
+    return gather(draw, seeds, samples, keep), evaluations()
+
+
+def of_each(told: Values, rows: int) -> list[dict[str, Tensor]]:
+    """The extra conditions of each image; of all together where there are none."""
+    if not told:
+        return [{}]
+    return [{name: value[row : row + 1] for name, value in told.items()} for row in range(rows)]
 
 
 def step_counter(callback: Callback | None, progress: Progress | None, total: int) -> Callback | None:

@@ -26,6 +26,29 @@ from rebridge.images import (
 from rebridge.images.clips import is_clip
 from rebridge.restoration.inputs import files_of, is_readable, real_path
 
+OTHER_SUFFIXES = (
+    *(
+        ".pdf",
+        ".doc",
+        ".docx",
+        ".odt",
+        ".txt",
+        ".md",
+        ".htm",
+        ".html",
+        ".xml",
+        ".json",
+        ".yaml",
+        ".yml",
+        ".csv",
+        ".zip",
+        ".tar",
+    ),
+    *(".gz", ".7z", ".npy", ".npz", ".safetensors", ".pt", ".pth", ".ckpt", ".py", ".mp3", ".wav", ".flac"),
+    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg"),
+)
+"""Suffixes of other files, so that who asks for one does not get a folder of that name."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -191,7 +214,8 @@ def attempt(
                 details = work(job) or {}
         except Exception as problem:  # one bad file must not end the batch, whatever is wrong with it
             error = reason(problem)
-            if str(job.path) not in error and str(job.output) not in error:
+            names = (" ".join(str(path).split()) for path in (job.path, job.output))  # as they stand in a reason
+            if not any(name in error for name in names):
                 error = f"{job.path}: {error}"
     return FileResult(job.path, job.output, time.perf_counter() - began, error, details=details, notes=tuple(notes))
 
@@ -337,13 +361,15 @@ def _is_file_name(target: Path, entries: list[str | Path], extension: str | None
     if str(target) == "-":
         raise ValueError("results are written to files: give a file name or a folder instead of -")
     if target.suffix.lower() not in writable:
-        if target.suffix.lower() in (*READABLE_SUFFIXES, *UNREADABLE_SUFFIXES):
+        if target.suffix.lower() in (*READABLE_SUFFIXES, *UNREADABLE_SUFFIXES, *OTHER_SUFFIXES):
             raise ValueError(f"{target}: {unwritable(target)}")
         return False
     if len(entries) != 1 or not Path(entries[0]).is_file():
         raise ValueError(f"{target} names one file, but the input is not one file; give a folder")
     if extension is not None and extension != target.suffix.lower():
         raise ValueError(f"{target} contradicts the format '{extension[1:]}'")
+    if target.suffix.lower() not in WRITABLE_SUFFIXES and not is_clip(Path(entries[0])):
+        raise ValueError(f"{target}: {unwritable(target)}")
     return True
 
 

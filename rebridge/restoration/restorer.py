@@ -25,7 +25,17 @@ from rebridge.irbridge.presets import preset as preset_settings
 from rebridge.models import Finding, Model, ModelError, as_model, load_model
 from rebridge.restoration import engine
 from rebridge.restoration.agreeing import agreeing, picture_of
-from rebridge.restoration.choices import BridgeChoice, MethodChoice, SamplerChoice, Seed, bridge_of, named, seeds_of
+from rebridge.restoration.choices import (
+    Asked,
+    BridgeChoice,
+    MethodChoice,
+    SamplerChoice,
+    Seed,
+    bridge_of,
+    named,
+    seeds_of,
+)
+from rebridge.restoration.conditions import conditions_for
 from rebridge.restoration.engine import Tiles
 from rebridge.restoration.samples import Samples
 from rebridge.samplers import ImageNoise, Sampler
@@ -68,7 +78,7 @@ class Restorer:
         chosen = bridge_of(bridge)
         self.model: Model = as_model(model, chosen, **options)
         self.bridge: Bridge = self.model.process if chosen is None else chosen
-        self._wrap: engine.Wrap = _same
+        self._wrap: engine.Wrap = lambda denoiser: denoiser
         self._preset: dict[str, Any] | None = None
         if sampler is None:
             sampler = self._recommended()
@@ -153,6 +163,7 @@ class Restorer:
         method: MethodChoice = None,
         callback: Callback | None = None,
         progress: Progress | None = None,
+        **conditions: Any,
     ) -> Any:
         """Restore an image, a batch of them, or a measurement by a known operator.
 
@@ -173,16 +184,30 @@ class Restorer:
                 it, and its estimates are made to agree with what was measured.
             callback: called after each step with (step, t, x_t, x0_hat) in the model's space; raise from it to cancel.
             progress: called with (done, total) in steps of the sampler, or calls of the method.
+            conditions: what `model.info.conditions` declares, by name, one for all images or one for each: a map as an image of
+                the same size, else a number, an array or a tensor.
 
         Returns:
             What came in: the same type, dtype and size; for a measurement a tensor (B, C, H, W) in [0, 1].
+
+        Raises:
+            ValueError: impossible options, an image that the model cannot take, or a condition that is missing, unknown or of
+                another shape.
         """
-        tiles = Tiles(tile, overlap)
-        engine.check_strength(strength, isinstance(image, Measurement))
-        if isinstance(image, Measurement):
-            return self._solved(image, steps, seed, tiles, samples, method, callback, progress, keep=False).mean
-        return self._restored(
-            image, steps, seed, tiles, samples, strength, sampler, callback, progress, keep=False
+        return self.sample(
+            image,
+            samples,
+            steps=steps,
+            seed=seed,
+            tile=tile,
+            overlap=overlap,
+            strength=strength,
+            sampler=sampler,
+            method=method,
+            callback=callback,
+            progress=progress,
+            keep=False,
+            **conditions,
         ).mean
 
     def sample(
@@ -200,6 +225,7 @@ class Restorer:
         callback: Callback | None = None,
         progress: Progress | None = None,
         keep: bool = True,
+        **conditions: Any,
     ) -> Samples:
         """Restore an image several times: mean, standard deviation, all samples.
 
@@ -208,11 +234,11 @@ class Restorer:
         and start they are all the same: use sampler={"name": "dbim", "eta": 1.0}. With keep=False only their mean and standard
         deviation stay in memory.
         """
-        tiles = Tiles(tile, overlap)
         engine.check_strength(strength, isinstance(image, Measurement))
+        asked = Asked(steps, seed, Tiles(tile, overlap), samples, strength, callback, progress, keep, conditions)
         if isinstance(image, Measurement):
-            return self._solved(image, steps, seed, tiles, samples, method, callback, progress, keep=keep)
-        return self._restored(image, steps, seed, tiles, samples, strength, sampler, callback, progress, keep=keep)
+            return self._solved(image, asked, method)
+        return self._restored(image, asked, sampler)
 
     def to(self, device: str | torch.device) -> Restorer:
         """Move the model to a device; returns the restorer itself."""
@@ -333,66 +359,41 @@ class Restorer:
         return engine.fitted(self.model, self.bridge, sampler)
 
     def _restored(
-        self,
-        image: Any,
-        steps: int | None,
-        seed: Seed,
-        tiles: Tiles,
-        samples: int,
-        strength: float,
-        sampler: SamplerChoice,
-        callback: Callback | None,
-        progress: Progress | None,
-        keep: bool,
-        measured: Measurement | None = None,
+        self, image: Any, asked: Asked, sampler: SamplerChoice = None, measured: Measurement | None = None
     ) -> Samples:
         batch: Batch = to_batch(image, self.model.info.channels)
-        walk = self.sampler(sampler, steps)
+        walk = self.sampler(sampler, asked.steps)
         images = self.finish.scaled(batch.images)
-        y = engine.predicted(self.model, engine.enter(self.model, images), tiles)
+        told = conditions_for(self.model, asked.conditions, batch.images, self.finish.scaled)
+        y = engine.predicted(self.model, engine.enter(self.model, images), asked.tiles)
         condition = engine.coloured(images, self.model.info.channels).to(self.device)
         height, width = images.shape[-2:]
-        counted = Counted(engine.tiled(self.model, condition, (height, width), tiles, self._wrap))
+        counted = Counted(engine.tiled(self.model, condition, (height, width), asked.tiles, self._wrap, told))
         denoiser = counted if measured is None else agreeing(self.model, counted, measured)
-        report = engine.step_counter(callback, progress, samples * walk.steps)
+        report = engine.step_counter(asked.callback, asked.progress, asked.samples * walk.steps)
 
         def draw(noise: ImageNoise) -> Tensor:
             states = engine.walk_bridge(self.model, self.bridge, walk, denoiser, y, noise, report)
-            return engine.leave(self.model, states, batch.images, self.finish, strength)
+            return engine.leave(self.model, states, batch.images, self.finish, asked.strength)
 
-        found = engine.gather(draw, seeds_of(seed, len(y)), samples, keep)
+        found = engine.gather(draw, seeds_of(asked.seed, len(y)), asked.samples, asked.keep)
         return Samples.of(found, batch.back, counted.rows // len(y))
 
-    def _solved(
-        self,
-        measured: Measurement,
-        steps: int | None,
-        seed: Seed,
-        tiles: Tiles,
-        samples: int,
-        method: MethodChoice,
-        callback: Callback | None,
-        progress: Progress | None,
-        keep: bool,
-    ) -> Samples:
+    def _solved(self, measured: Measurement, asked: Asked, method: MethodChoice) -> Samples:
         if method is None and not self.model.process.generative:
-            shown = picture_of(measured)
-            return self._restored(shown, steps, seed, tiles, samples, 1.0, None, callback, progress, keep, measured)
-        chosen = self.method(method, steps, measured, samples)
+            return self._restored(picture_of(measured), asked, None, measured)
+        blank = measured.y.new_zeros(()).expand(len(measured.y), *as_operator(measured.operator, measured.y).shape)
         found, calls = engine.solve_measurement(
             self.model,
-            chosen,
+            self.method(method, asked.steps, measured, asked.samples),
             measured,
-            seeds_of(seed, len(measured.y)),
-            samples=samples,
-            keep=keep,
-            tiles=tiles,
+            seeds_of(asked.seed, len(blank)),
+            samples=asked.samples,
+            keep=asked.keep,
+            tiles=asked.tiles,
             wrap=self._wrap,
-            callback=callback,
-            progress=progress,
+            callback=asked.callback,
+            progress=asked.progress,
+            told=conditions_for(self.model, asked.conditions, blank),
         )
-        return Samples.of(found, _same, calls)
-
-
-def _same(value: Any) -> Any:
-    return value
+        return Samples.of(found, lambda images: images, calls)

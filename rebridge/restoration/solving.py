@@ -7,6 +7,7 @@ found.mean, found.std
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ def solve(
     dtype: str | torch.dtype | None = None,
     progress: Progress | None = None,
     callback: Callback | None = None,
+    conditions: Mapping[str, Any] | None = None,
     **params: Any,
 ) -> Samples:
     """Find images x with y = A x + sigma_y n by a zero-shot method.
@@ -60,6 +62,7 @@ def solve(
         device: of a prior given by name.
         dtype: of a prior given by name.
         progress, callback: as in `Restorer.__call__`.
+        conditions: what the prior needs to be told besides, by name, as in `Restorer.__call__`.
         params: of the method.
 
     Raises:
@@ -80,6 +83,7 @@ def solve(
         method=chosen,
         progress=progress,
         callback=callback,
+        **(conditions or {}),
     )
 
 

@@ -320,6 +320,8 @@ def _time_dtype(x: Tensor) -> torch.dtype:
 
 
 def _check_images(y: Tensor, x: Tensor | None) -> None:
+    if not isinstance(y, Tensor):
+        raise TypeError(f"y must be a torch tensor, got {type(y).__name__}")
     if y.ndim < 2 or not y.is_floating_point():
         raise ValueError(f"y must be a floating-point batch (B, ...), got {y.dtype} of shape {tuple(y.shape)}")
     if x is not None and (x.shape != y.shape or x.device != y.device):

@@ -32,6 +32,13 @@ class ImageNoise:
         rows = [torch.randn(like.shape[1:], generator=generator) for generator in self.generators]
         return torch.stack(rows).to(like.device, like.dtype)
 
+    def split(self) -> "list[ImageNoise]":
+        """The source of each row by itself; it goes on where this one stands."""
+        found = [ImageNoise([]) for _ in self.generators]
+        for one, generator in zip(found, self.generators, strict=True):
+            one.generators = [generator]
+        return found
+
 
 def mixed(seed: int, sample: int) -> int:
     """Mix (seed, sample) into a generator seed that differs from all neighbours'.

@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rebridge.catalogue import check_name
+from rebridge.networks.conditions import Condition
 from rebridge.training.distances import LOSSES
 from rebridge.training.muon import Muon
 
@@ -71,7 +72,8 @@ class TaskShare(BaseModel):
 class PairedData(Section):
     """Real pairs.
 
-    Two folders matched by name (`clean`, `degraded`), or a standard data set (`layout`, `root`).
+    Two folders matched by name (`clean`, `degraded`), or a standard data set (`layout`, `root`). conditions: a folder for each
+    extra condition of the network, with a file for each degraded image.
     """
 
     task: str
@@ -80,6 +82,7 @@ class PairedData(Section):
     degraded: Path | None = None
     layout: str | None = None
     root: Path | None = None
+    conditions: dict[str, Path] = {}
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "PairedData":
@@ -95,7 +98,9 @@ class DataConfig(Section):
     clean: folder of clean images, degraded on the fly by `tasks`. holdout: so many of them, evenly spaced, are kept
     out of training and validated on, unless `validation` names a folder of clean images or `validation_pairs` real
     pairs. cache_gigabytes: decoded images are kept in memory up to this size. workers: processes that prepare pairs.
-    check_pairs: look for real pairs whose images do not belong together, and name them.
+    check_pairs: look for real pairs whose images do not belong together, and name them. conditions, validation_conditions: a
+    folder for each extra condition of the network, with a file for each image of `clean` and of `validation`; a number with
+    the name of a parameter of the task is drawn from its range instead.
     """
 
     clean: Path | None = None
@@ -112,6 +117,8 @@ class DataConfig(Section):
     workers: Annotated[int, Field(ge=0, le=1024)] = 0
     cache_gigabytes: Annotated[float, Field(ge=0, le=1e6)] = 4.0
     check_pairs: bool = True
+    conditions: dict[str, Path] = {}
+    validation_conditions: dict[str, Path] = {}
 
     @model_validator(mode="after")
     def _something_to_train_on(self) -> "DataConfig":
@@ -299,7 +306,7 @@ class FitConfig(Section):
         progressive: parts with a patch size and a batch of their own, such as ever larger patches (Restormer, arXiv 2111.09881).
         precision: fp32, or autocast in bf16 or fp16, the latter with a gradient scaler.
         sharding: of several processes: "none", each holds all weights (DDP), or "full", each holds a part of weights, gradients
-            and optimiser (FSDP). Checkpoints are the same, so a run goes on with either.
+            and optimiser (FSDP), but not with the optimizer muon. Checkpoints are the same, so a run goes on with either.
         trackers: where metrics are shown beside log.jsonl: "tensorboard", "wandb" (offline unless WANDB_MODE says otherwise).
         keep_checkpoints: so many of the newest ones; the best weights are kept beside them.
         export: which weights become the result, the "last" or the "best" by validation.
@@ -358,6 +365,7 @@ class RunConfig(FitConfig):
             "workers",
             "cache_gigabytes",
             "check_pairs",
+            "validation_conditions",
         )
     )
 
@@ -367,6 +375,11 @@ class RunConfig(FitConfig):
     def channels(self) -> int:
         """Channels of the images that the method trains on."""
         return 3
+
+    @property
+    def declared(self) -> dict[str, Condition]:
+        """Extra conditions of the network that the method trains."""
+        return {}
 
     @model_validator(mode="after")
     def _something_to_choose_by(self) -> Self:

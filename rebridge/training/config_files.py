@@ -15,11 +15,18 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from rebridge.catalogue import shortened
+from rebridge.catalogue import shortened, type_in_words
 from rebridge.images.atomic import reason
 from rebridge.images.yaml_files import parse_yaml, read_yaml
 
 Settings = TypeVar("Settings", bound=BaseModel)
+EXPECTED = {
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "settings by name were expected"),
+    **dict.fromkeys(("list_type", "tuple_type"), "a list was expected"),
+    "path_type": "a path was expected",
+    "string_type": "text was expected",
+}
+"""Words for what pydantic says in those of Python, by the type of its complaint."""
 LONGEST_CHAIN = 8
 """Files that may build on one another; more are a circle."""
 
@@ -58,7 +65,7 @@ def _read(path: Path) -> dict[str, Any]:
         text = str(error)
         raise ConfigError(f"{path} {text}" if text.startswith("is ") else f"{path} is not YAML: {text}") from None
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} must hold keys and values, got {type(tree).__name__}")
+        raise ConfigError(f"{path} must hold keys and values, got {type_in_words(tree)}")
     return tree
 
 
@@ -114,7 +121,7 @@ def override(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
             raise ConfigError(f"the value of {key} is not YAML: {shortened(value)}") from None
         try:
             _set(tree, key.split("."), parsed)
-        except (TypeError, IndexError, ValueError) as error:
+        except ValueError as error:
             raise ConfigError(f"{key} cannot be set: {error}") from None
     return tree
 
@@ -139,8 +146,8 @@ def _copied(tree: Any) -> Any:
 def _set(tree: Any, keys: list[str], value: Any) -> None:
     for depth, key in enumerate(keys):
         if not isinstance(tree, dict | list):
-            raise TypeError(f"{'.'.join(keys[:depth])} is {shortened(tree)}, not a group of settings")
-        place: Any = int(key) if isinstance(tree, list) else key
+            raise ValueError(f"{'.'.join(keys[:depth])} is {shortened(tree)}, not a group of settings")
+        place: Any = _index(key, tree, ".".join(keys[:depth])) if isinstance(tree, list) else key
         if depth == len(keys) - 1:
             tree[place] = value
         elif isinstance(tree, dict):
@@ -149,16 +156,27 @@ def _set(tree: Any, keys: list[str], value: Any) -> None:
             tree = tree[place]
 
 
+def _index(key: str, values: list[Any], name: str) -> int:
+    """The place in a list that a key says; ValueError where there is none."""
+    places = {str(number): number for number in range(len(values))}
+    if key not in places:
+        raise ValueError(
+            f"{name} is a list with the places 0 to {len(values) - 1}, and {shortened(key)} is none of them"
+        )
+    return places[key]
+
+
 def _sentence(error: ValidationError, kind: type[BaseModel]) -> str:
     """The first of pydantic's complaints, and how many more there are."""
     first, *others = error.errors()
-    key = ".".join(str(part) for part in first["loc"])
+    # of a choice between several forms, the place names the one that was tried: "lax-or-strict[...]"
+    key = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
     if first["type"] == "extra_forbidden":
         text = f"unknown key {key}{_suggestion(first['loc'], kind)}"
     elif first["type"] == "missing":
         text = f"the key {key} is missing"
     else:
-        reason = first["msg"].removeprefix("Value error, ")
+        reason = EXPECTED.get(first["type"]) or first["msg"].removeprefix("Value error, ").partition(", unable to")[0]
         got = "" if first["type"] == "value_error" else f", got {shortened(first['input'])}"
         text = f"{f'{key}: ' if key else ''}{reason[0].lower()}{reason[1:]}{got}"
     return text + (f" (and {len(others)} more)" if others else "")

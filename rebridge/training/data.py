@@ -4,20 +4,24 @@ import itertools
 import os
 import signal
 import warnings
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from rebridge import degradations
 from rebridge.data import ImageFolder, MixedPairs, Pair, PairedFolder, PairedSource, PairSource, SyntheticSource
 from rebridge.data.belonging import looked_at, unrelated
+from rebridge.data.conditions import ConditionFiles
 from rebridge.data.layouts import open_layout
 from rebridge.data.seeds import generator_of
+from rebridge.networks.conditions import Conditions, listed
 from rebridge.training.config import DataConfig, FitConfig, PairedData, Phase
 from rebridge.training.config_files import ConfigError, expand
 
+NO_CONDITIONS: Conditions = {}
 NAMED = 10
 """Most pairs that one warning names."""
 
@@ -89,11 +93,16 @@ class BatchIndices(Sampler[list[int]]):
 
 
 def training_pairs(
-    config: DataConfig, seed: int, channels: int = 3, patches: Sequence[tuple[int, int]] = ()
+    config: DataConfig,
+    seed: int,
+    channels: int = 3,
+    patches: Sequence[tuple[int, int]] = (),
+    declared: Conditions = NO_CONDITIONS,
 ) -> MixedPairs:
     """The stream of training pairs, of images with so many channels.
 
-    patches: sizes from pair number n on, (n, size), in place of that of the configuration.
+    patches: sizes from pair number n on, (n, size), in place of that of the configuration. declared: extra conditions that all
+    pairs have.
 
     Raises ConfigError naming the key whose folder or parameter is at fault.
     """
@@ -105,10 +114,10 @@ def training_pairs(
         images.load(memory)
         memory -= images.held_bytes
         for name, task in config.tasks.items():
-            sources.append(_synthetic(images, config, name))
+            sources.append(_synthetic(images, config, name, declared))
             weights.append(task.weight)
     for place, part in enumerate(config.pairs):
-        source = PairedSource(_paired_folder(part, f"data.pairs.{place}", channels), part.task, max(memory, 0))
+        source = _paired(part, f"data.pairs.{place}", channels, declared, max(memory, 0))
         if config.check_pairs and os.environ.get("RANK", "0") == "0":
             _warn_of_strangers(source, f"data.pairs.{place}")
         memory -= source.clean.held_bytes + source.degraded.held_bytes
@@ -117,7 +126,9 @@ def training_pairs(
     return MixedPairs(sources, weights, config.patch, seed, patches)
 
 
-def validation_pairs(config: DataConfig, seed: int, channels: int = 3) -> list[Pair]:
+def validation_pairs(
+    config: DataConfig, seed: int, channels: int = 3, declared: Conditions = NO_CONDITIONS
+) -> list[Pair]:
     """The validation pairs, the same at every call.
 
     `validation_count` per task, from the middle of held-out images; empty without any.
@@ -126,9 +137,10 @@ def validation_pairs(config: DataConfig, seed: int, channels: int = 3) -> list[P
     if config.tasks:
         _, held_out = _clean_images(config, channels)
         if held_out is not None:
-            sources += [_synthetic(held_out, config, name) for name in config.tasks]
+            held = config.validation is not None
+            sources += [_synthetic(held_out, config, name, declared, held) for name in config.tasks]
     for place, part in enumerate(config.validation_pairs):
-        sources.append(PairedSource(_paired_folder(part, f"data.validation_pairs.{place}", channels), part.task))
+        sources.append(_paired(part, f"data.validation_pairs.{place}", channels, declared))
     return [
         source.centre(index, config.validation_size, generator_of(seed, "validation", source.task, index))
         for source in sources
@@ -237,11 +249,49 @@ def _warn_of_strangers(source: PairedSource, key: str) -> None:
         )
 
 
-def _synthetic(images: ImageFolder, config: DataConfig, name: str) -> SyntheticSource:
+def _synthetic(
+    images: ImageFolder, config: DataConfig, name: str, declared: Conditions, held: bool = False
+) -> SyntheticSource:
+    """The pairs of a task; `held` means images of the folder to validate on."""
+    key = "data.validation_conditions" if held else "data.conditions"
+    folders = config.validation_conditions if held else config.conditions
+    known = degradations.parameters(name) if name in degradations.names() else {}
+    told = [
+        number for number, one in declared.items() if one.form == "number" and number in known and number not in folders
+    ]
+    left = {number: one for number, one in declared.items() if number not in told}
+    files = _condition_files(folders, left, images.files, key)
     try:
-        return SyntheticSource(images, name, config.tasks[name].params, config.margin, config.quantise)
+        params = config.tasks[name].params
+        return SyntheticSource(images, name, params, config.margin, config.quantise, files, told)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"data.tasks.{name}: {error}") from None
+
+
+def _paired(part: PairedData, key: str, channels: int, declared: Conditions, memory: float = 0.0) -> PairedSource:
+    folder = _paired_folder(part, key, channels)
+    files = _condition_files(part.conditions, declared, [degraded for _, degraded in folder.pairs], f"{key}.conditions")
+    return PairedSource(folder, part.task, memory, files)
+
+
+def _condition_files(
+    folders: Mapping[str, Path], declared: Conditions, pictures: Sequence[Path], key: str
+) -> ConditionFiles:
+    """The files of the conditions that are declared; ConfigError where a folder is missing, or none wants it."""
+    for name in folders:
+        if name not in declared:
+            raise ConfigError(f"{key}.{name}: the network's conditions are {listed(declared)}")
+    for name, one in declared.items():
+        if name not in folders:
+            raise ConfigError(f"{key}.{name} is missing: the network needs this condition, {one}; give a folder")
+    try:
+        return ConditionFiles(
+            {name: expand(path, f"{key}.{name}") for name, path in folders.items()}, declared, pictures
+        )
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}") from None
 
 
 def _leave_signals_to_parent(worker: int) -> None:

@@ -394,4 +394,4 @@ class Fit:
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             if isinstance(error, CheckpointError):
                 raise
-            raise CheckpointError(f"{checkpoint.folder} is damaged: {type(error).__name__} {reason(error)}") from None
+            raise CheckpointError(f"{checkpoint.folder} is damaged: its state is of another form") from error

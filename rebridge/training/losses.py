@@ -8,26 +8,30 @@ from torch import Tensor
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import NetworkDenoiser
+from rebridge.networks.conditions import NONE, Values
 from rebridge.training.config import LossConfig
 from rebridge.training.distances import LOSSES
 from rebridge.training.timesteps import States
 from rebridge.training.weights import loss_weights
 
 
-def loss_of(denoiser: NetworkDenoiser, x0: Tensor, y: Tensor, states: States, config: LossConfig) -> Tensor:
+def loss_of(
+    denoiser: NetworkDenoiser, x0: Tensor, y: Tensor, states: States, config: LossConfig, told: Values = NONE
+) -> Tensor:
     """The mean distance over a batch, a scalar with gradients.
 
     On "x0" the clean estimate is compared with x0, on "output" the network's raw output with its target, on "step" the
     next reverse step with the posterior (`step_means`). All are measured in the bridge's value range. Samples count by their time
-    as `config.weighting` says; the frequency distance is never weighted.
+    as `config.weighting` says; the frequency distance is never weighted. told: extra conditions by name.
     """
     if config.on == "step":
-        x0_hat = denoiser(states.x_t, states.t, y)
+        x0_hat = denoiser(states.x_t, states.t, y, **told)
         prediction, target = step_means(denoiser.bridge, states, x0_hat, x0, y)
     elif config.on == "x0":
-        prediction, target = denoiser(states.x_t, states.t, y), x0
+        prediction, target = denoiser(states.x_t, states.t, y, **told), x0
     else:
-        prediction, target = denoiser.output(states.x_t, states.t, y), denoiser.target(x0, y, states.x_t, states.t)
+        prediction = denoiser.output(states.x_t, states.t, y, **told)
+        target = denoiser.target(x0, y, states.x_t, states.t)
     if config.weighting == "none":
         loss = config.weight * distance(prediction, target, config.kind)
     else:

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rebridge.training.checkpoints import load_optimizer, optimizer_tensors
+from rebridge.training.config_files import ConfigError
+from rebridge.training.muon import Muon
 from rebridge.training.runtime import Runtime
 
 
@@ -77,6 +79,16 @@ class Sharded(Replicated):
             return _fsdp()(loss, use_orig_params=True, device_id=self.runtime.device)
 
     def prepare(self, model: Any, optimizer: Optimizer) -> tuple[Any, Any]:
+        """See `Replicated.prepare`.
+
+        Raises:
+            ConfigError: an optimiser that needs whole matrices.
+        """
+        if isinstance(optimizer, Muon):
+            raise ConfigError(
+                "sharding: full leaves each process a part of every matrix, and optimisation.optimizer muon turns whole ones: "
+                "use sharding none, or optimizer adamw"
+            )
         return model, optimizer
 
     def part(self, model: Any, number: int) -> AbstractContextManager[Any]:

@@ -6,6 +6,7 @@ All that the training package uses of accelerate is here.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -51,7 +52,7 @@ class Runtime:
         self.rank: int = self.accelerator.process_index
         self.main: bool = self.accelerator.is_main_process
         if config.precision == "fp16" and self.device.type == "cpu":
-            raise ConfigError("precision: fp16 needs a GPU; use bf16 or fp32")
+            warnings.warn("precision: fp16 is slow on a CPU; bf16 and fp32 are faster there", stacklevel=2)
         self.scaler = torch.amp.GradScaler(self.device.type) if config.precision == "fp16" else None
 
     def place(self, batch: Any) -> Any:

@@ -80,8 +80,8 @@ def train(config: RunConfig, resume: bool = False, callbacks: Sequence[StepCallb
     method.check(config)
     runtime = Runtime(config)
     patches = BatchIndices.of(config, runtime.processes).patches() if config.progressive else ()
-    pairs = training_pairs(config.data, config.seed, config.channels, patches)
-    held_out = validation_pairs(config.data, config.seed, config.channels) if runtime.main else []
+    pairs = training_pairs(config.data, config.seed, config.channels, patches, config.declared)
+    held_out = validation_pairs(config.data, config.seed, config.channels, config.declared) if runtime.main else []
     task = METHODS.create(name, config, runtime.device, held_out)
     return fit(task, config, pairs, callbacks=callbacks, workers=config.data.workers, resume=resume)
 

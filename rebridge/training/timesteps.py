@@ -11,6 +11,7 @@ are spread over batches, accumulation steps and processes.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,9 +19,10 @@ from torch import Tensor
 from rebridge.bridges import Bridge
 from rebridge.bridges.tabulated import inverse
 from rebridge.data.seeds import generator_of, seed_of
+from rebridge.networks.conditions import NONE, Values, at_rows
 from rebridge.training.config import StatesConfig
 
-Denoise = Callable[[Tensor, Tensor, Tensor], Tensor]
+Denoise = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,21 @@ END_ONLY = StatesConfig(end_fraction=1.0)
 
 
 def draw_states(
-    bridge: Bridge, denoiser: Denoise, x0: Tensor, y: Tensor, first: int, seed: int, plan: StatesConfig
+    bridge: Bridge,
+    denoiser: Denoise,
+    x0: Tensor,
+    y: Tensor,
+    first: int,
+    seed: int,
+    plan: StatesConfig,
+    told: Values = NONE,
 ) -> States:
     """Times and states for the samples number `first` ... `first + B - 1` of a run.
 
     x0, y: (B, C, H, W) in the bridge's value range. denoiser: called, without gradients, on the samples of kind "rollout"
     only; how many there are differs by at most one between batches, and not at all where the fractions of the
-    batch are whole. N is B, and more where `plan.rollout_again` uses pairs twice.
+    batch are whole. N is B, and more where `plan.rollout_again` uses pairs twice. told: extra conditions, which the denoiser is
+    called with by name.
     """
     indices = range(first, first + len(x0))
     kinds = [kind_of(index, plan) for index in indices]
@@ -65,8 +75,9 @@ def draw_states(
     rollout += range(len(x0), len(rows))
     if rollout:
         steps = 1 + seed_of(seed, "own steps", first) % plan.rollout_steps
+        own = partial(denoiser, **at_rows(told, rows[rollout])) if told else denoiser
         x_t[rollout] = rollout_states(
-            bridge, denoiser, y[rows[rollout]], t[rollout], noise[rows[rollout]], plan.rollout_noise, steps
+            bridge, own, y[rows[rollout]], t[rollout], noise[rows[rollout]], plan.rollout_noise, steps
         )
     return States(t, x_t, rows)
 

@@ -6,6 +6,7 @@ PSNR per task at one step and at several, and pictures.
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 
 import torch
@@ -16,6 +17,7 @@ from rebridge.data import CLEAN, Pair
 from rebridge.data.seeds import generator_of
 from rebridge.denoisers import Denoiser
 from rebridge.evaluation.metrics import psnr
+from rebridge.networks.conditions import Values
 from rebridge.samplers import Sampler
 from rebridge.training.task import Validation
 
@@ -59,12 +61,15 @@ def validate(
     seed: int,
     enter: Callable[[Tensor], Tensor] | None = None,
     leave: Callable[[Tensor, tuple[int, int]], Tensor] | None = None,
+    *,
+    told: Callable[[Values], Values] = dict,
 ) -> Scores:
     """Restore every pair with one step and with the sampler's own number.
 
     Noise depends on the seed only.
 
-    enter, leave: into the space of the states and back; by default pixels in the bridge's range.
+    enter, leave: into the space of the states and back; by default pixels in the bridge's range. told: brings extra conditions
+    there.
     given(x0, y): the denoiser, in eval mode, and what the bridge starts from; where that is not y itself but a prediction,
     the prediction is scored as 0 steps. Pairs of one task and size that follow one another are restored together.
     """
@@ -86,6 +91,11 @@ def validate(
         strip = [degraded[0]]
         y = entered(degraded)
         denoiser, start = given(entered(clean), y)
+        values = told(
+            {name: torch.stack([pair.conditions[name] for pair in together]) for name in together[0].conditions}
+        )
+        if values:
+            denoiser = partial(denoiser, **values)
         for steps in dict.fromkeys([1, sampler.steps] if start is y else [0, 1, sampler.steps]):
             walk = replace(sampler, steps=max(steps, 1))
             noise = _noise(generator_of(seed, "restore", task))
@@ -94,9 +104,9 @@ def validate(
                 x0 = walk(bridge, denoiser, start, noise=noise) if steps else start
             restored = left(x0, (clean.shape[-2], clean.shape[-1])).clamp(0, 1).cpu()
             by_task = scores.setdefault(steps, {"mean": []})
-            values = psnr(restored, clean).tolist()
-            by_task["mean"] += values if task != CLEAN or len(tasks) == 1 else []
-            by_task.setdefault(task, []).extend(values)
+            found = psnr(restored, clean).tolist()
+            by_task["mean"] += found if task != CLEAN or len(tasks) == 1 else []
+            by_task.setdefault(task, []).extend(found)
             strip.append(restored[0])
         pictures.setdefault(task, torch.cat([*strip, clean[0]], dim=-1))
     means = {steps: {task: sum(v) / len(v) for task, v in by_task.items()} for steps, by_task in scores.items()}

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from rebridge import bridges, samplers
@@ -52,6 +54,20 @@ def test_a_mistake_is_named_by_every_sampler(wrong: dict[str, Any], words: str) 
     for name in ("dbim", "ode", "sde"):
         with pytest.raises(ValueError, match=f"bridge 'given': {words}"):
             samplers.create(name, steps=3)(Given(**wrong), lambda x, t, y: y, torch.rand(1, 3, 8, 8))
+
+
+@settings(max_examples=30, deadline=None)
+@given(key=st.sampled_from(["alpha", "beta"]), error=st.floats(-1, 1), bend=st.floats(0.2, 5))
+def test_a_process_that_does_not_begin_in_x0_is_named_however_far_off_it_is(
+    key: str, error: float, bend: float
+) -> None:
+    right: dict[str, Any] = {"alpha": lambda t: (1 - t) ** bend, "beta": lambda t: t**bend}
+    wrong = Given(**(right | {key: lambda t: right[key](t) + error * (1 - t)}))
+    if abs(error) < 0.019:
+        check_bridge(wrong)
+    elif abs(error) > 0.021:
+        with pytest.raises(ValueError, match=f"bridge 'given': {key} must be [01] at t = 0, .* got "):
+            check_bridge(wrong)
 
 
 def test_a_right_process_is_walked() -> None:

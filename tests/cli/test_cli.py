@@ -335,3 +335,38 @@ def test_a_picture_that_is_left_as_it_is_is_named(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert "sound.png: left as it is" in result.stderr
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "sound.png")), flat)
+
+
+FAULTY = """
+import rebridge
+from rebridge.samplers.dbim import DBIM
+
+class Faulty(DBIM):
+    def step(self, *arguments, **named):
+        import warnings
+        warnings.warn("this is", stacklevel=1)
+        warnings.warn("this is", stacklevel=2)
+        raise {error}
+
+rebridge.samplers.register("faulty", Faulty)
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        ("KeyError('a')", 70, "Error: a fault of rebridge, please report it (KeyError: 'a'); REBRIDGE_TRACEBACK=1 shows"),
+        ("MemoryError()", 2, "Error: there is not enough memory\n"),
+    ],
+)  # fmt: skip
+def test_the_program_ends_with_one_sentence_whatever_happens(
+    tmp_path: Path, error: str, code: int, sentence: str
+) -> None:
+    (tmp_path / "own.py").write_text(FAULTY.format(error=error))
+    words = ["--import", str(tmp_path / "own.py"), "compare", "--analytic", "--bridge", "goub", "--sampler", "faulty"]
+    program = [sys.executable, "-m", "rebridge.cli", *words, "--steps", "1"]
+    result = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert result.returncode == code, result.stderr
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stderr.count("Warning: this is\n") == 1

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from rebridge import bridges, samplers
 from rebridge.denoisers import Estimate
-from rebridge.denoisers.tiling import TiledDenoiser, out_of_memory, partition
+from rebridge.denoisers.tiling import TiledDenoiser, partition
+from rebridge.images.atomic import out_of_memory
 from rebridge.samplers.noise import ImageNoise
 
 

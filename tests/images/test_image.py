@@ -23,6 +23,7 @@ from PIL import Image as PILImage
 from PIL import ImageCms, ImageOps
 
 from rebridge.images import Image, ImageError, metadata, read_image, write_image
+from tests.images.making import chunked
 
 LOSSLESS = (".png", ".tif")
 
@@ -367,9 +368,9 @@ def test_a_flipped_bit_in_a_png_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
-    header = metadata.png_chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0))
-    body = metadata.png_chunk(b"IDAT", zlib.compress(bytes(1000))) + metadata.png_chunk(b"IEND", b"")
-    (tmp_path / "bomb.png").write_bytes(metadata.PNG_SIGNATURE + header + body)
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
+    (tmp_path / "bomb.png").write_bytes(chunked(chunks))
     with pytest.raises(ImageError, match="60000 x 60000 pixels are more than the limit"):
         read_image(tmp_path / "bomb.png")
     write_image(tmp_path / "small.png", random_image(8, 3, False, 10, 10))

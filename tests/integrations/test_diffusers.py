@@ -9,8 +9,10 @@ import torch
 from PIL import Image
 
 import rebridge
-from rebridge import bridges, samplers
-from rebridge.models import load_model
+from rebridge import Restorer, bridges, networks, samplers
+from rebridge.models import ModelError, TrainedModel, load_model
+from rebridge.restoration import engine
+from rebridge.samplers import ImageNoise
 
 pytest.importorskip("diffusers")
 from rebridge.integrations.diffusers import BridgeScheduler, RestorationPipeline
@@ -128,3 +130,25 @@ def test_noise_is_added_as_the_bridge_says_and_configs_round_trip(tmp_path: Path
 def test_a_model_in_hand_becomes_a_pipeline() -> None:
     found = RestorationPipeline(load_model("rdbm-tiny", device="cpu"))(PICTURE).images[0]
     assert found.size == PICTURE.size
+
+
+def test_extra_conditions_reach_the_pipeline_and_a_loop_of_ones_own() -> None:
+    torch.manual_seed(0)
+    declared = {"depth": "map", "sigma": "number"}
+    network = networks.create("fast", widths=[4, 8], blocks=[1], middle=1, embedding=8, conditions=declared)
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    model = TrainedModel.of(network, bridges.create("goub", lam=0.3), "residual", sampler={"name": "dbim", "steps": 3})
+    pipe, image = RestorationPipeline(model), torch.rand(1, 3, 18, 22)
+    told: dict[str, Any] = {"depth": torch.rand(1, 18, 22), "sigma": 0.2}
+    expected = Restorer(model)(image, seed=4, **told)
+    found = pipe(image, generator=torch.Generator().manual_seed(4), output_type="pt", **told).images
+    assert torch.equal(found, expected)
+    y, denoiser = pipe.prepare(image, **told)
+    noise = ImageNoise([4])
+    x = pipe.scheduler.begin(y, noise=noise)
+    for t in pipe.scheduler.timesteps:
+        x = pipe.scheduler.step(denoiser(x, t, y), t, x, y=y, noise=noise).prev_sample
+    assert torch.equal(engine.leave(model, x, image), expected)
+    with pytest.raises(ModelError, match="needs the condition 'sigma'"):
+        pipe(image, depth=told["depth"])

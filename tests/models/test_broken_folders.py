@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rebridge import bridges, networks
 from rebridge.images import write_atomic
 from rebridge.irbridge.presets import read_presets
 from rebridge.models import ModelError, TrainedModel, folder, load_model
 from rebridge.models.weights import PREVIOUS_FILE
+from tests.odd import VALUES, places, refusal, with_value
 
 SHAPE = {"widths": (4, 4), "blocks": (1,), "middle": 1, "embedding": 4}
 
@@ -84,6 +87,21 @@ def test_a_config_of_wrong_types_or_numbers_gives_one_sentence(tmp_path: Path, c
         load_model(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data(), value=VALUES)
+def test_any_value_in_any_place_of_a_config_loads_or_is_refused_in_plain_words(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, value: Any
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any"
+    if not path.exists():
+        model(0.5).save_pretrained(path)
+        (path / "sound.json").write_bytes((path / "config.json").read_bytes())
+    config = json.loads((path / "sound.json").read_text())
+    place = data.draw(st.sampled_from(sorted(places(config))))
+    (path / "config.json").write_text(json.dumps(with_value(config, place, value)))
+    refusal(ModelError, lambda: load_model(path))
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])

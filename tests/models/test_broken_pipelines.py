@@ -16,6 +16,7 @@ import diffusers
 
 from rebridge.models import ModelError, load_model
 from tests.models import tiny_pipelines as tiny
+from tests.odd import refusal
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,25 @@ def test_numbers_beyond_all_models_and_words_for_numbers_are_named(sd: Path) -> 
         change(sd / "text_encoder" / "config.json", vocab_size=value)
         refused(sd, words)
         (sd / "text_encoder" / "config.json").write_text(kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("unet/config.json", "in_channels", [4]),
+        ("vae/config.json", "block_out_channels", None),
+        ("vae/config.json", "up_block_types", 0),
+        ("text_encoder/config.json", "attention_dropout", []),
+        ("tokenizer/tokenizer_config.json", "bos_token", []),
+        ("model_index.json", "unet", ""),
+        ("model_index.json", "vae", 10**6),
+    ],
+)
+def test_values_of_another_kind_are_refused_in_plain_words(sd: Path, name: str, key: str, value: Any) -> None:
+    change(sd / name, **{key: value})
+    sentence = refusal(ModelError, lambda: load_model(sd))
+    assert sentence is not None
+    assert str(sd) in sentence
 
 
 @pytest.mark.parametrize("name", ["unet/config.json", "vae/diffusion_pytorch_model.safetensors", "model_index.json"])

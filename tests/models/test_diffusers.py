@@ -160,7 +160,7 @@ def test_a_network_that_predicts_its_variance_too_is_read_right(folders: dict[st
     z, s = torch.randn(1, 3, 16, 16), torch.tensor([0.5])
     expected = as_estimate(prior.given(z)(z, s, z)).x0
     inner = prior.output
-    prior.output = lambda *a: torch.cat([inner(*a), torch.ones_like(z)], 1)  # type: ignore[method-assign]
+    prior.output = lambda *a: torch.cat([inner(*a), torch.ones_like(z)], 1)
     assert torch.equal(as_estimate(prior.given(z)(z, s, z)).x0, expected)
 
 
@@ -373,3 +373,26 @@ def test_a_controlnet_of_another_network_is_refused(folders: dict[str, Path], tm
         ModelError, match="belongs to another network: its cross_attention_dim is 32, the pipeline's is 16"
     ):
         load_pipeline(folders["sd"], controlnet=other)
+
+
+def test_a_network_of_classes_takes_the_condition_label(tmp_path: Path) -> None:
+    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+    torch.manual_seed(0)
+    network = UNet2DModel(
+        sample_size=16, in_channels=3, out_channels=3, block_out_channels=(8, 16), norm_num_groups=2, num_class_embeds=5,
+        layers_per_block=1, down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2,
+    ).eval()  # fmt: skip
+    DDPMPipeline(unet=network, scheduler=DDPMScheduler()).save_pretrained(tmp_path)
+    prior = load_prior(tmp_path, device="cpu")
+    assert str(prior.info.conditions["label"]) == "a class from 0 to 4"
+    z, s = torch.randn(2, 3, 16, 16), torch.tensor([0.5, 0.5])
+    found = as_estimate(prior.given(z, label=torch.tensor([1, 4]))(z, s, z)).x0
+    noise = network(z, prior.index(s), class_labels=torch.tensor([1, 4]), return_dict=False)[0]  # type: ignore[attr-defined]
+    c = prior.process.coefficients(s.double()).like(z)
+    torch.testing.assert_close(found, (z - c.gamma * noise) / c.alpha)
+    image = torch.rand(1, 3, 16, 16)
+    one, other = (Restorer.from_preset(prior)(image, steps=3, label=label) for label in (0, 3))
+    assert (one - other).abs().max() > 1e-4
+    with pytest.raises(ModelError, match="needs the condition 'label', a class from 0 to 4"):
+        Restorer.from_preset(prior)(image, steps=3)

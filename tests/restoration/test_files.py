@@ -11,9 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PILImage
 
-from rebridge.images import Image, read_image, write_image
+from rebridge.images import (
+    READABLE_SUFFIXES,
+    UNREADABLE_SUFFIXES,
+    WRITABLE_SUFFIXES,
+    Image,
+    read_image,
+    write_image,
+)
 from rebridge.restoration import FileResult, Restorer, plan, restore_files
+from rebridge.restoration.files import OTHER_SUFFIXES
 from rebridge.restoration.inputs import files_of
+from tools.sentences import foreign_words
 
 
 def invert(image: Image, **_: Any) -> Image:
@@ -45,6 +54,47 @@ def test_a_corrupt_file_is_reported_and_the_rest_is_restored(tmp_path: Path) -> 
     assert "b.png" in error
     assert "\n" not in error
     assert torch.allclose(read_image(tmp_path / "out" / "a.png").pixels, torch.tensor(205 / 255))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    files=st.dictionaries(
+        st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=70),
+        st.sampled_from(["sound", "cut", "words", "empty"]),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_every_file_of_a_batch_gets_its_own_result_whatever_its_name_and_the_others_hold(
+    tmp_path_factory: pytest.TempPathFactory, files: dict[str, str]
+) -> None:
+    folder = tmp_path_factory.mktemp("batch")
+    sound = picture(folder / "sound.png").read_bytes()
+    contents = {"sound": sound, "cut": sound[:20], "words": b"no image", "empty": b""}
+    named = {f"{number}{name}"[:60] + ".png": kind for number, (name, kind) in enumerate(files.items())}
+    (folder / "in").mkdir()
+    for name, kind in named.items():
+        (folder / "in" / name).write_bytes(contents[kind])
+    report = restore_files([folder / "in" / name for name in named], folder / "out", invert)
+    assert [result.path.name for result in report.results] == list(named)
+    assert {result.path.name for result in report.written} == {name for name, kind in named.items() if kind == "sound"}
+    assert set(outputs(folder / "out")) == {result.path.name for result in report.written}
+    for result in report.failures:
+        assert result.error is not None
+        assert result.error.count(" ".join(str(result.path).split())) + result.error.count(str(result.path)) in (1, 2)
+        assert foreign_words(result.error) is None
+
+
+@pytest.mark.parametrize("suffix", sorted({*READABLE_SUFFIXES, *UNREADABLE_SUFFIXES, *OTHER_SUFFIXES}))
+def test_the_name_of_one_result_is_that_of_a_file_or_refused_and_never_of_a_folder(tmp_path: Path, suffix: str) -> None:
+    photo = picture(tmp_path / "a.png")
+    if suffix in WRITABLE_SUFFIXES:
+        assert restore_files(photo, tmp_path / f"b{suffix}", invert).exit_code == 0
+        assert (tmp_path / f"b{suffix}").is_file()
+    else:
+        with pytest.raises(ValueError, match=rf"b\{suffix}: unknown image suffix"):
+            restore_files(photo, tmp_path / f"b{suffix}", invert)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png"]
 
 
 def test_even_an_unexpected_error_of_the_restorer_is_reported(tmp_path: Path) -> None:

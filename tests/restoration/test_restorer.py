@@ -16,6 +16,7 @@ from rebridge.images import Image
 from rebridge.images.arrays import to_batch
 from rebridge.restoration import Restorer
 from rebridge.samplers import ImageNoise
+from tests.odd import refusal
 
 
 def images(count: int = 3, channels: int = 3, height: int = 20, width: int = 26) -> Tensor:
@@ -229,6 +230,16 @@ def test_what_is_no_image_gets_one_sentence(restore: Restorer, image: Any, words
         ({"tile": 8}, "tile must be at least 64"),
         ({"tile": 64, "overlap": 60}, "at most half"),
         ({"samples": 0}, "samples must be at least 1"),
+        ({"samples": 1.5}, "samples must be a whole number, got 1.5"),
+        ({"samples": "x"}, "samples must be a whole number, got 'x'"),
+        ({"seed": 1.5}, "seed must be an integer from 0 up, got 1.5"),
+        ({"seed": float("nan")}, "seed must be an integer from 0 up, got nan"),
+        ({"seed": True}, "seed must be an integer from 0 up, got True"),
+        ({"tile": "x"}, "tile must be a whole number, got 'x'"),
+        ({"overlap": 1.5}, "overlap must be a whole number, got 1.5"),
+        ({"strength": "x"}, "strength must be a number, got 'x'"),
+        ({"strength": None}, "strength must be a number, got None"),
+        ({"sampler": 5}, 'given by its name, as "dbim:eta=1", or as a dictionary, got 5'),
         ({"sampler": "nonsense"}, "nonsense"),
         ({"sampler": {"steps": 3}}, "needs a name"),
         ({"sampler": samplers.create("ode", steps=2), "steps": 3}, "contradicts"),
@@ -237,6 +248,31 @@ def test_what_is_no_image_gets_one_sentence(restore: Restorer, image: Any, words
 def test_impossible_options_get_one_sentence(restore: Restorer, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         restore(images(1), **options)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    shape=st.lists(st.integers(0, 5), max_size=5),
+    dtype=st.sampled_from([torch.float32, torch.float16, torch.float64, torch.uint8, torch.int32, torch.bool]),
+    layout=st.sampled_from(["strided", "sparse", "meta"]),
+)
+def test_any_tensor_comes_back_in_its_shape_or_is_refused_in_plain_words(
+    restore: Restorer, shape: list[int], dtype: torch.dtype, layout: str
+) -> None:
+    tensor = torch.ones(shape, device="meta" if layout == "meta" else "cpu").to(dtype)
+    tensor = tensor.to_sparse() if layout == "sparse" else tensor
+    is_image = len(shape) in (3, 4) and shape[-3] in (1, 2, 3, 4) and 0 not in shape
+    if is_image and layout == "strided" and dtype not in (torch.int32, torch.bool):
+        assert restore(tensor, steps=1).shape == tensor.shape
+    else:
+        assert refusal(ValueError, lambda: restore(tensor, steps=1))
+
+
+def test_arrays_of_the_other_byte_order_are_images_too(restore: Restorer) -> None:
+    native = (np.random.default_rng(0).random((9, 8, 3)) * 65535).astype(np.uint16)
+    swapped = restore(native.astype(">u2"), steps=1)
+    assert swapped.dtype == np.dtype(">u2")
+    assert np.array_equal(swapped, restore(native, steps=1))
 
 
 def test_a_path_is_pointed_to_the_reader(restore: Restorer) -> None:

@@ -5,19 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from rebridge import samplers
 from rebridge.training import ConfigError, TrainConfig, load_config, load_stages, parse_config, train
-from rebridge.training.config_files import override
+from rebridge.training.config_files import override, read_tree
 from rebridge.training.methods.bridge import BridgeObjective, settings_of
+from tests.odd import VALUES, places, refusal, with_value
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 SHARED = {"controlnet.yaml", "pixel.yaml"}
 """What others build on, and no run by itself."""
 SMALLEST = {"output": "runs/x", "data": {"clean": "images", "tasks": {"rain": 1.0}}}
+
+WHOLE = read_tree(Path(__file__).parents[2] / "configs" / "tiny.yaml")
 
 Tiny = Callable[..., Any]
 
@@ -117,6 +120,31 @@ def test_any_text_as_configuration_gives_a_sentence(tmp_path_factory: pytest.Tem
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     assert str(caught.value).startswith(str(path))
+
+
+@settings(max_examples=100, deadline=None)
+@given(place=st.sampled_from(sorted(places(WHOLE))), value=VALUES)
+def test_any_value_in_any_place_is_taken_or_refused_in_plain_words(place: tuple[str, ...], value: Any) -> None:
+    refusal(ConfigError, lambda: parse_config(with_value(WHOLE, place, value)))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("output=[]", "output: a path was expected, got []"),
+        ("start_from=5", "start_from: a path was expected, got 5"),
+        ("data=1.5", "data: settings by name were expected, got 1.5"),
+        ("data.tasks=[rain]", "data.tasks: settings by name were expected, got ['rain']"),
+        ("progressive=5", "progressive: a list was expected, got 5"),
+        ("seed=x", "seed: input should be a valid integer, got 'x'"),
+        ("network.widths.a=4", "network.widths.a cannot be set: network.widths is a list with the places 0 to 1"),
+        ("network.widths.2=4", "network.widths.2 cannot be set: network.widths is a list with the places 0 to 1"),
+    ],
+)
+def test_a_value_of_another_kind_is_named_in_plain_words(change: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(override(WHOLE, [change]))
+    assert sentence in str(caught.value)
 
 
 def test_missing_file_is_an_error_that_names_it() -> None:

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from rebridge.models import load_model
-from rebridge.training import ConfigError, learning_rate, train
+from rebridge.training import ConfigError, FitConfig, Task, fit, learning_rate, train
 from rebridge.training.checkpoints import CheckpointError
 from rebridge.training.config import LossConfig, OptimisationConfig
 from rebridge.training.data import training_pairs, validation_pairs
@@ -41,6 +43,35 @@ def test_loss_falls_on_a_toy_problem(tiny: Tiny, extra: tuple[str, ...]) -> None
     train(config)
     curve = losses(config)
     assert sum(curve[-10:]) < 0.7 * sum(curve[:10])
+
+
+def test_fp16_trains_as_fp32_does_up_to_its_rounding(tiny: Tiny, tmp_path: Path) -> None:
+    common = ("optimisation.iterations=4", "optimisation.lr_min=1e-3", "validate_every=99")
+    train(tiny(*common))
+    half = tiny(f"output={tmp_path / 'half'}", "precision=fp16", *common)
+    with pytest.warns(UserWarning, match="precision: fp16 is slow on a CPU"):
+        train(half)
+    whole = losses(tiny())
+    assert losses(half) == pytest.approx(whole, rel=0.02)
+    assert losses(half) != whole
+
+
+def test_the_scaler_of_fp16_leaves_out_steps_whose_gradients_overflow_and_is_kept(tmp_path: Path) -> None:
+    steep = 1e36  # times the first scale, 65536, it is beyond float32; 256 is the first power of two that it can be multiplied by
+    module = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(module.weight)
+    task = Task(module, lambda module, batch: -steep * next(module.parameters()).sum())
+    described = {"optimisation": {"iterations": 9, "clip": None}, "precision": "fp16", "device": "cpu"}
+    config = FitConfig.model_validate({"output": tmp_path, "checkpoint_every": 8, "log_every": 99, **described})
+    data = TensorDataset(torch.zeros(16, 1))
+    fit(task, config, data, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=1 / steep))
+    weights, scales = [], []
+    for number in (8, 9):
+        folder = tmp_path / f"checkpoint-{number:08d}"
+        weights.append(load_file(folder / "model.safetensors")["weight"].item())
+        scales.append(json.loads((folder / "state.json").read_text())["scaler"]["scale"])
+    assert weights == pytest.approx([0, 1])
+    assert scales == [256, 256]
 
 
 @pytest.mark.parametrize("bridge", ["goub", "ir-sde"])

@@ -56,6 +56,26 @@ def test_a_latent_recipe_trains_and_its_model_restores_with_its_own_autoencoder(
     assert other(image).shape == image.shape
 
 
+def test_maps_beside_latents_have_their_size(autoencoders: dict[str, Path], photographs: Path, tmp_path: Path) -> None:
+    own = (f"space.autoencoder={autoencoders['vq']}", f"data.clean={photographs}", f"output={tmp_path / 'run'}")
+    told = ("network.conditions={depth: map}", f"data.conditions={{depth: {photographs}}}")
+    recipe = LATENT / "bbdm.yaml"
+    with pytest.raises(ValueError, match="has 3 channels, and 2 are wanted"):
+        train(load_config(recipe, [*SMALL, *own, "network.conditions={depth: {form: map, size: 2}}", told[1]]))
+    assert train(load_config(recipe, [*SMALL, *own, *told])).psnr
+    restore = Restorer.from_pretrained(tmp_path / "run" / "model", device="cpu")
+    network = restore.model.network
+    assert network is not None
+    for name in ("extra.maps.weight", "tail.weight"):
+        torch.nn.init.normal_(network.get_parameter(name), std=0.3)
+    image, depth = torch.rand(1, 3, 150, 90), torch.rand(1, 150, 90)
+    whole = restore(image, steps=2, depth=depth)
+    assert whole.shape == image.shape
+    other = (restore(image, steps=2, depth=depth.flip(-1)) - whole).abs().mean()
+    tiled = (restore(image, steps=2, depth=depth, tile=64, overlap=32) - whole).abs().mean()
+    assert 3 * tiled < other
+
+
 def test_an_autoencoder_of_diffusers_serves_as_its_folder_is(tmp_path: Path) -> None:
     from rebridge.models.autoencoders import load_autoencoder
 

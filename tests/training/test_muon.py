@@ -1,12 +1,18 @@
 """Muon: orthogonal steps for convolutions, AdamW's for the rest."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from rebridge.training.config import FitConfig
+from rebridge.training.config_files import ConfigError
 from rebridge.training.muon import Muon, is_matrix, orthogonal
+from rebridge.training.parallel import Sharded
+from rebridge.training.runtime import Runtime
 
 
 @given(st.integers(1, 40), st.integers(1, 90), st.integers(0, 1000))
@@ -75,6 +81,14 @@ def test_the_first_step_moves_a_weight_by_the_learning_rate_and_adam_s_size() ->
 def test_the_loss_of_a_closure_comes_back() -> None:
     layer = nn.Conv2d(16, 16, 1)
     assert Muon(layer.parameters()).step(lambda: 3.5) == 3.5
+
+
+def test_sharded_weights_are_refused_with_a_sentence() -> None:
+    layer = nn.Conv2d(16, 16, 1)
+    sharded = Sharded(Runtime(FitConfig(output=Path("unused"))), 1)
+    assert sharded.prepare(layer, torch.optim.AdamW(layer.parameters()))[0] is layer
+    with pytest.raises(ConfigError, match="use sharding none, or optimizer adamw"):
+        sharded.prepare(layer, Muon(layer.parameters()))
 
 
 def test_a_momentum_of_1_is_refused() -> None:

@@ -77,6 +77,30 @@ def test_two_processes_give_the_losses_of_one_with_the_same_pairs(tiny: Tiny, tm
     assert all(torch.allclose(a[name], b[name], atol=1e-5) for name in b)
 
 
+MUON = ("optimisation.optimizer=muon", "network.widths=[16,32]")
+
+
+@pytest.mark.slow
+def test_orthogonal_steps_of_two_processes_are_those_of_one(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny("optimisation.batch=2")
+    trained_by_two(config, tmp_path, "optimisation.batch=2", *MUON)
+    alone = tiny(f"output={tmp_path / 'alone'}", *MUON)
+    train(alone)
+    assert losses(config.output) == pytest.approx(losses(alone.output), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_refuse_to_turn_parts_of_matrices(tiny: Tiny, tmp_path: Path) -> None:
+    """Orthogonal parts are no parts of an orthogonal matrix."""
+    script = tmp_path / "launch.py"
+    script.write_text(TRAIN)
+    config = tiny()
+    command = [*TORCHRUN, str(script), "configs/tiny.yaml", *overrides(config), *MUON, "sharding=full"]
+    done = subprocess.run(command, env=environment(), cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "sharding: full leaves each process a part of every matrix" in done.stderr
+
+
 @pytest.mark.slow
 def test_a_sharded_run_resumes_from_its_checkpoint_and_from_one_of_a_single_process(tiny: Tiny, tmp_path: Path) -> None:
     half = ("optimisation.iterations=3", "optimisation.lr_min=1e-3")

@@ -62,10 +62,11 @@ def assert_same_run(a: Path, b: Path) -> None:
 
 
 BF16 = ("precision=bf16", "channels_last=true", "log_every=4", "data.workers=1")
+FP16 = ("precision=fp16", "optimisation.clip=null")
 MUON = ("optimisation.optimizer=muon", "network={widths: [16, 16], blocks: [1], middle: 1}")
 
 
-@pytest.mark.parametrize("extra", [(), BF16, MUON])
+@pytest.mark.parametrize("extra", [(), BF16, FP16, MUON])
 def test_a_killed_and_resumed_run_equals_an_uninterrupted_one_bit_by_bit(
     tiny: Tiny, tmp_path: Path, extra: tuple[str, ...]
 ) -> None:

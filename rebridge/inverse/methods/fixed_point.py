@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from rebridge.denoisers import as_estimate
-from rebridge.denoisers.tiling import out_of_memory
+from rebridge.images.atomic import out_of_memory
 from rebridge.inverse.problem import Problem
 from rebridge.samplers.base import Callback
 

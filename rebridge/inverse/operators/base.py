@@ -365,6 +365,8 @@ def check_values(values: Tensor, shape: tuple[int, ...], what: str) -> None:
 
     what: how the error calls them.
     """
+    if not isinstance(values, Tensor):
+        raise TypeError(f"{what} must be a torch tensor, got {type(values).__name__}")
     if values.ndim != len(shape) + 1 or tuple(values.shape[1:]) != shape:
         wanted = ", ".join(str(n) for n in shape)
         raise ValueError(f"the operator takes {what} of shape (B, {wanted}), got {tuple(values.shape)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -43,7 +44,7 @@ class PublishedCheckpoint(Format):
 
         files = [path, *_beside(path)]
         if "autoencoder" in options:
-            files.append(Path(options.pop("autoencoder")).expanduser())
+            files.append(Path(os.path.expanduser(options.pop("autoencoder"))))
         asked = {key: options.pop(key) for key in ("family", "task") if key in options}
         try:
             if asked.get("family") == SPANDREL:

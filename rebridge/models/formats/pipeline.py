@@ -14,9 +14,9 @@ from rebridge.models.formats.base import Format
 
 
 class DiffusersPipeline(Format):
-    """Pipelines of Stable Diffusion 1.x, 2.x, XL, and of unconditional DDPM.
+    """Pipelines of Stable Diffusion, of flow matching, and of unconditional DDPM.
 
-    Stable Diffusion comes with or without a ControlNet.
+    Stable Diffusion and FLUX come with or without a ControlNet.
     """
 
     options: ClassVar[tuple[str, ...]] = (

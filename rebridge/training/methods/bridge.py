@@ -15,7 +15,6 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import Field, model_validator
-from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from rebridge import bridges, networks, samplers
@@ -23,17 +22,17 @@ from rebridge.bridges import Bridge
 from rebridge.data import Pair
 from rebridge.denoisers import Denoiser, NetworkDenoiser
 from rebridge.denoisers.parameterization import blind_at_end
-from rebridge.images.atomic import reason
-from rebridge.images.regular import read_regular
 from rebridge.models import TrainedModel
 from rebridge.networks.catalogue import NETWORKS
+from rebridge.networks.conditions import NONE, Condition, Values, at_rows, at_scale, conditions_of
 from rebridge.samplers import Sampler
 from rebridge.training.config import LossConfig, Named, OptimisationConfig, RunConfig, SpaceConfig, StatesConfig
-from rebridge.training.config_files import ConfigError, expand
+from rebridge.training.config_files import ConfigError
 from rebridge.training.data import tasks_of
 from rebridge.training.ema import Ema
 from rebridge.training.latents import latents_of
 from rebridge.training.losses import classifier_loss, loss_of
+from rebridge.training.parts import create, load_weights
 from rebridge.training.runtime import InPrecision
 from rebridge.training.task import Validation, count_parameters
 from rebridge.training.teaching import check_teaches
@@ -101,6 +100,15 @@ class TrainConfig(RunConfig):
         channels = (known | self.network.params).get("channels", 3)
         return channels if isinstance(channels, int) else 3
 
+    @property
+    def declared(self) -> dict[str, Condition]:
+        """Extra conditions of the network, as its settings or its class declare them."""
+        given = self.network.params.get("conditions")
+        if given is None and self.network.name in NETWORKS:
+            build = NETWORKS[self.network.name]
+            given = build.conditions if isinstance(build, type) and issubclass(build, networks.Network) else None
+        return dict(create("network", conditions_of, given))
+
     @model_validator(mode="before")
     @classmethod
     def _default_names(cls, tree: Any) -> Any:
@@ -122,10 +130,10 @@ class TrainConfig(RunConfig):
 class Objective(Protocol):
     """The loss of a denoiser, and the use of its averaged weights."""
 
-    def loss(self, x0: Tensor, y: Tensor, first: int) -> Tensor:
+    def loss(self, x0: Tensor, y: Tensor, first: int, told: Values = NONE) -> Tensor:
         """The loss of samples number `first` on, a scalar with gradients.
 
-        x0, y: (B, C, H, W) in the bridge's range.
+        x0, y: (B, C, H, W) in the bridge's range. told: extra conditions by name.
         """
         ...
 
@@ -162,11 +170,13 @@ class BridgeObjective:
         if blind_at_end(config.prediction, bridge) and "end_fraction" not in config.states.model_fields_set:
             self.plan = self.plan.model_copy(update={"end_fraction": 0.0})
 
-    def loss(self, x0: Tensor, y: Tensor, first: int) -> Tensor:
+    def loss(self, x0: Tensor, y: Tensor, first: int, told: Values = NONE) -> Tensor:
         """The loss of a batch; a share of the samples may go without a condition."""
         y = drop_conditions(y, first, self.config.seed, self.config.states.condition_dropout)
-        states = draw_states(self.bridge, self.denoiser, x0, y, first, self.config.seed, self.plan)
-        return loss_of(self.denoiser, x0[states.rows], y[states.rows], states, self.config.loss)
+        states = draw_states(self.bridge, self.denoiser, x0, y, first, self.config.seed, self.plan, told)
+        return loss_of(
+            self.denoiser, x0[states.rows], y[states.rows], states, self.config.loss, at_rows(told, states.rows)
+        )
 
     def condition(self, x0: Tensor, y: Tensor) -> tuple[Denoiser, Tensor]:
         """The averaged denoiser, and y itself."""
@@ -247,7 +257,7 @@ class DenoiserTraining:
     def loss(self, batch: Pair, first: int) -> Tensor:
         """The loss of the objective, and of the network's classifier where it has one."""
         x0, y = self._in_range(batch.clean), self._in_range(batch.degraded)
-        loss = self.objective.loss(x0, y, first)
+        loss = self.objective.loss(x0, y, first, self._told(batch.conditions))
         if self.config.loss.guide:
             network: Any = self.module
             logits = InPrecision(network.classify, self.device, self.config.precision)(y)
@@ -283,8 +293,11 @@ class DenoiserTraining:
         if not self.pairs:
             return None
         condition, seed = self.objective.condition, self.config.seed
-        spaces = () if self.latents is None else (self.latents.enter, self.latents.leave)
-        return validate(self.bridge, condition, self.pairs, self.sampler, self.device, seed, *spaces).validation()
+        enter, leave = (None, None) if self.latents is None else (self.latents.enter, self.latents.leave)
+        scores = validate(
+            self.bridge, condition, self.pairs, self.sampler, self.device, seed, enter, leave, told=self._told
+        )
+        return scores.validation()
 
     def export(self, folder: Path, validation: Mapping[str, float]) -> Path:
         """Write the averaged weights as a model folder.
@@ -328,6 +341,12 @@ class DenoiserTraining:
         low, high = self.bridge.value_range
         return (images.to(self.device) * (high - low) + low).contiguous(memory_format=self.layout)
 
+    def _told(self, conditions: Values) -> dict[str, Tensor]:
+        """Extra conditions (B, ...) on the device, maps of the size of the states."""
+        scale = 1 if self.latents is None else self.latents.autoencoder.factor
+        declared = self.config.declared if conditions else {}
+        return {name: value.to(self.device) for name, value in at_scale(declared, conditions, scale, scale).items()}
+
 
 class BridgeTraining(DenoiserTraining):
     """Train a denoiser of a bridge, or a pixel prior."""
@@ -367,34 +386,3 @@ def settings_of(config: TrainConfig) -> tuple[Bridge, Sampler]:
             "uniform-in-weight is near to it"
         )
     return bridge, sampler
-
-
-def create(key: str, build: Callable[..., Any], what: Any, params: Mapping[str, Any] | None = None) -> Any:
-    """Call `build(what, **params)`, with errors that name the key of the file."""
-    try:
-        return build(what, **(params or {}))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{key}: {error}") from None
-
-
-def load_weights(network: nn.Module, source: Path | tuple[Path, ...] | None, key: str) -> None:
-    """Load the weights that files have.
-
-    Those that the files lack, such as those of added blocks, stay as they are.
-
-    Raises:
-        ConfigError: a file that cannot be read, or whose weights do not fit; names `key`.
-    """
-    for path in source if isinstance(source, tuple) else (source,):
-        if path is None:
-            continue
-        path = expand(path, key)
-        path = path / "model.safetensors" if path.is_dir() else path
-        try:
-            data, _ = read_regular(path, None, "a file of weights")
-            weights = {name: value.float() for name, value in load_tensors(data).items()}
-            if not weights:
-                raise ValueError("it is empty")
-            network.load_state_dict(network.state_dict() | weights)
-        except Exception as error:  # safetensors has exceptions of its own for damaged files
-            raise ConfigError(f"{key}: {path} does not hold the weights of this network: {reason(error)}") from None

@@ -10,16 +10,18 @@ that is y the path is not known, and the target is x0. The distance t - r shrink
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from rebridge.bridges import Bridge
-from rebridge.denoisers import Denoiser, as_estimate
+from rebridge.denoisers import as_estimate
 from rebridge.models import TrainedModel, load_model
+from rebridge.networks.conditions import NONE, Values, at_rows, listed
 from rebridge.training.config import RunConfig, Section
 from rebridge.training.config_files import ConfigError
 from rebridge.training.data import BatchIndices
@@ -71,23 +73,25 @@ class ConsistencyObjective(BridgeObjective):
         bridge: Bridge,
         network: nn.Module,
         average: nn.Module,
-        teacher: Denoiser | None = None,
+        teacher: Callable[..., Any] | None = None,
     ) -> None:
         super().__init__(config, bridge, network, average)
         self.paths = config.consistency
         self.teacher = teacher
         self._cuts = self.paths.first
 
-    def loss(self, x0: Tensor, y: Tensor, first: int) -> Tensor:
+    def loss(self, x0: Tensor, y: Tensor, first: int, told: Values = NONE) -> Tensor:
         """The distance of the two estimates of a batch."""
-        states = draw_states(self.bridge, self.denoiser, x0, y, first, self.config.seed, self.plan)
+        states = draw_states(self.bridge, self.denoiser, x0, y, first, self.config.seed, self.plan, told)
+        told = at_rows(told, states.rows)
         x0, y, x_t, t = x0[states.rows], y[states.rows], states.x_t, states.t
         self._cuts = self.cuts(first)
         r = (t - 1 / self._cuts).clamp(min=0)
-        return distance(self.denoiser(x_t, t, y), self.target(x0, y, x_t, t, r), self.config.loss.kind)
+        estimate = self.denoiser(x_t, t, y, **told)
+        return distance(estimate, self.target(x0, y, x_t, t, r, told), self.config.loss.kind)
 
     @torch.no_grad()
-    def target(self, x0: Tensor, y: Tensor, x_t: Tensor, t: Tensor, r: Tensor) -> Tensor:
+    def target(self, x0: Tensor, y: Tensor, x_t: Tensor, t: Tensor, r: Tensor, told: Values = NONE) -> Tensor:
         """The estimate at r, without gradients; x0 at r = 0 and from an end that is y.
 
         Args:
@@ -96,13 +100,14 @@ class ConsistencyObjective(BridgeObjective):
             x_t: states at t.
             t: times (B,), float64.
             r: earlier times (B,).
+            told: extra conditions by name.
         """
-        known = x0 if self.teacher is None else as_estimate(self.teacher(x_t, t, y)).x0
+        known = x0 if self.teacher is None else as_estimate(self.teacher(x_t, t, y, **told)).x0
         c = self.bridge.coefficients(r).like(y)
         noise = self.bridge.noise_estimate(x_t, known, y, t)
         x_r = c.alpha * known + c.beta * y + c.gamma * noise
         exact = (r <= 0) | ((t == 1) & self.bridge.pinned)
-        return torch.where(exact.view(-1, 1, 1, 1), x0, self.denoiser(x_r, r, y))
+        return torch.where(exact.view(-1, 1, 1, 1), x0, self.denoiser(x_r, r, y, **told))
 
     def cuts(self, first: int) -> int:
         """Choose the number of steps for the samples number `first` on."""
@@ -137,6 +142,11 @@ class ConsistencyTraining(DenoiserTraining):
             if not isinstance(model, TrainedModel) or model.process != self.bridge:
                 raise ConfigError(
                     f"consistency.teacher: it must be trained on the bridge here, {self.bridge}, got {model.process}"
+                )
+            if dict(model.info.conditions) != self.config.declared:
+                raise ConfigError(
+                    f"consistency.teacher: its conditions are {listed(model.info.conditions)}, "
+                    f"the network's {listed(self.config.declared)}"
                 )
             teacher = model.denoiser
         network = self.in_precision(self.module)

@@ -21,11 +21,13 @@ from torch import Tensor, nn
 from rebridge.bridges import Bridge
 from rebridge.data.seeds import generator_of
 from rebridge.denoisers import Denoiser, NetworkDenoiser
+from rebridge.networks.conditions import NONE, Values
 from rebridge.networks.hidiff import PriorNetwork
 from rebridge.training.config import RunConfig, Section
 from rebridge.training.config_files import ConfigError
 from rebridge.training.losses import distance
-from rebridge.training.methods.bridge import BridgeObjective, DenoiserTraining, TrainConfig, create
+from rebridge.training.methods.bridge import BridgeObjective, DenoiserTraining, TrainConfig
+from rebridge.training.parts import create
 
 
 class LatentConfig(Section):
@@ -101,8 +103,11 @@ class LatentObjective:
         self.inner = BridgeObjective(config, bridge, self.restore, average)
         self._last: tuple[Tensor, Tensor] | None = None
 
-    def loss(self, x0: Tensor, y: Tensor, first: int) -> Tensor:
-        """The distance of the images, and in stage 2 that of the latents."""
+    def loss(self, x0: Tensor, y: Tensor, first: int, told: Values = NONE) -> Tensor:
+        """The distance of the images, and in stage 2 that of the latents.
+
+        These networks declare no extra conditions.
+        """
         kind = self.config.loss.kind
         if self.config.latent.stage == 1:
             return distance(y + self.restore(y, y.new_ones(len(y)), y, clean=x0), x0, kind)

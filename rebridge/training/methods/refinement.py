@@ -20,15 +20,11 @@ from rebridge import networks
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Denoiser, NetworkDenoiser
 from rebridge.networks.catalogue import NETWORKS
+from rebridge.networks.conditions import NONE, Values
 from rebridge.training.config import Named, RunConfig, Section
 from rebridge.training.losses import distance
-from rebridge.training.methods.bridge import (
-    BridgeObjective,
-    DenoiserTraining,
-    TrainConfig,
-    create,
-    load_weights,
-)
+from rebridge.training.methods.bridge import BridgeObjective, DenoiserTraining, TrainConfig
+from rebridge.training.parts import create, load_weights
 
 
 class PredictorConfig(Section):
@@ -84,9 +80,9 @@ class Refinement(nn.Module):
         self.network = network
         self.predictor = predictor
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """Raw output (B, C, H, W) of the network."""
-        result: Tensor = self.network(x, t, y)
+    def forward(self, x: Tensor, t: Tensor, y: Tensor, **conditions: Tensor) -> Tensor:
+        """Raw output (B, C, H, W) of the network; its predictor sees no extra conditions."""
+        result: Tensor = self.network(x, t, y, **conditions)
         return result
 
     def predict(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
@@ -121,13 +117,13 @@ class RefinementObjective:
         self.predict = NetworkDenoiser(average.predictor, bridge, "residual").eval()
         self._distance = torch.zeros(())
 
-    def loss(self, x0: Tensor, y: Tensor, first: int) -> Tensor:
+    def loss(self, x0: Tensor, y: Tensor, first: int, told: Values = NONE) -> Tensor:
         """The loss of the bridge from g(y), and the distance of g(y) itself."""
         predicted = self.predictor(y, y.new_ones(len(y)), y)
         apart = distance(predicted, x0, "l1")
         self._distance = apart.detach()
         start = predicted if self.settings.joint else predicted.detach()
-        return self.inner.loss(x0, start, first) + self.settings.weight * apart
+        return self.inner.loss(x0, start, first, told) + self.settings.weight * apart
 
     def condition(self, x0: Tensor, y: Tensor) -> tuple[Denoiser, Tensor]:
         """The averaged denoiser, and the averaged predictor's g(y)."""

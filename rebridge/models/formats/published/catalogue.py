@@ -6,6 +6,7 @@ network again, empty, from the configuration that a model folder keeps.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,14 +86,20 @@ def convert(
     if task is not None and not chosen.tasks:
         raise FormatError(f"{label} looks like {chosen.title}, which was not published by tasks: leave {task!r} out")
     try:
-        return chosen.convert(weights, Request(chosen.name, task, dtype, options))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # weights of no size are told below
+            return chosen.convert(weights, Request(chosen.name, task, dtype, options))
     except ValueError as error:  # a FormatError too
         raise FormatError(f"{label} looks like {chosen.title}, but {error}") from None
-    except (KeyError, IndexError, ZeroDivisionError, RuntimeError) as error:
-        reason = "a size other than 0" if isinstance(error, ZeroDivisionError) else first_line(error)
+    except KeyError as error:
+        lacking = first_line(error)
         raise FormatError(
-            f"{label} looks like {chosen.title}, but cannot be converted: {reason} is missing or odd"
+            f"{label} looks like {chosen.title}, but cannot be converted: {lacking} is missing or odd"
         ) from None
+    except (IndexError, ZeroDivisionError, RuntimeError) as error:  # from weights whose sizes do not go together
+        raise FormatError(
+            f"{label} looks like {chosen.title}, but cannot be converted: one of its weights has an impossible size"
+        ) from error
 
 
 def build(config: Mapping[str, Any]) -> Dialect:

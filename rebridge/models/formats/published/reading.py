@@ -7,6 +7,7 @@ preferred, and it is said which were taken. Files are mapped into memory, so wha
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,9 @@ def read_content(path: Path) -> Any:
     _refuse_text(path, head)
     scanning.check(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=head.startswith(b"PK"))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # what that leaves unread is read below
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=head.startswith(b"PK"))
     except Exception:  # it holds more than weights, or it is damaged, for which the strict reader has many errors
         return inert.load(path)
 

@@ -7,16 +7,20 @@ import pickle
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rebridge.models.formats.published import FormatError, convert, read_weights
+from tests.odd import refusal
 from tests.published import state
 
 PART = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2)}
@@ -344,3 +348,34 @@ def test_a_task_is_refused_where_there_is_none(tmp_path: Path) -> None:
     torch.save(state("ddpm_celebahq"), tmp_path / "celeba_hq.ckpt")
     with pytest.raises(FormatError, match="not published by tasks: leave 'rain' out"):
         convert(tmp_path / "celeba_hq.ckpt", task="rain")
+
+
+ODD: dict[str, Callable[[Tensor], Tensor]] = {
+    "empty": lambda value: torch.empty(0),
+    "no rows": lambda value: value.new_empty((0, *value.shape[1:])),
+    "no columns": lambda value: value.new_empty((*value.shape, 0)),
+    "a number": lambda value: torch.tensor(1.0),
+    "one more side": lambda value: value[None],
+    "flat": lambda value: value.flatten(),
+    "turned": lambda value: value.transpose(0, -1),
+    "whole": lambda value: value.to(torch.int8),
+    "complex": lambda value: value.to(torch.complex64),
+    "sparse": lambda value: value.to_sparse(),
+}
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    name=st.sampled_from([name for name, _, _ in ANCHORS]),
+    odd=st.sampled_from(sorted(ODD)),
+    place=st.integers(0, 10**6),
+)
+def test_a_weight_of_any_odd_form_is_taken_or_refused_in_plain_words(
+    tmp_path_factory: pytest.TempPathFactory, name: str, odd: str, place: int
+) -> None:
+    weights = dict(state(name))
+    keys = sorted(weights)
+    key = keys[place % len(keys)]
+    weights[key] = ODD[odd](weights[key])
+    path = saved(tmp_path_factory.getbasetemp(), weights)
+    refusal(FormatError, lambda: convert(path))

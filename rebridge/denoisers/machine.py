@@ -1,0 +1,124 @@
+"""The machine that networks run on: processor, cores, instructions."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import torch
+
+_CPUS = Path("/sys/devices/system/cpu")
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_INFO = Path("/proc/cpuinfo")
+_INSTRUCTIONS = {
+    "AVX2": ("avx2",),
+    "AVX-512": ("avx512f",),
+    "VNNI": ("avx512_vnni", "avx_vnni"),
+    "bf16": ("avx512_bf16", "amx_bf16", "bf16"),
+    "AMX": ("amx_tile",),
+}
+"""Names, and the flags of the processor any of which stands for them."""
+KEPT_PIECE = 2**25
+"""Bytes of the largest piece of memory that is kept when it is freed; glibc allows no more."""
+KEPT_MEMORY = 2**28
+"""Most bytes that are kept at the end of the heap."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@cache
+def processor() -> str:
+    """Return the name of the processor, as its maker calls it."""
+    if sys.platform == "darwin":
+        return _told("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
+    return _field("model name") or platform.processor() or platform.machine()
+
+
+@cache
+def instructions() -> tuple[str, ...]:
+    """Return the names of the processor's instructions for vectors and matrices."""
+    flags = set((_field("flags") or _field("Features") or "").split())
+    return tuple(name for name, any_of in _INSTRUCTIONS.items() if flags.intersection(any_of))
+
+
+def physical_cores() -> int:
+    """Count the cores that this process may use.
+
+    Hyperthreads count once, and a container's quota holds.
+    """
+    allowed = os.sched_getaffinity(0) if sys.platform == "linux" else set(range(os.cpu_count() or 1))
+    if sys.platform == "darwin":
+        return int(_told("sysctl", "-n", "hw.physicalcpu") or len(allowed))
+    cores = {_core(cpu) for cpu in allowed}
+    return max(min(len(cores), _quota()), 1)
+
+
+def threads() -> int:
+    """Choose the number of threads: one a core, or what the environment says."""
+    given = next((os.environ[name] for name in _THREADS if os.environ.get(name, "").isdigit()), None)
+    return torch.get_num_threads() if given is not None else physical_cores()
+
+
+@cache
+def prepare() -> None:
+    """Make the process ready for networks on the processor; once.
+
+    One thread for each core where torch would take more. And memory that is freed is kept for what comes next: networks free and
+    take the same sizes all the time, and pages that the system has to clear anew cost as much as a convolution.
+    """
+    if torch.get_num_threads() > physical_cores() and threads() < torch.get_num_threads():
+        torch.set_num_threads(threads())
+    if sys.platform == "linux" and not any(name.startswith("MALLOC_") for name in os.environ):
+        library = ctypes.CDLL(None)
+        if hasattr(library, "mallopt"):  # of glibc
+            library.mallopt(_M_MMAP_THRESHOLD, KEPT_PIECE)
+            library.mallopt(_M_TRIM_THRESHOLD, KEPT_MEMORY)
+
+
+def describe_machine() -> dict[str, str | int]:
+    """Describe the machine for a table of measurements."""
+    return {
+        "processor": processor(),
+        "cores": physical_cores(),
+        "instructions": ", ".join(instructions()),
+        "torch": torch.__version__.partition("+")[0],
+    }
+
+
+def _core(cpu: int) -> tuple[str, str]:
+    """Package and number of the core that a logical processor belongs to."""
+    try:
+        place = _CPUS / f"cpu{cpu}" / "topology"
+        return (place / "physical_package_id").read_text().strip(), (place / "core_id").read_text().strip()
+    except OSError:
+        return "", str(cpu)
+
+
+def _quota() -> int:
+    """Most processors that a container may use, rounded up."""
+    try:
+        quota, period = _QUOTA.read_text().split()
+        return -(-int(quota) // int(period))
+    except (OSError, ValueError, ZeroDivisionError):  # no container, or "max"
+        return os.cpu_count() or 1
+
+
+def _field(name: str) -> str | None:
+    """The first value of a field of /proc/cpuinfo."""
+    try:
+        lines = _INFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == name), None)
+
+
+def _told(*words: str) -> str | None:
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,80 @@
+"""The machine's description holds against what the system says of itself."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from rebridge.denoisers import machine
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads files that only Linux has")
+
+
+def fake_cpus(root: Path, places: list[tuple[int, int]]) -> None:
+    for number, (package, core) in enumerate(places):
+        topology = root / f"cpu{number}" / "topology"
+        topology.mkdir(parents=True)
+        (topology / "physical_package_id").write_text(f"{package}\n")
+        (topology / "core_id").write_text(f"{core}\n")
+
+
+@linux
+def test_hyperthreads_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cpus(tmp_path, [(0, 0), (0, 1), (1, 0), (0, 0), (0, 1), (1, 0)])
+    monkeypatch.setattr(machine, "_CPUS", tmp_path)
+    monkeypatch.setattr(machine, "_QUOTA", tmp_path / "none")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)))
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert machine.physical_cores() == 3
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1, 4})
+    assert machine.physical_cores() == 1
+
+
+@linux
+@pytest.mark.parametrize(("quota", "cores"), [("max 100000", 4), ("250000 100000", 3), ("10000 100000", 1)])
+def test_a_containers_quota_holds(quota: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cpus(tmp_path, [(0, core) for core in range(4)])
+    (tmp_path / "cpu.max").write_text(quota + "\n")
+    monkeypatch.setattr(machine, "_CPUS", tmp_path)
+    monkeypatch.setattr(machine, "_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)))
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert machine.physical_cores() == cores
+
+
+def test_threads_that_the_environment_names_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert machine.threads() == torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    assert machine.threads() == machine.physical_cores() <= (os.cpu_count() or 1)
+
+
+@linux
+def test_the_processor_has_a_name_and_known_instructions() -> None:
+    text = Path("/proc/cpuinfo").read_text()
+    assert machine.processor()
+    assert ("AVX2" in machine.instructions()) == ("avx2" in text.split())
+
+
+@linux
+def test_memory_that_is_freed_is_kept() -> None:
+    program = (
+        "import resource, sys, torch; from rebridge.denoisers.machine import prepare\n"
+        "if sys.argv[1] == 'kept': prepare()\n"
+        "for _ in range(3): [torch.ones(2**21) for _ in range(4)]\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(20): [torch.ones(2**21) for _ in range(4)]\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"
+    )
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", program, how], env=clean, capture_output=True, text=True).stdout)
+        for how in ("kept", "plain")
+    }
+    if faults["plain"] < 1000:
+        pytest.skip("this system's allocator keeps memory by itself")
+    assert faults["kept"] < faults["plain"] / 20
