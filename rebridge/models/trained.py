@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Autocast, ClassifierFree, Denoiser, NetworkDenoiser
-from rebridge.denoisers.precision import dtype_of
+from rebridge.denoisers.precision import AUTO_DTYPE, dtype_of
 from rebridge.denoisers.tiling import Divisible
 from rebridge.models.autoencoders import Autoencoder, AutoencoderSpace
 from rebridge.models.base import Finding, Model, ModelError, ModelInfo, PixelSpace
+from rebridge.models.speed import chosen_dtype
 from rebridge.networks import Network
 from rebridge.networks.conditions import Bound, at_scale, conditions_of
 from rebridge.samplers import Sampler, recommended
@@ -36,7 +37,7 @@ class TrainedModel(Model):
         name: for messages and the card.
         predictor: where the bridge starts from a prediction g(y), the denoiser that makes it.
         training: free JSON-able metadata.
-        dtype: float32, or bfloat16 or float16 to run the network in autocast.
+        dtype: float32, or bfloat16 or float16 to run the network in autocast; "auto" for what is found best on this machine.
         compile: whether to run the network through torch.compile.
         condition: whether a generative network sees the degraded image.
         guidance: classifier-free guidance of a generative network, 1 for none.
@@ -104,7 +105,7 @@ class TrainedModel(Model):
             source=source,
             base_model=base_model,
         )
-        self.precision = dtype_of(dtype)
+        self.precision = chosen_dtype(denoiser, self.info.channels) if dtype == AUTO_DTYPE else dtype_of(dtype)
         if compile:
             denoiser.network = torch.compile(self.network)  # type: ignore[assignment]
         self._place()

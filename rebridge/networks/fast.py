@@ -24,6 +24,7 @@ from rebridge.networks.layers import (
     check_inputs,
     check_sizes,
     in_bands,
+    in_float32,
     pad_to_multiple,
     replicate_border,
     zero_init,
@@ -177,7 +178,7 @@ class Fast(Network):
         given = (y != 0).flatten(1).any(1) if self.optional_condition else None
         embedding = self.time(t)
         known = y if self.filled is None else fill_holes(y, holes(y))
-        h = self.head(self._pixels(x, known, given))
+        h = in_float32(self.head, self._pixels(x, known, given))
         if self.extra is not None:
             embedding = self.extra.embedded(conditions, embedding)
             h = self.extra.seen(h, conditions, self._unshuffled)
@@ -197,7 +198,7 @@ class Fast(Network):
         h = self.middle(h, embedding, likely)
         for level, up in zip(reversed(self.after), reversed(self.up), strict=True):
             h = level(F.pixel_shuffle(up(h), 2) + skips.pop(), embedding, likely)
-        output = F.pixel_shuffle(self.tail(h), 2)[..., :height, :width]
+        output = F.pixel_shuffle(in_float32(self.tail, h), 2)[..., :height, :width]
         return output if changed is None else output + changed
 
     def classify(self, y: Tensor) -> Tensor:

@@ -290,6 +290,20 @@ def replicate_border(h: Tensor, size: int) -> Tensor:
     return h
 
 
+def in_float32(layer: nn.Module, h: Tensor) -> Tensor:
+    """Apply a layer in its own precision, whatever autocast computes in.
+
+    For the first and the last layer of a network: what they give is the finest that there is, and takes little time.
+    """
+    kind = h.device.type
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        result: Tensor = layer(h)
+        return result
+    with torch.autocast(kind, enabled=False):
+        result = layer(at_least_float32(h))
+        return result
+
+
 def at_least_float32(values: Tensor) -> Tensor:
     """Convert values to float32 where autocast may have left less."""
     return values if values.dtype == torch.float64 else values.float()

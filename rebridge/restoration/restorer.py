@@ -106,8 +106,8 @@ class Restorer:
         Args:
             name: see `rebridge.models.load_model`.
             device: by default a GPU where there is one, else the CPU.
-            dtype: float32, or bfloat16 or float16 to run the network in autocast (two to three times faster on CPUs with
-                bf16, relative error about 1.5 % per call); the state of the process stays in float32.
+            dtype: float32, or bfloat16 or float16 to run the network in autocast (faster on CPUs with bf16, slower on others);
+                "auto" for that where a measurement finds it faster and within 1/255; states stay in float32.
             compile: torch.compile the network, 20-60 s once per image size.
             revision: branch, tag or commit on the hub.
             bridge, sampler, detail: of the class.
