@@ -77,7 +77,7 @@ class Restorer:
         chosen = bridge_of(bridge)
         self.model: Model = as_model(model, chosen, **options)
         self.bridge: Bridge = self.model.process if chosen is None else chosen
-        self._wrap: engine.Wrap = _same
+        self._wrap: engine.Wrap = lambda denoiser: denoiser
         self._preset: dict[str, Any] | None = None
         if sampler is None:
             sampler = self._recommended()
@@ -179,8 +179,8 @@ class Restorer:
             strength: share of the change that is made: 0 returns the image, 1 what the model makes. Not for measurements.
             sampler: as in the class, for this call.
             method: for a measurement: a zero-shot method's name, {"name": ..., **parameters} or object; by default
-                `rebridge.inverse.recommended`. A trained bridge takes a measurement by itself: it restores the picture
-                of it, and its estimates are made to agree with what was measured.
+                `rebridge.inverse.recommended`. A trained bridge takes a measurement by itself: it restores the picture of
+                it, and its estimates are made to agree with what was measured.
             callback: called after each step with (step, t, x_t, x0_hat) in the model's space; raise from it to cancel.
             progress: called with (done, total) in steps of the sampler, or calls of the method.
             conditions: what `model.info.conditions` declares, by name, one for all images or one for each: a map as an image of
@@ -228,7 +228,8 @@ class Restorer:
     ) -> Samples:
         """Restore an image several times: mean, standard deviation, all samples.
 
-        Options as in `__call__`; the first sample is what a call with samples=1 returns. With a deterministic sampler
+        Options as in `__call__`; the first sample is what a call with samples=1 returns, unless that is a mean, as by the method
+        recommended for one result of a measurement. With a deterministic sampler
         and start they are all the same: use sampler={"name": "dbim", "eta": 1.0}. With keep=False only their mean and standard
         deviation stay in memory.
         """
@@ -330,12 +331,14 @@ class Restorer:
         """Test if the result of a sampler depends on the seed, by a run on one pixel."""
         return engine.draws_noise(self.model, self.bridge, sampler)
 
-    def method(self, choice: MethodChoice = None, steps: int | None = None, of: Measurement | None = None) -> Method:
+    def method(
+        self, choice: MethodChoice = None, steps: int | None = None, of: Measurement | None = None, samples: int = 1
+    ) -> Method:
         """Make the zero-shot method for a choice as in `__call__`, of a measurement."""
         if isinstance(choice, Method):
             return choice.with_settings(steps)
         if choice is None and of is not None:
-            return inverse.recommended(as_operator(of.operator, of.y), of.sigma_y).with_settings(steps)
+            return inverse.recommended(as_operator(of.operator, of.y), of.sigma_y, samples).with_settings(steps)
         chosen = {"name": "ddnm"} if choice is None else named(choice)
         return inverse.create(chosen.pop("name"), **chosen, **({} if steps is None else {"steps": steps}))
 
@@ -382,7 +385,7 @@ class Restorer:
         blank = measured.y.new_zeros(()).expand(len(measured.y), *as_operator(measured.operator, measured.y).shape)
         found, calls = engine.solve_measurement(
             self.model,
-            self.method(method, asked.steps, measured),
+            self.method(method, asked.steps, measured, asked.samples),
             measured,
             seeds_of(asked.seed, len(blank)),
             samples=asked.samples,
@@ -393,8 +396,4 @@ class Restorer:
             progress=asked.progress,
             told=conditions_for(self.model, asked.conditions, blank),
         )
-        return Samples.of(found, _same, calls)
-
-
-def _same(value: Any) -> Any:
-    return value
+        return Samples.of(found, lambda images: images, calls)
