@@ -34,12 +34,14 @@ def psnr(a: Tensor, b: Tensor) -> float:
 
 
 @torch.no_grad()
-def estimate(prior: Model, noisy: Tensor, level: float) -> Tensor:
-    """The prior's estimate (C, H, W) of an image (C, H, W) in [0, 1] with noise of `level` of 255."""
+def estimate(prior: Model, clean: Tensor, noise: Tensor, level: float) -> Tensor:
+    """The prior's estimate (C, H, W) of an image (C, H, W) in [0, 1] that bears noise of `level` of 255."""
     time = times_of_noise(prior.process, torch.tensor([level], dtype=torch.float64))
-    state = prior.process.coefficients(time).alpha.float() * prior.space.encode(noisy[None])
-    found = prior.given(None)(state, time, torch.zeros_like(state))
-    return prior.space.decode(found if isinstance(found, Tensor) else found.x0, (noisy.shape[1], noisy.shape[2]))[0]
+    x0 = prior.space.encode(clean[None])
+    nothing = torch.zeros_like(x0)
+    state = prior.process.forward(x0, nothing, time, noise[None])
+    found = prior.given(None)(state, time, nothing)
+    return prior.space.decode(found if isinstance(found, Tensor) else found.x0, (clean.shape[1], clean.shape[2]))[0]
 
 
 def non_local_means(noisy: Tensor, level: float) -> Tensor:
@@ -70,7 +72,7 @@ def main() -> None:
             noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(index))
             noisy = clean + level / 255 * noise
             for name, prior in methods.items():
-                sums[name] += psnr(estimate(prior, noisy, level), clean)
+                sums[name] += psnr(estimate(prior, clean, noise, level), clean)
             sums["non-local means"] += psnr(non_local_means(noisy, level), clean)
         for name, total in sums.items():
             table[name][f"{level:g}"] = round(total / count, 3)

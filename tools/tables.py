@@ -199,6 +199,22 @@ def costs() -> str:
     return rows(["", "parameters", "file", "seconds per megapixel", "memory"], lines)
 
 
+def layers() -> str:
+    """Where the time of each network goes, beside the machine's convolutions."""
+    table = read("layers")
+    kinds = list(table["rows"][0]["kinds"])
+    lines = []
+    for row in table["rows"]:
+        floor = f"{row['GFLOP/s']:.0f} GFLOP/s, {row['share of the floor']:.0%}"
+        shares = [f"{row['kinds'].get(kind, 0):.0%}" for kind in kinds]
+        lines.append([f"`{row['model']}`", f"{row['milliseconds']:.0f}", floor, *shares])
+    found = ", ".join(f"{key} {value}" for key, value in table["machine"].items())
+    return (
+        rows(["", "ms", "speed, share of the floor", *kinds], lines)
+        + f"\nMachine: {found}; {table['side']} pixels a side.\n"
+    )
+
+
 def thousands(count: int | None) -> str:
     """Write a number of parameters."""
     return "-" if count is None else f"{count:,}"
@@ -261,9 +277,54 @@ def deviations() -> str:
     return rows(head, lines)
 
 
+def solvers() -> str:
+    """Zero-shot methods on operators, beside what needs no model; the best without one in italics, the best of all bold."""
+    kept = read("solvers")
+    known = {operator: cells for operator, cells in kept["operators"].items() if "baselines" in cells}
+    found = {operator: [row for part in cells.values() for row in part] for operator, cells in known.items()}
+    simple = {row["method"] for cells in known.values() for row in cells["baselines"]}
+    by_way = [{row["method"].partition(":")[0]: row for row in column} for column in found.values()]
+    ways = sorted(dict.fromkeys(way for column in by_way for way in column), key=lambda way: way not in simple)
+
+    def shown(way: str, column: dict[str, dict[str, Any]]) -> str:
+        row = column.get(way, {"psnr": None})
+        if row["psnr"] is None:
+            return f"> {kept['settings']['seconds']:g} s" if row.get("late") else "-"
+        figures = {name: other["psnr"] for name, other in column.items() if other["psnr"] is not None}
+        best = max(number for name, number in figures.items() if name in simple)
+        mark = "**" if row["psnr"] == max(figures.values()) else "*" if way in simple and row["psnr"] == best else ""
+        return f"{mark}{row['psnr']:.2f}{mark}"
+
+    return rows(
+        ["way", *(f"`{operator}`" for operator in found)], [[way, *(shown(way, one) for one in by_way)] for way in ways]
+    )
+
+
+def solvers_default() -> str:
+    """The default method of every operator beside the best way without a model."""
+    kept = read("solvers-default")
+    lines = []
+    for operator, cells in kept["operators"].items():
+        simple = max(cells["baselines"], key=lambda row: float(row["psnr"]))
+        (chosen,) = cells["default"]
+        method, gain = chosen["method"].partition(": ")[2], chosen["psnr"] - simple["psnr"]
+        lines.append(
+            [
+                f"`{operator}`",
+                simple["method"],
+                f"{simple['psnr']:.2f}",
+                f"`{method}`",
+                f"{chosen['psnr']:.2f}",
+                f"{gain:+.2f}",
+            ]
+        )
+    return rows(["operator", "best without a model", "PSNR", "default", "PSNR", "gain"], lines)
+
+
 TABLES_BY_NAME: dict[str, Callable[[], str]] = {
     "models-short": models_short, "foreign": foreign, "harm": harm, "own": own, "others": others, "gains": gains,
-    "peers": peers, "costs": costs, "published": published, "citations": citations, "texture": texture, "deviations": deviations,
+    "peers": peers, "costs": costs, "layers": layers, "published": published, "citations": citations,
+    "solvers": solvers, "solvers-default": solvers_default, "texture": texture, "deviations": deviations,
 }  # fmt: skip
 
 

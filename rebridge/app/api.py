@@ -35,7 +35,7 @@ from rebridge.images import WRITABLE_SUFFIXES
 STATIC = Path(__file__).parent / "static"
 READERS = 2
 """Uploads that are decoded at the same time."""
-POLL_SECONDS, ALIVE_SECONDS = 0.1, 10.0
+POLL_SECONDS, ALIVE_SECONDS, LOOK_SECONDS = 0.1, 10.0, 0.004
 MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 MEDIA |= {".tif": "image/tiff", ".tiff": "image/tiff"}
 Picture = Annotated[UploadFile, File(description="The picture, in any format that rebridge reads.")]
@@ -260,13 +260,14 @@ def _job_routes(app: FastAPI, service: Service) -> None:
     async def restore(request: Request, image: Picture, options: Options, mask: Painted = None) -> FileResponse:
         """Restore a picture and answer with the file; who leaves before has it cancelled."""
         job = await service.take(_visitor(request), image, options, mask)
-        job.watchers += 1
+        job.watchers, version = job.watchers + 1, job.version
         try:
             while job.state in UNFINISHED:
                 if await request.is_disconnected():
                     jobs.cancel(job, "cancelled, as nobody waited for it")
                     raise RefusedError(499, "you have left")
-                await asyncio.sleep(POLL_SECONDS)
+                await _change(job, version)
+                version = job.version
         finally:
             job.watchers -= 1
             if job.state in UNFINISHED:
@@ -274,6 +275,13 @@ def _job_routes(app: FastAPI, service: Service) -> None:
         if job.state != "done":
             raise RefusedError(422, job.error or "the picture could not be restored")
         return _file(job)
+
+
+async def _change(job: WebJob, version: int) -> None:
+    """Wait until a job is no longer of a version, at most `POLL_SECONDS`."""
+    until = time.monotonic() + POLL_SECONDS
+    while job.version == version and time.monotonic() < until:
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _events(service: Service, job: WebJob) -> AsyncIterator[str]:
@@ -293,7 +301,7 @@ async def _events(service: Service, job: WebJob) -> AsyncIterator[str]:
             elif time.monotonic() - sent > ALIVE_SECONDS:
                 sent = time.monotonic()
                 yield ": waiting\n\n"
-            await asyncio.sleep(POLL_SECONDS)
+            await _change(job, version)
     finally:
         job.watchers -= 1
         job.seen = time.monotonic()

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rebridge.data.conditions import file_of, files_by_name, read_condition
 from rebridge.models import Model
 from rebridge.networks.conditions import check_names
 
@@ -43,7 +42,11 @@ def conditions_of_file(picture: Path, model: Model, given: Mapping[str, Any] | N
         ValueError: a file that is missing, cannot be read, or does not fit.
     """
     found: dict[str, Any] = {}
-    for name, value in (given or {}).items():
+    if not given:
+        return found
+    from rebridge.data.conditions import file_of, files_by_name, read_condition
+
+    for name, value in given.items():
         found[name] = value
         if isinstance(value, str):
             place: Path | None = Path(value).expanduser()

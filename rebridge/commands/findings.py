@@ -90,3 +90,19 @@ def changed_words(changed: Mapping[str, float]) -> str:
         return "nothing changed"
     share = 100 * changed["share"]
     return f"{share:.0f} % of the pixels changed, by {changed['mean']:.1f} of 255 levels on average"
+
+
+def told_words(model: str, findings: Sequence[Finding] | None, changed: Mapping[str, float]) -> dict[str, Any]:
+    """Say what was found in a picture, what was done, and how much changed.
+
+    Args:
+        model: its name.
+        findings: None where the model does not tell what it finds.
+        changed: as in `changed_words`.
+    """
+    details: dict[str, Any] = {"changed": dict(changed), "changed_words": changed_words(changed)}
+    if findings is None:
+        return {"done_words": f"restored by {model}", **details}
+    treated = treated_words(findings)
+    details["done_words"] = f"restored: {treated}" if treated else "left as it is"
+    return {"found": finding_records(findings), "found_words": f"found {found_words(findings)}", **details}

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from rebridge.images import Image
 from rebridge.inverse.measurement import LEVELS
+
+COMPARED_ROWS = 256
+"""Rows of pictures that are compared at once."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,28 @@ class Map:
 
 def change_map(before: Image, after: Image) -> Map:
     """Map the mean absolute difference of the colours of two pictures of one size."""
-    return value_map(after.pixels - before.pixels)
+    height = before.pixels.shape[1]
+    # in strips, as the difference of large pictures would need as much memory as they do
+    strips = [slice(top, top + COMPARED_ROWS) for top in range(0, height, COMPARED_ROWS)]
+    return _map(torch.cat([_sizes(after.pixels[:, rows] - before.pixels[:, rows]) for rows in strips], 1))
+
+
+def largest_change(before: Tensor, after: Tensor) -> float:
+    """Find the largest difference of two pictures (C, H, W) at any pixel."""
+    pairs = zip(before.split(COMPARED_ROWS, 1), after.split(COMPARED_ROWS, 1), strict=True)
+    return max((one - other).abs().max().item() for one, other in pairs)
 
 
 def value_map(values: Tensor) -> Map:
     """Map the mean size over the colours of values (C, H, W) in units of [0, 1]."""
-    sizes = values.detach().float().cpu().abs().mean(0, keepdim=True)
+    return _map(_sizes(values))
+
+
+def _sizes(values: Tensor) -> Tensor:
+    return values.detach().float().cpu().abs().mean(0, keepdim=True)
+
+
+def _map(sizes: Tensor) -> Map:
     largest = sizes.max().item()
-    share = (sizes >= 1 / LEVELS).float().mean().item()
+    share = sum((rows >= 1 / LEVELS).sum().item() for rows in sizes.split(COMPARED_ROWS, 1)) / sizes.numel()
     return Map(Image(sizes / max(largest, 1e-12)), LEVELS * sizes.mean().item(), LEVELS * largest, share)

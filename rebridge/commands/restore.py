@@ -13,11 +13,11 @@ from rebridge.commands.addresses import at_addresses, has_addresses
 from rebridge.commands.clips import moving_suffix, restore_clip
 from rebridge.commands.conditions import check_conditions, conditions_of_file
 from rebridge.commands.files import SAME_SAMPLES, FilesResult, Finished, planned, process
-from rebridge.commands.fill import fill
-from rebridge.commands.findings import changed_words, finding_records, found_words, kind_words, treated_words
-from rebridge.commands.maps import change_map
+from rebridge.commands.findings import kind_words, told_words
+from rebridge.commands.maps import change_map, largest_change
 from rebridge.commands.opening import Opened, check_noise, check_sampling, open_restorer
 from rebridge.commands.options import RestorationOptions, RestoreOptions, SamplingOptions
+from rebridge.commands.parts import UNCHANGED_BELOW, restore_large
 from rebridge.commands.progress import Reporter, cancellable
 from rebridge.commands.task_finding import TaskFinder
 from rebridge.commands.viewing import Viewer, dry
@@ -32,8 +32,6 @@ Preview = Callable[[Tensor], object]
 """Called with an estimate (C, H, W) in [0, 1] of the clean image."""
 PREVIEW_SECONDS = 0.5
 """Between two estimates that are shown: those of a latent model must be decoded."""
-UNCHANGED_BELOW = 1e-6
-"""Largest change of a pixel in [0, 1] that comes from nothing but the range of the process."""
 LARGEST_PART = 0.95
 """Of a step that its tiles count for: they overlap, and a sampler may evaluate them twice."""
 
@@ -84,7 +82,7 @@ def restore_image(
     began = time.perf_counter()
     with cancellable(progress) as report:
         watch = _Watch(opened.restorer, image, report, done["steps"] * options.samples, preview)
-        watched: dict[str, Any] = {"callback": watch.step, "progress": watch.progress}
+        watched: dict[str, Any] = {"callback": watch.step if preview else None, "progress": watch.progress}
         found = opened.restorer.wrapped(watch.tiles).sample(
             image, **_call(options), sampler=sampler, **watched, keep=False, **(told or {})
         )
@@ -118,6 +116,8 @@ def restore(
     if has_addresses(options):
         return at_addresses(options, lambda local, done: restore(local, progress, opened, done), finished)
     if options.mask is not None:
+        from rebridge.commands.fill import fill
+
         return fill(options, progress, opened, finished)
     return _restore_here(options, progress, opened, finished)
 
@@ -147,6 +147,8 @@ def _restore_here(
     def work(job: Job, report: Reporter) -> Mapping[str, Any] | None:
         if is_clip(job.path):
             return restore_clip(job, opened, options, report)
+        if (streamed := restore_large(job, opened, options, report)) is not None:
+            return streamed
         image = read_image(job.path, options.pixel_limit, options.strict)
         findings = restorer.examine(image) if restorer.model.examines else None
         told = conditions_of_file(job.path, restorer.model, options.conditions)
@@ -154,7 +156,7 @@ def _restore_here(
         found = restore_image(image, fitting, options, report, options.sampler, told=told)
         restored: Image = found.image
         write_image(job.output, restored, options.overwrite, options.quality)
-        unchanged = (restored.pixels - image.pixels).abs().max().item() < UNCHANGED_BELOW
+        unchanged = largest_change(image.pixels, restored.pixels) < UNCHANGED_BELOW
         return {
             "unchanged": unchanged,
             "unsure": unchanged and findings is not None and options.task is None and options.strength > 0,
@@ -177,13 +179,7 @@ def said(model: str, findings: Sequence[Finding] | None, before: Image, after: I
         before: the picture.
         after: the result.
     """
-    changed = change_map(before, after).figures
-    details: dict[str, Any] = {"changed": changed, "changed_words": changed_words(changed)}
-    if findings is None:
-        return {"done_words": f"restored by {model}", **details}
-    treated = treated_words(findings)
-    details["done_words"] = f"restored: {treated}" if treated else "left as it is"
-    return {"found": finding_records(findings), "found_words": f"found {found_words(findings)}", **details}
+    return told_words(model, findings, change_map(before, after).figures)
 
 
 class _Watch:

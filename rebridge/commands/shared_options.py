@@ -60,7 +60,7 @@ class DeviceOptions(Limited):
 
     Attributes:
         device: "cpu", "cuda", ...; by default a GPU where there is one.
-        dtype: "float32", or "bfloat16" or "float16" for speed.
+        dtype: "float32", or "bfloat16" or "float16" for speed; "auto" for what is found best on this machine.
         compile: torch.compile the network.
     """
 

@@ -59,7 +59,7 @@ def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResul
         measured = _read(job.path, spec, model.info.channels, reading)
         began = time.perf_counter()
         posed = Measurement(measured.y, measured.operator, spec.sigma_y)
-        solver = method or restorer.method(None, options.steps, posed)
+        solver = method or restorer.method(None, options.steps, posed, options.samples)
         told = conditions_of_file(job.path, model, options.conditions)
         found = restorer.sample(
             posed, method=solver, progress=lambda call, calls: report(call, calls, solver.name), **sampling, **told

@@ -8,6 +8,8 @@ from torch import Tensor
 from rebridge.denoisers.base import Denoiser, Estimate
 
 NETWORK_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+AUTO_DTYPE = "auto"
+"""Instead of a dtype: what a measurement finds best on this machine."""
 _SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 

@@ -28,6 +28,8 @@ GRID = 32
 OVERLAP_IN_CONTEXT = 32
 """By default, of tiles with a context: they hardly differ where they meet."""
 
+WeightedPlace = tuple[slice, Tensor]
+"""A place on an axis and the weights of its pixels, as `partition` yields them."""
 PartDenoiser = Callable[[slice, slice], Denoiser]
 """Called as of_tile(rows, columns): the denoiser for one part of the whole image."""
 
@@ -105,7 +107,7 @@ class TiledDenoiser:
             try:
                 return self._denoise(x_t, t, y)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not out_of_memory(error) or not self._shrink(max(x_t.shape[-2:])):
+                if not out_of_memory(error) or not self.shrink(max(x_t.shape[-2:])):
                     raise
             # Outside the handler: the traceback would keep the tensors of the failed call alive.
             if x_t.device.type == "cuda":
@@ -113,17 +115,18 @@ class TiledDenoiser:
 
     def _denoise(self, x_t: Tensor, t: Tensor, y: Tensor) -> Estimate:
         height, width = x_t.shape[-2:]
-        if self.tile is None or max(height, width) <= self._seen(self.tile):
+        if not self.divides(height, width):
             return as_estimate(self.denoiser(x_t, t, y))
         if not self.context:  # with one the network extends the last tile as it does the whole image
             x_t, y = (pad_to_multiple(image, self.align) for image in (x_t, y))
-        places = self._places(x_t, self.tile)
+        rows_and_columns = self.places(x_t.shape[-2], x_t.shape[-1], x_t)
+        places = [(row, column) for row in rows_and_columns[0] for column in rows_and_columns[1]]
         x0 = torch.zeros_like(x_t)
         noise: Tensor | None = None
         batch = self.batch if self.of_tile is None and not self.context else 1
         for first in range(0, len(places), batch):
             chosen = places[first : first + batch]
-            around = [tuple(_around(place, self.context) for place, _ in pair) for pair in chosen]
+            around = [tuple(self.around(place) for place, _ in pair) for pair in chosen]
             denoiser = self.denoiser if self.of_tile is None else self.of_tile(*around[0])
             x_tiles, y_tiles = (
                 torch.cat([image[..., rows, columns] for rows, columns in around]) for image in (x_t, y)
@@ -134,7 +137,7 @@ class TiledDenoiser:
             for index, ((row, row_weights), (column, column_weights)) in enumerate(chosen):
                 weights = row_weights[:, None] * column_weights
                 part = slice(index * x_t.shape[0], (index + 1) * x_t.shape[0])
-                inner = (part, slice(None), *map(_within, (row, column), around[index]))
+                inner = (part, slice(None), *map(within, (row, column), around[index]))
                 x0[..., row, column] += weights * estimate.x0[inner]
                 if noise is not None and estimate.noise is not None:
                     noise[..., row, column] += weights * estimate.noise[inner]
@@ -146,15 +149,30 @@ class TiledDenoiser:
         """The side of what is seen at once: a tile and its context."""
         return max(tile, 2 * self.context + SMALLEST_TILE) if self.context else tile
 
-    def _places(self, x_t: Tensor, tile: int) -> list[tuple[tuple[slice, Tensor], tuple[slice, Tensor]]]:
-        """Rows and columns of each tile, with their weights."""
-        core = _up(self._seen(tile), self.align) - 2 * self.context
+    def divides(self, height: int, width: int) -> bool:
+        """Test if images of some size are taken in tiles."""
+        return self.tile is not None and max(height, width) > self._seen(self.tile)
+
+    def places(
+        self, height: int, width: int, like: Tensor | None = None
+    ) -> tuple[list[WeightedPlace], list[WeightedPlace]]:
+        """Divide the rows and the columns of images into tiles, see `partition`."""
+        core = _up(self._seen(self.tile or max(height, width)), self.align) - 2 * self.context
         default = OVERLAP_IN_CONTEXT if self.context else DEFAULT_OVERLAP
         overlap = min(default, core // 4) if self.overlap is None else min(self.overlap, core // 2)
-        rows, columns = (list(partition(side, core, overlap, self.align, x_t)) for side in x_t.shape[-2:])
-        return [(row, column) for row in rows for column in columns]
+        rows, columns = (list(partition(side, core, overlap, self.align, like)) for side in (height, width))
+        return rows, columns
 
-    def _shrink(self, side: int) -> bool:
+    def around(self, place: slice) -> slice:
+        """Widen a tile's place by its context, from a multiple of `GRID` on.
+
+        Beyond the end of an axis a slice ends by itself.
+        """
+        if not self.context:
+            return place
+        return slice(max(place.start - self.context, 0) // GRID * GRID, place.stop + self.context)
+
+    def shrink(self, side: int) -> bool:
         """Halve the batch of tiles, then the tile; False when nothing is left to halve."""
         if self.tile is not None and self.tile < side and self.batch > 1:
             self.batch = 1
@@ -168,20 +186,14 @@ class TiledDenoiser:
         return True
 
 
-def _around(place: slice, context: int) -> slice:
-    """A tile's place with its context, from a multiple of `GRID` on; beyond the end of an axis a slice ends by itself."""
-    if not context:
-        return place
-    return slice(max(place.start - context, 0) // GRID * GRID, place.stop + context)
-
-
-def _within(place: slice, around: slice) -> slice:
+def within(place: slice, around: slice) -> slice:
+    """Find a place in what is seen around it."""
     return slice(place.start - around.start, place.stop - around.start)
 
 
 def partition(
     length: int, tile: int, overlap: int, align: int = 1, like: Tensor | None = None
-) -> Iterator[tuple[slice, Tensor]]:
+) -> Iterator[WeightedPlace]:
     """Divide an axis into tiles, with weights that sum to one at every pixel.
 
     All tiles have one size, and begin at multiples of `align` when `length` and `tile` are such multiples.

@@ -14,12 +14,10 @@ from torch import Tensor
 
 from rebridge.catalogue import check_name
 from rebridge.inverse.operators import Operator
+from rebridge.inverse.smooth import smooth_image
 
 Baseline = Callable[[Operator, Tensor, float], Tensor | None]
 """Called as (operator, y, sigma_y); gives images (B, C, H, W), or None where it makes no sense."""
-
-PHOTO_SLOPE = 0.07
-"""Standard deviation of the differences of neighbouring pixels in photographs, for the Wiener filter."""
 
 
 def enlarged(operator: Operator, y: Tensor, sigma_y: float) -> Tensor | None:
@@ -32,29 +30,9 @@ def pseudo_inverse(operator: Operator, y: Tensor, sigma_y: float) -> Tensor | No
     return operator.A_dagger(y) if operator.has_prox else None
 
 
-def wiener(operator: Operator, y: Tensor, sigma_y: float, iterations: int = 60) -> Tensor | None:
-    """Restore with the prior of a spectrum 1/f^2.
-
-    (A^T A / s^2 - laplacian / g^2)^-1 A^T y / s^2, where g is `PHOTO_SLOPE`. By conjugate gradients, so that it takes any linear
-    operator; at least 1/255 of noise is reckoned with.
-    """
-    if not operator.linear:
-        return None
-    weight = (max(sigma_y, 1 / 255) / PHOTO_SLOPE) ** 2
-
-    def normal(v: Tensor) -> Tensor:
-        return operator.A_adjoint(operator.A(v)) + weight * _laplacian(v)
-
-    x = torch.full_like(operator.A_adjoint(y), 0.5)
-    rest = operator.A_adjoint(y) - normal(x)
-    direction, size = rest, _dot(rest)
-    for _ in range(iterations):
-        image = normal(direction)
-        step = size / (direction * image).flatten(1).sum(1).reshape(-1, 1, 1, 1).clamp(min=1e-30)
-        x, rest = x + step * direction, rest - step * image
-        following = _dot(rest)
-        direction, size = rest + (following / size.clamp(min=1e-30)) * direction, following
-    return x
+def wiener(operator: Operator, y: Tensor, sigma_y: float) -> Tensor | None:
+    """Restore with the prior of a spectrum 1/f^2, see `smooth_image`."""
+    return smooth_image(operator, y, sigma_y) if operator.linear else None
 
 
 def least_variation(operator: Operator, y: Tensor, sigma_y: float, iterations: int = 60) -> Tensor | None:
@@ -136,17 +114,6 @@ def known_pixels(operator: Operator, like: Tensor) -> Tensor | None:
     measured = operator.A(x)
     known = (measured - x).abs().amax((0, 1)) < 1e-4
     return known if (measured[:, :, ~known].abs() < 1e-4).all() else None
-
-
-def _laplacian(x: Tensor) -> Tensor:
-    """D^T D x of the differences of neighbours, without any at the border."""
-    across, down = x.diff(dim=-1), x.diff(dim=-2)
-    pad = torch.nn.functional.pad
-    return pad(across, (1, 0)) - pad(across, (0, 1)) + pad(down, (0, 0, 1, 0)) - pad(down, (0, 0, 0, 1))
-
-
-def _dot(x: Tensor) -> Tensor:
-    return x.square().flatten(1).sum(1).reshape(-1, 1, 1, 1)
 
 
 def _smoothed(x: Tensor, weight: float, dual: Tensor, iterations: int = 10) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from rebridge.images import quantise
 from rebridge.inverse.measurement import Measurement, OperatorSpec
 from rebridge.inverse.methods.base import Method
 from rebridge.inverse.operators import Operator
-from rebridge.inverse.recommended import recommended_text
+from rebridge.inverse.recommending import recommended_text
 from rebridge.models import Model
 from rebridge.restoration import Restorer
 from rebridge.samplers import ImageNoise

@@ -134,16 +134,32 @@ def read(page: Any, strict: bool) -> tuple[np.ndarray, tuple[str, ...]]:
     return result, ((f"{damaged} of {count} {_BLANK}",) if damaged else ())
 
 
+def segment(page: Any, plan: SegmentLayout, index: int) -> np.ndarray | None:
+    """Read one segment of a page that is not in planes, (rows, width, channels).
+
+    None where it cannot be read whole.
+    """
+    across = -(-plan.width // plan.tile[0])
+    top = index // across * plan.tile[1]
+    rows = min(plan.tile[1], plan.height - top) if 322 not in page.tags else plan.tile[1]
+    block, is_whole = _block(_stored(page, index), plan, rows)
+    return block if is_whole else None
+
+
 def _segments(page: Any, count: int) -> Iterator[bytes]:
     """Yield the stored bytes of each segment; empty where the file does not have them."""
+    for index in range(count):
+        yield _stored(page, index)
+
+
+def _stored(page: Any, index: int) -> bytes:
     file = page.parent.filehandle
     offsets, lengths = page.dataoffsets, page.databytecounts
-    for index in range(count):
-        if index >= len(offsets) or index >= len(lengths) or lengths[index] <= 0 or offsets[index] <= 0:
-            yield b""
-        else:
-            file.seek(offsets[index])
-            yield file.read(min(lengths[index], max(0, file.size - offsets[index])))
+    if index >= len(offsets) or index >= len(lengths) or lengths[index] <= 0 or offsets[index] <= 0:
+        return b""
+    file.seek(offsets[index])
+    stored: bytes = file.read(min(lengths[index], max(0, file.size - offsets[index])))
+    return stored
 
 
 def _block(stored: bytes, plan: SegmentLayout, rows: int) -> tuple[np.ndarray | None, bool]:

@@ -2,14 +2,28 @@
 
 from typing import TYPE_CHECKING
 
-from rebridge.inverse import methods, operators
-from rebridge.inverse.catalogue import SOLVERS, create, names, parameters, parse, register, summary
-from rebridge.inverse.consistency import DataConsistent
-from rebridge.inverse.gaussian import GaussianProblem
-from rebridge.inverse.measurement import Measurement, OperatorSpec
-from rebridge.inverse.methods import Guided, GuidedMethod, Method, MethodWarning, Proximal
-from rebridge.inverse.problem import Problem
-from rebridge.inverse.recommended import recommended, recommended_text
+from rebridge._lazy import lazily
+
+if TYPE_CHECKING:
+    from rebridge.inverse import methods, operators
+    from rebridge.inverse.catalogue import SOLVERS, create, names, parameters, parse, register, summary
+    from rebridge.inverse.consistency import DataConsistent
+    from rebridge.inverse.gaussian import GaussianProblem
+    from rebridge.inverse.measurement import Measurement, OperatorSpec
+    from rebridge.inverse.methods import Guided, GuidedMethod, Method, MethodWarning, Proximal
+    from rebridge.inverse.problem import Problem
+    from rebridge.inverse.recommending import recommended, recommended_text
+
+_PLACES = {
+    "catalogue": ("SOLVERS", "create", "names", "parameters", "parse", "register", "summary"),
+    "consistency": ("DataConsistent",),
+    "gaussian": ("GaussianProblem",),
+    "measurement": ("Measurement", "OperatorSpec"),
+    "methods": ("Guided", "GuidedMethod", "Method", "MethodWarning", "Proximal"),
+    "operators": (),
+    "problem": ("Problem",),
+    "recommending": ("recommended", "recommended_text"),
+}
 
 __all__ = [
     "SOLVERS",
@@ -40,10 +54,11 @@ _MOVED = {"Posterior", "PseudoInverse", "Solution", "Solver", "SpectralWalk", "U
 _MOVED |= {"ddnm", "dds", "diffpir", "nrlg"}
 
 if not TYPE_CHECKING:  # type checkers see the imports above, and that there is nothing else
+    _find = lazily(__name__, _PLACES)
 
     def __getattr__(name: str) -> object:
         if name in _MOVED:
             from rebridge._moved import MOVED, moved
 
             return moved(name, MOVED["rebridge.inverse.solve"])
-        raise AttributeError(f"module 'rebridge.inverse' has no attribute {name!r}")
+        return _find(name)

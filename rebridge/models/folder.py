@@ -15,7 +15,7 @@ from rebridge import bridges, networks, samplers
 from rebridge.bridges import Bridge
 from rebridge.catalogue import shortened
 from rebridge.denoisers import NetworkDenoiser
-from rebridge.denoisers.precision import dtype_of
+from rebridge.denoisers.precision import AUTO_DTYPE, dtype_of
 from rebridge.images.atomic import reason, remove_leftovers, temporary_folder, write_atomic
 from rebridge.models.autoencoders import Autoencoder, build_autoencoder
 from rebridge.models.base import ModelError
@@ -81,7 +81,7 @@ def load_folder(
     except (TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError, LookupError) as error:
         raise ModelError(f"{folder / CONFIG_FILE} cannot be used: {reason(error)}") from error
     fill(_parts(network, predictor, autoencoder), weights)
-    wide = options.get("dtype") is not None and dtype_of(options["dtype"]) == torch.float32
+    wide = options.get("dtype") not in (None, AUTO_DTYPE) and dtype_of(options["dtype"]) == torch.float32
     for part in (denoiser, predictor, autoencoder):
         if part is not None:
             part.eval().requires_grad_(False).to(device, torch.float32 if wide else None)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from rebridge.catalogue import shortened
-from rebridge.denoisers.precision import dtype_of
+from rebridge.denoisers.precision import AUTO_DTYPE, dtype_of
 from rebridge.images.atomic import reason
 from rebridge.images.documents import read_json
 from rebridge.images.regular import irregular
@@ -381,7 +381,7 @@ def _check_control(control: Any, unet: Any, name: str | Path) -> None:
 
 
 def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
-    if dtype is None:
+    if dtype is None or dtype == AUTO_DTYPE:
         return torch.float32 if device.type == "cpu" else torch.float16
     try:
         return dtype_of(dtype)

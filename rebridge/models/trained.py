@@ -16,12 +16,14 @@ from torch import Tensor, nn
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Autocast, ClassifierFree, Denoiser, NetworkDenoiser
-from rebridge.denoisers.precision import dtype_of
+from rebridge.denoisers.precision import AUTO_DTYPE, dtype_of
 from rebridge.denoisers.tiling import Divisible
 from rebridge.models.autoencoders import Autoencoder, AutoencoderSpace
 from rebridge.models.base import Finding, Model, ModelError, ModelInfo, PixelSpace
+from rebridge.models.speed import chosen_dtype
 from rebridge.networks import Network
 from rebridge.networks.conditions import Bound, at_scale, conditions_of
+from rebridge.networks.lazy import LazyImages
 from rebridge.samplers import Sampler, recommended
 
 
@@ -36,7 +38,7 @@ class TrainedModel(Model):
         name: for messages and the card.
         predictor: where the bridge starts from a prediction g(y), the denoiser that makes it.
         training: free JSON-able metadata.
-        dtype: float32, or bfloat16 or float16 to run the network in autocast.
+        dtype: float32, or bfloat16 or float16 to run the network in autocast; "auto" for what is found best on this machine.
         compile: whether to run the network through torch.compile.
         condition: whether a generative network sees the degraded image.
         guidance: classifier-free guidance of a generative network, 1 for none.
@@ -104,7 +106,7 @@ class TrainedModel(Model):
             source=source,
             base_model=base_model,
         )
-        self.precision = dtype_of(dtype)
+        self.precision = chosen_dtype(denoiser, self.info.channels) if dtype == AUTO_DTYPE else dtype_of(dtype)
         if compile:
             denoiser.network = torch.compile(self.network)  # type: ignore[assignment]
         self._place()
@@ -274,8 +276,12 @@ class TrainedModel(Model):
 
         @cache
         def seen() -> Network:
+            pictures = self.space.pictures
             with torch.no_grad():
-                return network.seeing(self.space.pictures(condition))
+                whole = (
+                    condition.mapped(pictures).cut_alike() if isinstance(condition, LazyImages) else pictures(condition)
+                )
+                return network.seeing(whole)
 
         if self.autoencoder is not None:  # latents are taken in tiles by binding the model to each part of the images
             return self._bound(seen())

@@ -18,9 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.equaliser import Equaliser
+from rebridge.networks.equaliser import STATISTICS_REACH, Equaliser
 from rebridge.networks.exporting import cell_means, exporting
 from rebridge.networks.layers import Network, check_inputs, check_sizes, in_bands, pad_to_multiple, zero_init
+from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import AIR, NUMBERS, picture_statistics
 from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature_blocks, impression
 from rebridge.networks.trunk import Trunk
@@ -64,7 +65,7 @@ class Careful(Network):
     """
 
     told = True
-    context = 128
+    context = STATISTICS_REACH
     examined = KINDS
     low: Tensor
     high: Tensor
@@ -142,8 +143,12 @@ class Careful(Network):
         trusted = F.interpolate(found.trust, scale_factor=float(PLACE), mode="bilinear")
         return decided.amax(1).view(-1, 1, 1, 1) * trusted * (found.whole - padded)
 
-    def look(self, y: Tensor) -> Impression:
-        """Sum up whole pictures (B, 3, H, W) in [-1, 1]."""
+    def look(self, y: Tensor | LazyImages) -> Impression:
+        """Sum up whole pictures (B, 3, H, W) in [-1, 1].
+
+        Lazy ones by windows from all over them.
+        """
+        y = mosaic(y) if isinstance(y, LazyImages) else y
         padded = pad_to_multiple(y.expand(-1, 3, -1, -1), self.multiple)
         return self._seen(padded, self._features(padded))
 
@@ -191,7 +196,7 @@ class Careful(Network):
         low, high = self.low.float(), self.high.float()
         return ((logits.float().sigmoid() - low) / (high - low).clamp_min(1e-3)).clamp(0, 1)
 
-    def seeing(self, y: Tensor) -> "Treating":
+    def seeing(self, y: Tensor | LazyImages) -> "Treating":
         """Return the network for parts of whole pictures (B, 3, H, W).
 
         The kinds in them are decided once.
@@ -296,7 +301,7 @@ class Treating(Network):
         """See `Careful.treating`: the last word counts."""
         return Treating(self.network, kinds, strength, self.seen)
 
-    def seeing(self, y: Tensor) -> "Treating":
+    def seeing(self, y: Tensor | LazyImages) -> "Treating":
         """See `Careful.seeing`."""
         return Treating(self.network, self.treated, self.strength, self.network.look(y))
 

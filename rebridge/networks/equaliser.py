@@ -26,8 +26,12 @@ FILTER_WINDOW = 64
 """Side in pixels of the windows that are filtered, half overlapping."""
 NEAR = 10
 """So many windows of statistics to each side are averaged, 16 pixels apart."""
+STATISTICS_REACH = 16 * (NEAR // 2 + 1)
+"""Pixels to each side that the gains at a place depend on, but for some of the ripples."""
 LIMIT = 4.0
 """Bound of a gain's logarithm."""
+WINDOWS_AT_ONCE = 512
+"""Most windows that are filtered at once."""
 RIPPLES = 16
 """Of the finer spectra, of windows of 64x64 pixels, the frequencies below 16/64 in both directions are looked at."""
 
@@ -64,12 +68,8 @@ class Equaliser(nn.Module):
         mode = "reflect" if min(padded.shape[-2:]) > half else "replicate"
         padded = padded.contiguous()  # windows are transformed along rows
         extended = F.pad(padded, (half,) * 4, mode=mode)
-        filters = _filters(self.gains(padded, extended))[:, None]
-        line = torch.hann_window(FILTER_WINDOW, dtype=padded.dtype, device=y.device).sqrt()
-        weight = torch.outer(line, line)
-        windows = extended.unfold(2, FILTER_WINDOW, half).unfold(3, FILTER_WINDOW, half) * weight
-        filtered = torch.fft.irfft2(torch.fft.rfft2(windows) * filters, s=(FILTER_WINDOW, FILTER_WINDOW)) * weight
-        return overlap_added_in_place(filtered)[..., half : half + height, half : half + width]
+        whole = _filtered(extended, self.gains(padded, extended))
+        return whole[..., half : half + height, half : half + width]
 
     def _exported(self, padded: Tensor, extended: Tensor) -> Tensor:
         """The filtered image with its border, as an exported graph computes it."""
@@ -172,6 +172,30 @@ def log_fall(spectra: Tensor) -> Tensor:
     down = torch.fft.fftfreq(int(side), dtype=spectra.dtype, device=spectra.device)
     across = torch.fft.rfftfreq(int(side), dtype=spectra.dtype, device=spectra.device)
     return torch.log(down[:, None].square() + across.square() + (0.5 / side) ** 2)
+
+
+def _filtered(extended: Tensor, gains: Tensor) -> Tensor:
+    """Filter images (B, C, H, W) in half overlapping windows by gains (B, H/32 - 1, W/32 - 1, 32, 17).
+
+    Some rows of windows at a time, as windows and their spectra need a dozen times the memory of the images.
+    """
+    half = FILTER_WINDOW // 2
+    line = torch.hann_window(FILTER_WINDOW, dtype=extended.dtype, device=extended.device).sqrt()
+    weight = torch.outer(line, line)
+    count = gains.shape[1]
+    step = max(WINDOWS_AT_ONCE // gains.shape[2], 1)
+    strips, last = [], gains.new_zeros(0)
+    for first in range(0, count, step):
+        stop = min(first + step, count)
+        seen = extended[..., first * half : (stop + 1) * half, :]
+        windows = seen.unfold(2, FILTER_WINDOW, half).unfold(3, FILTER_WINDOW, half) * weight
+        filters = _filters(gains[:, first:stop])[:, None]
+        done = torch.fft.irfft2(torch.fft.rfft2(windows) * filters, s=(FILTER_WINDOW, FILTER_WINDOW)) * weight
+        # The last row of windows reaches into the rows of pixels that the next strip completes.
+        added = overlap_added_in_place(torch.cat([last, done], 2) if first else done)
+        strips.append(added[..., half if first else 0 : (added.shape[-2] - half) if stop < count else None, :])
+        last = done[:, :, -1:]
+    return torch.cat(strips, 2) if len(strips) > 1 else strips[0]
 
 
 def overlap_added_in_place(windows: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rebridge.networks.classifier import BLOCK, DegradationClassifier
 from rebridge.networks.conditions import ConditionLayers, conditions_of
-from rebridge.networks.equaliser import Equaliser
+from rebridge.networks.equaliser import STATISTICS_REACH, Equaliser
 from rebridge.networks.exporting import exporting
 from rebridge.networks.holes import fill_holes, holes
 from rebridge.networks.layers import (
@@ -25,10 +25,12 @@ from rebridge.networks.layers import (
     check_inputs,
     check_sizes,
     in_bands,
+    in_float32,
     pad_to_multiple,
     replicate_border,
     zero_init,
 )
+from rebridge.networks.lazy import LazyImages
 
 
 class WideBlock(nn.Module):
@@ -136,7 +138,8 @@ class Fast(Network):
         self.optional_condition = optional_condition
         self.conditions = conditions_of(conditions)
         self.multiple = max(2 ** len(widths), BLOCK if kinds else 1)
-        self.context = 6 * 2 ** len(widths) + 32 * equalise  # what matters of the window that is named above
+        # What matters of the window that is named above, measured; an equaliser's statistics end where they end.
+        self.context = max(6 * 2 ** len(widths), STATISTICS_REACH if equalise else 0)
         steps = list(itertools.pairwise(widths))
 
         def gated(width: int, count: int) -> ConditionedLevel:
@@ -179,7 +182,7 @@ class Fast(Network):
         embedding = self.time(t)
         alone = given is not None and not exporting() and not given.any()
         known = y if self.filled is None or alone else fill_holes(y, holes(y))
-        h = self.head(self._pixels(x, known, given))
+        h = in_float32(self.head, self._pixels(x, known, given))
         if self.extra is not None:
             embedding = self.extra.embedded(conditions, embedding)
             h = self.extra.seen(h, conditions, self._unshuffled)
@@ -201,7 +204,7 @@ class Fast(Network):
         h = self.middle(h, embedding, likely)
         for level, up in zip(reversed(self.after), reversed(self.up), strict=True):
             h = level(F.pixel_shuffle(up(h), 2) + skips.pop(), embedding, likely)
-        output = F.pixel_shuffle(self.tail(h), 2)[..., :height, :width]
+        output = F.pixel_shuffle(in_float32(self.tail, h), 2)[..., :height, :width]
         return output if changed is None else output + changed
 
     def classify(self, y: Tensor) -> Tensor:
@@ -226,7 +229,7 @@ class Fast(Network):
         """
         return None if self.guide is None else self.classify(y).detach().softmax(1)
 
-    def seeing(self, y: Tensor) -> Network:
+    def seeing(self, y: Tensor | LazyImages) -> Network:
         """Return the network for parts of whole images, which are classified once."""
         if self.guide is None:
             return self

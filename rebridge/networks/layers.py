@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rebridge.networks.exporting import exporting, extended_places
+from rebridge.networks.lazy import LazyImages
 
 
 class Network(nn.Module):
@@ -255,7 +256,12 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
 
 
 def in_bands(
-    compute: Callable[[Tensor], Tensor], y: Tensor, reach: int, step: int, scale: int = 1, pixels: int = 2**22
+    compute: Callable[[Tensor], Tensor],
+    y: Tensor | LazyImages,
+    reach: int,
+    step: int,
+    scale: int = 1,
+    pixels: int = 2**22,
 ) -> Tensor:
     """Compute something of large images y (B, C, H, W) in bands, which bounds memory.
 
@@ -270,7 +276,7 @@ def in_bands(
     height, width = y.shape[-2:]
     rows = max(pixels // width // step, 1) * step
     if rows >= height:
-        return compute(y)
+        return compute(y[..., :, :])
     bands = []
     for top in range(0, height, rows):
         above = min(reach, top)
@@ -288,6 +294,20 @@ def replicate_border(h: Tensor, size: int) -> Tensor:
         first, last = h.narrow(dim, 0, 1), h.narrow(dim, h.shape[dim] - 1, 1)
         h = torch.cat([first] * size + [h] + [last] * size, dim)
     return h
+
+
+def in_float32(layer: nn.Module, h: Tensor) -> Tensor:
+    """Apply a layer in its own precision, whatever autocast computes in.
+
+    For the first and the last layer of a network: what they give is the finest that there is, and takes little time.
+    """
+    kind = h.device.type
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        result: Tensor = layer(h)
+        return result
+    with torch.autocast(kind, enabled=False):
+        result = layer(at_least_float32(h))
+        return result
 
 
 def at_least_float32(values: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.layers import GatedBlock, apply_blocks, zero_init
+from rebridge.networks.layers import GatedBlock, apply_blocks, in_float32, zero_init
 
 
 class Norm(nn.Module):
@@ -98,7 +98,7 @@ class Trunk(nn.Module):
         All pictures (B, 3, H, W), sides multiples of 2^levels.
         """
         seen = F.pixel_unshuffle(torch.cat([toned, toned - y, sharper], 1), 2)
-        h = self.head(seen.contiguous(memory_format=torch.channels_last))
+        h = in_float32(self.head, seen.contiguous(memory_format=torch.channels_last))
         skips = []
         for level, down in zip(self.before, self.down, strict=True):
             h = level(h, kinds)
@@ -107,4 +107,4 @@ class Trunk(nn.Module):
         deep = h = self.middle(h, kinds)
         for level, up in zip(reversed(self.after), reversed(self.up), strict=True):
             h = level(F.pixel_shuffle(up(h), 2) + skips.pop(), kinds)
-        return F.pixel_shuffle(self.tail(h), 2), deep
+        return F.pixel_shuffle(in_float32(self.tail, h), 2), deep

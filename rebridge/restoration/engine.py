@@ -208,13 +208,19 @@ def finite(images: Tensor) -> Tensor:
 
 
 def tiled(
-    model: Model, images: Tensor | None, size: tuple[int, int], tiles: Tiles, wrap: Wrap, told: Values = NONE
+    model: Model,
+    images: Tensor | None,
+    size: tuple[int, int],
+    tiles: Tiles,
+    wrap: Wrap,
+    told: Values = NONE,
 ) -> TiledDenoiser:
     """The model's denoiser for degraded images, in tiles where they are large.
 
     Args:
         model: what denoises.
-        images: degraded images (B, C, H, W) in [0, 1] on the model's device, or None for the unconditional model.
+        images: degraded images (B, C, H, W) in [0, 1] on the model's device (lazy ones where it works in pixels), or None
+            for the unconditional model.
         size: height and width of the images in pixels.
         tiles: how they are cut.
         wrap: put around the denoiser, for instance to count its calls.

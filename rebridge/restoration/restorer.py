@@ -19,11 +19,10 @@ from rebridge.images import Batch, to_batch
 from rebridge.inverse.measurement import Measurement
 from rebridge.inverse.methods.base import Method
 from rebridge.inverse.operators import as_operator
+from rebridge.irbridge import presets
 from rebridge.irbridge.finish import Finish
-from rebridge.irbridge.presets import chosen_preset
-from rebridge.irbridge.presets import preset as preset_settings
 from rebridge.models import Finding, Model, ModelError, as_model, load_model
-from rebridge.restoration import engine
+from rebridge.restoration import engine, large
 from rebridge.restoration.agreeing import agreeing, picture_of
 from rebridge.restoration.choices import (
     Asked,
@@ -78,7 +77,7 @@ class Restorer:
         chosen = bridge_of(bridge)
         self.model: Model = as_model(model, chosen, **options)
         self.bridge: Bridge = self.model.process if chosen is None else chosen
-        self._wrap: engine.Wrap = _same
+        self._wrap: engine.Wrap = lambda denoiser: denoiser
         self._preset: dict[str, Any] | None = None
         if sampler is None:
             sampler = self._recommended()
@@ -106,8 +105,8 @@ class Restorer:
         Args:
             name: see `rebridge.models.load_model`.
             device: by default a GPU where there is one, else the CPU.
-            dtype: float32, or bfloat16 or float16 to run the network in autocast (two to three times faster on CPUs with
-                bf16, relative error about 1.5 % per call); the state of the process stays in float32.
+            dtype: float32, or bfloat16 or float16 to run the network in autocast (faster on CPUs with bf16, slower on others);
+                "auto" for that where a measurement finds it faster and within 1/255; states stay in float32.
             compile: torch.compile the network, 20-60 s once per image size.
             revision: branch, tag or commit on the hub.
             bridge, sampler, detail: of the class.
@@ -144,7 +143,7 @@ class Restorer:
             ValueError: an unknown preset, or settings that cannot be combined.
         """
         opened = as_model(model)
-        chosen = preset_settings(chosen_preset(preset, opened.info.presets, task), task, **settings)
+        chosen = presets.preset(presets.chosen_preset(preset, opened.info.presets, task), task, **settings)
         restorer = cls(opened, chosen.pop("bridge"), {"name": "irbridge", **chosen}, finish=finish or Finish(detail))
         restorer._preset = {"preset": preset, "finish": restorer.finish, **settings}
         return restorer
@@ -180,8 +179,8 @@ class Restorer:
             strength: share of the change that is made: 0 returns the image, 1 what the model makes. Not for measurements.
             sampler: as in the class, for this call.
             method: for a measurement: a zero-shot method's name, {"name": ..., **parameters} or object; by default
-                `rebridge.inverse.recommended`. A trained bridge takes a measurement by itself: it restores the picture
-                of it, and its estimates are made to agree with what was measured.
+                `rebridge.inverse.recommended`. A trained bridge takes a measurement by itself: it restores the picture of
+                it, and its estimates are made to agree with what was measured.
             callback: called after each step with (step, t, x_t, x0_hat) in the model's space; raise from it to cancel.
             progress: called with (done, total) in steps of the sampler, or calls of the method.
             conditions: what `model.info.conditions` declares, by name, one for all images or one for each: a map as an image of
@@ -229,7 +228,8 @@ class Restorer:
     ) -> Samples:
         """Restore an image several times: mean, standard deviation, all samples.
 
-        Options as in `__call__`; the first sample is what a call with samples=1 returns. With a deterministic sampler
+        Options as in `__call__`; the first sample is what a call with samples=1 returns, unless that is a mean, as by the method
+        recommended for one result of a measurement. With a deterministic sampler
         and start they are all the same: use sampler={"name": "dbim", "eta": 1.0}. With keep=False only their mean and standard
         deviation stay in memory.
         """
@@ -331,12 +331,14 @@ class Restorer:
         """Test if the result of a sampler depends on the seed, by a run on one pixel."""
         return engine.draws_noise(self.model, self.bridge, sampler)
 
-    def method(self, choice: MethodChoice = None, steps: int | None = None, of: Measurement | None = None) -> Method:
+    def method(
+        self, choice: MethodChoice = None, steps: int | None = None, of: Measurement | None = None, samples: int = 1
+    ) -> Method:
         """Make the zero-shot method for a choice as in `__call__`, of a measurement."""
         if isinstance(choice, Method):
             return choice.with_settings(steps)
         if choice is None and of is not None:
-            return inverse.recommended(as_operator(of.operator, of.y), of.sigma_y).with_settings(steps)
+            return inverse.recommended(as_operator(of.operator, of.y), of.sigma_y, samples).with_settings(steps)
         chosen = {"name": "ddnm"} if choice is None else named(choice)
         return inverse.create(chosen.pop("name"), **chosen, **({} if steps is None else {"steps": steps}))
 
@@ -348,9 +350,7 @@ class Restorer:
     def _recommended(self) -> dict[str, Any]:
         if self.bridge == self.model.process:
             return dict(self.model.info.sampler)
-        if self.model.process.generative:
-            return {"name": "irbridge"}
-        return {"name": "dbim", "steps": 10}
+        return {"name": "irbridge"} if self.model.process.generative else {"name": "dbim", "steps": 10}
 
     def _fitted(self, sampler: Sampler) -> Sampler:
         return engine.fitted(self.model, self.bridge, sampler)
@@ -360,11 +360,14 @@ class Restorer:
     ) -> Samples:
         batch: Batch = to_batch(image, self.model.info.channels)
         walk = self.sampler(sampler, asked.steps)
-        images = self.finish.scaled(batch.images)
+        images, seeds = self.finish.scaled(batch.images), seeds_of(asked.seed, len(batch.images))
+        height, width = images.shape[-2:]
+        if large.goes_by_tile(self, walk, (height, width), asked, measured):
+            only = large.restored_by_tile(self, walk, images, asked, self._wrap)
+            return Samples.of(engine.gather(lambda noise: only, seeds, 1, asked.keep), batch.back, 1)
         told = conditions_for(self.model, asked.conditions, batch.images, self.finish.scaled)
         y = engine.predicted(self.model, engine.enter(self.model, images), asked.tiles)
         condition = engine.coloured(images, self.model.info.channels).to(self.device)
-        height, width = images.shape[-2:]
         counted = Counted(engine.tiled(self.model, condition, (height, width), asked.tiles, self._wrap, told))
         denoiser = counted if measured is None else agreeing(self.model, counted, measured)
         report = engine.step_counter(asked.callback, asked.progress, asked.samples * walk.steps)
@@ -373,7 +376,7 @@ class Restorer:
             states = engine.walk_bridge(self.model, self.bridge, walk, denoiser, y, noise, report)
             return engine.leave(self.model, states, batch.images, self.finish, asked.strength)
 
-        found = engine.gather(draw, seeds_of(asked.seed, len(y)), asked.samples, asked.keep)
+        found = engine.gather(draw, seeds, asked.samples, asked.keep)
         return Samples.of(found, batch.back, counted.rows // len(y))
 
     def _solved(self, measured: Measurement, asked: Asked, method: MethodChoice) -> Samples:
@@ -382,7 +385,7 @@ class Restorer:
         blank = measured.y.new_zeros(()).expand(len(measured.y), *as_operator(measured.operator, measured.y).shape)
         found, calls = engine.solve_measurement(
             self.model,
-            self.method(method, asked.steps, measured),
+            self.method(method, asked.steps, measured, asked.samples),
             measured,
             seeds_of(asked.seed, len(blank)),
             samples=asked.samples,
@@ -393,8 +396,4 @@ class Restorer:
             progress=asked.progress,
             told=conditions_for(self.model, asked.conditions, blank),
         )
-        return Samples.of(found, _same, calls)
-
-
-def _same(value: Any) -> Any:
-    return value
+        return Samples.of(found, lambda images: images, calls)

@@ -1,7 +1,7 @@
 """Solve an inverse problem with a pretrained prior.
 
 operator = rebridge.inverse.operators.create("sr4", (3, 256, 256))
-found = rebridge.solve(y, operator, "pixel-prior-tiny", "red-diff", sigma_y=0.02)
+found = rebridge.solve(y, operator, sigma_y=0.02)
 found.mean, found.std
 """
 
@@ -53,7 +53,8 @@ def solve(
         operator: of `rebridge.inverse.operators`, or anything with deepinv's methods.
         prior: a model, or its name, folder or hub id.
         solver: a method's name with its parameters (steps, params), or an object; by default what is recommended for
-            the operator, see `rebridge.inverse.recommended`. A trained bridge as prior needs none, see `Restorer.__call__`.
+            the operator and the number of samples, see `rebridge.inverse.recommended`. A trained bridge as prior needs none,
+            see `Restorer.__call__`.
         sigma_y: standard deviation of the noise, in the units of y.
         steps: of the method, by default its own.
         seed: as in `Restorer.__call__`.
@@ -71,7 +72,7 @@ def solve(
     named: dict[str, Any] = (
         {"device": device, "dtype": dtype} if isinstance(prior, str) or hasattr(prior, "__fspath__") else {}
     )
-    chosen = _asked_for(y, operator, solver, sigma_y, steps, params)
+    chosen = _asked_for(y, operator, solver, sigma_y, samples, steps, params)
     return Restorer(as_model(prior, **named)).sample(
         Measurement(y, operator, sigma_y),
         samples,
@@ -91,6 +92,7 @@ def _asked_for(
     operator: Measures,
     solver: str | Method | None,
     sigma_y: float,
+    samples: int,
     steps: int | None,
     params: dict[str, Any],
 ) -> Method | None:
@@ -100,5 +102,5 @@ def _asked_for(
     if solver is not None:
         return inverse.create(solver, **params, **({} if steps is None else {"steps": steps}))
     if params:
-        return inverse.recommended(as_operator(operator, y), sigma_y, **params).with_settings(steps)
+        return inverse.recommended(as_operator(operator, y), sigma_y, samples, **params).with_settings(steps)
     return None

@@ -79,16 +79,18 @@ class Walk:
         denoiser: called as denoiser(x_t, t, y).
         y: degraded images (B, ...) in the bridge's range.
         noise: called like torch.randn_like, for every random tensor.
+        remembered: most estimates in `history`.
     """
 
-    def __init__(self, bridge: Bridge, denoiser: Denoiser, y: Tensor, noise: Noise) -> None:
+    def __init__(self, bridge: Bridge, denoiser: Denoiser, y: Tensor, noise: Noise, remembered: int = 3) -> None:
         self.bridge = bridge
+        self._remembered = remembered
         self.y = y
         self._denoiser = denoiser
         self._noise = noise
         self.calls = 0
         self.history: list[tuple[Point, Tensor]] = []
-        """Clean estimates with the points they were made at, newest last; at most the last three."""
+        """Clean estimates with the points they were made at, newest last; at most the last `Sampler.remembered`."""
         self.first: Tensor | None = None
         """The first clean estimate, where the sampler comes back to it."""
         self.inner: dict[Point, Point] = {}
@@ -106,7 +108,7 @@ class Walk:
         estimate = as_estimate(self._denoiser(x, time, self.y))
         self.calls += 1
         if remember:
-            self.history = [*self.history[-2:], (t, estimate.x0)]
+            self.history = [*self.history, (t, estimate.x0)][-self._remembered :]
         return estimate
 
     def noise(self) -> Tensor:
@@ -147,6 +149,9 @@ class Sampler:
     """True if `denoiser` is that of another process, a pretrained prior's, and the sampler carries states over itself."""
     walks_prior: ClassVar[bool] = False
     """True if the sampler follows a pretrained prior's own process, and no restoration bridge."""
+
+    remembered: ClassVar[int] = 3
+    """Most estimates that `walk.history` keeps, each as large as the images; at least 1."""
 
     steps: int = 10
     grid: str = "uniform"
@@ -289,7 +294,7 @@ class Sampler:
                 stacklevel=2,
             )
         grid = self.times(bridge) if times is None else grids.check(times)
-        walk = Walk(bridge, denoiser, y, noise or _default_noise(generator))
+        walk = Walk(bridge, denoiser, y, noise or _default_noise(generator), self.remembered)
         x, grid = self.begin(walk, x, grid)
         check_one_step(denoiser, grid)
         points = walk.points(grid, self.needs_slopes)
@@ -298,10 +303,12 @@ class Sampler:
             found = walk.points(inner, self.needs_slopes)
             walk.inner = {t: replace(middle, last=False) for t, middle in zip(points[:-1], found, strict=True)}
         for i, (t, s) in enumerate(pairwise(points)):
-            x_next = self.step(walk, x, t, s)
-            if callback is not None:
-                callback(i, t.t, x, walk.history[-1][1])
-            x = x_next
+            before = x if callback is not None else None
+            state = [x]
+            del x
+            x = self.step(walk, state.pop(), t, s)  # which may so give up the state before its end
+            if callback is not None and before is not None:
+                callback(i, t.t, before, walk.history[-1][1])
         return x
 
     def _prior_noise(self, walk: Walk) -> Tensor:

@@ -63,6 +63,7 @@ class IRBridge(Sampler):
     """
 
     name: ClassVar[str] = "irbridge"
+    remembered: ClassVar[int] = 1
     evaluates_prior: ClassVar[bool] = True
 
     process: Bridge | None = None

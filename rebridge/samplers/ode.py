@@ -31,6 +31,7 @@ class ODE(Sampler):
     """
 
     name: ClassVar[str] = "ode"
+    remembered: ClassVar[int] = 1
     needs_slopes: ClassVar[bool] = True
 
     method: Literal["euler", "heun"] = "euler"
@@ -75,6 +76,7 @@ class ODES3(Sampler):
     """
 
     name: ClassVar[str] = "odes3"
+    remembered: ClassVar[int] = 1
     needs_slopes: ClassVar[bool] = True
     needs_noise: ClassVar[bool] = True
 

@@ -109,6 +109,7 @@ class HeunChurn(Sampler):
     """
 
     name: ClassVar[str] = "heun-churn"
+    remembered: ClassVar[int] = 1
     needs_slopes: ClassVar[bool] = True
     needs_noise: ClassVar[bool] = True
 
@@ -140,16 +141,18 @@ class HeunChurn(Sampler):
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
         if self.churn > 0:
-            middle = walk.inner[t]
-            estimate = walk.estimate(x, t)
-            if t.alpha == 0:
-                x = marginal_step(walk, x, Estimate(estimate.x0), t, middle, kept=0.0, added=middle.gamma)
-            else:
-                z = walk.bridge.modulate(estimate.x0, walk.y, walk.noise())
-                x = x + (middle.clock - t.clock) * reverse_drift(walk, x, estimate, t)
-                x = x + (t.diffusion * (t.clock - middle.clock)) ** 0.5 * z
-            t = middle
+            x, t = _churned(walk, x, t, walk.inner[t]), walk.inner[t]
         return heun_step(walk, x, t, s)
+
+
+def _churned(walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
+    """Take the SDE step of `HeunChurn`."""
+    estimate = walk.estimate(x, t)
+    if t.alpha == 0:
+        return marginal_step(walk, x, Estimate(estimate.x0), t, s, kept=0.0, added=s.gamma)
+    z = walk.bridge.modulate(estimate.x0, walk.y, walk.noise())
+    x = x + (s.clock - t.clock) * reverse_drift(walk, x, estimate, t)
+    return x + (t.diffusion * (t.clock - s.clock)) ** 0.5 * z
 
 
 def reverse_drift(walk: Walk, x: Tensor, estimate: Estimate, t: Point, share: float = 1.0) -> Tensor:

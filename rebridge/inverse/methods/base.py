@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from rebridge.bridges import Bridge
 from rebridge.catalogue import check_name
 from rebridge.inverse.operators import Operator
 from rebridge.inverse.problem import Problem
+from rebridge.inverse.smooth import smooth_image
 from rebridge.samplers import times as grids
 from rebridge.samplers.base import Callback, Noise
 
@@ -29,6 +31,8 @@ class Method:
 
     Args:
         steps: of the default time grid.
+        average: number of results that are averaged, each with noise of its own. The mean of draws from the posterior has a
+            higher PSNR than any of them, and less texture.
     """
 
     name: ClassVar[str]
@@ -42,13 +46,19 @@ class Method:
     """True if the model is differentiated, which costs about two more calls for each."""
 
     steps: int = 100
+    average: int = 1
 
     def __post_init__(self) -> None:
-        check_at_least(1, steps=self.steps)
+        check_at_least(1, steps=self.steps, average=self.average)
 
     @property
     def calls(self) -> int:
         """Evaluations of the network for one image on the default time grid, exactly."""
+        return self.average * self.calls_of_one
+
+    @property
+    def calls_of_one(self) -> int:
+        """Evaluations of the network for one of the results that are averaged."""
         return self.steps
 
     @torch.no_grad()
@@ -87,13 +97,26 @@ class Method:
         if x is not None and x.shape != problem.blank().shape:
             raise ValueError(f"x must have shape {tuple(problem.blank().shape)}, got {tuple(x.shape)}")
         grid = self.times(problem.process) if times is None else self.check_times(times)
-        return self.solve(problem, grid, noise or torch.randn_like, x, callback)
+        draw = noise or torch.randn_like
+        begin = self.beginning(problem, grid) if x is None else lambda draw: x
+        found = self.solve(problem, grid, draw, begin(draw), callback)
+        for count in range(1, self.average):
+            again = self.solve(problem, grid, draw, begin(draw), callback)
+            found = found + (again - found) / (count + 1)
+        return found
 
     def solve(
         self, problem: Problem, times: Tensor, noise: Noise, x: Tensor | None, callback: Callback | None
     ) -> Tensor:
         """Solve a checked problem; arguments as in `__call__`, times in float64."""
         raise NotImplementedError
+
+    def beginning(self, problem: Problem, times: Tensor) -> Callable[[Noise], Tensor | None]:
+        """Make what draws the state that `solve` starts from.
+
+        None stands for a start of its own.
+        """
+        return lambda draw: None
 
     def times(self, process: Bridge) -> Tensor:
         """Make the default time grid, float64, decreasing from 1 to 0."""
@@ -138,22 +161,47 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class GridMethod(Method):
-    """A method with a choice of time grids.
+    """A method with a choice of time grids and of the noise that it begins with.
 
     Args:
         steps: of the default time grid.
+        average: see `Method`.
         grid: its name, see `rebridge.samplers.times`.
+        begin: standard deviation, for images in [0, 1], of the noise on the first state: the walk begins there, with the image
+            that `smooth_image` makes of y instead of with noise alone (as arXiv 2112.05146 begins with another restoration).
+            By default all noise of the process.
     """
 
     grid: str = "uniform"
+    begin: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_name("time grid", self.grid, grids.GRIDS)
+        if self.begin is not None:
+            check_positive(begin=self.begin)
+
+    def beginning(self, problem: Problem, times: Tensor) -> Callable[[Noise], Tensor | None]:
+        """Make what draws the first state, see `begin`."""
+        if self.begin is None:
+            return super().beginning(problem, times)
+        image = smooth_image(problem.operator, problem.y, problem.sigma_y, problem.process.value_range)
+        at = problem.process.coefficients(times[0].item())
+        return lambda draw: at.alpha.item() * image + at.gamma.item() * draw(image)
 
     def times(self, process: Bridge) -> Tensor:
-        """Make the default time grid, float64, decreasing from 1 to 0."""
-        return grids.create(self.grid, process, self.steps)
+        """Make the default time grid, float64, decreasing to 0.
+
+        From 1, or from the time of `begin`.
+        """
+        return self._first_time(process) * grids.create(self.grid, process, self.steps)
+
+    def _first_time(self, process: Bridge) -> float:
+        if self.begin is None:
+            return 1.0
+        low, high = process.value_range
+        least, greatest = process.level_range
+        return process.time_of_level(min(max(self.begin * (high - low), least), greatest)).item()
 
 
 def check_linear(operator: Operator, method: str) -> None:

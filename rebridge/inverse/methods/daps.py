@@ -70,8 +70,8 @@ class DAPS(GridMethod):
             check_positive(tau=self.tau)
 
     @property
-    def calls(self) -> int:
-        """Evaluations of the network for one image on the default time grid, exactly."""
+    def calls_of_one(self) -> int:
+        """Evaluations of the network for one of the results that are averaged, exactly."""
         return self.steps * self.ode_steps
 
     def check(self, operator: Operator) -> None:

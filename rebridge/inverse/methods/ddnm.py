@@ -67,8 +67,8 @@ class DDNM(GuidedMethod):
         return self.eta**2
 
     @property
-    def calls(self) -> int:
-        """Evaluations of the network for one image on the default time grid, exactly."""
+    def calls_of_one(self) -> int:
+        """Evaluations of the network for one of the results that are averaged, exactly."""
         return sum(j > i for i, j in pairwise(itinerary(self.steps, self.travel_length, self.travel_repeat)))
 
     def check(self, operator: Operator) -> None:

@@ -87,8 +87,8 @@ class DeqIR(GridMethod):
         return True
 
     @property
-    def calls(self) -> int:
-        """Evaluations of the network for one image on the default time grid, exactly."""
+    def calls_of_one(self) -> int:
+        """Evaluations of the network for one of the results that are averaged, exactly."""
         sweeps = min(self.sweeps, self.steps)
         solving = sweeps * self.steps - sweeps * (sweeps - 1) // 2
         return solving + self.tune * (solving + self.steps)

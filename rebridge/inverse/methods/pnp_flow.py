@@ -10,6 +10,7 @@ deblurring.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -20,6 +21,7 @@ from torch import Tensor
 from rebridge.inverse.methods.base import GridMethod, check_at_least, check_positive
 from rebridge.inverse.operators import Operator
 from rebridge.inverse.problem import Problem
+from rebridge.inverse.smooth import smooth_image
 from rebridge.samplers.base import Callback, Noise, Walk
 
 
@@ -55,9 +57,16 @@ class PnPFlow(GridMethod):
             raise ValueError(f"power must be at least 0, got {self.power}")
 
     @property
-    def calls(self) -> int:
-        """Evaluations of the network for one image on the default time grid, exactly."""
+    def calls_of_one(self) -> int:
+        """Evaluations of the network for one of the results that are averaged, exactly."""
         return self.steps * self.samples
+
+    def beginning(self, problem: Problem, times: Tensor) -> Callable[[Noise], Tensor | None]:
+        """Give what makes the image that the method starts from."""
+        if self.begin is None:
+            return super().beginning(problem, times)
+        image = smooth_image(problem.operator, problem.y, problem.sigma_y, problem.process.value_range)
+        return lambda draw: image
 
     def solve(
         self, problem: Problem, times: Tensor, noise: Noise, x: Tensor | None, callback: Callback | None

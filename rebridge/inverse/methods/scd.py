@@ -80,8 +80,8 @@ class SCD(GridMethod):
         check_share(eta=self.eta)
 
     @property
-    def calls(self) -> int:
-        """Evaluations of the network for one image on the default time grid, exactly."""
+    def calls_of_one(self) -> int:
+        """Evaluations of the network for one of the results that are averaged, exactly."""
         if not self.adapt:
             return self.steps
         return 2 * self.steps + self.iterations * sum(self.adapts(i, self.steps) for i in range(self.steps))

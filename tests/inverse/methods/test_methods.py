@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from rebridge import bridges
 from rebridge.inverse import GaussianProblem, Problem, create, names, operators
-from tests.inverse.conftest import VP, CountingPrior, exact, seeded
+from rebridge.inverse.smooth import smooth_image
+from tests.inverse.conftest import VP, CountingPrior, exact, gaussian_problem, seeded
 
 FEW: dict[str, dict[str, Any]] = {
     "deqir": {"steps": 7, "sweeps": 4},
@@ -171,3 +173,55 @@ def test_what_a_method_cannot_use_is_refused_by_what_it_declares() -> None:
         ValueError, match="ddrm needs the singular value decomposition of the operator, and radon has none"
     ):
         create("ddrm")(posed)
+
+
+@pytest.mark.parametrize("name", names())
+def test_an_average_is_the_mean_of_as_many_runs(name: str, problem: GaussianProblem) -> None:
+    _, y = problem.draw(2)
+    settings, posed = FEW.get(name, {"steps": 6}), exact(problem, y, problem.network)
+    noise = seeded(5)
+    runs = [create(name, **settings)(posed, noise=noise) for _ in range(3)]
+    method = create(name, average=3, **settings)
+    torch.testing.assert_close(method(posed, noise=seeded(5)), torch.stack(runs).mean(0))
+    assert method.calls == 3 * create(name, **settings).calls
+
+
+@pytest.mark.parametrize("process", ["vp", "rectified-flow", "ve"])
+@pytest.mark.parametrize("grid", ["uniform", "log-snr", "quad"])
+def test_a_walk_may_begin_with_a_smooth_image_and_little_noise(process: str, grid: str) -> None:
+    problem = gaussian_problem("mask", sigma_y=0.02, process=bridges.create(process), missing=0.5)
+    _, y = problem.draw(2)
+    states: list[tuple[float, Tensor]] = []
+    posed = Problem(problem.process, problem.denoiser, problem.operator, y, problem.sigma_y)
+    noise, method = seeded(7), create("diffpir", steps=5, grid=grid, begin=0.1)
+    method(posed, noise=noise, callback=lambda i, t, x_t, x0: states.append((t, x_t.clone())))
+    t, first = states[0]
+    low, high = problem.process.value_range
+    at = problem.process.coefficients(t)
+    assert (at.gamma / at.alpha).item() == pytest.approx(0.1 * (high - low), rel=1e-6)
+    smooth = smooth_image(problem.operator, y, problem.sigma_y, (low, high))
+    torch.testing.assert_close(first, at.alpha.item() * smooth + at.gamma.item() * seeded(7)(smooth))
+    assert method.times(problem.process)[-1] == 0
+    assert len(states) == 5
+
+
+@pytest.mark.parametrize(
+    "name", ["ddnm", "dds", "nrlg", "diffpir", "pigdm", "dps", "ddrm", "dmps", "daps", "pnp-flow", "scd", "deqir"]
+)
+def test_every_walk_can_begin_there_and_still_approaches_the_posterior_mean(
+    name: str, problem: GaussianProblem
+) -> None:
+    _, y = problem.draw(4, torch.Generator().manual_seed(3))
+    settings = {**FEW.get(name, {"steps": 15}), "begin": 0.2, "average": 4}
+    found = create(name, **settings)(exact(problem, y, problem.network), noise=seeded(1))
+    mean, _ = problem.posterior(y)
+    crude = problem.operator.A_dagger(y)
+    assert (found - mean).norm() < (crude - mean).norm()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"), [("begin", 0.0, "begin must be positive"), ("average", 0, "average must be")]
+)
+def test_bad_beginnings_and_averages_get_one_sentence(key: str, value: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        create("diffpir", **{key: value})

@@ -1,0 +1,128 @@
+"""Large pictures go tile by tile with the result of the whole, and are read and written part by part."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rebridge import bridges, networks
+from rebridge.models import TrainedModel
+from rebridge.networks.lazy import LazyImages, mosaic
+from rebridge.restoration import Restorer, engine, large
+from rebridge.restoration.choices import Asked
+from rebridge.restoration.engine import Tiles
+
+ASKED = Asked(None, 0, Tiles(256), 1, 1.0, None, None, False, {})
+
+
+@cache
+def trained() -> networks.Network:
+    torch.manual_seed(0)
+    network = networks.create("fast", widths=(8, 8), blocks=(1,), middle=1, embedding=8, kinds=3, equalise=True)
+    for name, weight in network.named_parameters():
+        if "norm" not in name and "guide" not in name:
+            nn.init.normal_(weight, std=0.05)
+    return network
+
+
+def restorer(**sampler: Any) -> Restorer:
+    """One that judges the whole picture, as the packaged ones do, and looks no farther than its context."""
+    chosen = {"name": "dbim", "steps": 1, "start": "mean", **sampler}
+    return Restorer(TrainedModel.of(trained(), bridges.create("rdbm"), "residual", sampler=chosen))
+
+
+def picture(height: int = 136, width: int = 330, channels: int = 3) -> Tensor:
+    return torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("strength", [1.0, 0.4])
+def test_tiles_that_go_the_whole_way_give_the_whole_picture(channels: int, strength: float) -> None:
+    restore, image = restorer(), picture(channels=channels)
+    assert large.goes_by_tile(restore, restore.sampler(), (136, 330), ASKED)
+    whole = restore(image, tile=0, strength=strength)
+    assert (whole - image).abs().max() > 1 / 255
+    difference = (restore(image, tile=256, strength=strength) - whole).abs()
+    assert difference.max() < 4 / 255
+    assert difference.mean() < 0.1 / 255
+
+
+def test_only_walks_of_one_quiet_step_go_by_tile() -> None:
+    def goes(restore: Restorer, **changes: Any) -> bool:
+        return large.goes_by_tile(restore, restore.sampler(), (136, 330), replace(ASKED, **changes))
+
+    assert goes(restorer())
+    assert not goes(restorer(steps=2))
+    assert not goes(restorer(eta=1.0, steps=3))
+    assert not goes(restorer(), tiles=Tiles(0))
+    assert not goes(restorer(), tiles=Tiles(1024))
+    assert not goes(restorer(), samples=2)
+    assert not goes(restorer(), callback=lambda *given: None)
+
+
+def test_tiles_are_halved_where_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    restore, image = restorer(), picture()
+    expected = restore(image, tile=256)
+    seen: list[int] = []
+    inner = engine.walk_bridge
+
+    def hungry(model: Any, bridge: Any, sampler: Any, denoiser: Any, y: Tensor, *others: Any) -> Tensor:
+        seen.append(y.shape[-1])
+        if y.numel() > 3 * 136 * 280:
+            raise MemoryError
+        return inner(model, bridge, sampler, denoiser, y, *others)
+
+    monkeypatch.setattr(engine, "walk_bridge", hungry)
+    result = restore(image, tile=320)
+    assert max(seen) > 280 > seen[-1]
+    assert (result - expected).abs().max() < 4 / 255
+
+
+def test_progress_ends_with_the_last_tile() -> None:
+    told: list[tuple[float, float]] = []
+    restorer()(picture(), tile=256, progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 1)]
+
+
+def lazily(image: Tensor, most: int) -> tuple[LazyImages, Callable[[], int]]:
+    """The same picture, of which parts are read; and the greatest number of pixels that was read at once."""
+    sizes = [0]
+
+    def read(rows: slice, columns: slice) -> Tensor:
+        part = image[..., rows, columns]
+        sizes.append(part[0, 0].numel())
+        assert sizes[-1] <= most
+        return part
+
+    return LazyImages((1, *image.shape[1:]), read), lambda: max(sizes)
+
+
+def test_rows_of_a_lazy_picture_come_in_order_and_are_those_of_the_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rebridge.networks.fast.CLASSIFIER_REACH", 32)
+    monkeypatch.setattr("rebridge.networks.layers.in_bands.__defaults__", (1, 330 * 64))
+    restore, image = restorer(), picture(420, 330)
+    expected = restore(image, tile=256)
+    lazy, most = lazily(image, 330 * 400)
+    layout = engine.tiled(restore.model, lazy.cut_alike(), (420, 330), ASKED.tiles, lambda denoiser: denoiser)
+    top, found = 0, []
+    for first, rows in large.restored_rows(restore.model, restore.sampler(), lazy, layout, 1.0):
+        assert first == top
+        top += rows.shape[-2]
+        found.append(rows)
+    assert (torch.cat(found, 2) - expected).abs().max() < 1e-4
+    assert 0 < most() < image[0, 0].numel()
+
+
+def test_a_mosaic_shows_all_corners_in_full_resolution_and_on_the_grid_of_jpeg() -> None:
+    image = picture(500, 100)
+    lazy, _ = lazily(image, 64 * 100)
+    shown = mosaic(lazy, windows=3, side=64)
+    assert shown.shape == (1, 3, 192, 100)
+    assert torch.equal(shown[..., :64, :], image[..., :64, :])
+    assert torch.equal(shown[..., 128:, :], image[..., 432:496, :])
+    small, _ = lazily(image, 10**9)
+    assert torch.equal(mosaic(small), image)
