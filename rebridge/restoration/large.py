@@ -28,7 +28,7 @@ from rebridge.samplers import ImageNoise, Sampler
 
 
 class Journey(Protocol):
-    """What a `Restorer` knows of its journey."""
+    """The parts of a `Restorer` that one tile passes through."""
 
     model: Model
     bridge: Bridge
