@@ -26,7 +26,7 @@ from rebridge.samplers import Sampler
 
 @dataclass
 class Change:
-    """How much a picture changed, gathered part by part.
+    """The size of a change, gathered part by part.
 
     Attributes:
         total: sum over the pixels of the mean size of the change over the colours, in units of [0, 1].
