@@ -305,8 +305,12 @@ def solvers_default() -> str:
     kept = read("solvers-default")
     lines = []
     for operator, cells in kept["operators"].items():
-        simple = max(cells["baselines"], key=lambda row: float(row["psnr"]))
+        simple = max(cells["baselines"], key=lambda row: float(row["psnr"] or 0))
         (chosen,) = cells["default"]
+        if chosen["psnr"] is None:
+            late = f"> {kept['settings']['seconds']:g} s"
+            lines.append([f"`{operator}`", simple["method"], f"{simple['psnr']:.2f}", late, "-", "-"])
+            continue
         method, gain = chosen["method"].partition(": ")[2], chosen["psnr"] - simple["psnr"]
         lines.append(
             [

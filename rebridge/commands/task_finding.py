@@ -39,10 +39,10 @@ class TaskFinder:
     def needed(options: RestoreOptions, opened: Opened) -> bool:
         """Test if a task is to be found.
 
-        None was named, and a prior in pixels that knows some sees the degraded picture.
+        None was named, and a prior in pixels that knows several sees the degraded picture.
         """
         model = opened.restorer.model
-        seen = model.info.conditional and bool(model.tasks)
+        seen = model.info.conditional and len(model.tasks) > 1
         return options.method == "irbridge" and options.task is None and seen and model.space.scale == 1
 
     def __call__(self, image: Image) -> tuple[str, Opened]:

@@ -29,7 +29,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with Image.open(ROOT / "examples" / "images" / "chelsea.jpg") as image:
         image.resize((48, 40)).save(tmp_path / "examples" / "images" / "chelsea.jpg")
     for name, bridge, prediction in (
-        ("pixel-prior-tiny", "vp", "preconditioned"),
+        ("pixel-prior-small", "vp", "preconditioned"),
         ("refine-blur-tiny", "goub", "residual"),
     ):
         network = networks.create("fast", widths=[4, 8], blocks=[1], middle=1, optional_condition=bridge == "vp")
