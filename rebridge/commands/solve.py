@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from rebridge import inverse
 from rebridge.catalogue import Spec
 from rebridge.commands.conditions import check_conditions, conditions_of_file
@@ -16,6 +18,7 @@ from rebridge.commands.files import FilesResult, planned, process
 from rebridge.commands.opening import check_images, open_prior
 from rebridge.commands.options import SolveOptions
 from rebridge.commands.progress import Reporter, cancellable
+from rebridge.evaluation.baselines import BASELINES
 from rebridge.evaluation.metrics import psnr
 from rebridge.images import READABLE_SUFFIXES, ImageWarning
 from rebridge.images.npy import ARRAY_SUFFIXES
@@ -35,8 +38,8 @@ def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResul
         progress: called with the files that are done, in fractions of a file; raise from it to cancel.
 
     Returns:
-        One result per file; its details hold the `files` that were written, the `calls` of the network, `psnr` where the
-        measurement was simulated, and `largest_std` over the samples.
+        One result per file; its details hold the `files` that were written, the `calls` of the network, `largest_std` over the
+        samples, and where the measurement was simulated `psnr`, and `without`, the PSNR of what needs no model, by name.
 
     Raises:
         ValueError: before any work: impossible options, inputs or output; and where the only file fails.
@@ -68,7 +71,10 @@ def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResul
         files = write_solution(measured, found, job.output, options.overwrite, options.quality)
         quality = None if measured.clean is None else float(psnr(found.mean.to(measured.clean), measured.clean))
         largest = found.std[0].mean(0).max().item()
-        return {"files": files, "calls": found.calls, "seconds": seconds, "psnr": quality, "largest_std": largest}
+        details = {"files": files, "calls": found.calls, "seconds": seconds, "psnr": quality, "largest_std": largest}
+        return details | (
+            {} if measured.clean is None else {"without": _without_model(measured, measured.clean, spec.sigma_y)}
+        )
 
     done = {"prior": options.prior, "operator": options.operator, "solver": options.solver, "seed": options.noise_seed}
     with cancellable(progress) as report:
@@ -81,9 +87,36 @@ def solve(options: SolveOptions, progress: Reporter | None = None) -> FilesResul
 def solved(row: Mapping[str, Any]) -> str:
     """Say what was written for a measurement, from its details."""
     text = f"wrote {', '.join(map(str, row['files']))}: {row['calls']} network calls, {row['seconds']:.1f} s"
-    text += "" if row["psnr"] is None else f", PSNR {row['psnr']:.2f} dB"
+    if row["psnr"] is not None:
+        text += f", PSNR {row['psnr']:.2f} dB{_compared(row['psnr'], row['without'])}"
     spread = f"; white in the map is a standard deviation of {row['largest_std']:.4f}"
     return text + (spread if row["largest_std"] > 0 else "")
+
+
+def _without_model(measured: Measured, clean: Tensor, sigma_y: float) -> dict[str, float]:
+    """PSNR in dB of the measurement shown as a picture, and of every baseline that takes the operator."""
+    operator, y = measured.operator, measured.y
+    shown = operator.to_picture(y)
+    found = {"measured": shown} if shown is not None and shown.shape == clean.shape else {}
+    for name, way in BASELINES.items():
+        restored = way(operator, y, sigma_y)
+        if restored is not None:
+            found[name] = restored
+    return {name: float(psnr(image.clamp(0, 1).to(clean), clean)) for name, image in found.items()}
+
+
+def _compared(quality: float, without: Mapping[str, float]) -> str:
+    """Say what needs no model beside a result, and whether the prior helped."""
+    if not without:
+        return ""
+    name = max(without, key=lambda key: without[key])
+    text = f" (measured: {without['measured']:.2f}; " if "measured" in without and name != "measured" else " ("
+    text += (
+        f"best without a model: {without[name]:.2f} by {name})"
+        if name != "measured"
+        else f"measured: {without[name]:.2f})"
+    )
+    return text if quality > without[name] else f"{text}; the prior does not help here"
 
 
 def _read(path: Path, spec: OperatorSpec, channels: int, reading: dict[str, Any]) -> Measured:

@@ -1,11 +1,12 @@
 """Solving without a command line: results per file, with their figures."""
 
+import math
 from pathlib import Path
 
 import pytest
 
 from rebridge.commands.options import SolveOptions
-from rebridge.commands.solve import solve
+from rebridge.commands.solve import solve, solved
 
 
 def options(photos: Path, out: Path, prior: Path, **changes: object) -> SolveOptions:
@@ -32,3 +33,17 @@ def test_progress_can_cancel(photos: Path, pixel_folder: Path, tmp_path: Path) -
         solve(options(photos, tmp_path / "out", pixel_folder), stop)
     assert (tmp_path / "out" / "a.png").is_file()
     assert not (tmp_path / "out" / "b.png").exists()
+
+
+def test_what_needs_no_model_stands_beside_a_result_whose_truth_is_known(
+    photos: Path, pixel_folder: Path, tmp_path: Path
+) -> None:
+    found = solve(options(photos, tmp_path / "out", pixel_folder))
+    for result in found.results:
+        without = result.details["without"]
+        assert without["measured"] == pytest.approx(20 * math.log10(255 / 10), abs=0.5)
+        assert {"Wiener", "TV", "NLM"} <= set(without)
+        said = solved(result.details)
+        assert ("does not help" in said) == (result.details["psnr"] <= max(without.values()))
+        assert f"{max(without.values()):.2f}" in said
+    assert "without" not in solve(options(photos, tmp_path / "real", pixel_folder, simulate=False)).results[0].details
