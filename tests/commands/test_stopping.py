@@ -7,11 +7,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rebridge.commands.stopping import Stopped, Terminated, ending
 from tests.cli.conftest import saved
+
+
+def heard_again() -> None:
+    """Let a program hear Ctrl-C also where these tests run in the background of a shell, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(("number", "code", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")])
@@ -20,7 +26,8 @@ def test_a_stopped_batch_says_what_was_done(tmp_path: Path, number: int, code: i
         saved(tmp_path / "in" / f"{index:03}.png", index, (64, 48))
     words = ["degrade", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--task", "rain", "--json"]
     command = [sys.executable, "-m", "rebridge.cli", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, preexec_fn=heard_again) as program:
         last = time.monotonic() + 60
         while time.monotonic() < last and len(list((tmp_path / "out").glob("*.png"))) < 3:
             time.sleep(0.01)
