@@ -146,6 +146,10 @@ def _restore_here(
 
     def work(job: Job, report: Reporter) -> Mapping[str, Any] | None:
         if is_clip(job.path):
+            if finder is not None:
+                raise ValueError(
+                    f"{job.path}: the task is found in single pictures only; name that of a film by --task"
+                )
             return restore_clip(job, opened, options, report)
         if (streamed := restore_large(job, opened, options, report)) is not None:
             return streamed

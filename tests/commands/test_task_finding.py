@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import PIL.Image
 import pytest
 import torch
 
 from rebridge import degradations
 from rebridge.commands.opening import Opened, open_restorer
 from rebridge.commands.options import RestoreOptions
+from rebridge.commands.restore import restore
 from rebridge.commands.task_finding import TaskFinder
 from rebridge.images import Image, read_image, write_image
 
@@ -54,3 +57,10 @@ def test_a_named_task_is_not_looked_for(options: RestoreOptions, opened: Opened)
     assert TaskFinder.needed(options, opened)
     named = RestoreOptions(inputs=[EXAMPLES], output=Path("out"), method="irbridge", task="snow")
     assert not TaskFinder.needed(named, opened)
+
+
+def test_the_task_of_a_film_must_be_named(tmp_path: Path, options: RestoreOptions) -> None:
+    frames = [PIL.Image.new("RGB", (32, 32), (shade, 90, 40)) for shade in (10, 200)]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    (failed,) = restore(replace(options, inputs=[tmp_path / "film.gif"], output=tmp_path / "out")).failures
+    assert "name that of a film by --task" in str(failed.error)
