@@ -21,7 +21,6 @@ from typing import Any
 import torch
 
 from rebridge.commands.progress import Reporter
-from rebridge.denoisers import NetworkDenoiser
 from rebridge.denoisers.machine import threads
 from rebridge.images.clips import is_clip
 from rebridge.models import Model, TrainedModel
@@ -116,9 +115,9 @@ def lanes_for(model: Model | None, files: int, jobs: int | None = None, growth: 
         return Lanes(count, None if cores is None else max(cores // count, 1), files > 1, growth)
     if files < FEWEST_FILES or cores == 1:
         return Lanes(overlapping=False)
-    denoiser = model.denoiser if isinstance(model, TrainedModel) else None
-    measured = isinstance(denoiser, NetworkDenoiser) and isinstance(denoiser.network, Network)
-    count = chosen_lanes(denoiser, model.info.channels) if measured else 1
+    count = 1
+    if isinstance(model, TrainedModel) and isinstance(model.denoiser.network, Network):
+        count = chosen_lanes(model.denoiser, model.info.channels)
     return Lanes(count, None if cores is None else max(cores // count, 1), growth=growth)
 
 
@@ -171,8 +170,8 @@ def run_overlapped(
             pool.shutdown(wait=True, cancel_futures=True)
             told = set(map(id, results))
             results[:] = [one.result() for one in futures if not one.cancelled() and one.exception() is None]
-            for result in results if finished is not None else ():
-                if id(result) not in told:
+            for result in results:
+                if finished is not None and id(result) not in told:
                     finished(result)
             raise
         finally:

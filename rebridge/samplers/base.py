@@ -95,6 +95,8 @@ class Walk:
         """The first clean estimate, where the sampler comes back to it."""
         self.inner: dict[Point, Point] = {}
         """The point inside the interval after each, for samplers with `inner_times`."""
+        self.plan: dict[Point, Any] = {}
+        """What `Sampler.plan` computes before the steps, by the point where each begins."""
 
     def estimate(self, x: Tensor, t: Point, remember: bool = True) -> Estimate:
         """Evaluate the denoiser at a point.
@@ -241,6 +243,20 @@ class Sampler:
         """
         return times[:0]
 
+    def plan(self, bridge: Bridge, points: list[Point]) -> dict[Point, Any]:
+        """Compute numbers of the steps beyond those of a `Point`, found in `walk.plan[t]` by `step`.
+
+        So nothing waits for the device inside the loop.
+
+        Args:
+            bridge: the process.
+            points: where steps begin and end, (N,).
+
+        Returns:
+            What each step needs, by the point where it begins; nothing by default.
+        """
+        return {}
+
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
         """Take one step.
 
@@ -298,6 +314,7 @@ class Sampler:
         x, grid = self.begin(walk, x, grid)
         check_one_step(denoiser, grid)
         points = walk.points(grid, self.needs_slopes)
+        walk.plan = self.plan(bridge, points)
         inner = self.inner_times(bridge, grid)
         if len(inner):
             found = walk.points(inner, self.needs_slopes)

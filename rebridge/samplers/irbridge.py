@@ -167,10 +167,32 @@ class IRBridge(Sampler):
 
     def prior_time(self, bridge: Bridge, t: float) -> float:
         """Compute the time at which the prior is evaluated for the bridge's state at t."""
+        return self.prior_times(bridge, torch.tensor([t], dtype=torch.float64)).item()
+
+    def prior_times(self, bridge: Bridge, times: Tensor) -> Tensor:
+        """Compute the times at which the prior is evaluated for the bridge's states.
+
+        Args:
+            bridge: what is walked.
+            times: of the bridge, float64, (N,).
+
+        Returns:
+            Times of the prior, float64, (N,).
+        """
         prior, (low, high) = self.prior_process(bridge), self.prior_levels(bridge)
-        level = prior_schedules.schedule(self.schedule).level(t, bridge.noise_level(t).item())
-        s = prior.time_of_level(min(max(level, low), high))
-        return (prior.grid_time(s) if self.discrete else s).item()
+        chosen = prior_schedules.schedule(self.schedule)
+        s = prior.time_of_level(chosen.levels(times, bridge.noise_level(times)).clamp(low, high))
+        return prior.grid_time(s) if self.discrete else s
+
+    def plan(self, bridge: Bridge, points: list[Point]) -> dict[Point, Any]:
+        """Compute the prior's point and the transition to it for each step: (point, a, c, sigma)."""
+        if len(points) < 2:
+            return {}
+        times = torch.tensor([point.t for point in points[:-1]], dtype=torch.float64)
+        prior, s = self.prior_process(bridge), self.prior_times(bridge, times)
+        forward = forward_transition(bridge, times, prior, s)
+        factors = zip(*(part.tolist() for part in (forward.a, forward.c, forward.sigma)), strict=True)
+        return {t: (point, *own) for t, point, own in zip(points, _points(prior, s), factors, strict=False)}
 
     def begin(self, walk: Walk, x: Tensor | None, times: Tensor) -> tuple[Tensor, Tensor]:
         """Make the state at the first time, unless one is given."""
@@ -183,15 +205,16 @@ class IRBridge(Sampler):
             x = x + c.alpha * walk.y
         elif self.start == "estimate":
             prior = self.prior_process(walk.bridge)
-            x = x + c.alpha * walk.estimate(prior.prior(walk.y, noise), _point(prior, 1.0)).x0
+            (end,) = _points(prior, times.new_ones(1))
+            x = x + c.alpha * walk.estimate(prior.prior(walk.y, noise), end).x0
         return x, times
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
         """Transition to the prior, evaluate it, and transition back."""
-        prior = self.prior_process(walk.bridge)
-        point = _point(prior, self.prior_time(walk.bridge, t.t))
-        forward = forward_transition(walk.bridge, t.t, prior, point.t)
-        z = forward(x, walk.y, noise=walk.noise() if forward.sigma.item() > 0 else None)
+        point, a, c, sigma = walk.plan[t]
+        z = (a * x).add_(c * walk.y)
+        if sigma > 0:
+            z = z.add_(sigma * walk.noise())
         x0 = walk.estimate(z, point).x0
         if s.last and s.t == 0:
             return x0
@@ -203,6 +226,6 @@ class IRBridge(Sampler):
         return marginal_step(walk, x, Estimate(x0, deviation / point.gamma), t, s, kept=kept, added=added)
 
 
-def _point(process: Bridge, t: float) -> Point:
-    c = process.coefficients(t)
-    return Point(t, process.clock(torch.tensor(t)).item(), c.alpha.item(), c.beta.item(), c.gamma.item())
+def _points(process: Bridge, times: Tensor) -> list[Point]:
+    c = process.coefficients(times)
+    return [Point(*row) for row in torch.stack([times, process.clock(times), c.alpha, c.beta, c.gamma], 1).tolist()]

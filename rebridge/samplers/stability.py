@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -26,6 +27,14 @@ def largest_value(sampler: Sampler, bridge: Bridge) -> float:
     Returns:
         The value over the largest of the range; infinite for NaN.
     """
+    try:
+        return _largest_value(sampler, bridge)
+    except TypeError:  # a process of tables, which is no key
+        return _largest_value.__wrapped__(sampler, bridge)
+
+
+@lru_cache(maxsize=256)
+def _largest_value(sampler: Sampler, bridge: Bridge) -> float:
     y = torch.linspace(*bridge.value_range, 64, dtype=torch.float64).unsqueeze(0)
     x0 = y.flip(1)
 
