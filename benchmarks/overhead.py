@@ -4,8 +4,8 @@
 
 The network is one of a known time, by default that of `rdbm-tiny` at 256x256. Time outside it is measured inside one run: the
 whole walk less the time spent in network calls, medians. Waits are counted as calls of Tensor.item, tolist, bool or a copy to
-the CPU between the end of the first step and that of the last; states are tensors of the size of the image that live while the network
-runs, the degraded image not counted.
+the CPU between the end of the first step and that of the last; states are tensors of the size of the image that live while the
+network runs, the degraded image not counted.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def measure(name: str, side: int, seconds: float, runs: int) -> tuple[list[str],
     """Walk with one sampler: a line of the table, and whether it keeps the limits."""
     sampler = samplers.parse(name)
     bridge = fitting(sampler)
-    y = (torch.rand(1, 3, side, side) * 2 - 1).contiguous(memory_format=torch.channels_last)
+    y = torch.rand(1, 3, side, side) * 2 - 1  # as the states and estimates of real walks lie in memory
     own, calls = [], 0
     for _ in range(runs + 1):
         network = Known(y, seconds)

@@ -145,6 +145,7 @@ def main() -> None:
             ("one process, as chosen", None),
         ):
             records[name] = batch(source, output, given.model, jobs)
+            print(f"{name}: {records[name]['seconds']:.2f} s", flush=True)
         records[f"{cores} processes, one thread each"] = {"seconds": processes(source, output, given.model, cores)}
         least = alone(source, given.model) / cores
     print(f"{sentence(floor)}\n{given.model}, {given.count} pictures; the network alone: {least:.2f} s")

@@ -24,8 +24,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, wraps
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -36,6 +37,7 @@ from rebridge.denoisers import Denoiser, Estimate, as_estimate
 from rebridge.denoisers.parameterization import check_one_step
 from rebridge.samplers import times as grids
 
+Kept = TypeVar("Kept")
 Noise = Callable[[Tensor], Tensor]
 Callback = Callable[[int, float, Tensor, Tensor], None]
 
@@ -124,13 +126,7 @@ class Walk:
             times: decreasing, (N,).
             slopes: also compute slopes and diffusion (infinite or nan at singular ends).
         """
-        c, clock = self.bridge.coefficients(times), self.bridge.clock(times)
-        columns = [times, clock, c.alpha, c.beta, c.gamma]
-        if slopes:
-            d = self.bridge.derivatives(times)
-            columns += [d.alpha, d.beta, d.gamma, self.bridge.squared_diffusion(times)]
-        points = [Point(*row) for row in torch.stack(columns, 1).tolist()]
-        return [*points[:-1], replace(points[-1], last=True)]
+        return list(_points_at(self.bridge, tuple(times.tolist()), slopes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +240,7 @@ class Sampler:
         return times[:0]
 
     def plan(self, bridge: Bridge, points: list[Point]) -> dict[Point, Any]:
-        """Compute numbers of the steps beyond those of a `Point`, found in `walk.plan[t]` by `step`.
+        """Compute what steps need beyond a `Point`, found in `walk.plan[t]` by `step`.
 
         So nothing waits for the device inside the loop.
 
@@ -331,6 +327,36 @@ class Sampler:
     def _prior_noise(self, walk: Walk) -> Tensor:
         """Noise for the state at t = 1, drawn only where the bridge uses it."""
         return walk.noise() if walk.bridge.starts_noisy else walk.y.new_zeros(()).expand_as(walk.y)
+
+
+def remembered(function: Callable[..., Kept]) -> Callable[..., Kept]:
+    """Remember what a function of samplers and processes returns.
+
+    Arguments that are no keys, as processes of tables, are worked out each time.
+    """
+    kept = lru_cache(maxsize=64)(function)
+
+    @wraps(function)
+    def call(*arguments: Any) -> Kept:
+        try:
+            hash(arguments)
+        except TypeError:
+            return function(*arguments)
+        return kept(*arguments)
+
+    return call
+
+
+@remembered
+def _points_at(bridge: Bridge, grid: tuple[float, ...], slopes: bool) -> list[Point]:
+    times = torch.tensor(grid, dtype=torch.float64)
+    c = bridge.coefficients(times)
+    columns = [times, bridge.clock(times), c.alpha, c.beta, c.gamma]
+    if slopes:
+        d = bridge.derivatives(times)
+        columns += [d.alpha, d.beta, d.gamma, bridge.squared_diffusion(times)]
+    points = [Point(*row) for row in torch.stack(columns, 1).tolist()]
+    return [*points[:-1], replace(points[-1], last=True)]
 
 
 def _default_noise(generator: torch.Generator | None) -> Noise:

@@ -30,7 +30,7 @@ from rebridge.bridges import Bridge
 from rebridge.bridges.transition import check_pair, forward_transition
 from rebridge.denoisers import Estimate
 from rebridge.samplers import prior_schedules
-from rebridge.samplers.base import Point, Sampler, Walk
+from rebridge.samplers.base import Point, Sampler, Walk, remembered
 from rebridge.samplers.steps import kept_share, marginal_step, markov_std
 
 IRStart = Literal["y", "noise", "estimate"]
@@ -147,6 +147,9 @@ class IRBridge(Sampler):
 
         The prior is evaluated at each but the last.
         """
+        return _times(self, bridge).clone()
+
+    def _times(self, bridge: Bridge) -> Tensor:
         self.check(bridge)
         first, lowest = self.first_time(bridge), self.prior_levels(bridge)[0]
         count = self.steps - (self.start == "estimate")
@@ -185,9 +188,10 @@ class IRBridge(Sampler):
         return prior.grid_time(s) if self.discrete else s
 
     def plan(self, bridge: Bridge, points: list[Point]) -> dict[Point, Any]:
-        """Compute the prior's point and the transition to it for each step: (point, a, c, sigma)."""
-        if len(points) < 2:
-            return {}
+        """Compute each step's point of the prior, and a, c, sigma of the way there."""
+        return _planned(self, bridge, tuple(points)) if len(points) > 1 else {}
+
+    def _planned(self, bridge: Bridge, points: tuple[Point, ...]) -> dict[Point, Any]:
         times = torch.tensor([point.t for point in points[:-1]], dtype=torch.float64)
         prior, s = self.prior_process(bridge), self.prior_times(bridge, times)
         forward = forward_transition(bridge, times, prior, s)
@@ -224,6 +228,10 @@ class IRBridge(Sampler):
             deviation = deviation - point.beta * walk.y
         kept = kept_share(walk.bridge, t, s, added)
         return marginal_step(walk, x, Estimate(x0, deviation / point.gamma), t, s, kept=kept, added=added)
+
+
+_times = remembered(IRBridge._times)
+_planned = remembered(IRBridge._planned)
 
 
 def _points(process: Bridge, times: Tensor) -> list[Point]:

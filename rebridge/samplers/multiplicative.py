@@ -63,5 +63,5 @@ class Multiplicative(Sampler):
             return x0
         z = walk.noise() if variance > 0 else torch.zeros_like(x)
         if self.method == "euler":
-            return x0 + (x - x0) * (1 - decay + variance**0.5 * z)
-        return x0 + (x - x0) * torch.exp(variance**0.5 * z - (decay + variance / 2))
+            return (variance**0.5 * z).add_(1 - decay).mul_(x - x0).add_(x0)
+        return (variance**0.5 * z).sub_(decay + variance / 2).exp_().mul_(x - x0).add_(x0)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
-from rebridge.samplers.base import Sampler
+from rebridge.samplers.base import Sampler, remembered
 
 LARGEST_SOUND = 3.0
 """Largest value of a sound result, in units of the largest value of the bridge's images."""
 
 
+@remembered
 def largest_value(sampler: Sampler, bridge: Bridge) -> float:
     """Compute the largest value that a run ends with if every estimate is one image.
 
@@ -27,14 +27,6 @@ def largest_value(sampler: Sampler, bridge: Bridge) -> float:
     Returns:
         The value over the largest of the range; infinite for NaN.
     """
-    try:
-        return _largest_value(sampler, bridge)
-    except TypeError:  # a process of tables, which is no key
-        return _largest_value.__wrapped__(sampler, bridge)
-
-
-@lru_cache(maxsize=256)
-def _largest_value(sampler: Sampler, bridge: Bridge) -> float:
     y = torch.linspace(*bridge.value_range, 64, dtype=torch.float64).unsqueeze(0)
     x0 = y.flip(1)
 
