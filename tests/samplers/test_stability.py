@@ -28,6 +28,31 @@ def test_a_pair_that_fits_ends_near_the_images(name: str, sampler: str) -> None:
         assert end.std() < 1.5
 
 
+OTHERS = [
+    bridges.create(name, **params)
+    for name, params in [
+        ("resshift", {"steps": 4}), ("resshift", {"steps": 50, "kappa": 0.2}), ("brownian", {"max_var": 0.1}),
+        ("brownian", {"max_var": 1.0}), ("ddbm-ve", {"sigma_max": 20.0}), ("ddbm-vp", {"beta_d": 8.0}),
+        ("goub", {"lam": 100 / 255, "schedule": "constant"}), ("ir-sde", {"lam": 1.0}), ("i2sb", {"beta_max": 1.0}),
+        ("rddm", {"sum_scale": 1.0}), ("indi", {"sigma": 1.0}), ("ve", {"sigma_max": 5.0}), ("unidb", {"gamma_inv": 1e-3}),
+    ]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("steps", [5, 10, 40])
+@pytest.mark.parametrize("sampler", [name for name in samplers.names() if samplers.create(name).needs_slopes])
+def test_what_fits_at_other_steps_and_parameters_ends_near_the_images(sampler: str, steps: int) -> None:
+    y = 2 * torch.rand(8, 200, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1
+    solver = samplers.create(sampler, steps=steps)
+    ends = {
+        (bridge.name, steps): solver(bridge, network, y, generator=torch.Generator().manual_seed(1)).abs().max().item()
+        for bridge in OTHERS
+        if solver.fits(bridge)
+    }
+    assert ends
+    assert max(ends.values()) < 5, ends
+
+
 @pytest.mark.parametrize("steps", [4, 15])
 def test_the_reverse_sde_does_not_fit_resshift_and_warns(steps: int) -> None:
     bridge, sampler = bridges.create("resshift", steps=steps), samplers.create("sde", steps=steps)
