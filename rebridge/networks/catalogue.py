@@ -41,7 +41,7 @@ NETWORKS: Catalogue[Any] = Catalogue(
     greatest=MOST,
 )
 
-BEFORE: dict[str, dict[str, Any]] = dict.fromkeys(("rdbm-t", "rdbm-s", "rdbm-b", "rdbm-l"), {"released": False})
+BEFORE: dict[str, dict[str, Any]] = {name: {"released": False} for name in ("rdbm-t", "rdbm-s", "rdbm-b", "rdbm-l")}
 """Parameters that configurations saved by earlier versions lack, with the values that those networks have."""
 
 names = NETWORKS.names
@@ -64,7 +64,9 @@ def create(name: str, **params: Any) -> Network:
 
 
 def rebuild(config: Mapping[str, Any]) -> Network:
-    """Build the network that a saved `config` describes, also one saved by an earlier version.
+    """Build the network that a saved `config` describes.
+
+    One that an earlier version saved lacks parameters; it keeps what they were then.
 
     Raises:
         ValueError: as `create`.
