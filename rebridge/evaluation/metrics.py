@@ -21,7 +21,7 @@ from rebridge.images import quantise
 
 Channel = Literal["rgb", "y", "y-matlab"]
 Window = Literal["gaussian", "uniform"]
-_Plane = np.ndarray[Any, np.dtype[np.float64]]
+_Plane = np.ndarray[Any, np.dtype[Any]]
 
 HIGHEST_PSNR = 100.0
 """Score of equal images in dB, so that means stay finite."""
