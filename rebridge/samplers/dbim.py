@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from rebridge.bridges import Bridge
@@ -33,8 +33,7 @@ from rebridge.samplers.steps import (
     markov_std,
 )
 
-
-WINDOW = 7
+EVEN_SIDE = 7
 """Side in pixels of the windows in which an estimate is called smooth or textured."""
 
 
@@ -121,12 +120,15 @@ class DBIM(Sampler):
 
 
 def texture_share(image: Tensor, smooth: float) -> Tensor:
-    """Compute v / (v + smooth^2), (B, 1, H, W), with the variance v of images (B, C, H, W) around each place.
+    """Share of texture at each place, v / (v + smooth^2).
 
-    v is that of the mean over the channels in a window of `WINDOW` x `WINDOW` pixels: the share of Wiener's filter (derived).
+    (B, 1, H, W) of images (B, C, H, W); v is the variance of the mean over the channels in a window of `EVEN_SIDE` pixels a
+    side: the share of Wiener's filter (derived).
     """
     grey = image.float().mean(1, keepdim=True)
-    mean, square = (F.avg_pool2d(values, WINDOW, 1, WINDOW // 2, count_include_pad=False) for values in (grey, grey**2))
+    mean, square = (
+        F.avg_pool2d(values, EVEN_SIDE, 1, EVEN_SIDE // 2, count_include_pad=False) for values in (grey, grey**2)
+    )
     variance = (square - mean**2).clamp_min(0)
     return (variance / (variance + smooth**2)).to(image)
 
