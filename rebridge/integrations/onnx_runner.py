@@ -164,7 +164,7 @@ class OnnxRestorer:
         return np.rint(back * top).astype(kind) if top else back.astype(kind)
 
     def denoise(self, x: Array, t: float, y: Array, **told: Array) -> Array:
-        """Compute the clean estimate of states x (B, C, H, W) at a time, given y and extra conditions (B, ...)."""
+        """Compute clean estimates of states x (B, C, H, W), given y and conditions."""
         return self._evaluate(self._denoiser, x, t, y, told)
 
     def _walk(self, y: Array, program: Sequence[dict[str, Any]], seed: int, told: dict[str, Array]) -> Array:
