@@ -50,14 +50,14 @@ FOLDERS = {
     "clean/rendered": 0.7,
 }
 WEIGHTS = {
-    "rain": 1.2,
-    "haze": 1.1,
-    "snow": 0.9,
+    "rain": 1.6,
+    "haze": 1.2,
+    "snow": 1.2,
     "raindrop": 1.0,
     "lowlight": 1.1,
-    "noise": 1.4,
-    "blur": 1.1,
-    "jpeg": 1.6,
+    "noise": 1.1,
+    "blur": 1.6,
+    "jpeg": 1.2,
 }
 
 

@@ -177,7 +177,7 @@ class DegradeOptions(FileOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(SamplingOptions, ModelOptions, CaseOptions):
+class EvaluateOptions(SamplingOptions, ModelOptions, ConditionOptions, CaseOptions):
     """Options of `evaluate`; tasks are by default the model's.
 
     Attributes:

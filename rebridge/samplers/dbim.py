@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from rebridge.bridges import Bridge
@@ -31,6 +32,9 @@ from rebridge.samplers.steps import (
     marginal_step,
     markov_std,
 )
+
+EVEN_SIDE = 7
+"""Side in pixels of the windows in which an estimate is called smooth or textured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,9 @@ class DBIM(Sampler):
             for eta < 1 and gives I2SB's OT-ODE (the posterior mean) for eta = 0.
         texture: share, in [0, 1], of what the walk adds to its first estimate; 0 is the first estimate itself, the mean of all
             that the image may be, 1 the sample that the walk ends in. Its square is the error added (derived).
+        smooth: standard deviation, in the units of the state (in [-1, 1]: 0.03 is 4 of 255), of the first estimate over
+            7 x 7 pixels at which half of that share is kept; less where it is smoother, so that what a walk invents shows in
+            texture and not as grain on skin or sky. 0 keeps the same share everywhere.
         steps: number of steps of the default grid, at least 1.
         grid: "uniform", "quadratic", "cosine", "karras" or "log-snr".
     """
@@ -60,12 +67,15 @@ class DBIM(Sampler):
     start: Start | None = None
     compat: bool = False
     texture: float = 1.0
+    smooth: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_start(self.start)
         if not 0 <= self.texture <= 1:
             raise ValueError(f"texture must lie in [0, 1], got {self.texture}")
+        if self.smooth < 0:
+            raise ValueError(f"smooth must be at least 0, got {self.smooth}")
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta must lie in [0, 1], got {self.eta}")
         if self.order not in (1, 2, 3):
@@ -85,10 +95,13 @@ class DBIM(Sampler):
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
         x_s = self._step(walk, x, t, s)
-        if self.texture == 1:
+        if self.texture == 1 and self.smooth == 0:
             return x_s
         walk.first = walk.history[-1][1] if walk.first is None else walk.first
-        return torch.lerp(walk.first, x_s, self.texture) if s.last else x_s
+        if not s.last:
+            return x_s
+        share = self.texture * texture_share(walk.first, self.smooth) if self.smooth else self.texture
+        return torch.lerp(walk.first, x_s, share)
 
     def _step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
         posterior = self.compat or (self.eta == 1 and self.start is None)
@@ -104,6 +117,20 @@ class DBIM(Sampler):
         added = self.eta * full
         kept = kept_share(walk.bridge, t, s, full if self.compat else added)
         return marginal_step(walk, x, estimate, t, s, kept=kept, added=0.0 if s.last else added)
+
+
+def texture_share(image: Tensor, smooth: float) -> Tensor:
+    """Share of texture at each place, v / (v + smooth^2).
+
+    (B, 1, H, W) of images (B, C, H, W); v is the variance of the mean over the channels in a window of `EVEN_SIDE` pixels a
+    side: the share of Wiener's filter (derived).
+    """
+    grey = image.float().mean(1, keepdim=True)
+    mean, square = (
+        F.avg_pool2d(values, EVEN_SIDE, 1, EVEN_SIDE // 2, count_include_pad=False) for values in (grey, grey**2)
+    )
+    variance = (square - mean**2).clamp_min(0)
+    return (variance / (variance + smooth**2)).to(image)
 
 
 def posterior_step(walk: Walk, x: Tensor, x0: Tensor, own: tuple[float, float, float, float], eta: float) -> Tensor:
@@ -124,8 +151,13 @@ def begin_pinned(sampler: Sampler, walk: Walk, x: Tensor | None, times: Tensor) 
 
 
 def exponential_step(walk: Walk, x: Tensor, t: Point, s: Point, order: int) -> Tensor:
-    """Take the deterministic step of an order, or lower while the history is short."""
-    known = [(p, x0) for p, x0 in walk.history if p.gamma > 0 and p.alpha > 0][-order:]
+    """Take the deterministic step of an order, or lower while the history is short.
+
+    The estimate at an end that is y is no part of it: the walk leaves it by a draw, and begins there.
+    """
+    known = [(p, x0) for p, x0 in walk.history if p.gamma > 0 and p.alpha > 0 and not at_pinned_end(walk.bridge, p)][
+        -order:
+    ]
     h = _log_snr(s) - _log_snr(t)
     decay = math.exp(-h)
     ratio = s.gamma / t.gamma

@@ -53,3 +53,33 @@ def test_error_of_a_sample_falls_with_the_square_of_its_texture() -> None:
 def test_impossible_shares_are_refused(texture: float) -> None:
     with pytest.raises(ValueError, match="texture must lie in"):
         samplers.create("dbim", texture=texture)
+
+
+def test_texture_stays_away_from_where_the_first_estimate_is_smooth() -> None:
+    """Half of the picture is even, half a pattern; the walk adds the same noise to both."""
+    pattern = torch.rand(1, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) - 0.5
+    y = torch.cat([torch.full_like(pattern, 0.2), pattern], 3)
+
+    def added(**params: float) -> tuple[float, float]:
+        results = []
+        for texture in (0.0, 0.8):
+            sampler = samplers.create("dbim", steps=4, eta=1.0, start="noise", texture=texture, **params)
+            noise = torch.Generator().manual_seed(5)
+            results.append(sampler(bridges.create("rdbm", modulation="one"), mostly_y, y, generator=noise))
+        change = (results[1] - results[0]).abs()
+        return float(change[..., 8:24].mean()), float(change[..., 40:56].mean())
+
+    even, textured = added()
+    assert even == pytest.approx(textured, rel=0.2)
+    even, textured = added(smooth=0.05)
+    assert even < textured / 5
+
+
+def mostly_y(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    return y + 0.02 * torch.tanh(x_t - y)
+
+
+@pytest.mark.parametrize("smooth", [-0.1, float("inf"), float("nan")])
+def test_impossible_limits_of_smoothness_are_refused(smooth: float) -> None:
+    with pytest.raises(ValueError, match="smooth"):
+        samplers.create("dbim", smooth=smooth)
