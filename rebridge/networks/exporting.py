@@ -15,7 +15,8 @@ from torch import Tensor
 
 def exporting() -> bool:
     """Test if a graph is being traced for an export."""
-    return torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting()
+    # asked only while something is traced: importing torch.onnx takes as long as restoring a small picture
+    return torch.compiler.is_exporting() or (torch.jit.is_tracing() and torch.onnx.is_in_onnx_export())
 
 
 def extended_places(side: int, multiple: int, device: torch.device) -> Tensor:
