@@ -16,7 +16,8 @@ from torch import Tensor
 def exporting() -> bool:
     """Test if a graph is being traced for an export."""
     # asked only while something is traced: importing torch.onnx takes as long as restoring a small picture
-    return torch.compiler.is_exporting() or (torch.jit.is_tracing() and torch.onnx.is_in_onnx_export())
+    traced = torch.jit.is_tracing()  # type: ignore[attr-defined]
+    return torch.compiler.is_exporting() or (traced and torch.onnx.is_in_onnx_export())
 
 
 def extended_places(side: int, multiple: int, device: torch.device) -> Tensor:
