@@ -74,7 +74,10 @@ def rebuild(config: Mapping[str, Any]) -> Network:
 
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Add to a saved `config` what an earlier version did not write: the parameters as they were then."""
+    """Complete a saved `config` by what an earlier version did not write.
+
+    Those parameters have the values of then.
+    """
     return {**BEFORE.get(config["name"], {}), **config}
 
 
