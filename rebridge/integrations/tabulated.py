@@ -72,7 +72,7 @@ class TabulatedDenoiser(nn.Module):
 
 
 def with_named_inputs(module: TabulatedDenoiser) -> nn.Module:
-    """Name the extra conditions in the signature, as `torch.export` reads the inputs off it."""
+    """Name extra conditions in the signature, off which torch.export reads inputs."""
 
     class Named(nn.Module):
         """A denoiser whose signature is that of its inputs."""
