@@ -72,7 +72,10 @@ class TabulatedDenoiser(nn.Module):
 
 
 def with_named_inputs(module: TabulatedDenoiser) -> nn.Module:
-    """Name extra conditions in the signature, off which torch.export reads inputs."""
+    """Name the extra conditions in the signature.
+
+    `torch.export` reads the inputs off it.
+    """
 
     class Named(nn.Module):
         """A denoiser whose signature is that of its inputs."""

@@ -66,13 +66,19 @@ def create(name: str, **params: Any) -> Network:
 def rebuild(config: Mapping[str, Any]) -> Network:
     """Build the network that a saved `config` describes.
 
-    One that an earlier version saved lacks parameters; it keeps what they were then.
-
     Raises:
         ValueError: as `create`.
     """
-    params = {str(key): value for key, value in config.items() if key != "name"}
-    return create(config["name"], **{**BEFORE.get(config["name"], {}), **params})
+    params = {str(key): value for key, value in completed(config).items() if key != "name"}
+    return create(config["name"], **params)
+
+
+def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete a saved `config` by what an earlier version did not write.
+
+    Those parameters have the values of then.
+    """
+    return {**BEFORE.get(config["name"], {}), **config}
 
 
 def _plain(value: Any) -> Any:

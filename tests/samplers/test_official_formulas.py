@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -64,6 +65,26 @@ def test_resshift_on_other_schedules(steps: int, kappa: float, power: float, min
     bridge = bridges.create("resshift", steps=steps, kappa=kappa, power=power, min_noise=min_noise)
     found = samplers.recommended(bridge)(bridge, denoiser, Y, noise=Replay(NOISE))
     torch.testing.assert_close(found, x, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("steps", [3, 7, 30])
+def test_rdbm_at_numbers_of_steps_that_do_not_divide_its_schedule(steps: int) -> None:
+    """MiliLab/RDBM cuts times down to whole indices, leaves y by the mean, and shrinks the state's deviation with Sigma."""
+    bridge = bridges.create("rdbm", modulation="one", lam=10 / 255)
+    c = bridge.coefficients((torch.arange(100, dtype=torch.float64) + 1) / 100)
+    x = Y
+    indices = torch.linspace(-1, 99, steps + 1).int().tolist()[::-1]
+    for i, j in itertools.pairwise(indices):
+        x0 = estimate(x, (i + 1) / 100)
+        if j < 0:
+            x = x0
+        elif i == 99:
+            x = Y + c.alpha[j] * (x0 - Y)
+        else:
+            kept = c.gamma[j] / c.gamma[i]
+            x = Y + kept * (x - Y) + (c.alpha[j] - c.alpha[i] * kept) * (x0 - Y)
+    found = samplers.recommended(bridge)
+    torch.testing.assert_close(replace(found, steps=steps)(bridge, denoiser, Y), x, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("max_var", [0.25, 2.0])
