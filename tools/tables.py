@@ -11,6 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -277,9 +278,12 @@ def deviations() -> str:
     return rows(head, lines)
 
 
-def solvers() -> str:
-    """Zero-shot methods on operators, beside what needs no model; the best without one in italics, the best of all bold."""
-    kept = read("solvers")
+def solvers(name: str = "solvers") -> str:
+    """Zero-shot methods on operators, beside what needs no model; the best without one in italics, the best of all bold.
+
+    name: of the file.
+    """
+    kept = read(name)
     known = {operator: cells for operator, cells in kept["operators"].items() if "baselines" in cells}
     found = {operator: [row for part in cells.values() for row in part] for operator, cells in known.items()}
     simple = {row["method"] for cells in known.values() for row in cells["baselines"]}
@@ -368,7 +372,8 @@ def scale() -> str:
 TABLES_BY_NAME: dict[str, Callable[[], str]] = {
     "models-short": models_short, "foreign": foreign, "harm": harm, "own": own, "others": others, "gains": gains,
     "peers": peers, "costs": costs, "layers": layers, "published": published, "citations": citations,
-    "solvers": solvers, "solvers-default": solvers_default, "texture": texture, "deviations": deviations,
+    "solvers": solvers, "solvers-radon": partial(solvers, "solvers-radon"),
+    "solvers-default": solvers_default, "texture": texture, "deviations": deviations,
     "quality-cost": quality_cost, "scale": scale, "scale-files": scale_files,
 }  # fmt: skip
 
