@@ -20,6 +20,14 @@ def exporting() -> bool:
     return torch.compiler.is_exporting() or (traced and torch.onnx.is_in_onnx_export())
 
 
+def valueless(values: Tensor) -> bool:
+    """Test if a tensor has a shape alone.
+
+    So it is where operations are counted (`counting.cost`), of which none is left out.
+    """
+    return values.is_meta
+
+
 def extended_places(side: int, multiple: int, device: torch.device) -> Tensor:
     """Compute the places along an axis that `layers.pad_to_multiple` puts there.
 
