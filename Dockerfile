@@ -12,7 +12,7 @@ FROM python:${PYTHON}-slim
 ARG DEVICE=cpu
 ARG CUDA=cu126
 ARG TORCH=2.13.0
-ARG EXTRAS=app,formats,video
+ARG EXTRAS=app,formats,hub,video
 
 ENV PYTHONUNBUFFERED=1 \
     PIP_NO_CACHE_DIR=1 \

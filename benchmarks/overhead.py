@@ -4,8 +4,8 @@
 
 The network is one of a known time, by default that of `rdbm-tiny` at 256x256. Time outside it is measured inside one run: the
 whole walk less the time spent in network calls, medians. Waits are counted as calls of Tensor.item, tolist, bool or a copy to
-the CPU between the first network call and the last; states are tensors of the size of the image that live while the network
-runs, the degraded image not counted.
+the CPU between the end of the first step and that of the last; states are tensors of the size of the image that live while the
+network runs, the degraded image not counted.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def fitting(sampler: samplers.Sampler) -> bridges.Bridge:
 
 
 def waits(sampler: samplers.Sampler, bridge: bridges.Bridge, y: Tensor) -> int:
-    """Host waits inside the loop: reads of a value, between the first and the last call of a denoiser that counts them."""
+    """Host waits inside the loop: reads of a value between the end of the first step and that of the last."""
     counts: list[int] = []
     seen = 0
     originals = {name: getattr(Tensor, name) for name in ("item", "tolist", "__bool__", "cpu", "__float__", "__int__")}
@@ -90,13 +90,12 @@ def waits(sampler: samplers.Sampler, bridge: bridges.Bridge, y: Tensor) -> int:
         return call
 
     def denoiser(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        counts.append(seen)
         return 0.5 * x + 0.5 * y
 
     try:
         for name in originals:
             setattr(Tensor, name, counting(name))
-        sampler(bridge, denoiser, y)
+        sampler(bridge, denoiser, y, callback=lambda *_: counts.append(seen))
     finally:
         for name, original in originals.items():
             setattr(Tensor, name, original)
@@ -107,7 +106,7 @@ def measure(name: str, side: int, seconds: float, runs: int) -> tuple[list[str],
     """Walk with one sampler: a line of the table, and whether it keeps the limits."""
     sampler = samplers.parse(name)
     bridge = fitting(sampler)
-    y = (torch.rand(1, 3, side, side) * 2 - 1).contiguous(memory_format=torch.channels_last)
+    y = torch.rand(1, 3, side, side) * 2 - 1  # as the states and estimates of real walks lie in memory
     own, calls = [], 0
     for _ in range(runs + 1):
         network = Known(y, seconds)

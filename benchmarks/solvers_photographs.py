@@ -1,7 +1,7 @@
 """Prints every zero-shot method on every operator beside what needs no model: PSNR on crops of photographs.
 
     export REBRIDGE_DATA=data
-    python benchmarks/solvers_photographs.py --json docs/tables/solvers.json
+    python benchmarks/solvers_photographs.py --limit 2 --json docs/tables/solvers.json
     python benchmarks/solvers_photographs.py --solver baselines --solver default --limit 4 --json docs/tables/solvers-default.json
 
 Runs `rebridge compare --operator ... --solver ...` cell by cell, and writes each result down as soon as it is there: a run that

@@ -8,13 +8,18 @@ Each gives a DeprecationWarning that names the new place.
 from __future__ import annotations
 
 import importlib
-import importlib.abc
 import importlib.machinery
 import sys
 import types
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader as _Loader
+else:
+    # importlib.abc takes longer to import than all that `import rebridge` needs.
+    _Loader = object
 
 MOVED: dict[str, tuple[str, ...]] = {
     "rebridge.names": ("rebridge.catalogue",),
@@ -85,7 +90,7 @@ def moved(name: str, places: Sequence[str]) -> Any:
     raise AttributeError(f"there is no {name!r} here, nor in {', '.join(places)}")
 
 
-class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class _Finder(_Loader):
     """Finds the old modules of `MOVED`: empty ones, whose names are looked for in the new places."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:

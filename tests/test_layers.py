@@ -72,7 +72,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_short_commands_load_no_package_that_they_do_not_need() -> None:
-    """torchmetrics, which brings transformers and matplotlib, takes longer to load than torch."""
+    """Some of them take longer to load than torch."""
     import subprocess
     import sys
 

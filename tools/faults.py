@@ -29,7 +29,6 @@ import accelerate  # noqa: F401
 import numpy as np
 import torch
 import torch._dynamo
-import torchmetrics.functional.image  # noqa: F401
 
 from rebridge.cli import app
 from rebridge.commands import restore, train  # noqa: F401

@@ -44,7 +44,6 @@ PATIENCE = 600
 IMPORTS = [
     "torch.utils.data",
     "torch._dynamo",
-    "torchmetrics.functional.image",
     "safetensors.torch",
     "cv2",
     "PIL.Image",

@@ -11,6 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -277,9 +278,12 @@ def deviations() -> str:
     return rows(head, lines)
 
 
-def solvers() -> str:
-    """Zero-shot methods on operators, beside what needs no model; the best without one in italics, the best of all bold."""
-    kept = read("solvers")
+def solvers(name: str = "solvers") -> str:
+    """Zero-shot methods on operators, beside what needs no model; the best without one in italics, the best of all bold.
+
+    name: of the file.
+    """
+    kept = read(name)
     known = {operator: cells for operator, cells in kept["operators"].items() if "baselines" in cells}
     found = {operator: [row for part in cells.values() for row in part] for operator, cells in known.items()}
     simple = {row["method"] for cells in known.values() for row in cells["baselines"]}
@@ -325,10 +329,52 @@ def solvers_default() -> str:
     return rows(["operator", "best without a model", "PSNR", "default", "PSNR", "gain"], lines)
 
 
+def quality_cost() -> str:
+    """Quality and cost of methods and models on the same pictures, of benchmarks/peers.py."""
+    found = read("quality-cost")
+    lines = []
+    for row in found["rows"]:
+        cost = (
+            "-" if row["seconds"] == 0 else f"{row['seconds']:.3f}" if row["seconds"] < 0.1 else f"{row['seconds']:.2f}"
+        )
+        share = "-" if row["share"] is None else f"{row['share']:.0%}"
+        name = f"`{row['method'].split(',')[0]}`" + row["method"].partition(",")[2] if row["ours"] else row["method"]
+        lines.append([row["task"], name, f"{row['psnr']:.2f}", cost, share])
+    text = f"\n{found['pictures']} pictures of {found['side']} pixels a side. Machine: {found['machine']}.\n"
+    return rows(["task", "method", "PSNR, dB", "processor seconds per megapixel", "share of the floor"], lines) + text
+
+
+def scale_files() -> str:
+    """Cost of file formats on one core."""
+    lines = [
+        [one["name"], *(f"{one[key]:.3f}" for key in ("decode", "encode")), f"{one['megabytes']:.2f}"]
+        for one in read("scale")["formats"]
+    ]
+    return rows(["format", "decoding, s", "encoding, s", "size, MB"], lines)
+
+
+def scale() -> str:
+    """Cost of a million pictures, of benchmarks/scale.py."""
+    found = read("scale")
+    head = ["model", "files", "decoding, s", "network, s", "encoding, s", "core hours", "GPU hours", "TB", "bound by"]
+    lines = []
+    for row in found["rows"]:
+        seconds = [f"{row[key]:.3f}" for key in ("decode", "network", "encode")]
+        hours = [f"{row['core_hours']:,.0f}", "-" if row["device_hours"] is None else f"{row['device_hours']:,.1f}"]
+        end = [f"{row['terabytes']:.1f}", row["bound"], f"{row['workers']:,.0f}"]
+        place = "one core" if row["device"] == "cpu" else "a GPU"
+        lines.append([f"`{row['model']}` on {place}", row["format"], *seconds, *hours, *end])
+    missing = "" if found["gpu"] else " No GPU was at hand: its rows are missing."
+    about = f"\nPictures of {found['megapixels']:g} megapixels. Machine: {found['machine']}.{missing}\n"
+    return rows([*head, f"workers that fill {found['link']:g} GB/s"], lines) + about
+
+
 TABLES_BY_NAME: dict[str, Callable[[], str]] = {
     "models-short": models_short, "foreign": foreign, "harm": harm, "own": own, "others": others, "gains": gains,
     "peers": peers, "costs": costs, "layers": layers, "published": published, "citations": citations,
-    "solvers": solvers, "solvers-default": solvers_default, "texture": texture, "deviations": deviations,
+    "solvers": solvers, "solvers-radon": partial(solvers, "solvers-radon"),
+    "solvers-default": solvers_default, "texture": texture, "deviations": deviations,
+    "quality-cost": quality_cost, "scale": scale, "scale-files": scale_files,
 }  # fmt: skip
 
 

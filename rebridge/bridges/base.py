@@ -325,11 +325,11 @@ class Bridge:
         """
         level = torch.as_tensor(level, dtype=torch.float64)
         low, high = self.level_range
-        outside = (level < low * (1 - 1e-9)) | (level > high * (1 + 1e-9))
-        if bool(outside.any()) or not bool(torch.isfinite(level).all()):
+        outside = (level < low * (1 - 1e-9)) | (level > high * (1 + 1e-9)) | ~torch.isfinite(level)
+        if bool(outside.any()):
             nearest = 0 if bool((level < low).any()) else self.noisiest_time
             raise ValueError(
-                f"{self.name!r} has noise-to-signal ratios from {low:.4g} to {high:.4g} only, got {shown(level)}; "
+                f"{self.name!r} has noise-to-signal ratios from {low:.4g} to {high:.4g} only, got {shown(level[outside])}; "
                 f"the nearest time is {nearest:.6g}"
             )
         return self._time_of_level(level.clamp(low, high))

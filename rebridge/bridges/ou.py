@@ -105,8 +105,8 @@ class RDBM(OrnsteinUhlenbeck):
 
     @property
     def recommended(self) -> dict[str, Any]:
-        """Ten deterministic steps that begin at the mean."""
-        return {"name": "dbim", "steps": 10, "start": "mean"}
+        """Ten deterministic steps at whole indices that begin at the mean."""
+        return {"name": "dbim", "steps": 10, "grid": "index", "start": "mean"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rebridge import degradations
 from rebridge.models import Model
 from rebridge.networks.conditions import check_names
 
@@ -29,6 +30,24 @@ def check_conditions(model: Model, given: Mapping[str, Any] | None) -> None:
             raise ValueError(f"--condition {name}={value}: no such file or folder")
         if not isinstance(value, str) and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise ValueError(f"--condition {name} takes a number, a file or a folder, got {value}")
+
+
+def drawn_conditions(model: Model, given: Mapping[str, Any] | None, tasks: Sequence[str]) -> list[str]:
+    """List numbers that degradations draw.
+
+    They are not given, and a parameter of each of them.
+
+    Args:
+        model: what declares conditions.
+        given: conditions by name.
+        tasks: names of degradations.
+    """
+    known = [degradations.parameters(task) if task in degradations.names() else {} for task in tasks]
+    return [
+        name
+        for name, one in model.info.conditions.items()
+        if one.form == "number" and name not in (given or {}) and known and all(name in part for part in known)
+    ]
 
 
 def conditions_of_file(picture: Path, model: Model, given: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -24,10 +24,10 @@ REQUIRED = (
     "opencv-python-headless",
     "tifffile",
     "safetensors",
-    "huggingface_hub",
     "pydantic",
 )
 EXTRAS: dict[str, dict[str, str]] = {
+    "hub": {"huggingface_hub": "huggingface_hub"},
     "train": {"accelerate": "accelerate", "tensorboard": "tensorboard", "matplotlib": "matplotlib"},
     "app": {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"},
     "formats": {"pillow_heif": "pillow-heif", "imagecodecs": "imagecodecs", "rawpy": "rawpy"},
@@ -39,6 +39,7 @@ EXTRAS: dict[str, dict[str, str]] = {
 }
 """Modules of each extra, with the packages that bring them."""
 PURPOSE = {
+    "hub": "models by their id on the Hugging Face Hub, `rebridge push`",
     "train": "training and plots",
     "app": "web page and API (`rebridge serve`)",
     "formats": "HEIC, JPEG XL, camera raw",

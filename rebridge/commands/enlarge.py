@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rebridge.commands.files import FilesResult, Finished, planned, process
+from rebridge.commands.lanes import lanes_for
 from rebridge.commands.opening import open_restorer
 from rebridge.commands.options import EnlargeOptions, ModelOptions
 from rebridge.commands.progress import Reporter, cancellable
@@ -50,13 +51,16 @@ def enlarge(options: EnlargeOptions, progress: Reporter | None = None, finished:
 
         def improve(guess: Image) -> Any:
             assert opened is not None
-            return restore_image(guess, opened, options, report).image
+            with lanes:
+                return restore_image(guess, opened, options, report).image
 
         large = enlarge_image(image, options.by, None if opened is None else improve)
         write_image(job.output, large, options.overwrite, options.quality)
         words = f"enlarged from {image.size[0]} x {image.size[1]} to {width} x {height} pixels"
         return {"done_words": words, "size": [width, height], "views": viewer.add(job, image, large)}
 
+    model = None if opened is None else opened.restorer.model
+    lanes = lanes_for(model, len(jobs), 1 if options.compile else options.jobs, options.by**2)
     with cancellable(progress) as report:
-        results = process(jobs, work, options, report, finished)
-    return FilesResult(results, done, None, left, viewer.finish())
+        results = process(jobs, work, options, report, finished, lanes)
+    return FilesResult(results, done | lanes.facts, None, left, viewer.finish())

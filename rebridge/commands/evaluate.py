@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rebridge.commands.conditions import check_conditions, conditions_of_file, drawn_conditions
 from rebridge.commands.flags import flag_of
 from rebridge.commands.opening import check_noise, check_sampling, open_restorer
 from rebridge.commands.options import CaseOptions, EvaluateOptions
@@ -21,11 +23,13 @@ from rebridge.evaluation import (
     evaluate_tasks,
     paired_cases,
     synthetic_cases,
+    with_conditions,
 )
 from rebridge.evaluation.evaluate import GAIN_KEYS, IMAGE_COLUMNS, RESTORER_KEYS, SHOWN_COLUMNS, TASK_COLUMNS
 from rebridge.evaluation.results import result_cases
 from rebridge.evaluation.tables import Column, record
 from rebridge.images import reason
+from rebridge.models import Model
 
 _Item = TypeVar("_Item")
 
@@ -104,8 +108,7 @@ def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> Eval
     restorer = opened.restorer
     sampler = check_sampling(restorer, options, options.sampler)
     check_noise(restorer, sampler, options, seeded=options.pairs is not None)
-    channels = restorer.model.info.channels
-    cases = cases_of(options, options.tasks or restorer.model.tasks, options.noise_seed, options.limit, channels)
+    cases = _told_cases(options, restorer.model)
     settings: dict[str, Any] = {"steps": options.steps, "seed": options.noise_seed, "sampler": options.sampler}
     settings |= {"tile": options.tile, "overlap": options.overlap, "samples": options.samples}
     with cancellable(progress) as report:
@@ -124,6 +127,20 @@ def evaluate(options: EvaluateOptions, progress: Reporter | None = None) -> Eval
         )
     name = options.sampler or sampler.name
     return EvaluationResult(found, opened.name, name, sampler.steps, options.noise_seed, scoring, opened.note)
+
+
+def _told_cases(options: EvaluateOptions, model: Model) -> list[Case]:
+    """The images, each with the extra conditions that the model needs.
+
+    A number that is not given, and is a parameter of every task, is drawn from the parameter's range, used and told.
+    """
+    tasks, given = options.tasks or model.tasks, options.conditions
+    drawn: list[str] = []
+    if options.pairs is None:
+        drawn = drawn_conditions(model, given, tasks)
+    check_conditions(model, {**dict.fromkeys(drawn, 0), **(given or {})})
+    cases = cases_of(options, tasks, options.noise_seed, options.limit, model.info.channels, drawn)
+    return with_conditions(cases, partial(conditions_of_file, model=model, given=given)) if given else cases
 
 
 def _results(options: EvaluateOptions, scoring: Scoring, progress: Reporter | None) -> EvaluationResult:
@@ -163,14 +180,21 @@ def check_cases(options: CaseOptions) -> None:
         raise ValueError("--layout says how --pairs lie on disk, and is of no use without")
 
 
-def cases_of(options: CaseOptions, tasks: Sequence[str], seed: int, limit: int | None, channels: int = 3) -> list[Case]:
+def cases_of(
+    options: CaseOptions,
+    tasks: Sequence[str],
+    seed: int,
+    limit: int | None,
+    channels: int = 3,
+    told: Sequence[str] = (),
+) -> list[Case]:
     """List the cases that the options mean; ValueError where there are none."""
     if options.pairs is not None:
         return paired_cases(
             options.pairs, options.layout, task=next(iter(options.tasks), "pairs"), limit=limit, channels=channels
         )
     assert options.clean is not None
-    return synthetic_cases(options.clean, list(tasks), seed, limit, channels)
+    return synthetic_cases(options.clean, list(tasks), seed, limit, channels, told)
 
 
 def readable(items: Sequence[_Item], load: Callable[[_Item], object], notes: list[str]) -> list[_Item]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rebridge.commands.lanes import Lanes, run_overlapped
 from rebridge.commands.options import FileOptions
 from rebridge.commands.progress import Reporter
 from rebridge.commands.stopping import Stopped
@@ -58,8 +59,10 @@ class FilesResult(Report):
         written, skipped = self.written, len(self.skipped)
         places = {row.output.parent for row in written}
         where = f" in {as_written(places.pop())}" if len(places) == 1 else ""
-        seconds = sum(row.seconds for row in written)
+        seconds = self.done.get("seconds") or sum(row.seconds for row in written)
         text = f"{done} {counted(len(written))}{where}" + (f", {seconds:.1f} s" if seconds else "")
+        if "busy" in self.done and written:
+            text += f" ({self.done['jobs']} at once, the network busy for {self.done['busy']:.0%} of it)"
         text = text if written else f"{done} no file"
         return text + (f"; {counted(skipped)} skipped, as the result exists" if skipped else "")
 
@@ -172,6 +175,7 @@ def process(
     options: FileOptions,
     report: Reporter,
     finished: Finished | None = None,
+    lanes: Lanes | None = None,
 ) -> list[FileResult]:
     """Do the work of every file; one that fails does not stop the others.
 
@@ -180,7 +184,8 @@ def process(
         work: of one file.
         options: what to do with results that exist.
         report: called with the files that are done, in fractions of a file, out of all.
-        finished: called with the result of each file.
+        finished: called with the result of each file, in the order of the files.
+        lanes: what `work` enters where it needs the network, for several files on their way at once.
 
     Raises:
         Stopped: the user interrupts, with the files that were done.
@@ -188,10 +193,25 @@ def process(
     prepare_folders(jobs)
     results: list[FileResult] = []
     try:
-        _process(jobs, work, options, report, finished, results)
+        if lanes is None or not lanes.overlapping:
+            _process(jobs, work, options, report, finished, results)
+        else:
+            run_overlapped(jobs, _whole(work, options), lanes, report, finished, results)
     except KeyboardInterrupt as interrupt:
         raise Stopped(FilesResult(results), len(jobs), interrupt) from interrupt
     return results
+
+
+def _whole(work: Work, options: FileOptions) -> Callable[[Job, Reporter], FileResult]:
+    """All that becomes of one file, as a result."""
+
+    def do(job: Job, report: Reporter) -> FileResult:
+        def worked(job: Job) -> Mapping[str, Any] | None:
+            return work(job, report)
+
+        return attempt(job, worked, overwrite=options.overwrite, skip_existing=options.skip_existing)
+
+    return do
 
 
 def _process(
@@ -203,16 +223,14 @@ def _process(
     results: list[FileResult],
 ) -> None:
     """Append one result per file."""
+    do = _whole(work, options)
     for job in jobs:
 
         def within(done: float, total: float, note: str = "", job: Job = job) -> None:
             report(len(results) + min(done / total, 1.0), len(jobs), note or job.path.name)
 
-        def worked(job: Job, within: Reporter = within) -> Mapping[str, Any] | None:
-            return work(job, within)
-
         report(len(results), len(jobs), job.path.name)
-        results.append(attempt(job, worked, overwrite=options.overwrite, skip_existing=options.skip_existing))
+        results.append(do(job, within))
         if finished is not None:
             finished(results[-1])
     report(len(jobs), len(jobs), "")

@@ -94,6 +94,7 @@ OPTIONS: dict[str, Flag] = {
     "strength": option(float, "Share of the change to make: 0 changes nothing, 1 is the model's result, more exaggerates it."),
     "steady": option(float, "Of animations and video: 0 to 1, how much still places are averaged over time."),
     "engine": option(Literal["local", "ray"], "local: one picture after the other. ray: on the workers of a Ray cluster."),
+    "jobs": option(NUMBER, "Pictures at once; by default what a measurement of a second finds best here."),
     "workers": option(NUMBER, "With --engine ray: how many; by default one a core."),
     # to look at what was made
     "before_after": option(bool, "Beside each result also NAME_compare.html, a slider, and NAME_compare.png.", "--before-after"),

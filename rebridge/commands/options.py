@@ -16,6 +16,7 @@ from rebridge.commands.shared_options import (
     ConditionOptions,
     DeviceOptions,
     FileOptions,
+    JobOptions,
     ModelOptions,
     PriorOptions,
     RestorationOptions,
@@ -54,12 +55,11 @@ __all__ = [
 
 DEFAULT_MODELS = {"bridge": "rdbm-small", "irbridge": "pixel-prior-small"}
 """The packaged model of each method; that of irbridge is the prior of the zero-shot solvers too."""
-SHORTEST_TOKEN = 16
-"""Characters of a token that cannot be guessed."""
+SHORTEST_TOKEN = 16  # characters of a token that cannot be guessed
 
 
 @dataclass(frozen=True, kw_only=True)
-class RestoreOptions(RestorationOptions, ModelOptions, ConditionOptions, ShowOptions, FileOptions):
+class RestoreOptions(RestorationOptions, ModelOptions, ConditionOptions, ShowOptions, JobOptions, FileOptions):
     """Options of `restore`.
 
     Attributes:
@@ -81,8 +81,8 @@ class RestoreOptions(RestorationOptions, ModelOptions, ConditionOptions, ShowOpt
         super().__post_init__()
         if not 0 <= self.steady <= 1:
             raise ValueError(f"steady must lie in [0, 1], got {self.steady:g}")
-        if self.workers is not None and self.engine != "ray":
-            raise ValueError("workers go with --engine ray")
+        if (self.workers if self.engine == "local" else self.jobs) is not None:
+            raise ValueError("workers go with --engine ray, jobs with --engine local")
         if self.uncertainty and (self.samples < 2 or self.mask is not None or self.engine == "ray"):
             raise ValueError("--uncertainty needs --samples 2 or more, and goes with neither --mask nor --engine ray")
 
@@ -107,7 +107,7 @@ class InspectOptions(DeviceOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnlargeOptions(RestorationOptions, DeviceOptions, ShowOptions, FileOptions):
+class EnlargeOptions(RestorationOptions, DeviceOptions, ShowOptions, JobOptions, FileOptions):
     """Options of `enlarge`.
 
     Attributes:
@@ -177,7 +177,7 @@ class DegradeOptions(FileOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(SamplingOptions, ModelOptions, CaseOptions):
+class EvaluateOptions(SamplingOptions, ModelOptions, ConditionOptions, CaseOptions):
     """Options of `evaluate`; tasks are by default the model's.
 
     Attributes:

@@ -14,6 +14,7 @@ from rebridge.commands.clips import moving_suffix, restore_clip
 from rebridge.commands.conditions import check_conditions, conditions_of_file
 from rebridge.commands.files import SAME_SAMPLES, FilesResult, Finished, planned, process
 from rebridge.commands.findings import kind_words, told_words
+from rebridge.commands.lanes import lanes_for
 from rebridge.commands.maps import change_map, largest_change
 from rebridge.commands.opening import Opened, check_noise, check_sampling, open_restorer
 from rebridge.commands.options import RestorationOptions, RestoreOptions, SamplingOptions
@@ -125,7 +126,7 @@ def restore(
 def _restore_here(
     options: RestoreOptions, progress: Reporter | None, opened: Opened | None, finished: Finished | None
 ) -> FilesResult:
-    """Restore the files of this machine, one after the other."""
+    """Restore the files of this machine."""
     viewer = Viewer(options, options, options.uncertainty)
     jobs = viewer.planned(planned(options, suffix_of=moving_suffix, more=(FILM_SUFFIXES, WRITTEN_MOVING)))
     opened = opened or open_restorer(options, options.task)
@@ -150,14 +151,16 @@ def _restore_here(
                 raise ValueError(
                     f"{job.path}: the task is found in single pictures only; name that of a film by --task"
                 )
-            return restore_clip(job, opened, options, report)
+            with lanes:
+                return restore_clip(job, opened, options, report)
         if (streamed := restore_large(job, opened, options, report)) is not None:
             return streamed
         image = read_image(job.path, options.pixel_limit, options.strict)
-        findings = restorer.examine(image) if restorer.model.examines else None
         told = conditions_of_file(job.path, restorer.model, options.conditions)
-        task, fitting = finder(image) if finder is not None else (None, opened)
-        found = restore_image(image, fitting, options, report, options.sampler, told=told)
+        with lanes:
+            findings = restorer.examine(image) if restorer.model.examines else None
+            task, fitting = finder(image) if finder is not None else (None, opened)
+            found = restore_image(image, fitting, options, report, options.sampler, told=told)
         restored: Image = found.image
         write_image(job.output, restored, options.overwrite, options.quality)
         unchanged = largest_change(image.pixels, restored.pixels) < UNCHANGED_BELOW
@@ -169,9 +172,10 @@ def _restore_here(
             "views": viewer.add(job, image, restored, found.std),
         }
 
+    lanes = lanes_for(restorer.model, len(jobs), 1 if finder is not None or options.compile else options.jobs)
     with cancellable(progress) as report:
-        results = process(jobs, work, options, report, finished)
-    return FilesResult(results, done, "; ".join(notes) or None, left, viewer.finish())
+        results = process(jobs, work, options, report, finished, lanes)
+    return FilesResult(results, done | lanes.facts, "; ".join(notes) or None, left, viewer.finish())
 
 
 def said(model: str, findings: Sequence[Finding] | None, before: Image, after: Image) -> dict[str, Any]:

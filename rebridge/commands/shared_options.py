@@ -55,6 +55,22 @@ class FileOptions(Limited):
 
 
 @dataclass(frozen=True, kw_only=True)
+class JobOptions(Limited):
+    """Pictures of a batch that go at once.
+
+    Attributes:
+        jobs: pictures that pass the network at once; None for what is found best on this machine.
+    """
+
+    jobs: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.jobs is not None and not 1 <= self.jobs <= 256:
+            raise ValueError(f"jobs must be between 1 and 256, got {self.jobs}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeviceOptions(Limited):
     """Device and precision of networks.
 

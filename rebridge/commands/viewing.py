@@ -39,13 +39,15 @@ class Viewer:
         self._show = show
         self._spread = spread
         self._overwrite = files.overwrite
-        self._rows: list[SheetRow] = []
+        self._rows: dict[Path, SheetRow] = {}
+        self._order: list[Path] = []
         sheet = show.contact_sheet
         if sheet is not None and (problem := unwritable(sheet, overwrite=files.overwrite)) is not None:
             raise ValueError(f"{sheet}: {problem}")
 
     def planned(self, jobs: Sequence[Job]) -> list[Job]:
         """Return the jobs, with the problem that a file beside a result exists already."""
+        self._order = [job.output for job in jobs]
         if self._overwrite or not (self._show.before_after or self._spread):
             return list(jobs)
         found = []
@@ -62,7 +64,7 @@ class Viewer:
         std: of several samples, (1, C, H, W) in units of [0, 1].
         """
         if self._show.contact_sheet is not None:
-            self._rows.append(SheetRow(job.path.name, thumbnail(before), thumbnail(after)))
+            self._rows[job.output] = SheetRow(job.path.name, thumbnail(before), thumbnail(after))
         written = write_views(job.output, before, after, self._overwrite) if self._show.before_after else []
         if self._spread and std is not None:
             written.append(spread_file(job.output))
@@ -82,7 +84,8 @@ class Viewer:
         if sheet is None or not self._rows:
             return []
         check_folder(sheet.parent)
-        write_sheet(sheet, self._rows, self._overwrite)
+        rows = [self._rows[place] for place in self._order if place in self._rows]
+        write_sheet(sheet, rows, self._overwrite)
         return [sheet]
 
 

@@ -1,12 +1,13 @@
 """Images to train and evaluate on: folders, pairs, standard and synthetic data."""
 
 from rebridge.data.folders import IMAGE_SUFFIXES, ImageFolder, PairedFolder
-from rebridge.data.layouts import LAYOUTS, open_layout
+from rebridge.data.layouts import IMAGE_LAYOUTS, LAYOUTS, open_images, open_layout
 from rebridge.data.pairs import MixedPairs, Pair, PairedSource, PairSource
 from rebridge.data.synthetic import CLEAN, SyntheticPairs, SyntheticSource
 
 __all__ = [
     "CLEAN",
+    "IMAGE_LAYOUTS",
     "IMAGE_SUFFIXES",
     "LAYOUTS",
     "ImageFolder",
@@ -17,5 +18,6 @@ __all__ = [
     "PairedSource",
     "SyntheticPairs",
     "SyntheticSource",
+    "open_images",
     "open_layout",
 ]

@@ -1,6 +1,6 @@
 """Synthetic pairs: clean images and degradations drawn on the fly."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -53,7 +53,8 @@ class SyntheticSource:
         self.images, self.task, self.margin, self.quantise = images, task, margin, quantise
         self.conditions = conditions or ConditionFiles({}, {}, [])
         self.degrade = _degradation(task, dict(params or {}))
-        self.told = {name: as_range(name, getattr(self.degrade, name)) for name in told}
+        self.told = tuple(told)
+        with_drawn(self.degrade, self.told, torch.Generator())  # a parameter that is no range is said here
         if self.degrade is not None and images.channels not in (1, 3) and not self.degrade.any_channels:
             raise ValueError(
                 f"the task {task!r} is of grey or coloured images, and these have {images.channels} channels"
@@ -104,16 +105,31 @@ class SyntheticSource:
         """The degraded image, and the parameters that were drawn for it."""
         if self.degrade is None:
             return clean, {}
-        drawn = {name: _between(bounds, generator) for name, bounds in self.told.items()}
-        degrade = replace(self.degrade, **drawn) if drawn else self.degrade
+        degrade, drawn = with_drawn(self.degrade, self.told, generator)
         degraded = degrade(clean[None].contiguous(), generator=generator)[0]
         told = {name: torch.tensor(value) for name, value in drawn.items()}
         return (quantise(degraded) if self.quantise else degraded), told
 
 
-def _between(bounds: tuple[float, float], generator: torch.Generator) -> float:
-    low, high = bounds
-    return low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
+def with_drawn(degradation: Any, names: Iterable[str], generator: torch.Generator) -> tuple[Any, dict[str, float]]:
+    """Draw parameters of a degradation, so that they are known.
+
+    Args:
+        degradation: with a number or a range for each.
+        names: of the parameters.
+        generator: of the draws.
+
+    Returns:
+        The degradation with the numbers that were drawn, each evenly from its range, and those numbers.
+
+    Raises:
+        ValueError: a parameter that is no number or range of numbers.
+    """
+    drawn = {}
+    for name in names:
+        low, high = as_range(name, getattr(degradation, name))
+        drawn[name] = low + (high - low) * float(torch.rand((), generator=generator, dtype=torch.float64))
+    return (replace(degradation, **drawn) if drawn else degradation), drawn
 
 
 def _degradation(task: str, params: dict[str, Any]) -> Any:

@@ -1,6 +1,6 @@
 """Evaluation of restored images: metrics, scores per image and task, tables."""
 
-from rebridge.evaluation.cases import Case, degrade_case, paired_cases, synthetic_cases
+from rebridge.evaluation.cases import Case, degrade_case, paired_cases, synthetic_cases, with_conditions
 from rebridge.evaluation.evaluate import Evaluation, Score, TaskScores, evaluate, evaluate_results, evaluate_tasks
 from rebridge.evaluation.metrics import psnr, ssim
 from rebridge.evaluation.results import result_cases
@@ -21,4 +21,5 @@ __all__ = [
     "result_cases",
     "ssim",
     "synthetic_cases",
+    "with_conditions",
 ]

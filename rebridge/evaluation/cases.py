@@ -4,10 +4,11 @@ The degradation of an image is a function of the seed, the task and the image's 
 images join the folder. `rebridge degrade` uses the same rule: evaluating what it wrote gives the same figures.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from rebridge import degradations
 from rebridge.catalogue import check_name
 from rebridge.data import CLEAN, LAYOUTS, ImageFolder, PairedFolder, open_layout
 from rebridge.data.seeds import generator_of
+from rebridge.data.synthetic import with_drawn
 from rebridge.images import quantise
 from rebridge.restoration.files import seed_name
 
@@ -38,6 +40,8 @@ class Case:
         task: a degradation, or the name of a set of pairs.
         name: of the image.
         load: returns clean and degraded, each (C, H, W), float32 in [0, 1].
+        path: of the picture whose name the files of its extra conditions have, where there is one.
+        conditions: returns extra conditions by name, as `Restorer` takes them.
         pair: where `load` returns a result in the place of the degraded image: the same with the degraded one, if known.
     """
 
@@ -45,10 +49,33 @@ class Case:
     name: str
     load: Callable[[], tuple[Tensor, Tensor]]
     pair: Callable[[], tuple[Tensor, Tensor]] | None = None
+    path: Path | None = None
+    conditions: Callable[[], Mapping[str, Any]] = dict
+
+
+def with_conditions(cases: Sequence[Case], read: Callable[[Path], Mapping[str, Any]]) -> list[Case]:
+    """Give cases further extra conditions.
+
+    Args:
+        cases: with a path.
+        read: called with the path of a case, when it is restored; returns conditions by name.
+    """
+    return [replace(case, conditions=partial(_told, case, read)) for case in cases]
+
+
+def _told(case: Case, read: Callable[[Path], Mapping[str, Any]]) -> Mapping[str, Any]:
+    if case.path is None:
+        raise ValueError(f"{case.name} has no file, so its conditions cannot be found")
+    return {**case.conditions(), **read(case.path)}
 
 
 def synthetic_cases(
-    folder: str | Path, tasks: Sequence[str], seed: int = 0, limit: int | None = None, channels: int = 3
+    folder: str | Path,
+    tasks: Sequence[str],
+    seed: int = 0,
+    limit: int | None = None,
+    channels: int = 3,
+    told: Sequence[str] = (),
 ) -> list[Case]:
     """List every clean image of a folder, degraded by every task to 8 bits.
 
@@ -59,9 +86,10 @@ def synthetic_cases(
         seed: of the degradations.
         limit: only so many images.
         channels: of the images.
+        told: numbers that are conditions themselves: names of parameters of the tasks, drawn evenly from their ranges.
 
     Raises:
-        ValueError: an empty folder or an unknown task.
+        ValueError: an empty folder, an unknown task, or one without such a parameter.
     """
     images = _limited(ImageFolder(folder, channels=channels), limit)
     known = [*degradations.names(), CLEAN]
@@ -69,8 +97,16 @@ def synthetic_cases(
         raise ValueError(f"no task: name one or more of {', '.join(known)}")
     for task in tasks:
         check_name("task", task, known)
+        for name in told:
+            check_name(f"parameter of {task}", name, degradations.parameters(task) if task != CLEAN else ())
     return [
-        Case(task, name := name_of(path, Path(folder)), partial(_degraded, images, index, task, seed, name))
+        Case(
+            task,
+            name := name_of(path, Path(folder)),
+            partial(_degraded, images, index, task, seed, name, told),
+            path=path,
+            conditions=partial(_drawn, task, seed, name, told),
+        )
         for task in dict.fromkeys(tasks)
         for index, path in enumerate(images.files)
     ]
@@ -106,10 +142,15 @@ def paired_cases(
         clean, degraded = found[0]
         pairs = PairedFolder(root / clean, root / degraded, check_sizes=False, channels=channels)
     count = len(pairs) if limit is None else min(_positive(limit), len(pairs))
-    return [Case(task, name_of(pairs[index][1], root), partial(pairs.read, index)) for index in range(count)]
+    return [
+        Case(task, name_of(pairs[index][1], root), partial(pairs.read, index), path=pairs[index][1])
+        for index in range(count)
+    ]
 
 
-def degrade_case(images: Tensor, task: str, seed: int, name: str, upsample: bool = False) -> Tensor:
+def degrade_case(
+    images: Tensor, task: str, seed: int, name: str, upsample: bool = False, told: Sequence[str] = ()
+) -> Tensor:
     """Degrade an image as `synthetic_cases` does, without rounding.
 
     Args:
@@ -118,11 +159,14 @@ def degrade_case(images: Tensor, task: str, seed: int, name: str, upsample: bool
         seed: of the degradation.
         name: of the image, as `name_of` gives it.
         upsample: enlarge what sr2, sr4 and sr8 return back to full size.
+        told: as of `synthetic_cases`.
     """
     degradation = degradations.create(task)
     if upsample and degradation.resizes:
         degradation = degradations.create(task, upsample=True)
-    return degradation(images[None].contiguous(), generator=generator_of(seed, task, name))[0]
+    generator = generator_of(seed, task, name)
+    degradation, _ = with_drawn(degradation, told, generator)
+    return degradation(images[None].contiguous(), generator=generator)[0]
 
 
 def name_of(path: Path, folder: Path) -> str:
@@ -130,11 +174,18 @@ def name_of(path: Path, folder: Path) -> str:
     return seed_name(path.relative_to(folder))
 
 
-def _degraded(images: ImageFolder, index: int, task: str, seed: int, name: str) -> tuple[Tensor, Tensor]:
+def _drawn(task: str, seed: int, name: str, told: Sequence[str]) -> dict[str, float]:
+    """The numbers that `degrade_case` draws, by name."""
+    return with_drawn(degradations.create(task), told, generator_of(seed, task, name))[1] if told else {}
+
+
+def _degraded(
+    images: ImageFolder, index: int, task: str, seed: int, name: str, told: Sequence[str]
+) -> tuple[Tensor, Tensor]:
     clean = images[index]
     if task == CLEAN:
         return clean, clean
-    return clean, quantise(degrade_case(clean, task, seed, name, upsample=True))
+    return clean, quantise(degrade_case(clean, task, seed, name, upsample=True, told=told))
 
 
 def _limited(images: ImageFolder, limit: int | None) -> ImageFolder:

@@ -206,8 +206,9 @@ def _restored(name: str, restorer: Restorer, spec: Spec, steps: int, seed: int, 
     for case in cases:
         restore = restorer.for_task(case.task).wrapped(counted)
         clean, degraded = (image[None] for image in case.load())
+        told = case.conditions()
         began = time.perf_counter()
-        restored = restore(degraded, seed=seed, sampler=_sampler(restore, spec, steps))
+        restored = restore(degraded, seed=seed, sampler=_sampler(restore, spec, steps), **told)
         seconds += time.perf_counter() - began
         qualities.append(float(psnr(restored, clean)))
     calls = sum(part.calls for part in counts) // len(cases)

@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -197,6 +197,7 @@ def _scored(
     options: dict[str, Any],
 ) -> Score:
     clean, degraded = (image[None] for image in case.load())
+    options = {**options, **case.conditions()}
     began = time.perf_counter()
     restored = restore(degraded, **options)
     seconds = time.perf_counter() - began
@@ -285,6 +286,7 @@ def evaluate_tasks(
     failed = {(failure.task, failure.name) for failure in found.failures}
     for task in dict.fromkeys(case.task for case in cases) if plain else ():
         group = [case for case in cases if case.task == task and (task, case.name) not in failed]
+        group = [replace(case, conditions=dict) for case in group]
         for simple in plain_filters_for(task):
             known = {} if harm else None
             found.scores.extend(_evaluated(simple, group, protocol, None, known, simple.name, {}).scores)

@@ -10,8 +10,10 @@ range, as papers on deraining and super-resolution do:
 options: a border cut off, levels cut and not rounded, and SSIM with the uniform window of scikit-image.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +21,7 @@ from rebridge.images import quantise
 
 Channel = Literal["rgb", "y", "y-matlab"]
 Window = Literal["gaussian", "uniform"]
+_Plane = np.ndarray[Any, np.dtype[Any]]
 
 HIGHEST_PSNR = 100.0
 """Score of equal images in dB, so that means stay finite."""
@@ -28,6 +31,12 @@ SSIM_WINDOW = 11
 
 UNIFORM_WINDOW = 7
 """Side of the uniform window of scikit-image."""
+
+SSIM_SIGMA = 1.5
+"""Standard deviation of the Gaussian window in pixels."""
+
+SSIM_K1, SSIM_K2 = 0.01, 0.03
+"""The paper's constants, which keep means and variances of dark, flat windows apart from 0."""
 
 _LUMA = (65.481, 128.553, 24.966)
 
@@ -53,12 +62,8 @@ def psnr(
     Raises:
         ValueError: the shapes differ, or nothing is left inside the border.
     """
-    # Imported here, as torchmetrics takes longer to load than torch itself.
-    from torchmetrics.functional.image import peak_signal_noise_ratio
-
-    pair = _prepared(restored, clean, channel, rounded, border, truncate)
-    values = peak_signal_noise_ratio(*pair, data_range=1.0, reduction="none", dim=(1, 2, 3))
-    return values.clamp(max=HIGHEST_PSNR)
+    one, other = _prepared(restored, clean, channel, rounded, border, truncate)
+    return (-10 * (one - other).square().mean(dim=(1, 2, 3)).log10()).clamp(max=HIGHEST_PSNR)
 
 
 def ssim(
@@ -87,33 +92,30 @@ def ssim(
     pair = _prepared(restored, clean, channel, rounded, border, truncate)
     if min(pair[0].shape[-2:]) < (SSIM_WINDOW if window == "gaussian" else UNIFORM_WINDOW):
         return torch.full((len(restored),), torch.nan)
-    if window == "uniform":
-        return _uniform_ssim(*pair)
-    from torchmetrics.functional.image import structural_similarity_index_measure
-
-    _, similarity = structural_similarity_index_measure(
-        *pair, data_range=1.0, sigma=1.5, k1=0.01, k2=0.03, reduction="none", return_full_image=True
-    )
-    # torchmetrics mirrors the image beyond its border; the paper, and all published tables, have no such windows.
-    edge = SSIM_WINDOW // 2
-    return similarity[..., edge:-edge, edge:-edge].mean(dim=(1, 2, 3))
+    planes = [image.flatten(0, 1).double().numpy() for image in pair]
+    values = [_similarity(p, q, window) for p, q in zip(*planes, strict=True)]
+    return torch.tensor(values, dtype=torch.float32).view(len(restored), -1).mean(1)
 
 
-def _uniform_ssim(restored: Tensor, clean: Tensor) -> Tensor:
-    """SSIM with means over 7x7 pixels and unbiased variances, (B,)."""
+def _similarity(p: _Plane, q: _Plane, window: Window) -> float:
+    """SSIM of two planes (H, W), in double precision as variances are differences of close numbers."""
+    mean_p, mean_q, square_p, square_q, product = (_means(plane, window) for plane in (p, q, p * p, q * q, p * q))
     count = UNIFORM_WINDOW**2
-    p, q = restored.double(), clean.double()
+    unbiased = count / (count - 1) if window == "uniform" else 1.0
+    variances = unbiased * (square_p + square_q - mean_p**2 - mean_q**2)
+    covariance = unbiased * (product - mean_p * mean_q)
+    likeness = (2 * mean_p * mean_q + SSIM_K1**2) * (2 * covariance + SSIM_K2**2)
+    return float((likeness / ((mean_p**2 + mean_q**2 + SSIM_K1**2) * (variances + SSIM_K2**2))).mean())
 
-    def mean(values: Tensor) -> Tensor:
-        return torch.nn.functional.avg_pool2d(values, UNIFORM_WINDOW, 1)
 
-    mean_p, mean_q = mean(p), mean(q)
-    unbiased = count / (count - 1)
-    variance_p, variance_q = (unbiased * (mean(v * v) - m * m) for v, m in ((p, mean_p), (q, mean_q)))
-    covariance = unbiased * (mean(p * q) - mean_p * mean_q)
-    likeness = (2 * mean_p * mean_q + 0.01**2) * (2 * covariance + 0.03**2)
-    whole = (mean_p.square() + mean_q.square() + 0.01**2) * (variance_p + variance_q + 0.03**2)
-    return (likeness / whole).mean(dim=(1, 2, 3)).float()
+def _means(plane: _Plane, window: Window) -> _Plane:
+    """Means over the windows that lie inside a plane."""
+    if window == "uniform":
+        side, found = UNIFORM_WINDOW, cv2.blur(plane, (UNIFORM_WINDOW, UNIFORM_WINDOW))
+    else:
+        side, found = SSIM_WINDOW, cv2.GaussianBlur(plane, (SSIM_WINDOW, SSIM_WINDOW), SSIM_SIGMA)
+    inside = slice(side // 2, -(side // 2))
+    return found[inside, inside]
 
 
 def luma(images: Tensor) -> Tensor:

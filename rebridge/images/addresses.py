@@ -6,6 +6,8 @@ Any of fsspec's file systems serves; each needs its own package (s3fs for s3://,
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -48,7 +50,7 @@ def list_files(address: str, recursive: bool = False) -> dict[str, PurePosixPath
     """
     system, path = _opened(address)
     scheme = address.partition("://")[0]
-    try:
+    with _explained(ValueError, f"{address} cannot be listed: "):
         if _MAGIC.search(path):
             names = [name for name in system.glob(path) if system.isfile(name)]
             root = path[: _MAGIC.search(path).start()].rpartition("/")[0]  # type: ignore[union-attr]
@@ -56,8 +58,6 @@ def list_files(address: str, recursive: bool = False) -> dict[str, PurePosixPath
             names, root = system.find(path, maxdepth=None if recursive else 1), path
         else:
             names, root = [path] if system.exists(path) else [], path.rpartition("/")[0]
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{address} cannot be listed: {error}") from None
     if not names:
         raise ValueError(f"{address}: no such file or folder")
     start = len(root.rstrip("/")) + 1 if root.strip("/") else len(root)
@@ -68,7 +68,8 @@ def fetch(address: str, path: Path) -> None:
     """Copy a file from an address; OSError where it cannot be read."""
     system, name = _opened(address)
     path.parent.mkdir(parents=True, exist_ok=True)
-    system.get_file(name, str(path))
+    with _explained(OSError):
+        system.get_file(name, str(path))
 
 
 def put(path: Path, address: str) -> None:
@@ -81,31 +82,43 @@ def put(path: Path, address: str) -> None:
     """
     system, name = _opened(address)
     parent = name.rpartition("/")[0]
-    if parent:
-        system.makedirs(parent, exist_ok=True)
-    if "file" in system.protocol:
-        partial = f"{parent}/.{name.rpartition('/')[2]}.uploading"
-        system.put_file(str(path), partial)
-        system.mv(partial, name)
-    else:  # object stores show an upload when it is whole
-        system.put_file(str(path), name)
+    with _explained(OSError):
+        if parent:
+            system.makedirs(parent, exist_ok=True)
+        if "file" in system.protocol:
+            partial = f"{parent}/.{name.rpartition('/')[2]}.uploading"
+            system.put_file(str(path), partial)
+            system.mv(partial, name)
+        else:  # object stores show an upload when it is whole
+            system.put_file(str(path), name)
 
 
 def existing(address: str) -> list[PurePosixPath]:
-    """List what lies below a folder at an address, by place; nothing without one."""
+    """List what lies below a folder at an address, by place; nothing without one.
+
+    Raises:
+        ValueError: it cannot be listed.
+    """
     system, path = _opened(address)
-    if not system.isdir(path):
-        return []
+    with _explained(ValueError, f"{address} cannot be listed: "):
+        names = system.find(path) if system.isdir(path) else []
     start = len(path.rstrip("/")) + 1
-    return [PurePosixPath(name[start:]) for name in system.find(path)]
+    return [PurePosixPath(name[start:]) for name in names]
 
 
 def _opened(address: str) -> tuple[Any, str]:
     """The file system of an address, and the path in it."""
     from fsspec.core import url_to_fs
 
-    try:
+    with _explained(ValueError, f"{address} cannot be opened: "):
         system, path = url_to_fs(address)
-    except (ImportError, ValueError) as error:
-        raise ValueError(f"{address} cannot be opened: {' '.join(str(error).split())}") from None
     return system, str(path)
+
+
+@contextmanager
+def _explained(kind: type[Exception], begin: str = "") -> Iterator[None]:
+    """Turn the errors of file systems, each of which has its own, into one sentence."""
+    try:
+        yield
+    except Exception as error:
+        raise kind(begin + (" ".join(str(error).split()) or type(error).__name__)) from error

@@ -7,7 +7,7 @@ each channel with a scale of its own. What costs 0.1 dB or more on the pictures 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,22 +43,34 @@ class Quantised:
         return {"way": self.way, "lost": self.lost, "note": self.note}
 
 
-def quantise_export(folder: Path, pictures: Sequence[tuple[Any, Any]], most: float = MOST_LOST) -> Quantised:
+Told = Callable[[Any], Mapping[str, Any]]
+"""The extra conditions of a picture, by name."""
+
+
+def untold(picture: Any) -> dict[str, Any]:
+    """The conditions of a model that has none."""
+    return {}
+
+
+def quantise_export(
+    folder: Path, pictures: Sequence[tuple[Any, Any]], most: float = MOST_LOST, told: Told = untold
+) -> Quantised:
     """Write a quantised network beside an exported one, if it costs little.
 
     Args:
         folder: of the export.
         pictures: (clean, degraded) arrays (H, W, C) of uint8; half of them calibrate, all are measured.
         most: decibels that it may cost.
+        told: called with a degraded picture; returns its extra conditions.
     """
     if not pictures:
         return Quantised(note="no pictures to measure on, so no int8 network is written")
     full = OnnxRestorer(folder)
-    before = _psnr(full, pictures)
+    before = _psnr(full, pictures, told)
     found: list[tuple[float, str]] = []
     for way, write in (("weights and activations", _with_activations), ("weights", _weights_alone)):
-        write(full, folder, [degraded for _, degraded in pictures[::2]])
-        lost = before - _psnr(OnnxRestorer(folder, int8=True), pictures)
+        write(full, folder, [(degraded, told(degraded)) for _, degraded in pictures[::2]])
+        lost = before - _psnr(OnnxRestorer(folder, int8=True), pictures, told)
         if lost < most:
             size = (folder / INT8_FILE).stat().st_size / (folder / DENOISER_FILE).stat().st_size
             note = f"{way} in 8 bits cost {lost:.3f} dB on {len(pictures)} pictures, at {size:.0%} of the size"
@@ -135,23 +147,23 @@ def _seen(full: OnnxRestorer, pictures: Sequence[Any]) -> list[dict[str, Any]]:
     feeds: list[dict[str, Any]] = []
     plain = full.denoise
 
-    def noting(x: Any, t: float, y: Any) -> Any:
-        feeds.append({"x": x, "t": np.full(len(x), t, np.float32), "y": y})
-        return plain(x, t, y)
+    def noting(x: Any, t: float, y: Any, **given: Any) -> Any:
+        feeds.append({"x": x, "t": np.full(len(x), t, np.float32), "y": y, **given})
+        return plain(x, t, y, **given)
 
     full.denoise = noting  # type: ignore[method-assign]
     try:
-        for picture in pictures:
-            full(picture)
+        for picture, conditions in pictures:
+            full(picture, **conditions)
     finally:
         del full.denoise
     return feeds
 
 
-def _psnr(restore: OnnxRestorer, pictures: Sequence[tuple[Any, Any]]) -> float:
+def _psnr(restore: OnnxRestorer, pictures: Sequence[tuple[Any, Any]], told: Told) -> float:
     """Mean PSNR of restored pictures in dB."""
     values = []
     for clean, degraded in pictures:
-        error = np.mean((restore(degraded).astype(np.float64) - clean.astype(np.float64)) ** 2)
+        error = np.mean((restore(degraded, **told(degraded)).astype(np.float64) - clean.astype(np.float64)) ** 2)
         values.append(BEST if error == 0 else min(BEST, 10 * np.log10(255**2 / error)))
     return float(np.mean(values))

@@ -14,7 +14,8 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ from rebridge.integrations import onnx_runner
 from rebridge.integrations.int8 import Quantised, quantise_export
 from rebridge.integrations.onnx_runner import DENOISER_FILE, INT8_FILE, PREDICTOR_FILE, SAMPLING_FILE, OnnxRestorer
 from rebridge.integrations.programs import Program, traced
-from rebridge.integrations.tabulated import TabulatedDenoiser
+from rebridge.integrations.tabulated import TabulatedDenoiser, with_named_inputs
 from rebridge.models import Model, ModelError, TrainedModel
+from rebridge.networks.conditions import Conditions, blank
 from rebridge.restoration import Restorer
 from rebridge.restoration.choices import SamplerChoice
 from rebridge.samplers import Sampler
@@ -89,15 +91,18 @@ def export_onnx(
     times = {step["t"] for program in programs.values() for step in program if step["op"] == "denoise"} | {1.0}
     with tempfile.TemporaryDirectory(prefix="rebridge-export-") as place:
         made = Path(place)
-        write_graph(TabulatedDenoiser(trained.denoiser, times).eval(), made / DENOISER_FILE, trained.info.channels)
+        conditions = trained.info.conditions
+        module = TabulatedDenoiser(trained.denoiser, times, list(conditions)).eval()
+        write_graph(module, made / DENOISER_FILE, trained.info.channels, conditions)
         predictor = trained.predictor_network
         if predictor is not None:
             first = NetworkDenoiser(predictor, trained.process, "residual").eval()
             write_graph(TabulatedDenoiser(first, times).eval(), made / PREDICTOR_FILE, trained.info.channels)
         info = _info(trained, chosen, programs, predictor is not None)
         _write_info(made, info)
-        difference = _tried(made, restore, chosen, [degraded for _, degraded in pictures])
-        quantised = quantise_export(made, pictures) if int8 else Quantised()
+        told = partial(made_up_conditions, conditions)
+        difference = _tried(made, restore, chosen, [(degraded, told(degraded)) for _, degraded in pictures])
+        quantised = quantise_export(made, pictures, told=told) if int8 else Quantised()
         info |= {"difference": difference, "int8": quantised.record}
         _write_info(made, info)
         shutil.copyfile(onnx_runner.__file__, made / RUNNER_FILE)
@@ -108,20 +113,25 @@ def export_onnx(
 def export_torch(model: Model, folder: str | Path) -> Exported:
     """Write a model's denoiser as a program of `torch.export`.
 
-    It is called as denoiser(x, t, y) with sides that are multiples of 32 and of the network's own, and any number of images.
+    It is called as denoiser(x, t, y) with sides that are multiples of 32 and of the network's own, and any number of images;
+    extra conditions go by name, denoiser(x, t, y, depth=depth).
 
     Raises:
         ModelError: a model that cannot be exported.
     """
     trained = _exportable(model)
-    module = TabulatedDenoiser(trained.denoiser).eval()
+    module = with_named_inputs(TabulatedDenoiser(trained.denoiser, conditions=list(trained.info.conditions)))
     multiple = math.lcm(TORCH_MULTIPLE, trained.info.multiple)
     batch, rows, columns = (torch.export.Dim(name, min=1, max=most) for name, most in _DIMENSIONS)
     image = {0: batch, 2: multiple * rows, 3: multiple * columns}
-    x, t, y = _example(trained.info.channels, 3 * multiple, 4 * multiple)
+    size = 3 * multiple, 4 * multiple
+    x, t, y = _example(trained.info.channels, *size)
+    told = blank(trained.info.conditions, len(x), size)
+    shapes = {name: image if one.form == "map" else {0: batch} for name, one in trained.info.conditions.items()}
+    dynamic = {"x": image, "t": {0: batch}, "y": image, **shapes}
     with tempfile.TemporaryDirectory(prefix="rebridge-export-") as place:
         try:
-            program = torch.export.export(module, (x, t, y), dynamic_shapes=(image, {0: batch}, image), strict=False)
+            program = torch.export.export(module, (x, t, y), told, dynamic_shapes=dynamic, strict=False)
         except Exception as error:  # torch.export has errors of many kinds
             raise ModelError(
                 f"model '{trained.info.name}' cannot be exported by torch.export: {_short(error)}"
@@ -156,15 +166,24 @@ def programs_of(sampler: Sampler, bridge: Bridge) -> dict[int, Program]:
     return found
 
 
-def write_graph(module: nn.Module, path: Path, channels: int) -> None:
+def write_graph(module: nn.Module, path: Path, channels: int, conditions: Conditions | None = None) -> None:
     """Trace a denoiser into an ONNX file with inputs x, t and y, and the output x0.
 
     Batch, height and width may be any at run time.
+
+    Args:
+        module: the denoiser.
+        path: of the file.
+        channels: of the images.
+        conditions: extra ones, which are further inputs by their names.
 
     Raises:
         ModelError: onnx is missing, or the network has operations that ONNX does not know.
     """
     images = {0: "batch", 2: "height", 3: "width"}
+    declared = conditions or {}
+    axes = {name: images if one.form == "map" else {0: "batch"} for name, one in declared.items()}
+    size = 50, 70
     try:
         import onnx  # noqa: F401
     except ImportError:
@@ -174,11 +193,11 @@ def write_graph(module: nn.Module, path: Path, channels: int) -> None:
             warnings.simplefilter("ignore")  # of the tracer, about branches on sides: `rebridge.networks.exporting`
             torch.onnx.export(
                 module,
-                _example(channels, 50, 70),
+                (*_example(channels, *size), *blank(declared, 2, size).values()),
                 str(path),
-                input_names=["x", "t", "y"],
+                input_names=["x", "t", "y", *declared],
                 output_names=["x0"],
-                dynamic_axes={"x": images, "t": {0: "batch"}, "y": images, "x0": images},
+                dynamic_axes={"x": images, "t": {0: "batch"}, "y": images, "x0": images, **axes},
                 opset_version=OPSET,
                 dynamo=False,
             )
@@ -192,11 +211,6 @@ def _exportable(model: Model) -> TrainedModel:
     if model.autoencoder is not None:
         raise ModelError(
             f"model '{model.info.name}' restores in the latents of an autoencoder; only models in pixels are exported"
-        )
-    if model.info.conditions:
-        raise ModelError(
-            f"model '{model.info.name}' needs the conditions {', '.join(model.info.conditions)}, "
-            "and a graph takes x, t and y alone; only models without extra conditions are exported"
         )
     if model.device.type != "cpu":
         raise ModelError("load the model with device='cpu' to export it")
@@ -217,6 +231,7 @@ def _info(model: TrainedModel, sampler: Sampler, programs: dict[int, Program], p
         "sampler": {"name": sampler.name, **sampler.params},
         "value_range": list(model.process.value_range),
         "channels": model.info.channels,
+        "conditions": {name: asdict(one) for name, one in model.info.conditions.items()},
         "window": model.info.window,
         "predictor": predictor,
         "tasks": list(model.tasks),
@@ -230,13 +245,28 @@ def _write_info(folder: Path, info: dict[str, Any]) -> None:
     (folder / SAMPLING_FILE).write_text(json.dumps(info, allow_nan=False), encoding="utf-8")
 
 
-def _tried(folder: Path, restore: Restorer, sampler: Sampler, pictures: Sequence[Any]) -> float:
+def made_up_conditions(declared: Conditions, picture: Any) -> dict[str, Any]:
+    """Make up extra conditions for a picture (H, W, C) that an export is tried on."""
+    draw = np.random.default_rng(picture.shape)
+    found: dict[str, Any] = {}
+    for name, one in declared.items():
+        if one.form == "map":
+            found[name] = draw.random((*picture.shape[:2], one.size), np.float32)
+        elif one.form == "class":
+            found[name] = int(draw.integers(one.size))
+        else:
+            found[name] = (one.scale * draw.random(one.shape())).astype(np.float32)
+    return found
+
+
+def _tried(folder: Path, restore: Restorer, sampler: Sampler, pictures: Sequence[tuple[Any, dict[str, Any]]]) -> float:
     """The largest difference between the runner and `Restorer` on pictures; ModelError where it shows."""
     runner = OnnxRestorer(folder)
     apart = 0.0
-    for picture in pictures:
+    for picture, told in pictures:
         image = np.asarray(picture, np.float32) / 255
-        apart = max(apart, float(np.abs(runner(image) - restore(image, sampler=sampler, tile=0)).max()))
+        restored = restore(image, sampler=sampler, tile=0, **told)
+        apart = max(apart, float(np.abs(runner(image, **told) - restored).max()))
     if apart > MOST_APART:
         raise ModelError(
             f"the exported network of '{restore.model.info.name}' gives other pixels, by up to {apart:.4f}; nothing is written"

@@ -126,19 +126,25 @@ class OnnxRestorer:
         """Numbers of steps that can be chosen."""
         return sorted(int(steps) for steps in self.info["programs"])
 
-    def __call__(self, image: Array, *, steps: int | None = None, seed: int = 0) -> Array:
+    @property
+    def conditions(self) -> dict[str, dict[str, Any]]:
+        """Extra conditions that the model needs: form and size by name."""
+        return dict(self.info.get("conditions", {}))
+
+    def __call__(self, image: Array, *, steps: int | None = None, seed: int = 0, **conditions: Any) -> Array:
         """Restore one image or a batch of equal sizes.
 
         Args:
             image: (H, W), (H, W, C) or (B, H, W, C), uint8 or uint16, or float in [0, 1].
             steps: one of `steps`; by default what the model recommends.
             seed: of the noise; all images of a batch get their own from the same seed.
+            conditions: what `conditions` names, for all images or one for each: a map as an image of their size, else arrays.
 
         Returns:
             An array of that shape and type.
 
         Raises:
-            ValueError: another number of steps, or an array that is no image of the model.
+            ValueError: another number of steps, an array that is no image of the model, or conditions that do not fit.
         """
         steps = int(self.info["steps"] if steps is None else steps)
         if str(steps) not in self.info["programs"]:
@@ -147,22 +153,25 @@ class OnnxRestorer:
         low, high = (np.float32(end) for end in self.info["value_range"])
         grey = images.shape[1] == 1 and self.info["channels"] == 3
         y = low + (high - low) * (np.repeat(images, 3, 1) if grey else images)
-        states = np.concatenate([self._walk(one[None], self.info["programs"][str(steps)], seed) for one in y])
+        told = _told(self.conditions, conditions, len(y), (y.shape[2], y.shape[3]))
+        program = self.info["programs"][str(steps)]
+        alone = [{name: value[row : row + 1] for name, value in told.items()} for row in range(len(y))]
+        states = np.concatenate([self._walk(one[None], program, seed, own) for one, own in zip(y, alone, strict=True)])
         found = np.clip((states - low) / (high - low), 0, 1)
         found = found.mean(1, keepdims=True) if grey else found
         shape, kind = np.asarray(image).shape, np.asarray(image).dtype
         back = found.transpose(0, 2, 3, 1).reshape(shape)
         return np.rint(back * top).astype(kind) if top else back.astype(kind)
 
-    def denoise(self, x: Array, t: float, y: Array) -> Array:
-        """Compute the clean estimate of states x (B, C, H, W) at a time, given y."""
-        return self._evaluate(self._denoiser, x, t, y)
+    def denoise(self, x: Array, t: float, y: Array, **told: Array) -> Array:
+        """Compute clean estimates of states x (B, C, H, W), given y and conditions."""
+        return self._evaluate(self._denoiser, x, t, y, told)
 
-    def _walk(self, y: Array, program: Sequence[dict[str, Any]], seed: int) -> Array:
+    def _walk(self, y: Array, program: Sequence[dict[str, Any]], seed: int, told: dict[str, Array]) -> Array:
         """Run the operations; a result that no later one needs is dropped."""
         noise = TorchNoise(seed)
         if self._predictor is not None:
-            y = self._evaluate(self._predictor, y, 1.0, y)
+            y = self._evaluate(self._predictor, y, 1.0, y, {})
         known: dict[int, Array] = {0: y}
         for place, step in enumerate(program):
             if step["op"] == "noise":
@@ -170,7 +179,7 @@ class OnnxRestorer:
             elif step["op"] == "modulate":
                 made = _mixed(step["terms"], known, y) * known[step["noise"]]
             elif step["op"] == "denoise":
-                made = self.denoise(_mixed(step["terms"], known, y), step["t"], y)
+                made = self.denoise(_mixed(step["terms"], known, y), step["t"], y, **told)
             else:
                 made = _mixed(step["terms"], known, y)
             known[place + 1] = made
@@ -178,25 +187,64 @@ class OnnxRestorer:
                 known.pop(name, None)
         return known[len(program)]
 
-    def _evaluate(self, session: Any, x: Array, t: float, y: Array) -> Array:
+    def _evaluate(self, session: Any, x: Array, t: float, y: Array, told: dict[str, Array]) -> Array:
         """Evaluate a network, in windows where the model has some and the image is larger."""
         window = self.info.get("window")
         height, width = x.shape[-2:]
         if window is None or max(height, width) <= window:
-            return _call(session, x, t, y)
+            return _call(session, x, t, y, told)
         x, y = _extended(x), _extended(y)
+        maps = {name: _extended(value) for name, value in told.items() if self.conditions[name]["form"] == "map"}
         result = np.zeros_like(x)
         for rows, row_weights in _parts(x.shape[-2], window):
             for columns, column_weights in _parts(x.shape[-1], window):
-                found = _call(session, x[..., rows, columns], t, y[..., rows, columns])
+                part = {name: value[..., rows, columns] for name, value in maps.items()}
+                found = _call(session, x[..., rows, columns], t, y[..., rows, columns], {**told, **part})
                 result[..., rows, columns] += (row_weights[:, None] * column_weights).astype(np.float32) * found
         return result[..., :height, :width]
 
 
-def _call(session: Any, x: Array, t: float, y: Array) -> Array:
+def _call(session: Any, x: Array, t: float, y: Array, told: dict[str, Array]) -> Array:
     times = np.full(len(x), t, np.float32)
     feed = {"x": np.ascontiguousarray(x, np.float32), "t": times, "y": np.ascontiguousarray(y, np.float32)}
+    taken = {value.name for value in session.get_inputs()}  # a condition that the network does not use is no input
+    feed.update((name, np.ascontiguousarray(value)) for name, value in told.items() if name in taken)
     return session.run(None, feed)[0]
+
+
+def _told(
+    declared: dict[str, dict[str, Any]], given: dict[str, Any], rows: int, size: tuple[int, int]
+) -> dict[str, Array]:
+    """Extra conditions as the network takes them, (rows, ...) each; ValueError for what does not fit."""
+    for name in given:
+        if name not in declared:
+            raise ValueError(
+                f"the model takes no condition {name!r}; its conditions are {', '.join(declared) or 'none'}"
+            )
+    found = {}
+    for name, one in declared.items():
+        if name not in given:
+            raise ValueError(f"the model needs the condition {name!r}, a {one['form']} of size {one['size']}")
+        value, wanted = np.asarray(given[name]), _shape(one, size)
+        if one["form"] == "map":
+            value, _ = _images(value, one["size"])
+        elif value.ndim == len(wanted):
+            value = value[None]
+        if value.shape[1:] != wanted or len(value) not in (1, rows):
+            raise ValueError(f"the condition {name!r} must have the shape {(rows, *wanted)}, got {value.shape}")
+        if not np.isfinite(value).all():
+            raise ValueError(f"the condition {name!r} must be finite")
+        if one["form"] == "class" and ((value != np.rint(value)) | (value < 0) | (value >= one["size"])).any():
+            raise ValueError(f"the condition {name!r} is a class from 0 to {one['size'] - 1}, got {value.tolist()}")
+        kind = np.int64 if one["form"] == "class" else np.float32
+        found[name] = np.broadcast_to(value, (rows, *wanted)).astype(kind)
+    return found
+
+
+def _shape(condition: dict[str, Any], size: tuple[int, int]) -> tuple[int, ...]:
+    """The shape of one value of a condition, for pictures of a size."""
+    sides = condition["size"]
+    return {"map": (sides, *size), "kernel": (sides, sides), "vector": (sides,)}.get(condition["form"], ())
 
 
 def _session(path: Path, threads: int | None, providers: Sequence[str] | None) -> Any:
@@ -284,6 +332,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, help="steps of the sampler; by default what the model recommends")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same result")
     parser.add_argument("--int8", action="store_true", help="use the quantised network")
+    extra = "NAME=VALUE, an extra condition: a number, a file, or a folder with a file of each picture's name"
+    parser.add_argument("--condition", action="append", default=[], metavar="NAME=VALUE", help=extra)
     given = parser.parse_args(words)
     try:
         restore = OnnxRestorer(given.model, given.int8)
@@ -292,12 +342,34 @@ def main(words: Sequence[str] | None = None) -> int:
             is_file = len(given.inputs) == 1 and output.suffix != "" and not output.is_dir()
             target = output if is_file else output / place.name
             target.parent.mkdir(parents=True, exist_ok=True)
-            _write(target, restore(_read(place), steps=given.steps, seed=given.seed))
+            pairs = dict(text.split("=", 1) if "=" in text else (text, "") for text in given.condition)
+            told = {name: _condition(restore, name, value, place) for name, value in pairs.items()}
+            _write(target, restore(_read(place), steps=given.steps, seed=given.seed, **told))
             print(f"{place}: wrote {target}")
     except (ValueError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _condition(restore: OnnxRestorer, name: str, text: str, picture: Path) -> Any:
+    """One condition of a picture: a number, or what its file holds."""
+    one = restore.conditions.get(name, {"form": "number", "size": 1})
+    try:
+        return float(text)
+    except ValueError:
+        path = Path(text)
+    if path.is_dir():
+        path = next((file for file in sorted(path.iterdir()) if file.stem == picture.stem), path / picture.stem)
+    if path.suffix == ".txt":
+        value = np.array([float(word) for word in path.read_text(encoding="utf-8").replace(",", " ").split()])
+    elif path.suffix == ".npy" or (one["form"] == "map" and one["size"] > 1):
+        value = _read(path)
+    else:
+        value = np.asarray(_pillow().open(path).convert("L"))
+        value = value if one["form"] == "map" else value / 255
+    wanted = _shape(one, value.shape[:2])
+    return value.reshape(wanted) if one["form"] != "map" and value.size == np.prod(wanted) else value
 
 
 def _read(path: Path) -> Array:

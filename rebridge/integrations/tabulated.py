@@ -10,8 +10,9 @@ interpolation between them. So it needs none of the bridges' functions, and any 
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,13 +31,15 @@ class TabulatedDenoiser(nn.Module):
     Args:
         denoiser: what is exported.
         times: that shall be exact, in [0, 1].
+        conditions: names of the network's extra conditions, in the order of further inputs.
     """
 
     grid: Tensor
     factors: Tensor
 
-    def __init__(self, denoiser: NetworkDenoiser, times: Iterable[float] = ()) -> None:
+    def __init__(self, denoiser: NetworkDenoiser, times: Iterable[float] = (), conditions: Sequence[str] = ()) -> None:
         super().__init__()
+        self.conditions = tuple(conditions)
         self.network = denoiser.network
         self.limits = denoiser.bridge.value_range if denoiser.clamp else None
         near = [10 ** (math.log10(SMALLEST) * place / 60) for place in range(61)]
@@ -48,10 +51,14 @@ class TabulatedDenoiser(nn.Module):
         self.register_buffer("factors", _factors(denoiser, grid))
         self.plain = bool((self.factors[:, 0] == 1).all() and (self.factors[:, 1] == 0).all())
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """Estimate x0 from states x (B, C, H, W), times t (B,) and degraded images y."""
+    def forward(self, x: Tensor, t: Tensor, y: Tensor, *values: Tensor, **told: Tensor) -> Tensor:
+        """Estimate x0 from states x (B, C, H, W), times t (B,) and degraded images y.
+
+        Extra conditions come by name, or in their order.
+        """
+        told = {**dict(zip(self.conditions, values, strict=False)), **told}
         in_x, in_y, out_x, out_y, out_f = self._at(t).view(-1, 5, 1, 1, 1).unbind(1)
-        output = self.network(x if self.plain else in_x * x + in_y * y, t, y)
+        output = self.network(x if self.plain else in_x * x + in_y * y, t, y, **told)
         estimate = out_x * x + out_y * y + out_f * output
         return estimate if self.limits is None else estimate.clamp(*self.limits)
 
@@ -62,6 +69,29 @@ class TabulatedDenoiser(nn.Module):
         share = ((t - low) / (high - low)).clamp(0, 1)[:, None]
         before, after = self.factors[place], self.factors[place + 1]
         return torch.where(share >= 1, after, before + share * (after - before))
+
+
+def with_named_inputs(module: TabulatedDenoiser) -> nn.Module:
+    """Name the extra conditions in the signature.
+
+    `torch.export` reads the inputs off it.
+    """
+
+    class Named(nn.Module):
+        """A denoiser whose signature is that of its inputs."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.denoiser = module
+
+        def forward(self, x: Tensor, t: Tensor, y: Tensor, **told: Tensor) -> Tensor:
+            result: Tensor = self.denoiser(x, t, y, **told)
+            return result
+
+    names = ("self", "x", "t", "y", *module.conditions)
+    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    Named.forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return Named().eval()
 
 
 class _Told(nn.Module):

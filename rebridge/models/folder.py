@@ -209,7 +209,7 @@ def create_network(described: Mapping[str, Any]) -> networks.Network:
                 f"network={name}(...), or register it with rebridge.networks.register({name!r}, {name})"
             )
         return networks.create(name)
-    return networks.create(described["name"], **without_name(dict(described)))
+    return networks.rebuild(described)
 
 
 def network_config(network: nn.Module) -> dict[str, Any]:

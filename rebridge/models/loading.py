@@ -17,7 +17,7 @@ from rebridge.models.base import DenoiserModel, Model, ModelError
 from rebridge.models.diffusers import is_pipeline
 from rebridge.models.formats import FORMATS, format_of
 from rebridge.models.pipelines import of_pipeline
-from rebridge.models.places import find_model, packaged
+from rebridge.models.places import at_revision, find_model, needs_hub, packaged
 from rebridge.models.trained import TrainedModel
 
 DEFAULT_PRIOR = "pixel-prior-small"
@@ -30,7 +30,7 @@ def load_model(
     """Load a model by packaged name, folder, file or Hugging Face id.
 
     Args:
-        name: what `rebridge models` lists, a path, or an id like "owner/model".
+        name: what `rebridge models` lists, a path, or an id like "owner/model" or "owner/model@revision".
         device: by default a GPU where there is one, else the CPU.
         revision: branch, tag or commit on the hub.
         options: what the model's format takes, such as dtype and compile (all), network (a folder whose network is of a class of
@@ -44,10 +44,13 @@ def load_model(
     place = device_of(device)
     if place.type == "cpu":
         prepare()
+    title = str(name)
+    name, revision = at_revision(name, revision)
     if _is_remote_pipeline(name):
         return FORMATS.create("diffusers").load(Path(str(name)), str(name), device=place, revision=revision, **options)
     folder = find_model(name, revision, options.get("task"))
-    title = str(name) if folder != Path(os.path.expanduser(name)) else os.path.basename(os.path.realpath(folder))
+    if folder == Path(os.path.expanduser(name)):
+        title = os.path.basename(os.path.realpath(folder))
     return format_of(folder).load(folder, title, device=place, **options)
 
 
@@ -108,6 +111,7 @@ def _is_remote_pipeline(name: str | Path) -> bool:
 
 def _hub_has_no_pipeline(name: str) -> bool:
     """Whether the hub says that a repository exists and holds no pipeline; also where it cannot be reached."""
+    needs_hub(f"model '{name}' is no folder here; downloading it")
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,10 @@ def find_model(name: str | Path, revision: str | None = None, task: str | None =
     The model is given by packaged name, path, or Hugging Face id such as 'someone/model', or 'someone/model/weights.pt' for
     one file of its authors. Of a published repository with several files, `task` chooses one, by default the first.
 
-    A model of the Hub is downloaded once and found in the cache from then on; `revision` is a branch, tag or commit.
-    Raises ModelError, one sentence that says what to do.
+    A model of the Hub is downloaded once and found in the cache from then on; `revision` is a branch, tag or commit, which may
+    stand behind the name too: 'someone/model@v2'. Raises ModelError, one sentence that says what to do.
     """
+    name, revision = at_revision(name, revision)
     if str(name) in packaged():
         return PACKAGED / str(name)
     folder = Path(os.path.expanduser(name))
@@ -50,6 +52,15 @@ def find_model(name: str | Path, revision: str | None = None, task: str | None =
     raise ModelError(
         f"unknown model '{name}': neither a folder nor an id like 'owner/model'; the packaged models are {known}"
     )
+
+
+def at_revision(name: str | Path, revision: str | None = None) -> tuple[str | Path, str | None]:
+    """Split 'someone/model@v2' into name and revision, unless that is a path here."""
+    repository, _, behind = str(name).rpartition("@")
+    remote = HUB_ID.fullmatch(repository) or HUB_FILE.fullmatch(repository)
+    if revision is not None or not behind or not remote or os.path.exists(os.path.expanduser(name)):
+        return name, revision
+    return repository, behind
 
 
 def push_model(
@@ -86,6 +97,7 @@ def push_model(
 
     if config.get("sha256") not in (None, checksum(weights)):
         raise ModelError(f"{weights} is not the file that {CONFIG_FILE} describes (wrong sha256); nothing is uploaded")
+    needs_hub(f"uploading to '{repo_id}'")
     from huggingface_hub import CommitOperationAdd, HfApi, constants
 
     if constants.HF_HUB_OFFLINE:
@@ -128,20 +140,32 @@ def _card_with_metadata(path: Path | None, name: str, config: dict[str, Any]) ->
 
 
 def _download(repo_id: str, revision: str | None) -> Path:
+    where = _where(repo_id, revision)
+    needs_hub(f"model {where} is no folder here; downloading it")
     from huggingface_hub import snapshot_download
 
-    where = _where(repo_id, revision)
     with _explained(f"model {where}"):
         return Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(FILES)))
 
 
 def _download_file(name: str, revision: str | None) -> Path:
-    from huggingface_hub import hf_hub_download
-
     found = HUB_FILE.fullmatch(name)
     assert found is not None
-    with _explained(f"file {_where(name, revision)}"):
+    where = _where(name, revision)
+    needs_hub(f"file {where} is not here; downloading it")
+    from huggingface_hub import hf_hub_download
+
+    with _explained(f"file {where}"):
         return Path(hf_hub_download(found[1], found[2], revision=revision))
+
+
+def needs_hub(what: str) -> None:
+    """Raise ModelError where the extra `hub` is not installed.
+
+    what: begins the sentence, such as "uploading to 'someone/model'".
+    """
+    if find_spec("huggingface_hub") is None:
+        raise ModelError(f"{what} needs an extra package (huggingface_hub is missing): pip install 'rebridge[hub]'")
 
 
 def _where(name: str, revision: str | None) -> str:

@@ -67,7 +67,7 @@ def chosen_dtype(denoiser: NetworkDenoiser, channels: int) -> torch.dtype:
     first = next(denoiser.network.parameters(), None)
     if first is None or first.dtype != torch.float32 or first.device.type not in ("cpu", "cuda"):
         return torch.float32
-    path = cache_folder() / f"precision-{_key(denoiser.network, first.device)}.json"
+    path = cache_folder() / f"precision-{key_of(denoiser.network, first.device)}.json"
     found = recalled(path)
     if found is None:
         found = measure_precisions(denoiser, channels, first.device)
@@ -152,8 +152,11 @@ def _seconds(call: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def _key(network: nn.Module, device: torch.device) -> str:
-    """What an outcome holds for: the machine, its threads, and the network with its weights."""
+def key_of(network: nn.Module, device: torch.device) -> str:
+    """Name what an outcome holds for.
+
+    That is the machine, its threads, and the network with its weights.
+    """
     place = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     digest = hashlib.sha256(f"{describe_machine()} {torch.get_num_threads()} {place}".encode())
     for name, weight in network.state_dict().items():

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rebridge.networks.equaliser import STATISTICS_REACH, Equaliser
-from rebridge.networks.exporting import cell_means, exporting
+from rebridge.networks.exporting import cell_means, exporting, valueless
 from rebridge.networks.layers import Network, check_inputs, check_sizes, in_bands, pad_to_multiple, zero_init
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import AIR, NUMBERS, picture_statistics
@@ -126,7 +126,7 @@ class Careful(Network):
         features = self.examiner(padded)
         seen = self._seen(padded, features, kinds is None) if seen is None else seen
         decided = self.decide(self.judge(seen)) if kinds is None else kinds.to(y)
-        if exporting():
+        if exporting() or valueless(decided):
             change = self._change(padded, features, seen, decided)[..., :height, :width]
         else:
             change = torch.zeros(len(y), 3, height, width, dtype=y.dtype, device=y.device)

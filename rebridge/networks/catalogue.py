@@ -41,6 +41,9 @@ NETWORKS: Catalogue[Any] = Catalogue(
     greatest=MOST,
 )
 
+BEFORE: dict[str, dict[str, Any]] = {name: {"released": False} for name in ("rdbm-t", "rdbm-s", "rdbm-b", "rdbm-l")}
+"""Parameters that configurations saved by earlier versions lack, with the values that those networks have."""
+
 names = NETWORKS.names
 parameters = NETWORKS.parameters
 summary = NETWORKS.summary
@@ -58,6 +61,24 @@ def create(name: str, **params: Any) -> Network:
     resolved.apply_defaults()
     network.config = {"name": name, **{key: _plain(value) for key, value in resolved.arguments.items()}}
     return network
+
+
+def rebuild(config: Mapping[str, Any]) -> Network:
+    """Build the network that a saved `config` describes.
+
+    Raises:
+        ValueError: as `create`.
+    """
+    params = {str(key): value for key, value in completed(config).items() if key != "name"}
+    return create(config["name"], **params)
+
+
+def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete a saved `config` by what an earlier version did not write.
+
+    Those parameters have the values of then.
+    """
+    return {**BEFORE.get(config["name"], {}), **config}
 
 
 def _plain(value: Any) -> Any:

@@ -287,7 +287,7 @@ class ConditionLayers(nn.Module):
         """A condition as numbers, (B, n)."""
         if one.form == "class":
             return (value[:, None] == torch.arange(one.size, device=value.device)).float()
-        return value.reshape(len(value), -1) / one.scale
+        return (value.flatten(1) if value.ndim > 1 else value[:, None]) / one.scale  # any number of rows in a graph
 
 
 class Bound(Network):

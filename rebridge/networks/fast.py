@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rebridge.networks.classifier import BLOCK, DegradationClassifier
 from rebridge.networks.conditions import ConditionLayers, conditions_of
 from rebridge.networks.equaliser import STATISTICS_REACH, Equaliser
-from rebridge.networks.exporting import exporting
+from rebridge.networks.exporting import exporting, valueless
 from rebridge.networks.holes import fill_holes, holes
 from rebridge.networks.layers import (
     ChannelNorm,
@@ -180,7 +180,7 @@ class Fast(Network):
         likely = self.likely(y) if likely is None else likely
         given = (y != 0).flatten(1).any(1) if self.optional_condition else None
         embedding = self.time(t)
-        alone = given is not None and not exporting() and not given.any()
+        alone = given is not None and not exporting() and not valueless(given) and not given.any()
         known = y if self.filled is None or alone else fill_holes(y, holes(y))
         h = in_float32(self.head, self._pixels(x, known, given))
         if self.extra is not None:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rebridge.networks.classifier import STATISTICS, block_statistics
-from rebridge.networks.exporting import exporting, quantiles
+from rebridge.networks.exporting import exporting, quantiles, valueless
 from rebridge.networks.layers import zero_init
 from rebridge.networks.trunk import Norm
 
@@ -183,7 +183,7 @@ class Tone(nn.Module):
         Sides of y are multiples of 16; haze, dark: (B,) in [0, 1], how much to treat each.
         """
         rows = (haze > 0) | (dark > 0)
-        if exporting():
+        if exporting() or valueless(rows):
             return torch.where(rows.view(-1, 1, 1, 1), self._toned(y, features, seen, haze, dark), y)
         toned = y.clone()
         if rows.any():

@@ -275,7 +275,8 @@ def _heads(projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 # The paper gives the parameters of T (0.45 M), B (3.65 M) and L (7.73 M) and, at 256x256, 23.97 and 32.93 "GFLOPs" for
 # B and L, but no widths. These are found by search; B and L then need 23.8 and 32.9 GMACs in their convolutions, so
-# the paper counts multiply-accumulates. Nothing is known of S.
+# the paper counts multiply-accumulates. Nothing is known of S. The details are those of the released code of the family
+# (`released` of `UNet`), whose index of the time is i at t = (i + 1)/T; released=False builds what earlier versions had.
 
 
 def rdbm_t(
@@ -285,9 +286,10 @@ def rdbm_t(
     steps: int = 100,
     add_input: bool = True,
     conditions: Mapping[str, Any] | None = None,
+    released: bool = True,
 ) -> UNet:
     """Build RDBM-T, the U-Net of 0.45 M parameters; see `UNet`."""
-    return UNet(channels, width, multipliers, steps, add_input, conditions=conditions)
+    return UNet(channels, width, multipliers, steps, add_input, released, float(released), conditions)
 
 
 def rdbm_s(
@@ -297,9 +299,10 @@ def rdbm_s(
     steps: int = 100,
     add_input: bool = True,
     conditions: Mapping[str, Any] | None = None,
+    released: bool = True,
 ) -> UNet:
     """Build RDBM-S, the U-Net between T and B; see `UNet`."""
-    return UNet(channels, width, multipliers, steps, add_input, conditions=conditions)
+    return UNet(channels, width, multipliers, steps, add_input, released, float(released), conditions)
 
 
 def rdbm_b(
@@ -309,9 +312,10 @@ def rdbm_b(
     steps: int = 100,
     add_input: bool = True,
     conditions: Mapping[str, Any] | None = None,
+    released: bool = True,
 ) -> UNet:
     """Build RDBM-B, the U-Net of 3.65 M parameters; see `UNet`."""
-    return UNet(channels, width, multipliers, steps, add_input, conditions=conditions)
+    return UNet(channels, width, multipliers, steps, add_input, released, float(released), conditions)
 
 
 def rdbm_l(
@@ -321,6 +325,7 @@ def rdbm_l(
     steps: int = 100,
     add_input: bool = True,
     conditions: Mapping[str, Any] | None = None,
+    released: bool = True,
 ) -> UNet:
     """Build RDBM-L, the U-Net of 7.73 M parameters; see `UNet`."""
-    return UNet(channels, width, multipliers, steps, add_input, conditions=conditions)
+    return UNet(channels, width, multipliers, steps, add_input, released, float(released), conditions)

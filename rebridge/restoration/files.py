@@ -1,9 +1,7 @@
 """Restoration of many image files: plan, work, and one result per file."""
 
 import time
-import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ from rebridge.images import (
     UNREADABLE_SUFFIXES,
     WRITABLE_SUFFIXES,
     Image,
-    ImageWarning,
     check_folder,
     read_image,
     reason,
@@ -25,6 +22,7 @@ from rebridge.images import (
 )
 from rebridge.images.clips import is_clip
 from rebridge.restoration.inputs import files_of, is_readable, real_path
+from rebridge.restoration.notes import noted
 
 OTHER_SUFFIXES = (
     *(
@@ -210,7 +208,7 @@ def attempt(
     notes: list[str] = []
     if error is None:
         try:
-            with _image_warnings(notes):
+            with noted(notes):
                 details = work(job) or {}
         except Exception as problem:  # one bad file must not end the batch, whatever is wrong with it
             error = reason(problem)
@@ -227,19 +225,6 @@ def blocked(job: Job, overwrite: bool = False) -> str | None:
     return (
         "exists already and is not overwritten without --overwrite" if job.output.exists() and not overwrite else None
     )
-
-
-@contextmanager
-def _image_warnings(notes: list[str]) -> Iterator[None]:
-    """Take the sentences of `ImageWarning`; other warnings are shown as ever."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ImageWarning)
-        yield
-    for found in caught:
-        if issubclass(found.category, ImageWarning):
-            notes.append(str(found.message))
-        else:
-            warnings.warn_explicit(found.message, found.category, found.filename, found.lineno)
 
 
 def prepare_folders(jobs: Iterable[Job]) -> None:

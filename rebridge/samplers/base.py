@@ -24,8 +24,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, wraps
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -36,6 +37,7 @@ from rebridge.denoisers import Denoiser, Estimate, as_estimate
 from rebridge.denoisers.parameterization import check_one_step
 from rebridge.samplers import times as grids
 
+Kept = TypeVar("Kept")
 Noise = Callable[[Tensor], Tensor]
 Callback = Callable[[int, float, Tensor, Tensor], None]
 
@@ -95,6 +97,8 @@ class Walk:
         """The first clean estimate, where the sampler comes back to it."""
         self.inner: dict[Point, Point] = {}
         """The point inside the interval after each, for samplers with `inner_times`."""
+        self.plan: dict[Point, Any] = {}
+        """What `Sampler.plan` computes before the steps, by the point where each begins."""
 
     def estimate(self, x: Tensor, t: Point, remember: bool = True) -> Estimate:
         """Evaluate the denoiser at a point.
@@ -122,13 +126,7 @@ class Walk:
             times: decreasing, (N,).
             slopes: also compute slopes and diffusion (infinite or nan at singular ends).
         """
-        c, clock = self.bridge.coefficients(times), self.bridge.clock(times)
-        columns = [times, clock, c.alpha, c.beta, c.gamma]
-        if slopes:
-            d = self.bridge.derivatives(times)
-            columns += [d.alpha, d.beta, d.gamma, self.bridge.squared_diffusion(times)]
-        points = [Point(*row) for row in torch.stack(columns, 1).tolist()]
-        return [*points[:-1], replace(points[-1], last=True)]
+        return list(_points_at(self.bridge, tuple(times.tolist()), slopes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +239,29 @@ class Sampler:
         """
         return times[:0]
 
+    def plan(self, bridge: Bridge, points: list[Point]) -> dict[Point, Any]:
+        """Compute what steps need beyond a `Point`, found by `planned` in `step`.
+
+        So nothing waits for the device inside the loop.
+
+        Args:
+            bridge: the process.
+            points: where steps begin and end, (N,).
+
+        Returns:
+            What each step needs, by the point where it begins; nothing by default.
+        """
+        return {}
+
+    def planned(self, walk: Walk, t: Point, s: Point) -> Any:
+        """Return the plan of the step from t to s.
+
+        It is computed now where a step is taken by itself.
+        """
+        if t not in walk.plan:
+            walk.plan |= self.plan(walk.bridge, [t, s])
+        return walk.plan[t]
+
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
         """Take one step.
 
@@ -298,6 +319,7 @@ class Sampler:
         x, grid = self.begin(walk, x, grid)
         check_one_step(denoiser, grid)
         points = walk.points(grid, self.needs_slopes)
+        walk.plan = self.plan(bridge, points)
         inner = self.inner_times(bridge, grid)
         if len(inner):
             found = walk.points(inner, self.needs_slopes)
@@ -314,6 +336,36 @@ class Sampler:
     def _prior_noise(self, walk: Walk) -> Tensor:
         """Noise for the state at t = 1, drawn only where the bridge uses it."""
         return walk.noise() if walk.bridge.starts_noisy else walk.y.new_zeros(()).expand_as(walk.y)
+
+
+def remembered(function: Callable[..., Kept]) -> Callable[..., Kept]:
+    """Remember what a function of samplers and processes returns.
+
+    Arguments that are no keys, as processes of tables, are worked out each time.
+    """
+    kept = lru_cache(maxsize=64)(function)
+
+    @wraps(function)
+    def call(*arguments: Any) -> Kept:
+        try:
+            hash(arguments)
+        except TypeError:
+            return function(*arguments)
+        return kept(*arguments)
+
+    return call
+
+
+@remembered
+def _points_at(bridge: Bridge, grid: tuple[float, ...], slopes: bool) -> list[Point]:
+    times = torch.tensor(grid, dtype=torch.float64)
+    c = bridge.coefficients(times)
+    columns = [times, bridge.clock(times), c.alpha, c.beta, c.gamma]
+    if slopes:
+        d = bridge.derivatives(times)
+        columns += [d.alpha, d.beta, d.gamma, bridge.squared_diffusion(times)]
+    points = [Point(*row) for row in torch.stack(columns, 1).tolist()]
+    return [*points[:-1], replace(points[-1], last=True)]
 
 
 def _default_noise(generator: torch.Generator | None) -> Noise:

@@ -151,8 +151,13 @@ def begin_pinned(sampler: Sampler, walk: Walk, x: Tensor | None, times: Tensor) 
 
 
 def exponential_step(walk: Walk, x: Tensor, t: Point, s: Point, order: int) -> Tensor:
-    """Take the deterministic step of an order, or lower while the history is short."""
-    known = [(p, x0) for p, x0 in walk.history if p.gamma > 0 and p.alpha > 0][-order:]
+    """Take the deterministic step of an order, or lower while the history is short.
+
+    The estimate at an end that is y is no part of it: the walk leaves it by a draw, and begins there.
+    """
+    known = [(p, x0) for p, x0 in walk.history if p.gamma > 0 and p.alpha > 0 and not at_pinned_end(walk.bridge, p)][
+        -order:
+    ]
     h = _log_snr(s) - _log_snr(t)
     decay = math.exp(-h)
     ratio = s.gamma / t.gamma

@@ -102,8 +102,9 @@ class Exponential(Sampler):
         levels = bridge.noise_level(times)
         level = (levels[:-1] * levels[1:]).sqrt()
         inside = (level > 0) & torch.isfinite(level)
-        middle = bridge.time_of_level(torch.where(inside, level, bridge.level_range[1] / 2))
-        return torch.where(inside, middle, (times[:-1] + times[1:]) / 2)
+        middle = (times[:-1] + times[1:]) / 2
+        middle[inside] = bridge.time_of_level(level[inside])
+        return middle
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
         if self.compat:

@@ -30,7 +30,7 @@ from rebridge.bridges import Bridge
 from rebridge.bridges.transition import check_pair, forward_transition
 from rebridge.denoisers import Estimate
 from rebridge.samplers import prior_schedules
-from rebridge.samplers.base import Point, Sampler, Walk
+from rebridge.samplers.base import Point, Sampler, Walk, remembered
 from rebridge.samplers.steps import kept_share, marginal_step, markov_std
 
 IRStart = Literal["y", "noise", "estimate"]
@@ -147,6 +147,9 @@ class IRBridge(Sampler):
 
         The prior is evaluated at each but the last.
         """
+        return _times(self, bridge).clone()
+
+    def _times(self, bridge: Bridge) -> Tensor:
         self.check(bridge)
         first, lowest = self.first_time(bridge), self.prior_levels(bridge)[0]
         count = self.steps - (self.start == "estimate")
@@ -167,10 +170,33 @@ class IRBridge(Sampler):
 
     def prior_time(self, bridge: Bridge, t: float) -> float:
         """Compute the time at which the prior is evaluated for the bridge's state at t."""
+        return self.prior_times(bridge, torch.tensor([t], dtype=torch.float64)).item()
+
+    def prior_times(self, bridge: Bridge, times: Tensor) -> Tensor:
+        """Compute the times at which the prior is evaluated for the bridge's states.
+
+        Args:
+            bridge: what is walked.
+            times: of the bridge, float64, (N,).
+
+        Returns:
+            Times of the prior, float64, (N,).
+        """
         prior, (low, high) = self.prior_process(bridge), self.prior_levels(bridge)
-        level = prior_schedules.schedule(self.schedule).level(t, bridge.noise_level(t).item())
-        s = prior.time_of_level(min(max(level, low), high))
-        return (prior.grid_time(s) if self.discrete else s).item()
+        chosen = prior_schedules.schedule(self.schedule)
+        s = prior.time_of_level(chosen.levels(times, bridge.noise_level(times)).clamp(low, high))
+        return prior.grid_time(s) if self.discrete else s
+
+    def plan(self, bridge: Bridge, points: list[Point]) -> dict[Point, Any]:
+        """Compute each step's point of the prior, and a, c, sigma of the way there."""
+        return _planned(self, bridge, tuple(points)) if len(points) > 1 else {}
+
+    def _planned(self, bridge: Bridge, points: tuple[Point, ...]) -> dict[Point, Any]:
+        times = torch.tensor([point.t for point in points[:-1]], dtype=torch.float64)
+        prior, s = self.prior_process(bridge), self.prior_times(bridge, times)
+        forward = forward_transition(bridge, times, prior, s)
+        factors = zip(*(part.tolist() for part in (forward.a, forward.c, forward.sigma)), strict=True)
+        return {t: (point, *own) for t, point, own in zip(points, _points(prior, s), factors, strict=False)}
 
     def begin(self, walk: Walk, x: Tensor | None, times: Tensor) -> tuple[Tensor, Tensor]:
         """Make the state at the first time, unless one is given."""
@@ -183,15 +209,16 @@ class IRBridge(Sampler):
             x = x + c.alpha * walk.y
         elif self.start == "estimate":
             prior = self.prior_process(walk.bridge)
-            x = x + c.alpha * walk.estimate(prior.prior(walk.y, noise), _point(prior, 1.0)).x0
+            (end,) = _points(prior, times.new_ones(1))
+            x = x + c.alpha * walk.estimate(prior.prior(walk.y, noise), end).x0
         return x, times
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
         """Transition to the prior, evaluate it, and transition back."""
-        prior = self.prior_process(walk.bridge)
-        point = _point(prior, self.prior_time(walk.bridge, t.t))
-        forward = forward_transition(walk.bridge, t.t, prior, point.t)
-        z = forward(x, walk.y, noise=walk.noise() if forward.sigma.item() > 0 else None)
+        point, a, c, sigma = self.planned(walk, t, s)
+        z = (a * x).add_(c * walk.y)
+        if sigma > 0:
+            z = z.add_(sigma * walk.noise())
         x0 = walk.estimate(z, point).x0
         if s.last and s.t == 0:
             return x0
@@ -203,6 +230,10 @@ class IRBridge(Sampler):
         return marginal_step(walk, x, Estimate(x0, deviation / point.gamma), t, s, kept=kept, added=added)
 
 
-def _point(process: Bridge, t: float) -> Point:
-    c = process.coefficients(t)
-    return Point(t, process.clock(torch.tensor(t)).item(), c.alpha.item(), c.beta.item(), c.gamma.item())
+_times = remembered(IRBridge._times)
+_planned = remembered(IRBridge._planned)
+
+
+def _points(process: Bridge, times: Tensor) -> list[Point]:
+    c = process.coefficients(times)
+    return [Point(*row) for row in torch.stack([times, process.clock(times), c.alpha, c.beta, c.gamma], 1).tolist()]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -50,13 +50,18 @@ class Multiplicative(Sampler):
                 f"sampler 'multiplicative' needs alpha + beta = 1 at all times; {bridge.name!r} differs: use dbim"
             )
 
+    def plan(self, bridge: Bridge, points: list[Point]) -> dict[Point, Any]:
+        """Compute what decay and log-variance of the factor gain in each step."""
+        theta, square = bridge.log_factor(torch.tensor([point.t for point in points], dtype=torch.float64))
+        gains = zip(theta.diff().tolist(), square.diff().clamp(min=0.0).tolist(), strict=True)
+        return dict(zip(points[:-1], gains, strict=True))
+
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
         x0 = walk.estimate(x, t).x0
-        theta, square = walk.bridge.log_factor(torch.tensor([t.t, s.t], dtype=torch.float64))
-        decay, variance = theta.diff().item(), max(0.0, square.diff().item())
+        decay, variance = self.planned(walk, t, s)
         if math.isinf(decay):
             return x0
         z = walk.noise() if variance > 0 else torch.zeros_like(x)
         if self.method == "euler":
-            return x0 + (x - x0) * (1 - decay + variance**0.5 * z)
-        return x0 + (x - x0) * torch.exp(variance**0.5 * z - (decay + variance / 2))
+            return (variance**0.5 * z).add_(1 - decay).mul_(x - x0).add_(x0)
+        return (variance**0.5 * z).sub_(decay + variance / 2).exp_().mul_(x - x0).add_(x0)

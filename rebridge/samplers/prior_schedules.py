@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from rebridge.bridges.diffusion import VP
 from rebridge.catalogue import check_name
 
@@ -53,13 +56,25 @@ class Schedule:
             t: time of the bridge.
             critical: the bridge's own ratio there.
         """
+        one = torch.tensor([t, critical], dtype=torch.float64)
+        return self.levels(one[:1], one[1:]).item()
+
+    def levels(self, times: Tensor, critical: Tensor) -> Tensor:
+        """Compute the noise-to-signal ratios to evaluate the prior at.
+
+        Args:
+            times: of the bridge, float64, (N,).
+            critical: the bridge's own ratios there.
+
+        Returns:
+            Float64, (N,).
+        """
         if self.critical:
             return critical
-        offset = self._value(t)
+        later = times.new_tensor([self._value(t) for t in times.tolist()])
         if self.relative:
-            lowest, highest = REFERENCE.level_range
-            offset += REFERENCE.time_of_level(min(max(critical, lowest), highest)).item()
-        return max(REFERENCE.noise_level(min(offset, 1.0)).item(), critical)
+            later = later + REFERENCE.time_of_level(critical.clamp(*REFERENCE.level_range))
+        return torch.maximum(REFERENCE.noise_level(later.clamp(max=1.0)), critical)
 
     def _value(self, t: float) -> float:
         for (t0, s0), (t1, s1) in zip(self.knots, self.knots[1:], strict=False):

@@ -65,7 +65,7 @@ class SDE(Sampler):
             if t.alpha == 0:
                 return marginal_step(walk, x, Estimate(estimate.x0), t, s, kept=0.0, added=s.gamma)
             x0, diffusion = estimate.x0, self.eta * t.diffusion
-            x_s = x + (s.clock - t.clock) * reverse_drift(walk, x, estimate, t, (1 + self.eta) / 2)
+            x_s = reverse_drift(walk, x, estimate, t, (1 + self.eta) / 2).mul_(s.clock - t.clock).add_(x)
             if diffusion == 0:
                 return x_s
         z = walk.bridge.modulate(x0, walk.y, walk.noise())

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from rebridge.bridges import Bridge
-from rebridge.samplers.base import Sampler
+from rebridge.samplers.base import Sampler, remembered
 
 LARGEST_SOUND = 3.0
 """Largest value of a sound result, in units of the largest value of the bridge's images."""
 
 
+@remembered
 def largest_value(sampler: Sampler, bridge: Bridge) -> float:
     """Compute the largest value that a run ends with if every estimate is one image.
 

@@ -370,3 +370,10 @@ def test_the_program_ends_with_one_sentence_whatever_happens(
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stderr.count("Warning: this is\n") == 1
+
+
+@pytest.mark.parametrize("name", models.packaged())
+def test_info_counts_the_operations_of_every_packaged_model(name: str) -> None:
+    shown = json.loads(rebridge("info", name, "--json").stdout)
+    assert shown["parameters"] == models.load_model(name, device="cpu").parameters
+    assert 1e9 < shown["flops_256x256"] < 1e11

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,8 @@ from typer.testing import CliRunner
 
 from rebridge.cli import app
 from rebridge.images.addresses import address_of
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -80,6 +85,21 @@ def test_addresses_of_the_disk_and_bad_ones(model: Path, tmp_path: Path) -> None
     for address, sentence in (("memory://nowhere", "no such file or folder"), ("nonsense://x", "cannot be opened")):
         result = restore(model, address, "-o", str(tmp_path / "out"))
         assert (result.exit_code, sentence in result.stderr) == (2, True)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_sentence(tmp_path: Path) -> None:
+    words = ["-m", "rebridge.cli", "restore", "hf://datasets/me/x", "-o", str(tmp_path / "out"), "--model", "rdbm-tiny"]
+    nobody = {
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_HUB_OFFLINE": "0",
+        "HF_HOME": str(tmp_path),
+        "NO_PROXY": "127.0.0.1",
+    }
+    ended = subprocess.run(
+        [sys.executable, *words], env=os.environ | nobody, capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 1), ended.stderr
+    assert "hf://datasets/me/x cannot be listed" in ended.stderr
 
 
 def test_addresses_are_told_from_paths() -> None:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rebridge.data import LAYOUTS, open_layout
-from rebridge.data.layouts import open_images
+from rebridge.data import IMAGE_LAYOUTS, LAYOUTS, open_images, open_layout
 
 PUBLISHED = [
     ("rain13k", "target/1.jpg", "input/1.jpg"),
@@ -92,3 +91,19 @@ def test_unknown_layout_lists_the_known_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["CelebA-HQ-img/0.jpg", "data256x256/00001.jpg", "00001.jpg"])
 def test_celeba_hq_images_are_found(draw: Callable[..., Path], tmp_path: Path, path: str) -> None:
     assert open_images("celeba-hq", tmp_path if draw(path) else "").files == [tmp_path / path]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("mef", "MEF/A.png"), ("npe", "NPE/1.jpg"), ("nhrw", "1.jpg"), ("snow100k-real", "realistic/winter_00001.jpg")],
+)
+def test_sets_without_clean_images_are_found(draw: Callable[..., Path], tmp_path: Path, name: str, path: str) -> None:
+    draw(path)
+    assert open_images(name, tmp_path).files == [tmp_path / path]
+
+
+def test_every_set_of_the_papers_generalisation_tables_is_known() -> None:
+    """DID, CSD, GT-Rain, RealRain-1k, VE-LOL-L, MEF, NPE, Snow100K's real part, D-HAZY, NH-HAZE, Dense-Haze, NHRW, POLED."""
+    paired = {"did", "csd", "gt-rain", "realrain-1k", "ve-lol-l", "d-hazy", "nh-haze", "dense-haze", "poled"}
+    assert paired <= set(LAYOUTS)
+    assert {"mef", "npe", "nhrw", "snow100k-real"} <= set(IMAGE_LAYOUTS)

@@ -62,6 +62,18 @@ def test_ssim_follows_its_definition() -> None:
         assert ours[index].item() == pytest.approx(np.mean(channels), abs=1e-5)
 
 
+def test_both_are_what_torchmetrics_computes_inside_the_border() -> None:
+    reference = pytest.importorskip("torchmetrics.functional.image")
+    restored, clean = random_images(0, 2, 3, 33, 47), random_images(1, 2, 3, 33, 47)
+    restored = quantise(0.8 * clean + 0.2 * restored)
+    expected = reference.peak_signal_noise_ratio(restored, clean, data_range=1.0, reduction="none", dim=(1, 2, 3))
+    assert torch.allclose(psnr(restored, clean), expected, atol=1e-4)
+    _, windows = reference.structural_similarity_index_measure(
+        restored, clean, data_range=1.0, sigma=1.5, reduction="none", return_full_image=True
+    )
+    assert torch.allclose(ssim(restored, clean), windows[..., 5:-5, 5:-5].mean(dim=(1, 2, 3)), atol=1e-5)
+
+
 def test_ssim_of_constant_images_compares_their_means_only() -> None:
     p, q = 51 / 255, 204 / 255
     value = ssim(torch.full((1, 1, 12, 12), p), torch.full((1, 1, 12, 12), q)).item()

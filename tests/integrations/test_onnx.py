@@ -151,6 +151,101 @@ def test_torch_export_gives_the_same_estimates(model_folder: Path, tmp_path: Pat
         assert torch.allclose(denoise(x, t, y), model.denoiser(x, t, y), atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def informed() -> TrainedModel:
+    """A model whose network is told something of every form."""
+    declared = {
+        "depth": "map",
+        "sides": {"form": "map", "size": 3},
+        "sigma": {"form": "number", "scale": 0.5},
+        "scene": {"form": "class", "size": 3},
+        "blur": {"form": "kernel", "size": 3},
+        "text": {"form": "vector", "size": 4},
+    }
+    network = shaken(networks.create("fast", widths=(8, 8), blocks=(1,), middle=1, embedding=8, conditions=declared))
+    for weight in network.get_submodule("extra").parameters():
+        weight.data *= 5
+    process = bridges.create("rdbm")
+    return TrainedModel.of(network, process, "residual", sampler={"name": "dbim", "steps": 2}, tasks=["noise"])
+
+
+def told(height: int, width: int) -> dict[str, Any]:
+    draw = np.random.default_rng(height)
+    maps = {"depth": draw.random((height, width), np.float32), "sides": picture(height, width, 5)}
+    kernel, text = draw.random((3, 3), np.float32), draw.standard_normal(4).astype(np.float32)
+    return {**maps, "sigma": 0.3, "scene": 2, "blur": kernel, "text": text}
+
+
+def test_extra_conditions_are_further_inputs_by_name(informed: TrainedModel, tmp_path: Path) -> None:
+    pairs = [(picture(48, 40), picture(48, 40, 1))]
+    found = export_onnx(informed, tmp_path / "out", pairs)
+    assert found.difference < 1e-4
+    assert found.int8.lost is not None
+    runner, restore = OnnxRestorer(tmp_path / "out"), Restorer(informed)
+    names = ["x", "t", "y", *informed.info.conditions]
+    session = onnxruntime.InferenceSession(tmp_path / "out" / DENOISER_FILE, providers=["CPUExecutionProvider"])
+    assert [value.name for value in session.get_inputs()] == names
+    assert list(runner.conditions) == names[3:]
+    for size in ((33, 50), (16, 21)):
+        image, given = picture(*size).astype(np.float32) / 255, told(*size)
+        restored = restore(image, **given)
+        assert np.abs(runner(image, **given) - restored).max() < 1e-4
+        for name, other in (("depth", 1 - given["depth"]), ("scene", 0), ("text", -given["text"]), ("sigma", 3.0)):
+            assert np.abs(runner(image, **{**given, name: other}) - restored).max() > 1e-3, name
+    batch, given = np.stack([picture(24, 32, seed) for seed in range(2)]), told(24, 32)
+    given["sigma"] = np.array([0.1, 0.5], np.float32)
+    for row, level in enumerate((0.1, 0.5)):
+        alone = runner(batch[row], **{**given, "sigma": level})
+        assert np.array_equal(runner(batch, **given)[row], alone)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"depth": None}, "the model needs the condition 'depth', a map of size 1"),
+        ({"fog": 1}, "takes no condition 'fog'; its conditions are depth, sides, sigma"),
+        ({"depth": np.zeros((9, 9), np.float32)}, "'depth' must have the shape"),
+        ({"scene": 3}, "'scene' is a class from 0 to 2"),
+        ({"text": [0.0, np.nan, 0.0, 0.0]}, "'text' must be finite"),
+    ],
+)
+def test_the_runner_says_what_is_wrong_with_a_condition(
+    informed: TrainedModel, tmp_path: Path, change: dict[str, Any], sentence: str
+) -> None:
+    export_onnx(informed, tmp_path, int8=False)
+    given = {name: value for name, value in (told(16, 16) | change).items() if value is not None}
+    with pytest.raises(ValueError, match=sentence):
+        OnnxRestorer(tmp_path)(picture(16, 16), **given)
+
+
+def test_the_runner_alone_reads_conditions_as_the_command_line_does(informed: TrainedModel, tmp_path: Path) -> None:
+    model, given = informed.save_pretrained(tmp_path / "model"), told(30, 41)
+    done = CliRunner().invoke(app, ["export", str(model), "-o", str(tmp_path / "out"), "--no-int8"])
+    assert done.exit_code == 0, done.output
+    words: list[str] = []
+    for name, value in given.items():
+        words += ["--condition", f"{name}={value}" if np.ndim(value) == 0 else f"{name}={tmp_path / name}"]
+        if np.ndim(value):
+            (tmp_path / name).mkdir()
+            np.save(tmp_path / name / "in.npy", value)
+    np.save(tmp_path / "in.npy", picture(30, 41))
+    command = [str(tmp_path / "in.npy"), "-o", str(tmp_path / "out.npy"), *words]
+    subprocess.run([sys.executable, "-c", ALONE, str(tmp_path / "out" / "run.py"), *command], check=True, cwd=tmp_path)
+    wanted = Restorer.from_pretrained(model, device="cpu")(picture(30, 41), **given)
+    assert np.abs(np.load(tmp_path / "out.npy").astype(int) - wanted.astype(int)).max() <= 1
+
+
+def test_a_program_of_torch_export_takes_conditions_by_name(informed: TrainedModel, tmp_path: Path) -> None:
+    export_torch(informed, tmp_path)
+    denoise = torch.export.load(tmp_path / "denoiser.pt2").module()
+    x, y = (torch.rand(1, 3, 64, 32) * 2 - 1 for _ in range(2))
+    given = {"depth": torch.rand(1, 1, 64, 32), "sides": torch.rand(1, 3, 64, 32), "sigma": torch.tensor([0.2])}
+    given |= {"scene": torch.tensor([1]), "blur": torch.rand(1, 3, 3), "text": torch.randn(1, 4)}
+    t = torch.rand(1)
+    wanted: Any = informed.given(y / 2 + 0.5, **given)(x, t, y)
+    assert torch.allclose(denoise(x, t, y, **given), wanted, atol=1e-4)
+
+
 def test_what_cannot_be_exported_is_one_sentence(exported: Path, model_folder: Path, tmp_path: Path) -> None:
     run = CliRunner().invoke
     again = run(app, ["export", str(model_folder), "-o", str(exported)])

@@ -54,6 +54,21 @@ def test_a_saved_model_computes_the_same_after_loading(tmp_path: Path) -> None:
     assert model.parameters == sum(weight.numel() for weight in tiny_network().parameters())
 
 
+@pytest.mark.parametrize("released", [False, True])
+def test_a_network_of_an_earlier_version_keeps_its_details(tmp_path: Path, released: bool) -> None:
+    """Their configurations do not say `released`; the weights have the same names and shapes."""
+    network = networks.create("rdbm-t", multipliers=(1, 2), released=released).eval()
+    for k, weight in enumerate(network.parameters()):
+        nn.init.normal_(weight, std=0.2, generator=torch.Generator().manual_seed(k))
+    save(tmp_path, network=network)
+    if not released:
+        described = json.loads((tmp_path / "config.json").read_text())["network"]
+        rewrite_config(tmp_path, network={key: value for key, value in described.items() if key != "released"})
+    x, t, y = torch.rand(1, 3, 9, 7), torch.tensor([0.4]), torch.rand(1, 3, 9, 7)
+    with torch.no_grad():
+        torch.testing.assert_close(load_model(tmp_path).network(x, t, y), network(x, t, y))  # type: ignore[misc]
+
+
 def test_half_precision_files_are_half_as_large_and_load_as_float32(tmp_path: Path) -> None:
     full = save(tmp_path / "full") / "model.safetensors"
     half = save(tmp_path / "half", dtype=torch.float16) / "model.safetensors"

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from rebridge import bridges, networks
-from rebridge.models import TrainedModel
+from rebridge.models import ModelError, TrainedModel, find_model, load_model, push_model
 from rebridge.models.config import read_config
 from tests.models.hub_server import HubServer
 
@@ -89,11 +90,34 @@ def test_what_is_pushed_loads_by_revision_and_offline_from_the_cache(hub: HubSer
     assert "'me/rain' at revision 'never'" in found["never"]
     assert "neither a folder nor on the Hugging Face Hub" in found["x"]
 
+    code, out, err = talk(["-m", "rebridge.cli", "info", "me/rain@next", "--json"], hub, tmp_path / "home")
+    assert code == 0, err
+    told = json.loads(out)
+    assert (told["name"], read_config(Path(told["folder"]))["sha256"]) == ("me/rain@next", sums[1])
+
     wanted = [("me/rain", "next"), ("me/other", "gone")]
     code, out, err = talk(["-c", TALK, json.dumps(wanted)], hub, tmp_path / "home", offline=True)
     found = json.loads(out)
     assert found["next"] == sums[1]
     assert "unset HF_HUB_OFFLINE to download it, or give a folder" in found["gone"]
+
+
+def test_without_the_extra_the_hub_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = model_in(tmp_path / "one", 0)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    assert load_model(folder).info.tasks == ("rain",)
+    for call in (
+        partial(load_model, "me/rain"),
+        partial(find_model, "me/rain/x.pt"),
+        partial(push_model, folder, "me/x"),
+    ):
+        with pytest.raises(ModelError, match=r"huggingface_hub is missing\): pip install 'rebridge\[hub\]'"):
+            call()
+
+
+def test_a_folder_with_an_at_in_its_name_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_model(str(model_in(Path("me") / "rain@next", 0))) == Path("me/rain@next")
 
 
 def test_pushing_offline_or_what_is_no_model_is_one_sentence(hub: HubServer, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from rebridge.networks.conditional_unet import ConditionalUNet
 from rebridge.networks.hidiff_released import ReleasedDiffusion, ReleasedHiDiff
 from rebridge.networks.rddm import SharedEncoder, TwoUNets
 from rebridge.networks.swin_unet import SwinUNet
-from rebridge.networks.unet import UNet
 from tests.published import numbers
 
 SMALL_HIDIFF = {"widths": (8, 16, 16, 32), "blocks": (1, 1, 1, 1), "heads": (1, 2, 2, 4), "refinement": 1}
@@ -29,25 +28,32 @@ def sine_weights(parameters: list[tuple[str, list[int]]]) -> dict[str, torch.Ten
     return state
 
 
+@pytest.mark.parametrize("name", ["rdbm-t", "rdbm-s", "rdbm-b", "rdbm-l"])
 @pytest.mark.parametrize("case", range(6))
-def test_the_released_unet_gives_the_official_output(case: int) -> None:
+def test_new_networks_of_rdbm_give_the_official_output(case: int, name: str) -> None:
     cases: list[dict[str, Any]] = numbers("unet")["cases"]
     found = cases[case]
     parameters = found["parameters"] or cases[case // 3 * 3]["parameters"]
-    network = UNet(width=found["dim"], multipliers=found["multipliers"], steps=100, released=True, offset=1.0).double()
+    network = networks.create(name, width=found["dim"], multipliers=found["multipliers"]).double()
     network.load_state_dict(flat_gains(rename(sine_weights(parameters), LUCIDRAINS)))
     side = found["size"]
     k = torch.arange(3 * side * side, dtype=torch.float64).reshape(1, 3, side, side)
     t = torch.tensor([(found["index"] + 1) / 100], dtype=torch.float64)
     with torch.no_grad():
         output = network(torch.sin(0.11 * k), t, torch.cos(0.07 * k))
-    torch.testing.assert_close(output, torch.tensor(found["output"], dtype=torch.float64), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(output, torch.tensor(found["output"], dtype=torch.float64), rtol=1e-6, atol=1e-6)
 
 
-def test_the_options_of_the_unet_leave_the_default_as_it_was() -> None:
-    plain, released = UNet(width=8, multipliers=(1, 2)), UNet(width=8, multipliers=(1, 2), released=True)
-    assert (plain.multiple, released.multiple) == (2, 4)
-    assert list(plain.state_dict()) == list(released.state_dict())
+def test_the_details_of_earlier_versions_are_an_option_with_the_same_weights() -> None:
+    before, now = (networks.create("rdbm-t", multipliers=(1, 2), released=released) for released in (False, True))
+    assert (before.multiple, now.multiple) == (2, 4)
+    assert list(before.state_dict()) == list(now.state_dict())
+    x, t, y = torch.rand(1, 3, 8, 8), torch.tensor([0.5]), torch.rand(1, 3, 8, 8)
+    for network in (before, now):
+        for k, weight in enumerate(network.parameters()):
+            torch.nn.init.normal_(weight, std=0.2, generator=torch.Generator().manual_seed(k))
+    with torch.no_grad():
+        assert (before(x, t, y) - now(x, t, y)).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 19), (7, 9), (16, 24)])

@@ -53,3 +53,21 @@ def test_on_the_log_snr_grid_the_second_order_stays_near_the_images(steps: int) 
         bridge, denoise, Y, noise=torch.zeros_like
     )
     assert end.abs().max() < 1.5
+
+
+@pytest.mark.parametrize("name", [name for name in bridges.names() if not bridges.create(name).noiseless])
+def test_frozen_estimates_and_frozen_noise_end_in_one_solution_on_every_process(name: str) -> None:
+    """Whole walks from t = 1, where the noise level of pinned bridges is infinite, to t = 0."""
+    bridge = bridges.create(name)
+    y = torch.linspace(-1, 1, 40, dtype=torch.float64).view(1, 40)
+
+    def network(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        return torch.tanh(0.9 * x + 0.4 * y - 0.3 * t.view(-1, 1))
+
+    def end(prediction: str, steps: int) -> Tensor:
+        solver = samplers.create("exponential", order=2, prediction=prediction, steps=steps, grid="log-snr")
+        return solver(bridge, network, y, noise=torch.zeros_like)
+
+    coarse, fine = ((end("x0", steps) - end("noise", steps)).abs().max() for steps in (50, 200))
+    assert fine < coarse / 8
+    assert fine < 3e-4

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -66,6 +67,26 @@ def test_resshift_on_other_schedules(steps: int, kappa: float, power: float, min
     torch.testing.assert_close(found, x, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("steps", [3, 7, 30])
+def test_rdbm_at_numbers_of_steps_that_do_not_divide_its_schedule(steps: int) -> None:
+    """MiliLab/RDBM cuts times down to whole indices, leaves y by the mean, and shrinks the state's deviation with Sigma."""
+    bridge = bridges.create("rdbm", modulation="one", lam=10 / 255)
+    c = bridge.coefficients((torch.arange(100, dtype=torch.float64) + 1) / 100)
+    x = Y
+    indices = torch.linspace(-1, 99, steps + 1).int().tolist()[::-1]
+    for i, j in itertools.pairwise(indices):
+        x0 = estimate(x, (i + 1) / 100)
+        if j < 0:
+            x = x0
+        elif i == 99:
+            x = Y + c.alpha[j] * (x0 - Y)
+        else:
+            kept = c.gamma[j] / c.gamma[i]
+            x = Y + kept * (x - Y) + (c.alpha[j] - c.alpha[i] * kept) * (x0 - Y)
+    found = samplers.recommended(bridge)
+    torch.testing.assert_close(replace(found, steps=steps)(bridge, denoiser, Y), x, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("max_var", [0.25, 2.0])
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
 def test_bbdm_at_other_variances(max_var: float, eta: float) -> None:
@@ -122,4 +143,38 @@ def test_fod_at_other_numbers_of_steps(method: str, step: Callable[..., Tensor],
         x = step(x, estimate(x, 1 - i / 100), decay, gained, draw(x))
     sampler = samplers.create("multiplicative", method=method, steps=steps)
     found = sampler(bridges.create("fod"), denoiser, Y, noise=Replay(NOISE))
+    torch.testing.assert_close(found, x, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize("name", ["i2sb", "brownian", "ddbm-vp"])
+def test_dbim_of_higher_order_leaves_y_by_a_draw_and_has_no_history_there(name: str, order: int) -> None:
+    """thu-ml/DiffusionBridge: a draw at the first time, then a step of order 1, of order 2, of the order, the last of order 1."""
+    bridge, times = bridges.create(name), [0.9, 0.75, 0.6, 0.4, 0.2, 0.0]
+    c = bridge.coefficients(torch.tensor(times, dtype=torch.float64))
+    level = (c.alpha / c.gamma).log()
+    x0 = estimate(Y, 1.0)
+    x = c.alpha[0] * x0 + c.beta[0] * Y + c.gamma[0] * NOISE[0]
+    seen: list[Tensor] = []
+    for i in range(5):
+        seen.append(estimate(x, times[i]))
+        ratio = c.gamma[i + 1] / c.gamma[i]
+        moved = ratio * x + (c.beta[i + 1] - ratio * c.beta[i]) * Y
+        if i in (0, 4):
+            x = moved + (c.alpha[i + 1] - ratio * c.alpha[i]) * seen[i]
+            continue
+        h, h1 = level[i + 1] - level[i], level[i] - level[i - 1]
+        first, second = (seen[i] - seen[i - 1]) / h1, torch.zeros_like(x)
+        if order == 3 and i > 1:
+            h2, before = level[i - 1] - level[i - 2], seen[i - 1] - seen[i - 2]
+            first, second = (
+                (first * (2 * h1 + h2) - before * h1 / h2) / (h1 + h2),
+                2 * (first - before / h2) / (h1 + h2),
+            )
+        gone = torch.exp(-h)
+        x = moved + c.alpha[i + 1] * (
+            (1 - gone) * seen[i] + (gone + h - 1) * first + (h**2 / 2 - h + 1 - gone) * second
+        )
+    sampler = samplers.create("dbim", order=order, start="noise")
+    found = sampler(bridge, denoiser, Y, times=[1.0, *times], noise=Replay(NOISE))
     torch.testing.assert_close(found, x, rtol=1e-9, atol=1e-9)

@@ -200,7 +200,7 @@ def test_fod_states_and_their_law() -> None:
         ("dbim eta=0.0", {"eta": 0.0}, 1e-3),
         ("dbim eta=0.5", {"eta": 0.5}, 2e-3),
         ("dbim eta=1.0", {"eta": 1.0}, 4e-3),
-        ("dbim order=2", {"order": 2}, 1.1e-2),
+        ("dbim order=2", {"order": 2}, 1e-3),
     ],
 )
 def test_dbim_on_i2sb_starts_with_noise(key: str, params: dict[str, Any], rtol: float) -> None:

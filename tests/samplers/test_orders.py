@@ -1,5 +1,6 @@
 """What every sampler states of itself, held against what is measured: order of convergence and evaluations a step."""
 
+import functools
 import math
 import textwrap
 from itertools import pairwise
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rebridge import bridges, samplers
-from rebridge.denoisers import Counted, Denoiser
+from rebridge.denoisers import Counted, Denoiser, MixtureDenoiser
 from rebridge.samplers import Sampler, base
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
@@ -93,6 +94,52 @@ def test_a_step_evaluates_the_network_as_often_as_stated(name: str, params: dict
 
 def test_every_sampler_is_held_to_its_statements() -> None:
     assert {name for name, _ in VARIANTS} == set(samplers.names())
+
+
+FLOW: list[tuple[str, dict[str, Any]]] = [
+    ("dbim", {}), ("dbim", {"order": 2}), ("dbim", {"order": 3}), ("ode", {}), ("ode", {"method": "heun"}),
+    ("heun-churn", {"churn": 0.0}), ("sde", {"eta": 0.0}), ("odes3", {}), ("increments", {}),
+    ("residual-posterior", {"eta": 0.0}),
+]  # fmt: skip
+"""Samplers of the probability flow."""
+MEAN: list[tuple[str, dict[str, Any]]] = [
+    ("mean-ode", {}), ("exponential", {}), ("exponential", {"order": 2}), ("exponential", {"order": 2, "prediction": "noise"}),
+]  # fmt: skip
+"""Samplers of the reverse SDE without its noise."""
+
+
+HALF = torch.tensor([[0.5, -0.4], [-0.3, 0.2]], dtype=torch.float64)
+SPREAD = 0.04 * torch.eye(4, dtype=torch.float64)
+EXACT = MixtureDenoiser(BRIDGE, torch.tensor([0.6, 0.4]), torch.cat([HALF, HALF], 1), torch.stack([SPREAD, 2 * SPREAD]))
+"""x0 and y are of one of two Gaussians."""
+
+
+def exact_end(sampler: Sampler, grid: str, steps: int) -> Tensor:
+    """The state at 0.3 from a fixed one at 0.8, with the exact estimate, on times even in t or in the noise level's logarithm."""
+    times = torch.linspace(0.8, 0.3, steps + 1, dtype=torch.float64)
+    if grid == "log-snr":
+        high, low = BRIDGE.noise_level(times[[0, -1]]).log().tolist()
+        times = BRIDGE.time_of_level(torch.linspace(high, low, steps + 1, dtype=torch.float64).exp())
+    return sampler(BRIDGE, EXACT, Y, x=Y + 0.3, times=times, noise=torch.zeros_like)
+
+
+@functools.cache
+def solution(flow: bool) -> Tensor:
+    """That of Heun's method, or of `exponential`, in many steps."""
+    fine = samplers.create("ode", method="heun") if flow else samplers.create("exponential", order=2)
+    return exact_end(fine, "log-snr", 1024)
+
+
+@pytest.mark.parametrize("grid", ["uniform", "log-snr"])
+@pytest.mark.parametrize(("name", "params"), [*FLOW, *MEAN])
+def test_a_deterministic_sampler_reaches_the_solution_of_an_exact_posterior_with_its_order(
+    name: str, params: dict[str, Any], grid: str
+) -> None:
+    sampler, exact = samplers.create(name, **params), solution((name, params) in FLOW)
+    errors = [(exact_end(sampler, grid, steps) - exact).norm().item() for steps in (32, 64, 128)]
+    slope = math.log2(errors[0] / errors[-1]) / 2
+    assert min(sampler.order, 2) - 0.25 < slope < sampler.order + 0.4
+    assert errors[-1] < 0.02
 
 
 @pytest.mark.parametrize("name", ["rdbm", "goub", "brownian", "ir-sde", "ddbm-vp"])

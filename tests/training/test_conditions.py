@@ -21,6 +21,9 @@ from rebridge import Restorer, networks
 from rebridge.cli import app
 from rebridge.data import PairedFolder, PairedSource
 from rebridge.data.conditions import ConditionFiles
+from rebridge.degradations.exposure import to_display, to_linear
+from rebridge.evaluation import evaluate, psnr, synthetic_cases, with_conditions
+from rebridge.images import read_image
 from rebridge.models import ModelError, TrainedModel
 from rebridge.networks.conditions import RESERVED, Condition, conditions_of
 from rebridge.training import load_config, train
@@ -48,6 +51,10 @@ RUN: dict[str, Any] = {
     "validate_every": 2,
     "checkpoint_every": 4,
 }
+
+
+def as_batch(path: Path) -> Tensor:
+    return read_image(path).pixels[None]
 
 
 def grey(array: np.ndarray[Any, Any], path: Path) -> None:
@@ -254,6 +261,40 @@ def test_the_level_of_synthetic_noise_is_told_as_it_was_drawn(tmp_path: Path) ->
     assert ((measured - levels).abs() < 0.1 * levels + 1e-4).all()
     assert levels.max() - levels.min() > 0.1
     assert all(pair.conditions["depth"].shape == (1, 24, 24) for pair in drawn)
+
+
+def test_evaluate_tells_a_model_the_conditions_of_each_picture(model: Path, folders: Path) -> None:
+    words = [word for name in DECLARED for word in ("--condition", f"{name}={folders / name}")]
+    command = ["evaluate", "--pairs", str(folders), "--model", str(model), "--json"]
+    done = CliRunner().invoke(app, [*command, *words, "--baselines"])
+    assert done.exit_code == 0, done.output
+    found = {row["name"]: row["psnr"] for row in json.loads(done.output)["images"] if row["method"] == "model"}
+    restore = Restorer.from_pretrained(model)
+    files = ConditionFiles(
+        {name: folders / name for name in DECLARED}, conditions_of(DECLARED), sorted((folders / "degraded").iterdir())
+    )
+    for number in range(3):
+        clean, degraded = (as_batch(folders / side / f"{number}.png") for side in ("clean", "degraded"))
+        own: dict[str, Any] = files.read(number, (24, 32), lambda picture: picture, lambda kernel: kernel)
+        expected = psnr(restore(degraded, seed=0, **own), clean).item()
+        assert found[f"degraded/{number}"] == pytest.approx(expected, abs=1e-4)
+    done = CliRunner().invoke(app, [*command, *words[2:]])
+    assert (done.exit_code, "needs the condition 'depth', a map of 1 channel" in done.output) == (2, True)
+
+
+def test_evaluate_draws_a_parameter_of_the_degradation_and_tells_it(folders: Path) -> None:
+    cases = synthetic_cases(folders / "clean", ["lowlight"], seed=3, told=["exposure", "gamma"])
+    cases = with_conditions(cases, lambda path: {"depth": as_batch(folders / "depth" / path.name)[0, :1]})
+    seen = []
+
+    def restore(degraded: Tensor, exposure: float, gamma: float, depth: Tensor) -> Tensor:
+        seen.append((exposure, depth.shape))
+        return to_display((to_linear(degraded ** (1 / gamma)) / exposure).clamp(0, 1))
+
+    scores = evaluate(restore, cases).scores
+    assert all(score.gain > 3 for score in scores)
+    assert all(0.08 <= exposure <= 0.36 and shape == (1, 24, 32) for exposure, shape in seen)
+    assert len({exposure for exposure, _ in seen}) == 3
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from rebridge.models import load_model
-from rebridge.training import ConfigError, FitConfig, Task, fit, learning_rate, train
+from rebridge.training import ConfigError, FitConfig, Task, TrainConfig, fit, learning_rate, parse_config, train
 from rebridge.training.checkpoints import CheckpointError
 from rebridge.training.config import LossConfig, OptimisationConfig
+from rebridge.training.config_files import override
 from rebridge.training.data import training_pairs, validation_pairs
 from rebridge.training.ema import Ema
 from rebridge.training.losses import distance
@@ -194,6 +195,25 @@ def test_start_from_continues_with_the_weights_of_a_model(tiny: Tiny) -> None:
     second = BridgeTraining(tiny(f"start_from={first.model}"), torch.device("cpu"))
     saved = loaded(first.model).network.state_dict()
     assert all(torch.equal(saved[name], value) for name, value in second.module.state_dict().items())
+
+
+def test_start_from_a_network_of_other_details_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    """Its weights would fit, and mean something else; a model of an earlier version does not say what it has."""
+
+    def settings(name: str, *more: str) -> TrainConfig:
+        config = tiny(f"output={tmp_path / name}")
+        tree = config.model_dump(mode="json") | {"network": {"name": "rdbm-t", "multipliers": [1, 2]}}
+        return parse_config(override(tree, list(more)))
+
+    before = train(settings("before", "network.released=false")).model
+    assert before is not None
+    file = before / "config.json"
+    content = json.loads(file.read_text())
+    del content["network"]["released"]
+    file.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="start_from: the network in .* has released=False, and this one True"):
+        train(settings("now", f"start_from={before}"))
+    train(settings("same", f"start_from={before}", "network.released=false"))
 
 
 def test_start_from_a_network_of_fewer_blocks_begins_with_what_that_one_says(tiny: Tiny, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from rebridge.bridges import Bridge
 from rebridge.denoisers import as_estimate
 from rebridge.models import TrainedModel, load_model
 from rebridge.networks.conditions import NONE, Values, at_rows, listed
-from rebridge.training.config import RunConfig, Section
+from rebridge.training.config import Named, RunConfig, Section
 from rebridge.training.config_files import ConfigError
 from rebridge.training.data import BatchIndices
 from rebridge.training.losses import distance
@@ -51,8 +51,12 @@ class PathsConfig(Section):
 
 
 class ConsistencyConfig(TrainConfig):
-    """The settings of consistency training: a bridge's, and the pairs of times."""
+    """The settings of consistency training: a bridge's, and the pairs of times.
 
+    Restoring takes two steps of `resample`, as consistency models do, where no sampler is named.
+    """
+
+    sampler: Named | None = Named(name="resample", steps=2)  # type: ignore[call-arg]
     consistency: PathsConfig = PathsConfig()
 
 

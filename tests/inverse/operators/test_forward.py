@@ -68,6 +68,44 @@ def test_every_method_takes_a_strict_foreign_operator_and_a_batch(
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
+class Layers(torch.nn.Module):
+    """A prior with weights that scd can adapt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (torch.nn.Conv2d(*widths, 3, padding=1) for widths in ((1, 4), (4, 1)))
+        for k, weight in enumerate(self.parameters()):
+            torch.nn.init.normal_(weight, std=0.3, generator=torch.Generator().manual_seed(k))
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        found: Tensor = torch.tanh(self.second(torch.tanh(self.first(x_t))))
+        return found
+
+
+@pytest.mark.filterwarnings("ignore::rebridge.inverse.MethodWarning")
+@pytest.mark.parametrize("sigma_y", [0.0, 0.1])
+def test_scd_takes_a_strict_foreign_operator_and_a_batch(sigma_y: float) -> None:
+    strict = Strict()
+    y = strict.A(torch.rand(3, *SHAPE))
+    own = operators.create("known-mask", SHAPE, mask=strict.mask[0])
+    results = []
+    for operator in (strict, own):
+        torch.manual_seed(0)
+        network = Layers().requires_grad_(False)
+        problem = Problem(VP, network, operator, y, sigma_y, network)
+        results.append(create("scd", steps=3, iterations=2, every=1)(problem, noise=seeded(0)))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-3, atol=1e-4)
+
+
+def test_ddrm_says_what_a_foreign_operator_lacks() -> None:
+    strict = Strict()
+    problem = Problem(VP, lambda x_t, t, y: x_t, strict, strict.A(torch.rand(1, *SHAPE)), 0.1)
+    with pytest.raises(
+        ValueError, match="ddrm needs the singular value decomposition of the operator, and Strict has none"
+    ):
+        create("ddrm")(problem)
+
+
 def test_gammas_that_differ_come_as_a_column_and_ends_never() -> None:
     wrapped = wrap(Strict(), SHAPE)
     z, y = torch.randn(2, 3, *SHAPE)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rebridge import bridges
+from rebridge import bridges, samplers
 from rebridge.training import ConfigError, load_config
+from rebridge.training.methods.bridge import settings_of
 from rebridge.training.methods.consistency import ConsistencyConfig, ConsistencyObjective, ConsistencyTraining
 
 
@@ -104,6 +105,13 @@ def test_a_file_with_the_section_is_consistency_training(tmp_path: Path) -> None
         "bridge: {name: goub}\nnetwork: {name: fast}\ndata: {clean: x, tasks: {rain: {}}}\noutput: y\nconsistency: {first: 4}\n"
     )
     assert isinstance(load_config(file), ConsistencyConfig)
+
+
+def test_it_is_restored_in_two_steps_unless_a_sampler_is_named_or_the_bridges_own_is_asked_for() -> None:
+    assert settings_of(config())[1] == samplers.create("resample", steps=2)
+    assert settings_of(config(sampler={"name": "dbim", "steps": 4}))[1] == samplers.create("dbim", steps=4)
+    bridge, own = settings_of(config(sampler=None))
+    assert own == samplers.recommended(bridge)
 
 
 def test_what_teaches_nothing_is_refused() -> None:
