@@ -20,6 +20,7 @@ from rebridge.cli import app
 from rebridge.integrations.onnx import export_onnx, export_torch, write_graph
 from rebridge.integrations.onnx_runner import DENOISER_FILE, INT8_FILE, OnnxRestorer, TorchNoise
 from rebridge.models import ModelError, TrainedModel, load_model
+from rebridge.networks import Condition
 from rebridge.samplers import ImageNoise
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -197,6 +198,30 @@ def test_extra_conditions_are_further_inputs_by_name(informed: TrainedModel, tmp
     for row, level in enumerate((0.1, 0.5)):
         alone = runner(batch[row], **{**given, "sigma": level})
         assert np.array_equal(runner(batch, **given)[row], alone)
+
+
+class Windowed(networks.Network):
+    """One convolution over the picture and a map, in windows of 64 pixels."""
+
+    conditions = {"depth": Condition("map"), "sigma": Condition("number")}  # noqa: RUF012
+    window = 64
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(4, 3, 5, padding=2)
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor, **given: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.layer(torch.cat([y, given["depth"]], 1)) * given["sigma"].view(-1, 1, 1, 1)
+        return output
+
+
+def test_maps_are_cut_with_the_windows_of_a_picture(tmp_path: Path) -> None:
+    model = TrainedModel.of(
+        shaken(Windowed()), bridges.create("rdbm"), "residual", sampler={"name": "dbim", "steps": 2}
+    )
+    export_onnx(model, tmp_path, int8=False)
+    image, given = picture(150, 203).astype(np.float32) / 255, {"depth": told(150, 203)["depth"], "sigma": 0.5}
+    assert np.allclose(OnnxRestorer(tmp_path)(image, **given), Restorer(model)(image, **given), atol=1e-5)
 
 
 @pytest.mark.parametrize(
