@@ -142,9 +142,12 @@ def test_eight_bits_are_written_where_they_cost_little_and_else_not(model_folder
         OnnxRestorer(tmp_path, int8=True)
 
 
-def test_torch_export_gives_the_same_estimates(model_folder: Path, tmp_path: Path) -> None:
+def test_torch_export_gives_the_same_estimates(
+    model_folder: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
     model: Any = load_model(model_folder, device="cpu")
     assert export_torch(model, tmp_path).files == ("denoiser.pt2",)
+    assert not [caught for caught in recwarn if "complete tensor" in str(caught.message)]
     denoise = torch.export.load(tmp_path / "denoiser.pt2").module()
     for batch, height, width in ((1, 64, 32), (2, 32, 96)):
         x, y = (torch.rand(batch, 3, height, width) * 2 - 1 for _ in range(2))
