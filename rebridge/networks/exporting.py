@@ -15,7 +15,9 @@ from torch import Tensor
 
 def exporting() -> bool:
     """Test if a graph is being traced for an export."""
-    return torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting()
+    # asked only while something is traced: importing torch.onnx takes as long as restoring a small picture
+    traced = torch.jit.is_tracing()  # type: ignore[attr-defined]
+    return torch.compiler.is_exporting() or (traced and torch.onnx.is_in_onnx_export())
 
 
 def valueless(values: Tensor) -> bool:

@@ -240,7 +240,7 @@ class Sampler:
         return times[:0]
 
     def plan(self, bridge: Bridge, points: list[Point]) -> dict[Point, Any]:
-        """Compute what steps need beyond a `Point`, found in `walk.plan[t]` by `step`.
+        """Compute what steps need beyond a `Point`, found by `planned` in `step`.
 
         So nothing waits for the device inside the loop.
 
@@ -252,6 +252,15 @@ class Sampler:
             What each step needs, by the point where it begins; nothing by default.
         """
         return {}
+
+    def planned(self, walk: Walk, t: Point, s: Point) -> Any:
+        """Return the plan of the step from t to s.
+
+        It is computed now where a step is taken by itself.
+        """
+        if t not in walk.plan:
+            walk.plan |= self.plan(walk.bridge, [t, s])
+        return walk.plan[t]
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
         """Take one step.

@@ -215,7 +215,7 @@ class IRBridge(Sampler):
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
         """Transition to the prior, evaluate it, and transition back."""
-        point, a, c, sigma = walk.plan[t]
+        point, a, c, sigma = self.planned(walk, t, s)
         z = (a * x).add_(c * walk.y)
         if sigma > 0:
             z = z.add_(sigma * walk.noise())

@@ -58,7 +58,7 @@ class Multiplicative(Sampler):
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
         x0 = walk.estimate(x, t).x0
-        decay, variance = walk.plan[t]
+        decay, variance = self.planned(walk, t, s)
         if math.isinf(decay):
             return x0
         z = walk.noise() if variance > 0 else torch.zeros_like(x)
