@@ -354,7 +354,7 @@ def fit(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     output = Path(options.output)
     output.mkdir(parents=True, exist_ok=True)
-    RENDERERS["rain"] = (*RENDERERS["rain"], (0.2, RainLayers(DATA / "train/pairs/rain_layers")))
+    RENDERERS["rain"] = (*RENDERERS["rain"], (options.layers, RainLayers(DATA / "train/pairs/rain_layers")))
     photographs = Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()])
     judged, simple = (patches(photographs, options.clean, 1.5, single=single) for single in (False, True))
     mended = patches(photographs, options.clean / 3, alarm=1.0)
@@ -454,6 +454,9 @@ def main() -> None:
     parser.add_argument("--floor", type=float, default=0.02)
     parser.add_argument("--clean", type=float, default=0.22)
     parser.add_argument("--ema", type=float, default=0.998)
+    parser.add_argument(
+        "--layers", type=float, default=0.2, help="share of foreign rain layers beside our own rain, which is 1"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -198,6 +198,7 @@ class BridgeScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         self._points: list[Point] = Walk(self.bridge, _unasked, self._grid, torch.randn_like).points(
             self._grid, self.sampler.needs_slopes
         )
+        self._plan = self.sampler.plan(self.bridge, self._points)
         self._walk = None
 
     def _walk_of(self, y: Tensor, generator: torch.Generator | None, noise: Noise | None) -> Walk:
@@ -205,6 +206,7 @@ class BridgeScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             lambda like: torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
         )
         walk = Walk(self.bridge, _unasked, y, drawn)
+        walk.plan = self._plan
         inner = self.sampler.inner_times(self.bridge, self._grid)
         if len(inner):
             raise ValueError(

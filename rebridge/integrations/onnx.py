@@ -136,7 +136,9 @@ def export_torch(model: Model, folder: str | Path) -> Exported:
             raise ModelError(
                 f"model '{trained.info.name}' cannot be exported by torch.export: {_short(error)}"
             ) from error
-        torch.export.save(program, Path(place) / TORCH_FILE)
+        with warnings.catch_warnings():  # weights that were read from one file share its memory, and are saved whole
+            warnings.filterwarnings("ignore", message="No complete tensor found")
+            torch.export.save(program, Path(place) / TORCH_FILE)
         files = _moved(Path(place), Path(folder), ())
     return Exported(Path(folder), files)
 

@@ -58,6 +58,7 @@ def traced(sampler: Sampler, bridge: Bridge) -> Program:
     walk = Walk(_recorded(bridge, recorder), _denoiser(recorder), recorder.unit(0), lambda _: recorder.add("noise"))
     x, grid = sampler.begin(walk, None, grid)
     points = walk.points(grid, sampler.needs_slopes)
+    walk.plan = sampler.plan(bridge, points)
     inner = sampler.inner_times(bridge, grid)
     if len(inner):
         middles = walk.points(inner, sampler.needs_slopes)

@@ -29,6 +29,8 @@ from rebridge.networks.verdict import Verdict
 
 KINDS = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg")
 HAZE, LOWLIGHT, NOISE, SOFT = (KINDS.index(kind) for kind in ("haze", "lowlight", "noise", "blur"))
+LEAST_AIR = 0.45
+"""Brightness, in [0, 1], that a hundredth of a hazy picture exceeds."""
 BAND = 2**22
 """Most pixels that the examiner sees at once where it sees a whole picture."""
 REACH = 160
@@ -162,7 +164,8 @@ class Careful(Network):
         Returns logits (B, kinds) of the kinds that are there.
 
         Faint noise is seen by the examiner's own filters before a verdict hears of it: the greater of both counts. Sound
-        pictures may be soft, and blur takes both: there the lesser counts.
+        pictures may be soft, and blur takes both: there the lesser counts. The air of haze is bright: a picture that is dark
+        everywhere may be pale, and would only get darker.
         """
         logits = self.examiner.logits(seen)
         if self.verdict is None:
@@ -170,6 +173,8 @@ class Careful(Network):
         decided: Tensor = self.verdict(gathered(seen, logits)).clone()
         decided[:, NOISE] = torch.maximum(decided[:, NOISE], logits[:, NOISE])
         decided[:, SOFT] = torch.minimum(decided[:, SOFT], logits[:, SOFT])
+        dark = seen.levels[:, :3, -1].mean(1) < LEAST_AIR
+        decided[:, HAZE] = torch.where(dark, decided[:, HAZE].clamp(max=0), decided[:, HAZE])
         return decided
 
     def _features(self, padded: Tensor) -> Tensor:

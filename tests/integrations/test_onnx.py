@@ -20,6 +20,7 @@ from rebridge.cli import app
 from rebridge.integrations.onnx import export_onnx, export_torch, write_graph
 from rebridge.integrations.onnx_runner import DENOISER_FILE, INT8_FILE, OnnxRestorer, TorchNoise
 from rebridge.models import ModelError, TrainedModel, load_model
+from rebridge.networks import Condition
 from rebridge.samplers import ImageNoise
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -141,9 +142,12 @@ def test_eight_bits_are_written_where_they_cost_little_and_else_not(model_folder
         OnnxRestorer(tmp_path, int8=True)
 
 
-def test_torch_export_gives_the_same_estimates(model_folder: Path, tmp_path: Path) -> None:
+def test_torch_export_gives_the_same_estimates(
+    model_folder: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
     model: Any = load_model(model_folder, device="cpu")
     assert export_torch(model, tmp_path).files == ("denoiser.pt2",)
+    assert not [caught for caught in recwarn if "complete tensor" in str(caught.message)]
     denoise = torch.export.load(tmp_path / "denoiser.pt2").module()
     for batch, height, width in ((1, 64, 32), (2, 32, 96)):
         x, y = (torch.rand(batch, 3, height, width) * 2 - 1 for _ in range(2))
@@ -197,6 +201,30 @@ def test_extra_conditions_are_further_inputs_by_name(informed: TrainedModel, tmp
     for row, level in enumerate((0.1, 0.5)):
         alone = runner(batch[row], **{**given, "sigma": level})
         assert np.array_equal(runner(batch, **given)[row], alone)
+
+
+class Windowed(networks.Network):
+    """One convolution over the picture and a map, in windows of 64 pixels."""
+
+    conditions = {"depth": Condition("map"), "sigma": Condition("number")}  # noqa: RUF012
+    window = 64
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(4, 3, 5, padding=2)
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor, y: torch.Tensor, **given: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.layer(torch.cat([y, given["depth"]], 1)) * given["sigma"].view(-1, 1, 1, 1)
+        return output
+
+
+def test_maps_are_cut_with_the_windows_of_a_picture(tmp_path: Path) -> None:
+    model = TrainedModel.of(
+        shaken(Windowed()), bridges.create("rdbm"), "residual", sampler={"name": "dbim", "steps": 2}
+    )
+    export_onnx(model, tmp_path, int8=False)
+    image, given = picture(150, 203).astype(np.float32) / 255, {"depth": told(150, 203)["depth"], "sigma": 0.5}
+    assert np.allclose(OnnxRestorer(tmp_path)(image, **given), Restorer(model)(image, **given), atol=1e-5)
 
 
 @pytest.mark.parametrize(

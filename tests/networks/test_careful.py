@@ -241,3 +241,17 @@ def test_a_large_picture_is_seen_in_bands_as_it_is_whole(monkeypatch: pytest.Mon
         bands = AWAKE.look(y)
     torch.testing.assert_close(bands.features, whole.features, rtol=1e-4, atol=1e-5)
     assert torch.equal(bands.levels, whole.levels)
+
+
+def test_a_pale_but_dark_picture_is_not_called_hazy_by_the_packaged_model() -> None:
+    """The same low contrast in bright and in dark air: what hangs in the dark is no veil of light."""
+    network = load_model("rdbm-small").network
+    rows = torch.linspace(0, 1, 256)[:, None]
+    pattern = F.interpolate(torch.rand(1, 3, 32, 32), size=256, mode="bilinear")
+    veil = (0.45 + 0.5 * (1 - rows)).clamp(max=0.9)
+    bright = pattern * (1 - veil) + 0.85 * veil
+    dark = 0.45 * bright
+    haze = KINDS.index("haze")
+    said = [float(network.examine(2 * picture - 1)[0, haze].detach()) for picture in (bright, dark)]
+    assert said[0] > 0.8
+    assert said[1] <= 0.5
