@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from floor import machine, sentence
@@ -128,19 +130,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--json", type=Path)
     parser.add_argument(
         "--milliseconds", type=float, default=50, help="of a call of the network (default: %(default)s)"
     )
     options = parser.parse_args()
-    print(sentence(machine(bfloat16=False)))
+    floor = machine(bfloat16=False)
+    print(sentence(floor))
     head = ["sampler", "bridge", "network calls", "time outside / in the network", "waits in the loop", "states"]
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
-    kept = True
+    kept, rows = True, []
     for name in [*(f"{one}:steps=10" for one in samplers.names()), *VARIANTS]:
         line, within = measure(name, options.size, options.milliseconds / 1e3, options.runs)
         kept = kept and within
+        rows.append(dict(zip(head, line, strict=True)))
         print(f"| {' | '.join(line)} |{'' if within else '  <- beyond the limit'}", flush=True)
     print(f"limits: {LIMIT:.0%}, no waits, {MOST_STATES} states: {'kept' if kept else 'not kept'}")
+    if options.json is not None:
+        table = {"machine": floor, "milliseconds": options.milliseconds, "rows": rows}
+        options.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     sys.exit(not kept)
 
 

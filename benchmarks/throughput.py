@@ -5,8 +5,8 @@
 The folder holds pictures of mixed sizes, JPEG and PNG. It is restored by one process: one picture at a time on all threads, as
 many as there are cores at a time with one thread each, and as is chosen by itself; and by as many processes as there are cores,
 each with its own part and one thread. Busy is the share of their time that the lanes hold a picture, from the first file read to
-the last one written. The floor is the network alone: the same pictures, decoded before, one after the other on one thread, over
-the cores.
+the last one written. Seconds of the processor hold on a busy machine too. The floor is the network alone: the same pictures,
+decoded before, one after the other on one thread, over the cores.
 """
 
 from __future__ import annotations
@@ -59,11 +59,12 @@ def batch(source: Path, output: Path, model: str, jobs: int | None) -> dict[str,
     opened = open_restorer(wanted, None)
     restore(options(sorted(source.iterdir())[0], output, model, None), opened=opened)
     chosen_lanes(opened.restorer.model.denoiser, 3)  # type: ignore[attr-defined]  # measured once on a machine
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), time.process_time()
     found = restore(wanted, opened=opened)
-    seconds = time.perf_counter() - began
+    seconds, spent = time.perf_counter() - began, time.process_time() - spent
     assert not found.failures, found.failures
-    return {"pictures": len(found.results), "seconds": seconds, **{k: found.done[k] for k in ("jobs", "busy")}}
+    known = {key: found.done[key] for key in ("jobs", "busy")}
+    return {"pictures": len(found.results), "seconds": seconds, "processor seconds": spent, **known}
 
 
 def alone(source: Path, model: str) -> float:
@@ -91,8 +92,8 @@ def alone(source: Path, model: str) -> float:
     return seconds
 
 
-def processes(source: Path, output: Path, model: str, count: int) -> float:
-    """Restore a folder by several processes with one thread each; returns the longest of their seconds."""
+def processes(source: Path, output: Path, model: str, count: int) -> dict[str, Any]:
+    """Restore a folder by several processes with one thread each: the record of the run."""
     words = [sys.executable, __file__, "--model", model, "--part"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     parts = [output / f"part{number}" for number in range(count)]
@@ -107,7 +108,12 @@ def processes(source: Path, output: Path, model: str, count: int) -> float:
     for one in running:
         assert one.stdout is not None
         one.stdout.readline()
-    return max(float(one.communicate("go\n")[0]) for one in running)
+    for one in running:
+        assert one.stdin is not None
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    ended = [tuple(map(float, one.communicate()[0].split())) for one in running]
+    return {"seconds": max(clock for clock, _ in ended), "processor seconds": sum(spent for _, spent in ended)}
 
 
 def part(source: Path, model: str) -> None:
@@ -117,9 +123,9 @@ def part(source: Path, model: str) -> None:
     restore(options(first, source / "out", model, None), opened=opened)
     print("ready", flush=True)
     sys.stdin.readline()
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), time.process_time()
     restore(options(source, source / "out", model, None), opened=opened)
-    print(time.perf_counter() - began)
+    print(time.perf_counter() - began, time.process_time() - spent)
 
 
 def main() -> None:
@@ -146,14 +152,15 @@ def main() -> None:
         ):
             records[name] = batch(source, output, given.model, jobs)
             print(f"{name}: {records[name]['seconds']:.2f} s", flush=True)
-        records[f"{cores} processes, one thread each"] = {"seconds": processes(source, output, given.model, cores)}
+        records[f"{cores} processes, one thread each"] = processes(source, output, given.model, cores)
         least = alone(source, given.model) / cores
     print(f"{sentence(floor)}\n{given.model}, {given.count} pictures; the network alone: {least:.2f} s")
     for name, record in records.items():
         record |= {"pictures a second": round(given.count / record["seconds"], 2)}
         record["network alone / time"] = round(least / record["seconds"], 3)
         busy = f"{record['busy']:.1%}" if "busy" in record else "-"
-        print(f"{name}: {record['seconds']:.2f} s, {record['pictures a second']} a second, network busy {busy}, "
+        print(f"{name}: {record['seconds']:.2f} s ({record['processor seconds']:.2f} s of the processor), "
+              f"{record['pictures a second']} a second, network busy {busy}, "
               f"the network alone takes {least / record['seconds']:.0%} of that")  # fmt: skip
     if given.json is not None:
         rows = [{"way": name, **record} for name, record in records.items()]

@@ -369,12 +369,66 @@ def scale() -> str:
     return rows([*head, f"workers that fill {found['link']:g} GB/s"], lines) + about
 
 
+def machine_line(found: dict[str, Any]) -> str:
+    """Name the machine of a table."""
+    return ", ".join(f"{key} {value}" for key, value in found.items())
+
+
+def speed() -> str:
+    """Say what folders, training, short commands, large pictures and samplers take, beside the floor of the same run."""
+    folder, training, start = read("throughput"), read("training-speed"), read("start")
+    lines = []
+    for row in folder["rows"]:
+        busy = f", the network busy {row['busy']:.0%}" if "busy" in row else ""
+        figure = f"{row['seconds']:.1f} s, {row['processor seconds']:.2f} s of the processor{busy}"
+        floor = f"the network alone {2 * folder['network alone']:.2f} s of the processor"
+        lines.append(
+            [f"{folder['pictures']} pictures, `{folder['model']}`: {row['way']}", figure, floor, "`throughput.py`"]
+        )
+    for row in training["rows"]:
+        figure = f"{row['pictures a second']:.1f} pictures a second, waiting for data {row['waiting for data']:.0%}"
+        lines.append(
+            [f"training: {row['way']}", figure, f"{row['times the plain loop']:.2f} times", "`training_speed.py`"]
+        )
+    for name, row in start["commands"].items():
+        figure = f"{row['seconds']:.2f} s, {row['cpu_seconds']:.2f} s of the processor"
+        lines.append(
+            [name, figure, f"{row['ratio']:.2f} and {row['cpu_ratio']:.2f} times `import torch`", "`start.py`"]
+        )
+    table = read("large")
+    for row in table["records"]:
+        figure = (
+            f"{row['beyond_torch_mib']} MiB beyond torch, {row['seconds_per_mpx']:.2f} s of the processor a megapixel"
+        )
+        floor = f"import torch takes {table['torch_mib']} MiB; {row['ratio']:.2f} of the time per pixel of the first"
+        lines.append([f"{row['size']}, {row['file'].upper()}, `{table['model']}`", figure, floor, "`large.py`"])
+    overhead = read("overhead")
+    share = {row["sampler"]: row["time outside / in the network"] for row in overhead["rows"]}
+    worst = max(share, key=lambda name: float(share[name].rstrip("%")))
+    lines.append([f"samplers beside a network of {overhead['milliseconds']:g} ms", f"{share[worst]} at most (`{worst}`)",
+                  f"no waits in {len(share)} of {len(share)}", "`overhead.py`"])  # fmt: skip
+    about = f"\nMachine: {machine_line(training['machine'])}.\n"
+    return rows(["what", "figure", "beside", "command"], lines) + about
+
+
+def modes() -> str:
+    """Say what each way of computing changes."""
+    found = read("modes")
+    lines = [
+        [f"`{row['model']}`", row["way"], f"{row['levels']:.2f}", f"{row['psnr']:.2f}", f"{row['lost']:.3f}"]
+        for row in found["rows"]
+    ]
+    about = f"\n{found['pictures']} pictures of {found['data']}. Machine: {machine_line(found['machine'])}.\n"
+    return rows(["model", "way", "largest change, levels", "PSNR, dB", "dB lost"], lines) + about
+
+
 TABLES_BY_NAME: dict[str, Callable[[], str]] = {
     "models-short": models_short, "foreign": foreign, "harm": harm, "own": own, "others": others, "gains": gains,
     "peers": peers, "costs": costs, "layers": layers, "published": published, "citations": citations,
     "solvers": solvers, "solvers-radon": partial(solvers, "solvers-radon"),
     "solvers-default": solvers_default, "texture": texture, "deviations": deviations,
     "quality-cost": quality_cost, "scale": scale, "scale-files": scale_files,
+    "speed": speed, "modes": modes,
 }  # fmt: skip
 
 

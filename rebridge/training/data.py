@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from pathlib import Path
@@ -192,6 +193,24 @@ def batches(data: Dataset[Any], indices: BatchIndices, workers: int) -> Iterator
         prefetch_factor=4 if workers else None,
     )
     yield from loader
+
+
+class Awaited:
+    """Batches, and the time that was spent on waiting for them.
+
+    Args:
+        batches: of `batches`.
+    """
+
+    def __init__(self, batches: Iterator[Any]) -> None:
+        self._batches = batches
+        self.seconds = 0.0
+
+    def __next__(self) -> Any:
+        began = time.monotonic()
+        found = next(self._batches)
+        self.seconds += time.monotonic() - began
+        return found
 
 
 def holdout_split(count: int, holdout: int) -> tuple[list[int], list[int]]:

@@ -26,7 +26,7 @@ from rebridge.images.atomic import reason
 from rebridge.training import checkpoints
 from rebridge.training.checkpoints import Checkpoint, CheckpointError
 from rebridge.training.config import FitConfig
-from rebridge.training.data import BatchIndices, batches, endless
+from rebridge.training.data import Awaited, BatchIndices, batches, endless
 from rebridge.training.interruptions import stop_signals
 from rebridge.training.keeping import RunFolder, Tensors
 from rebridge.training.logging import RunLog, begin_line
@@ -183,7 +183,7 @@ class Fit:
         if checkpoint:
             self._restore(checkpoint)
         self.indices = BatchIndices.of(config, self.runtime.processes, self.runtime.rank, self.start)
-        self.batches = batches(endless(data, config.seed), self.indices, workers)
+        self.batches = Awaited(batches(endless(data, config.seed), self.indices, workers))
         self.runtime.wait()
         self.model, self.stepper = self.parallel.prepare(self.model, self.optimizer)
         self.result = TrainResult(self.start, None, self.validation)
@@ -199,6 +199,7 @@ class Fit:
         config, iterations = self.config, self.config.optimisation.iterations
         pending = self.validated < self.start and (self.start == iterations or self.start % config.validate_every == 0)
         self.log = RunLog(config.output, self.start, iterations, self.runtime.main, pending, config.trackers)
+        self.log.awaited = self.batches
         with self.log, stop_signals() as stop:
             self.log.say(
                 begin_line(config, self.start, self.task.describe(), self.runtime.processes, self.runtime.device.type)

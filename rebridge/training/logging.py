@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rebridge.images.atomic import write_atomic
 from rebridge.training.config import FitConfig
+from rebridge.training.data import Awaited
 from rebridge.training.trackers import TRACKERS
 
 
@@ -41,6 +42,7 @@ class RunLog:
         self.output, self.start, self.iterations, self.active = output, start, iterations, active
         self.console = Console(stderr=True, quiet=not active)
         self.began = time.monotonic()
+        self.awaited: Awaited | None = None
         self.bar = Progress(
             TextColumn("training"),
             BarColumn(),
@@ -88,8 +90,11 @@ class RunLog:
             file.write(json.dumps({"iteration": iteration, **metrics}) + "\n")
         for tracker in self.trackers:
             tracker.scalars(iteration, metrics)
-        rate = (iteration - self.start) / max(time.monotonic() - self.began, 1e-9)
+        seconds = max(time.monotonic() - self.began, 1e-9)
+        rate = (iteration - self.start) / seconds
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        if self.awaited is not None and text is None:
+            shown += f"  waiting for data {self.awaited.seconds / seconds:.0%}"
         if text is not None:
             self.say(f"{iteration}/{self.iterations}  {text}")
         elif self.console.is_terminal:

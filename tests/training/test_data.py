@@ -1,5 +1,7 @@
 """The stream of training data: the same for any number of workers, shared out by processes, resumed anywhere."""
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import Image
 
 from rebridge.data import ImageFolder, MixedPairs, SyntheticPairs, SyntheticSource
 from rebridge.training.config import Phase
-from rebridge.training.data import BatchIndices, batches, holdout_split
+from rebridge.training.data import Awaited, BatchIndices, batches, holdout_split
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -67,3 +69,14 @@ def test_held_out_images_are_spread_over_the_folder_and_not_trained_on() -> None
     train, held_out = holdout_split(432, 12)
     assert held_out == [18 + 36 * place for place in range(12)]
     assert sorted(train + held_out) == list(range(432))
+
+
+def test_the_time_of_waiting_for_batches_is_counted() -> None:
+    def slow() -> Iterator[int]:
+        for number in range(3):
+            time.sleep(0.02)
+            yield number
+
+    awaited = Awaited(slow())
+    assert [next(awaited) for _ in range(3)] == [0, 1, 2]
+    assert 0.06 <= awaited.seconds < 3

@@ -1,0 +1,102 @@
+"""Prints how many pictures a second are trained on, beside the plain loop: float32, data prepared between the steps.
+
+    python benchmarks/training_speed.py --json docs/tables/training-speed.json
+
+The network and the degradations are those of configs/rdbm-tiny.yaml. Each way trains for some iterations in a process of its own,
+one after the other; the first iterations, which allocate, are not counted. On one thread seconds are those of the processor in
+the training process, so that they hold on a busy machine too. Beside the pictures a second stands the share of the time that the
+loop waited for data, and the floor of the machine, dense convolutions of 64 channels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from floor import machine, sentence
+
+from rebridge.training import Step, load_config, train
+from rebridge.training.data import Awaited
+
+CONFIG = Path(__file__).parent.parent / "configs" / "tiny.yaml"
+PICTURES = Path(__file__).parent.parent / "examples" / "images"
+BATCH = 8
+NOT_COUNTED = 3
+RUN = (
+    "network={name: fast, kinds: 7, blocks: [2, 3, 3], middle: 4, equalise: true}", "states={end_fraction: 1.0}",
+    "data.patch=128", "data.holdout=0", f"optimisation.batch={BATCH}", "loss={kind: psnr, weight: 0.1}",
+    "data.tasks={rain: 1, haze: 0.75, snow: 1, lowlight: 0.75, blur: 2, noise: {weight: 1, sigma: [0.02, 0.2]}, clean: 0.5}",
+    "prediction=blend", "log_every=100000", "validate_every=100000", "checkpoint_every=100000", "trackers=[]", "threads=null",
+)  # fmt: skip
+WAYS: dict[str, tuple[str, ...]] = {
+    "plain": ("precision=fp32", "channels_last=false", "data.workers=0"),
+    "channels-last": ("precision=fp32", "channels_last=true", "data.workers=0"),
+    "bf16": ("precision=bf16", "channels_last=true", "data.workers=0"),
+    "bf16, data by a worker": ("precision=bf16", "channels_last=true", "data.workers=1"),
+}
+
+
+def measure(way: str, iterations: int) -> dict[str, float]:
+    """Train one way in this process; returns pictures a second and the share of waiting."""
+    waited: list[Awaited] = []
+    original = Awaited.__init__
+
+    def noted(self: Awaited, batches: Any) -> None:
+        original(self, batches)
+        waited.append(self)
+
+    Awaited.__init__ = noted  # type: ignore[method-assign]
+    times: list[tuple[float, float, float]] = []
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+
+    def finished(step: Step) -> None:
+        times.append((clock(), time.perf_counter(), waited[0].seconds))
+
+    with tempfile.TemporaryDirectory() as place:
+        changes = [
+            *RUN,
+            *WAYS[way],
+            f"data.clean={PICTURES}",
+            f"output={place}",
+            f"optimisation.iterations={iterations}",
+        ]
+        train(load_config(CONFIG, changes), callbacks=[finished])
+    spent, passed, waiting = (late - early for early, late in zip(times[NOT_COUNTED - 1], times[-1], strict=True))
+    pictures = BATCH * (iterations - NOT_COUNTED)
+    return {"pictures a second": pictures / spent, "waiting for data": waiting / passed}
+
+
+def main() -> None:
+    """Print a line for each way."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--iterations", type=int, default=15)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--way", choices=WAYS, help="measure this one alone, and print JSON")
+    given = parser.parse_args()
+    if given.way is not None:
+        print(json.dumps(measure(given.way, given.iterations)))
+        return
+    floor = machine()
+    print(sentence(floor))
+    rows: list[dict[str, Any]] = []
+    for way in WAYS:
+        words = [sys.executable, __file__, "--way", way, "--iterations", str(given.iterations)]
+        ended = subprocess.run(words, capture_output=True, text=True, check=True)
+        row = {"way": way, **json.loads(ended.stdout.splitlines()[-1])}
+        row["times the plain loop"] = row["pictures a second"] / (rows or [row])[0]["pictures a second"]
+        rows.append(row)
+        print(f"{way}: {row['pictures a second']:.2f} pictures a second, {row['times the plain loop']:.2f} times the plain loop, "
+              f"{row['waiting for data']:.0%} of the time waiting for data", flush=True)  # fmt: skip
+    if given.json is not None:
+        given.json.write_text(json.dumps({"machine": floor, "batch": BATCH, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
