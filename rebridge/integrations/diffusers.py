@@ -15,10 +15,11 @@ Both compute nothing of their own. A loop of one's own needs the degraded states
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -36,6 +37,7 @@ from rebridge.samplers.base import Noise
 
 try:
     from diffusers import ConfigMixin, DiffusionPipeline, SchedulerMixin
+    from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
     from diffusers.configuration_utils import register_to_config
     from diffusers.utils import BaseOutput
 except ImportError as error:
@@ -233,6 +235,8 @@ class RestorationPipeline(DiffusionPipeline):  # type: ignore[misc]
         scheduler: by default the model's process with its recommended sampler.
     """
 
+    _callback_tensor_inputs = ("latents", "pred_original_sample")
+
     def __init__(self, model: Model, scheduler: BridgeScheduler | None = None) -> None:
         super().__init__()
         restorer = Restorer(model)
@@ -303,6 +307,7 @@ class RestorationPipeline(DiffusionPipeline):  # type: ignore[misc]
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callable[..., Any] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         sampler: SamplerChoice = None,
         **options: Any,
     ) -> Any:
@@ -314,25 +319,40 @@ class RestorationPipeline(DiffusionPipeline):  # type: ignore[misc]
             generator: its initial seed is the seed of the result; by default 0.
             output_type: "pil", "np" (B, H, W, C) or "pt" (B, C, H, W), both in [0, 1].
             return_dict: return a `RestorationPipelineOutput` instead of a tuple.
-            callback_on_step_end: called as callback(pipeline, step, timestep, {"latents": state}); raise from it to stop.
+            callback_on_step_end: called as callback(pipeline, step, timestep, tensors) after each step; "latents" in the
+                dictionary that it returns is the state to go on from. Raise from it to stop.
+            callback_on_step_end_tensor_inputs: what it gets: "latents", and "pred_original_sample", the clean estimate.
             sampler: instead of the scheduler's.
             options: of `Restorer.__call__`, such as tile, samples and conditions.
 
         Raises:
-            ValueError: an unknown output type, or options that do not fit.
+            ValueError: an unknown output type or tensor, a state of another shape, or options that do not fit.
         """
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
+        wanted = list(callback_on_step_end_tensor_inputs)
+        if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
+            wanted = callback_on_step_end.tensor_inputs
+        if unknown := sorted(set(wanted) - set(self._callback_tensor_inputs)):
+            known = ", ".join(self._callback_tensor_inputs)
+            raise ValueError(f"callback_on_step_end_tensor_inputs may be {known}, got {', '.join(unknown)}")
         chosen = {"name": self.scheduler.sampler.name, **self.scheduler.sampler.params}
         restore = Restorer(self.model, self.scheduler.bridge, chosen if sampler is None else sampler)
 
-        def tell(step: int, t: float, x: Tensor, x0: Tensor) -> None:
-            if callback_on_step_end is not None:
-                callback_on_step_end(self, step, t, {"latents": x})
+        def tell(step: int, t: float, x: Tensor, x0: Tensor) -> Tensor:
+            tensors = {"latents": x, "pred_original_sample": x0}
+            returned = callback_on_step_end(self, step, t, {name: tensors[name] for name in wanted}) or {}  # type: ignore[misc]
+            state: Tensor = returned.get("latents", x)
+            if state.shape != x.shape:
+                raise ValueError(f"latents must be of shape {tuple(x.shape)}, got {tuple(state.shape)}")
+            return state
 
         batch = to_batch(image)
         seed = 0 if generator is None else generator.initial_seed()
-        found = restore(batch.images, steps=num_inference_steps, seed=seed, callback=tell, **options)
+        if callback_on_step_end is not None:
+            heard = _heard(restore.sampler(steps=num_inference_steps), tell)
+            options = {"sampler": heard, "callback": lambda *_: None, **options}  # which asks for each step by itself
+        found = restore(batch.images, steps=num_inference_steps, seed=seed, **options)
         images = _shown(found, output_type)
         return RestorationPipelineOutput(images) if return_dict else (images,)
 
@@ -353,6 +373,19 @@ def _shown(images: Tensor, output_type: str) -> Any:
 def _created(create: Callable[..., Any], described: Mapping[str, Any]) -> Any:
     params = named(dict(described))
     return create(params.pop("name"), **params)
+
+
+def _heard(sampler: Sampler, tell: Callable[[int, float, Tensor, Tensor], Tensor]) -> Sampler:
+    """The same sampler, going on after each step from what it is told to."""
+    steps: WeakKeyDictionary[Walk, int] = WeakKeyDictionary()
+
+    class Heard(type(sampler)):  # type: ignore[misc]
+        def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
+            state = super().step(walk, x, t, s)
+            steps[walk] = steps.get(walk, -1) + 1
+            return tell(steps[walk], t.t, state, walk.history[-1][1])
+
+    return Heard(**sampler.params)
 
 
 def _next(answers: list[Estimate], sampler: Sampler) -> Estimate:

@@ -55,6 +55,52 @@ def test_the_callback_sees_every_step_and_can_stop(pipe: Any) -> None:
         pipe(PICTURE, callback_on_step_end=stop)
 
 
+def test_the_callback_gets_the_state_after_each_step_and_may_replace_it(pipe: Any) -> None:
+    last: list[torch.Tensor] = []
+    (plain,) = pipe(PICTURE, num_inference_steps=3, output_type="pt", return_dict=False)
+
+    def look(pipeline: Any, step: int, t: float, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        assert list(tensors) == ["latents", "pred_original_sample"]
+        last.append(tensors["latents"])
+        return tensors
+
+    names = ["latents", "pred_original_sample"]
+    seen = pipe(
+        PICTURE,
+        num_inference_steps=3,
+        output_type="pt",
+        callback_on_step_end=look,
+        callback_on_step_end_tensor_inputs=names,
+    ).images
+    assert torch.equal(seen, plain)
+    assert torch.equal(((last[-1] + 1) / 2).clamp(0, 1), plain)
+
+    def grey(pipeline: Any, step: int, t: float, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"latents": torch.zeros_like(tensors["latents"]) if step == 2 else tensors["latents"]}
+
+    assert torch.all(pipe(PICTURE, num_inference_steps=3, output_type="pt", callback_on_step_end=grey).images == 0.5)
+    with pytest.raises(ValueError, match="may be latents, pred_original_sample, got prompt_embeds"):
+        pipe(PICTURE, callback_on_step_end=grey, callback_on_step_end_tensor_inputs=["prompt_embeds"])
+    with pytest.raises(ValueError, match="latents must be of shape"):
+        pipe(PICTURE, callback_on_step_end=lambda *_: {"latents": torch.zeros(1)})
+
+
+def test_callback_objects_of_diffusers_name_their_tensors_themselves(pipe: Any) -> None:
+    from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
+
+    class Steps(PipelineCallback):  # type: ignore[misc]
+        tensor_inputs = ("latents",)
+        count = 0
+
+        def callback_fn(self, pipeline: Any, step: int, t: float, tensors: dict[str, Any]) -> dict[str, Any]:
+            self.count += 1
+            return tensors
+
+    counter = Steps()
+    pipe(PICTURE, num_inference_steps=2, callback_on_step_end=MultiPipelineCallbacks([counter, counter]))
+    assert counter.count == 4
+
+
 def test_a_folder_holds_model_and_scheduler(pipe: Any, tmp_path: Path) -> None:
     pipe.scheduler.set_timesteps(4)
     chosen = BridgeScheduler.of(pipe.scheduler.bridge, samplers.create("dbim", steps=4, eta=1.0))
