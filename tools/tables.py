@@ -395,6 +395,10 @@ def speed() -> str:
         lines.append(
             [name, figure, f"{row['ratio']:.2f} and {row['cpu_ratio']:.2f} times `import torch`", "`start.py`"]
         )
+    for name, row in read("serving")["models"].items():
+        more = row["answer_ms"] - row["network_ms"]
+        lines.append([f"an answer of `rebridge serve`, `{name}`", f"{row['answer_ms']:.0f} ms", f"{more:.0f} ms more than "
+                      f"the same restoration without a server", "`serving.py`"])  # fmt: skip
     table = read("large")
     for row in table["records"]:
         figure = (

@@ -13,6 +13,7 @@ import uvicorn
 from rebridge.app.api import create_app
 from rebridge.app.guard import local_hosts, loopback
 from rebridge.commands.options import ServeOptions
+from rebridge.denoisers.machine import leave_to_one_thread
 from rebridge.images import ImageWarning
 
 MOST_CONNECTIONS = 300
@@ -25,6 +26,7 @@ def run_server(options: ServeOptions, say: Callable[[str], object]) -> None:
     if token is None and not loopback(options.host):
         token = secrets.token_urlsafe(24)
     listener = _listener(options)
+    leave_to_one_thread()
     port = listener.getsockname()[1]
     app = create_app(models=tuple(options.models), device=options.device, token=token, hosts=local_hosts(options.host))
     shown = f"[{options.host}]" if ":" in options.host else options.host
@@ -46,7 +48,8 @@ def run_server(options: ServeOptions, say: Callable[[str], object]) -> None:
 def _listener(options: ServeOptions) -> socket.socket:
     """Listen before any model is loaded, so that a port that is taken is told at once."""
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Only of sockets that say so asyncio switches off the wait for more to send, of 40 ms for every small answer.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((options.host.strip("[]"), options.port))

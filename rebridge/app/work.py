@@ -26,6 +26,7 @@ from rebridge.commands.models import PackagedModel, described, list_models, mode
 from rebridge.commands.opening import Opened, check_sampling, open_restorer
 from rebridge.commands.options import DEFAULT_MODELS, ModelOptions, RestorationOptions
 from rebridge.commands.restore import ImageResult, restore_image
+from rebridge.denoisers.machine import take_over
 from rebridge.images import WRITABLE_SUFFIXES, Image, ImageError, read_image, reason, to_samples, write_image
 from rebridge.restoration.filling import INPAINT, marked
 
@@ -86,7 +87,8 @@ class Worker:
             self._sources[found.name] = source
 
     def prepare(self) -> None:
-        """Open the default model, so that the first picture need not wait for it."""
+        """Open the default model, so that the first picture need not wait for it, in the thread that is to compute."""
+        take_over()
         self._open(Wanted())
 
     def check(self, path: Path, wanted: Wanted, mask: Path | None = None) -> tuple[tuple[int, int], Any]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from threading import Thread
 
 import torch
 
@@ -78,6 +79,32 @@ def prepare() -> None:
         if hasattr(library, "mallopt"):  # of glibc
             library.mallopt(_M_MMAP_THRESHOLD, KEPT_PIECE)
             library.mallopt(_M_TRIM_THRESHOLD, KEPT_MEMORY)
+
+
+class _Left:
+    """Threads that were left to one thread of this process; 0 where they were not."""
+
+    count = 0
+
+
+def leave_to_one_thread() -> None:
+    """Compute alone in this thread and in those to come, but for the one that calls `take_over`.
+
+    OpenMP's threads sleep at the end of every step where those of all callers together are more than the cores, which makes small
+    pictures twice as slow. So a process with many threads lets one of them have the cores; to be called before anything computes.
+    """
+    _Left.count = threads()
+    torch.set_num_threads(1)
+
+
+def take_over() -> None:
+    """Take the threads that `leave_to_one_thread` left; nothing where it was not called."""
+    if _Left.count:
+        torch.set_num_threads(_Left.count)
+        torch.get_num_threads()  # from here on this thread's number is its own, and no longer that of threads to come
+        others = Thread(target=torch.set_num_threads, args=(1,))
+        others.start()
+        others.join()
 
 
 def describe_machine() -> dict[str, str | int]:

@@ -23,6 +23,8 @@ pytest.importorskip("httpx", reason="httpx is not installed")
 import httpx
 
 from rebridge.app.limits import Limits
+from rebridge.app.server import _listener
+from rebridge.commands.options import ServeOptions
 from tests.app.servers import listening, picture
 
 CLIENTS = 50
@@ -178,3 +180,13 @@ def test_three_hundred_lying_and_malformed_uploads_change_nothing(model: Path) -
             assert answer.status_code == 200
         for connection in slow:
             connection.close()
+
+
+def test_small_answers_are_sent_at_once() -> None:
+    """Where TCP waits for more to send, each answer on a connection that is kept takes 40 ms."""
+    server = _listener(ServeOptions(port=0))
+    server.listen()
+    with server, socket.create_connection(server.getsockname()):
+        accepted, _ = server.accept()
+        with accepted:
+            assert accepted.proto == socket.IPPROTO_TCP  # by which asyncio knows where to switch that off

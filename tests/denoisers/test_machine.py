@@ -1,5 +1,6 @@
 """The machine's description holds against what the system says of itself."""
 
+import json
 import os
 import subprocess
 import sys
@@ -78,3 +79,35 @@ def test_memory_that_is_freed_is_kept() -> None:
     if faults["plain"] < 1000:
         pytest.skip("this system's allocator keeps memory by itself")
     assert faults["kept"] < faults["plain"] / 20
+
+
+LEFT = """
+import json, threading, torch
+from rebridge.denoisers import machine
+
+numbers = {"all": machine.threads()}
+machine.leave_to_one_thread()
+
+def compute(name, first=lambda: None):
+    first()
+    torch.rand(64, 64) @ torch.rand(64, 64)
+    numbers[name] = torch.get_num_threads()
+
+def run(*words):
+    thread = threading.Thread(target=compute, args=words)
+    thread.start()
+    thread.join()
+
+run("before")
+run("one", machine.take_over)
+run("after")
+compute("main")
+print(json.dumps(numbers))
+"""
+
+
+def test_of_many_threads_one_alone_computes_on_several_cores() -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    told = subprocess.run([sys.executable, "-c", LEFT], env=environment, capture_output=True, text=True, check=True)
+    numbers = json.loads(told.stdout)
+    assert numbers == {"all": numbers["one"], "before": 1, "one": numbers["all"], "after": 1, "main": 1}

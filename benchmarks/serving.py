@@ -1,0 +1,101 @@
+"""Prints how long a resident `rebridge serve` takes to answer, beside the network's own time in the same run.
+
+    python benchmarks/serving.py --runs 20 --json docs/tables/serving.json
+
+Pictures of 256 x 256 pixels are sent to `POST /api/restore`, one after the other, in turn with the same restoration in this
+process, from pixels to pixels; medians are printed, in milliseconds of the clock. What the server adds is receiving the file,
+reading and writing it, comparing before and after, and answering.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import httpx
+
+from rebridge import Restorer
+from rebridge.denoisers.machine import describe_machine
+from rebridge.images import Image, read_image, write_image
+
+PHOTO = Path(__file__).parent.parent / "examples" / "images" / "chelsea.jpg"
+SIDE = 256
+PATIENCE = 60.0
+"""Seconds that the server may take to begin."""
+
+
+def free_port() -> int:
+    """Find a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def awaited(client: httpx.Client, server: subprocess.Popen[bytes]) -> None:
+    """Wait until the server answers."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            if client.get("/healthz").is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise RuntimeError("the server did not begin")
+
+
+def timed(client: httpx.Client, restore: Restorer, picture: Path, model: str, runs: int) -> tuple[float, float]:
+    """Median milliseconds of an answer and of the same restoration here, in turn."""
+    content, image = picture.read_bytes(), read_image(picture).pixels
+    answers, here = [], []
+    for run in range(runs + 2):
+        began = time.perf_counter()
+        restore(image)
+        middle = time.perf_counter()
+        files = {"image": (picture.name, content)}
+        client.post("/api/restore", files=files, data={"model": model, "seed": str(run)}).raise_for_status()
+        if run >= 2:  # the first ones load the model
+            here.append(middle - began)
+            answers.append(time.perf_counter() - middle)
+    return 1000 * median(answers), 1000 * median(here)
+
+
+def main() -> None:
+    """Start a server, time it and stop it."""
+    parser = argparse.ArgumentParser(description="Time of an answer of the web page's server.")
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--model", action="append")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    port, records = free_port(), {}
+    with tempfile.TemporaryDirectory() as place:
+        picture = Path(place) / "in.png"
+        write_image(picture, Image(read_image(PHOTO).pixels[:, :SIDE, :SIDE]))
+        words = [sys.executable, "-m", "rebridge.cli", "serve", "--port", str(port)]
+        environment: dict[str, Any] = {**os.environ, "BROWSER": "true"}
+        with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+            try:
+                with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as client:
+                    awaited(client, server)
+                    for model in given.model or ["rdbm-tiny", "rdbm-small"]:
+                        restore = Restorer.from_pretrained(model)
+                        answer, here = timed(client, restore, picture, model, given.runs)
+                        records[model] = {"answer_ms": round(answer, 1), "network_ms": round(here, 1)}
+                        print(f"{model}: {answer:.0f} ms, {answer - here:.0f} ms more than the {here:.0f} ms here")
+            finally:
+                server.terminate()
+    if given.json is not None:
+        table = {"machine": describe_machine(), "side": SIDE, "runs": given.runs, "models": records}
+        given.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
