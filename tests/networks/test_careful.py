@@ -246,6 +246,7 @@ def test_a_large_picture_is_seen_in_bands_as_it_is_whole(monkeypatch: pytest.Mon
 def test_a_pale_but_dark_picture_is_not_called_hazy_by_the_packaged_model() -> None:
     """The same low contrast in bright and in dark air: what hangs in the dark is no veil of light."""
     network = load_model("rdbm-small").network
+    assert isinstance(network, Careful)
     rows = torch.linspace(0, 1, 256)[:, None]
     pattern = F.interpolate(torch.rand(1, 3, 32, 32), size=256, mode="bilinear")
     veil = (0.45 + 0.5 * (1 - rows)).clamp(max=0.9)
