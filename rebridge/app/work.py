@@ -87,7 +87,10 @@ class Worker:
             self._sources[found.name] = source
 
     def prepare(self) -> None:
-        """Open the default model, so that the first picture need not wait for it, in the thread that is to compute."""
+        """Open the default model before the first picture comes.
+
+        In the thread that is to compute, which takes over the cores.
+        """
         take_over()
         self._open(Wanted())
 

@@ -88,8 +88,9 @@ class _Left:
 
 
 def leave_to_one_thread() -> None:
-    """Compute alone in this thread and in those to come, but for the one that calls `take_over`.
+    """Let one thread have the cores: the one that calls `take_over`.
 
+    This one, and all others to come, compute in themselves alone.
     OpenMP's threads sleep at the end of every step where those of all callers together are more than the cores, which makes small
     pictures twice as slow. So a process with many threads lets one of them have the cores; to be called before anything computes.
     """
@@ -98,7 +99,7 @@ def leave_to_one_thread() -> None:
 
 
 def take_over() -> None:
-    """Take the threads that `leave_to_one_thread` left; nothing where it was not called."""
+    """Take the threads that `leave_to_one_thread` left, if it was called."""
     if _Left.count:
         torch.set_num_threads(_Left.count)
         torch.get_num_threads()  # from here on this thread's number is its own, and no longer that of threads to come
