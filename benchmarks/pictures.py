@@ -142,6 +142,9 @@ def independent() -> Iterator[Case]:
         for factor in (0.5, 0.75):
             picture = reduced(read(path), factor)
             yield Case("clean CBSD68", picture, picture)
+        for side in (192, CROP):
+            part = crop(read(path), side)
+            yield Case("clean CBSD68, cut out", part, part)
     for path in sorted((DATA / "real-pairs").glob("*/gt/*")):
         truth = crop(read(path), 400)
         yield Case("clean real truths", truth, truth)

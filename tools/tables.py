@@ -35,6 +35,7 @@ FOREIGN = (
 """Sets of benchmarks/pictures.py, and their names in documents."""
 SOUND = (
     ("clean photographs", "photographs, reduced"), ("clean CBSD68", "CBSD68, reduced"),
+    ("clean CBSD68, cut out", "CBSD68, cut out"),
     ("clean real truths", "truths of real pairs"), ("clean, quality 90", "JPEG of quality 90"), ("faces", "faces"),
     ("text", "text"), ("line art", "line art"), ("ramp", "ramps"), ("flat", "flat"), ("clean screenshots", "screenshots"),
     ("clean receipts", "receipts"), ("clean rendered", "rendered"),

@@ -16,26 +16,17 @@ import cv2
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-from train_careful import DATA, FOLDERS, DepthPairs, RainLayers, in_range, label_loss, network_of, patches
+from train_careful import DATA, FOLDERS, RainLayers, in_range, label_loss, network_of, patches
 
 from rebridge.data.folders import image_files, read_stored
 from rebridge.data.mixtures import Photographs, held_out
 from rebridge.degradations.base import Draw
-from rebridge.degradations.distance import DepthHaze
-from rebridge.degradations.mixture import LABELS, RENDERERS, Mixture
-from rebridge.degradations.preparation import Preparation
-from rebridge.degradations.weather import Haze
+from rebridge.degradations.mixture import LABELS, RENDERERS
 from rebridge.networks.careful import Careful, gathered
-from rebridge.networks.statistics import air_statistics
-from rebridge.networks.toning import SHARES
 from rebridge.networks.verdict import Verdict
 
 SIZES = ((160, 8), (224, 6), (288, 4))
 """Sides of the patches and how many of each make a batch."""
-
-
-AIR_SIZES = (192, 256, 320, 384)
-"""Sides of the pictures that haze is told by."""
 
 
 class HeldOut(Photographs):
@@ -76,40 +67,6 @@ def gather(model: Careful, photographs: Photographs, minutes: float, seed: int) 
     return torch.cat(known), torch.cat(labels)
 
 
-@torch.no_grad()
-def gather_air(photographs: Photographs, minutes: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw larger, upright pictures, many of them hazy: levels and air (N, places), and labels of haze (N,)."""
-    hazy = ((0.25, Haze(beta=(0.2, 1.2))), (0.75, DepthHaze(beta=(0.15, 2.5))))
-    often = Mixture((0.42, 0.4, 0.13, 0.05), dict.fromkeys(LABELS, 0.5) | {"haze": 3.5}, faded=0.15)
-    seldom = Mixture((0.0, 0.4, 0.35, 0.25), faded=0.15)
-    scenes, preparation = DepthPairs(DATA / "train/rgbd/middlebury"), Preparation()
-    before = RENDERERS["haze"]
-    RENDERERS["haze"] = hazy
-    numbers, there, index, begin = [], [], 0, time.process_time()
-    while time.process_time() - begin < 60 * minutes:
-        draw = Draw(seed * 10_000_000 + index)
-        index += 1
-        kind = draw.uniform((0, 1))
-        if kind < 0.05:
-            scene, haze = scenes.draw(256, draw), float(draw.uniform((0, 1)) < 0.5)
-            y = 2 * ((scene.degraded if haze else scene.target) * 255).round() / 255 - 1
-        elif kind < 0.1:
-            y, haze = graded(seed * 10_000_000 + index), 0.0
-        else:
-            upright = preparation.patch(photographs.draw(draw), AIR_SIZES[draw.integer(0, len(AIR_SIZES) - 1)], draw)
-            upright = upright.flip(-1) if draw.uniform((0, 1)) < 0.5 else upright
-            mixed = (often if draw.uniform((0, 1)) < 0.8 else seldom)(upright.contiguous(), draw)
-            y = 2 * (preparation.saved(mixed.degraded, draw) * 255).round() / 255 - 1
-            haze = float(mixed.labels[LABELS.index("haze")])
-        small = (F.avg_pool2d(y[None], 4) + 1) / 2
-        levels = torch.cat([small, small.amin(1, keepdim=True)], 1).flatten(2)
-        shares = torch.quantile(levels, torch.tensor(SHARES), dim=-1).permute(1, 2, 0).flatten(1)
-        numbers.append(torch.cat([shares, air_statistics(y[None])], 1))
-        there.append(haze)
-    RENDERERS["haze"] = before
-    return torch.cat(numbers), torch.tensor(there)
-
-
 def fit(verdict: Verdict, known: Tensor, labels: Tensor, epochs: int, seed: int) -> None:
     """Fit the layers; what they keep is their mean over the second half."""
     torch.manual_seed(seed)
@@ -134,12 +91,12 @@ def fit(verdict: Verdict, known: Tensor, labels: Tensor, epochs: int, seed: int)
     verdict.eval()
 
 
-def fit_air(verdict: Verdict, numbers: Tensor, labels: Tensor, epochs: int, seed: int) -> None:
-    """Fit the voices that tell haze by numbers (N, places); what they keep is their mean over the second half."""
+def fit_air(verdict: Verdict, known: Tensor, labels: Tensor, epochs: int, seed: int) -> None:
+    """Fit the voices that tell haze; what they keep is their mean over the second half."""
     torch.manual_seed(seed)
-    sure = labels >= 0
-    mean, scale = verdict.mean[verdict.places], verdict.scale[verdict.places]
-    scaled, there = ((numbers[sure] - mean) / scale).clamp(-6, 6), labels[sure]
+    sure = labels[:, verdict.haze] >= 0
+    scaled = ((known[sure] - verdict.mean) / verdict.scale).clamp(-6, 6)
+    there = labels[sure, verdict.haze]
     verdict.train()
     optimiser = torch.optim.AdamW(verdict.air.parameters(), lr=1.5e-3, weight_decay=3e-2)
     steps = epochs * len(scaled) // 256
@@ -148,8 +105,7 @@ def fit_air(verdict: Verdict, numbers: Tensor, labels: Tensor, epochs: int, seed
         for group in optimiser.param_groups:
             group["lr"] = 1.5e-3 * 0.5 * (1 + math.cos(math.pi * step / steps))
         rows = torch.randint(len(scaled), (256,))
-        blurred = scaled[rows] + 0.1 * torch.randn(256, scaled.shape[1])
-        logits = [voice(blurred)[:, 0] for voice in verdict.air]
+        logits = verdict.air_logits(scaled[rows] + 0.1 * torch.randn(256, scaled.shape[1]))[..., 0]
         loss = sum(F.binary_cross_entropy_with_logits(voice, there[rows]) for voice in logits)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -186,9 +142,6 @@ def main() -> None:
     parser.add_argument("checkpoint")
     parser.add_argument("--output", required=True)
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument(
-        "--air-minutes", type=float, default=0.0, help="to gather larger pictures by which haze is told"
-    )
     parser.add_argument("--known", nargs="*", default=[], help="files of earlier runs: what was gathered already")
     parser.add_argument("--keep", help="file to keep what is gathered in")
     parser.add_argument("--epochs", type=int, default=40)
@@ -212,11 +165,7 @@ def main() -> None:
     model.verdict.mean.copy_(known.mean(0))
     model.verdict.scale.copy_(known.std(0) + 1e-3)
     fit(model.verdict, known, labels, options.epochs, options.seed)
-    airs = [(known[:, model.verdict.places], labels[:, model.verdict.haze])]
-    if options.air_minutes > 0:
-        airs.append(gather_air(photographs, options.air_minutes, options.seed + 1))
-    numbers, there = (torch.cat(parts) for parts in zip(*airs, strict=True))
-    fit_air(model.verdict, numbers, there, 2 * options.epochs, options.seed)
+    fit_air(model.verdict, known, labels, 2 * options.epochs, options.seed)
     report(model.verdict, *gather(model, HeldOut(), 2.0, 9001))
     Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     torch.save(model.state_dict(), options.output)

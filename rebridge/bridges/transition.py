@@ -14,6 +14,7 @@ Times are continuous. A prior trained at T discrete times holds index j at t = (
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -60,9 +61,18 @@ class Transition:
         for name, part, factor in (("x0", x0, b), ("noise", noise, sigma)):
             if part is not None:
                 z = z + factor * part
-            elif bool((factor != 0).any()):
+            elif name in self.needs:
                 raise ValueError(f"this transition needs {name}: its factor is up to {factor.abs().max().item():g}")
         return z
+
+    @cached_property
+    def needs(self) -> frozenset[str]:
+        """Names of what enters beside x and y: "x0", "noise"."""
+        return frozenset(name for name, factor in (("x0", self.b), ("noise", self.sigma)) if bool((factor != 0).any()))
+
+    def split(self) -> list[Transition]:
+        """Split transitions at several times, (N,), into N transitions at one."""
+        return [Transition(*values) for values in zip(*(part.unbind() for part in self._parts), strict=True)]
 
     @property
     def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

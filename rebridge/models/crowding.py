@@ -48,7 +48,10 @@ def chosen_lanes(denoiser: NetworkDenoiser, channels: int) -> int:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["format"] == CACHE_FORMAT and 1 <= int(kept["lanes"]) <= cores:
             return int(kept["lanes"])
-    speeds = measure_lanes(denoiser, channels, cores)
+    try:
+        speeds = measure_lanes(denoiser, channels, cores)
+    except threading.BrokenBarrierError:  # it fails here; with a picture it says why
+        return 1
     lanes = max(speeds, key=lambda count: speeds[count])
     with contextlib.suppress(OSError):  # a folder that cannot be written to: it is measured again
         write_atomic(path, json.dumps({"format": CACHE_FORMAT, "lanes": lanes}).encode(), overwrite=True)
@@ -83,18 +86,25 @@ def _look(denoiser: NetworkDenoiser, y: Tensor) -> None:
 
 
 def _seconds(call: Callable[[], None], count: int, threads: int) -> float:
-    """Seconds of a round of calls in so many threads, each with so many of torch's."""
+    """Seconds of a round of calls in so many threads, each with so many of torch's.
+
+    Raises:
+        threading.BrokenBarrierError: a call failed.
+    """
     gates = threading.Barrier(count + 1)
     found: list[float] = []
 
     def work() -> None:
         torch.set_num_threads(threads)
-        call()
-        for _ in range(LANE_ROUNDS):
-            gates.wait()
-            for _ in range(CALLS):
-                call()
-            gates.wait()
+        try:
+            call()
+            for _ in range(LANE_ROUNDS):
+                gates.wait()
+                for _ in range(CALLS):
+                    call()
+                gates.wait()
+        except Exception:  # nobody is to wait for this thread
+            gates.abort()
 
     lanes = [threading.Thread(target=work, daemon=True) for _ in range(count)]
     for lane in lanes:

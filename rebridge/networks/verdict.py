@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 AIR_VOICES = 3
 """Layers that tell haze, fitted apart; their mean counts."""
-UNOPPOSED = 2.0
+UNOPPOSED = 1.0
 """How much less sure of haze, in logits, the layers that hear everything may be; beyond it they have the word."""
 
 

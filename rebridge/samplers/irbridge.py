@@ -188,15 +188,17 @@ class IRBridge(Sampler):
         return prior.grid_time(s) if self.discrete else s
 
     def plan(self, bridge: Bridge, points: list[Point]) -> dict[Point, Any]:
-        """Compute each step's point of the prior, and a, c, sigma of the way there."""
+        """Compute each step's point of the prior, the transition to it, and whether noise enters."""
         return _planned(self, bridge, tuple(points)) if len(points) > 1 else {}
 
     def _planned(self, bridge: Bridge, points: tuple[Point, ...]) -> dict[Point, Any]:
         times = torch.tensor([point.t for point in points[:-1]], dtype=torch.float64)
         prior, s = self.prior_process(bridge), self.prior_times(bridge, times)
         forward = forward_transition(bridge, times, prior, s)
-        factors = zip(*(part.tolist() for part in (forward.a, forward.c, forward.sigma)), strict=True)
-        return {t: (point, *own) for t, point, own in zip(points, _points(prior, s), factors, strict=False)}
+        steps = [
+            (point, one, "noise" in one.needs) for point, one in zip(_points(prior, s), forward.split(), strict=True)
+        ]
+        return dict(zip(points[:-1], steps, strict=True))
 
     def begin(self, walk: Walk, x: Tensor | None, times: Tensor) -> tuple[Tensor, Tensor]:
         """Make the state at the first time, unless one is given."""
@@ -215,10 +217,8 @@ class IRBridge(Sampler):
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
         """Transition to the prior, evaluate it, and transition back."""
-        point, a, c, sigma = self.planned(walk, t, s)
-        z = (a * x).add_(c * walk.y)
-        if sigma > 0:
-            z = z.add_(sigma * walk.noise())
+        point, forward, noisy = self.planned(walk, t, s)
+        z = forward(x, walk.y, noise=walk.noise() if noisy else None)
         x0 = walk.estimate(z, point).x0
         if s.last and s.t == 0:
             return x0

@@ -171,6 +171,20 @@ def test_the_lanes_of_a_machine_are_measured_once(tmp_path: Path, monkeypatch: p
     assert chosen_lanes(denoiser, 3) in (1, 2)
 
 
+def test_a_network_that_fails_while_it_is_timed_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no memory left")
+
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setattr("rebridge.denoisers.machine.threads", lambda: 2)
+    network = create_network("fast", widths=[8, 8], blocks=[1], middle=1)
+    network.register_forward_pre_hook(fail)
+    assert chosen_lanes(NetworkDenoiser(network, create("rdbm")), 3) == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_few_files_go_one_after_the_other_and_jobs_say_otherwise() -> None:
     assert not lanes_for(None, 2).overlapping
     assert lanes_for(None, 2, jobs=2).count == 2
