@@ -188,7 +188,10 @@ class IRBridge(Sampler):
         return prior.grid_time(s) if self.discrete else s
 
     def plan(self, bridge: Bridge, points: list[Point]) -> dict[Point, Any]:
-        """Compute each step's point of the prior, the transition to it, and whether noise enters."""
+        """Compute each step's point of the prior and the transition to it.
+
+        And whether noise enters there.
+        """
         return _planned(self, bridge, tuple(points)) if len(points) > 1 else {}
 
     def _planned(self, bridge: Bridge, points: tuple[Point, ...]) -> dict[Point, Any]:
