@@ -287,7 +287,11 @@ def network_of(state: Mapping[str, Tensor], verdict: bool) -> Careful:
         *(len(state[f"trunk.down.{index}.weight"]) for index in range(len(levels))),
     ]
     counts = [blocks(f"trunk.before.{index}") for index in range(len(levels))]
-    told = {"verdict": verdict, "air": verdict and ("verdict.mean" not in state or "verdict.air.0.0.weight" in state)}
+    told = {
+        "trial": "trial.mean" in state,
+        "verdict": verdict,
+        "air": verdict and ("verdict.mean" not in state or "verdict.air.0.0.weight" in state),
+    }
     model = networks.create("careful", widths=widths, blocks=counts, middle=blocks("trunk.middle"), **told)
     assert isinstance(model, Careful)
     model.load_state_dict(state, strict="verdict.mean" in state or not verdict)
@@ -457,10 +461,12 @@ def main() -> None:
     parser.add_argument(
         "--layers", type=float, default=0.2, help="share of foreign rain layers beside our own rain, which is 1"
     )
+    parser.add_argument("--weight", nargs="*", default=[], help="KIND=SHARE, other than usual")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    WEIGHTS.update({kind: float(weight) for kind, _, weight in (given.partition("=") for given in options.weight)})
     fit(options)
 
 

@@ -16,17 +16,25 @@ import cv2
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-from train_careful import DATA, FOLDERS, RainLayers, in_range, label_loss, network_of, patches
+from train_careful import DATA, FOLDERS, DepthPairs, RainLayers, in_range, label_loss, network_of, patches
 
 from rebridge.data.folders import image_files, read_stored
 from rebridge.data.mixtures import Photographs, held_out
 from rebridge.degradations.base import Draw
-from rebridge.degradations.mixture import LABELS, RENDERERS
-from rebridge.networks.careful import Careful, gathered
+from rebridge.degradations.distance import DepthHaze
+from rebridge.degradations.mixture import LABELS, RENDERERS, Mixture
+from rebridge.degradations.preparation import Preparation
+from rebridge.degradations.weather import Haze
+from rebridge.networks.careful import HAZE, Careful, gathered
+from rebridge.networks.statistics import air_statistics
+from rebridge.networks.toning import impression
 from rebridge.networks.verdict import Verdict
 
 SIZES = ((160, 8), (224, 6), (288, 4))
 """Sides of the patches and how many of each make a batch."""
+
+UPRIGHT_SIZES = (192, 256, 320, 384)
+"""Sides of the upright patches that haze alone is told by."""
 
 
 class HeldOut(Photographs):
@@ -67,6 +75,41 @@ def gather(model: Careful, photographs: Photographs, minutes: float, seed: int) 
     return torch.cat(known), torch.cat(labels)
 
 
+@torch.no_grad()
+def gather_air(photographs: Photographs, minutes: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw larger pictures, most upright, half of them hazy: what haze is told by (N, numbers), labels (N, kinds)."""
+    usual = RENDERERS["haze"]
+    RENDERERS["haze"] = ((0.25, Haze(beta=(0.2, 1.2))), (0.75, DepthHaze(beta=(0.15, 2.5))))
+    hazy = dict.fromkeys(LABELS, 0.5) | {"haze": 3.5}
+    mostly = Mixture(counts=(0.42, 0.4, 0.13, 0.05), weights=hazy, faded=0.15)
+    several = Mixture(counts=(0, 0.4, 0.35, 0.25), faded=0.15)
+    pairs, preparation = DepthPairs(DATA / "train/rgbd/middlebury"), Preparation()
+    heard, labels, index, begin = [], [], 0, time.process_time()
+    while time.process_time() - begin < 60 * minutes:
+        draw = Draw(seed * 10_000_000 + index)
+        kind = draw.uniform((0, 1))
+        label = torch.zeros(len(LABELS))
+        if kind < 0.05:
+            pair = pairs.draw(256, draw)
+            label[HAZE] = float(draw.uniform((0, 1)) < 0.5)
+            image = pair.degraded if label[HAZE] else pair.target
+        elif kind < 0.1:
+            image = (graded(seed * 10_000_000 + index) + 1) / 2
+        else:
+            size = UPRIGHT_SIZES[draw.integer(0, len(UPRIGHT_SIZES) - 1)]
+            image = preparation.patch(photographs.draw(draw), size, draw)
+            image = image.flip(-1) if draw.uniform((0, 1)) < 0.5 else image
+            image = image.transpose(-1, -2) if draw.uniform((0, 1)) < 0.1 else image
+            mixed = (mostly if draw.uniform((0, 1)) < 0.8 else several)(image.contiguous(), draw)
+            image, label = preparation.saved(mixed.degraded, draw), mixed.labels
+        y = (2 * (image * 255).round() / 255 - 1)[None]
+        heard.append(torch.cat([impression(y, y).levels.flatten(1), air_statistics(y)], 1))
+        labels.append(label)
+        index += 1
+    RENDERERS["haze"] = usual
+    return torch.cat(heard), torch.stack(labels)
+
+
 def fit(verdict: Verdict, known: Tensor, labels: Tensor, epochs: int, seed: int) -> None:
     """Fit the layers; what they keep is their mean over the second half."""
     torch.manual_seed(seed)
@@ -91,11 +134,12 @@ def fit(verdict: Verdict, known: Tensor, labels: Tensor, epochs: int, seed: int)
     verdict.eval()
 
 
-def fit_air(verdict: Verdict, known: Tensor, labels: Tensor, epochs: int, seed: int) -> None:
+def fit_air(verdict: Verdict, heard: Tensor, labels: Tensor, epochs: int, seed: int) -> None:
     """Fit the voices that tell haze; what they keep is their mean over the second half."""
     torch.manual_seed(seed)
     sure = labels[:, verdict.haze] >= 0
-    scaled = ((known[sure] - verdict.mean) / verdict.scale).clamp(-6, 6)
+    places = verdict.places
+    scaled = ((heard[sure] - verdict.mean[places]) / verdict.scale[places]).clamp(-6, 6)
     there = labels[sure, verdict.haze]
     verdict.train()
     optimiser = torch.optim.AdamW(verdict.air.parameters(), lr=1.5e-3, weight_decay=3e-2)
@@ -105,7 +149,7 @@ def fit_air(verdict: Verdict, known: Tensor, labels: Tensor, epochs: int, seed: 
         for group in optimiser.param_groups:
             group["lr"] = 1.5e-3 * 0.5 * (1 + math.cos(math.pi * step / steps))
         rows = torch.randint(len(scaled), (256,))
-        logits = verdict.air_logits(scaled[rows] + 0.1 * torch.randn(256, scaled.shape[1]))[..., 0]
+        logits = verdict.voices(scaled[rows] + 0.1 * torch.randn(256, scaled.shape[1]))[..., 0]
         loss = sum(F.binary_cross_entropy_with_logits(voice, there[rows]) for voice in logits)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -144,13 +188,17 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--known", nargs="*", default=[], help="files of earlier runs: what was gathered already")
     parser.add_argument("--keep", help="file to keep what is gathered in")
+    parser.add_argument("--air-minutes", type=float, default=0.0, help="for larger pictures that haze alone is told by")
+    parser.add_argument("--air-known", nargs="*", default=[], help="files of earlier runs: such pictures")
+    parser.add_argument("--only-air", action="store_true", help="leave all but the voices that tell haze as it is")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     RENDERERS["rain"] = (*RENDERERS["rain"], (0.2, RainLayers(DATA / "train/pairs/rain_layers")))
-    kept = {key: value for key, value in torch.load(options.checkpoint).items() if not key.startswith("verdict.")}
+    state = torch.load(options.checkpoint)
+    kept = {key: value for key, value in state.items() if options.only_air or not key.startswith("verdict.")}
     model = network_of(kept, verdict=True)
     assert model.verdict is not None
     model = model.eval().to(memory_format=torch.channels_last)
@@ -162,10 +210,14 @@ def main() -> None:
     print(f"{len(known)} pictures gathered", flush=True)
     if options.keep:
         torch.save((known, labels), options.keep)
-    model.verdict.mean.copy_(known.mean(0))
-    model.verdict.scale.copy_(known.std(0) + 1e-3)
-    fit(model.verdict, known, labels, options.epochs, options.seed)
-    fit_air(model.verdict, known, labels, 2 * options.epochs, options.seed)
+    if not options.only_air:
+        model.verdict.mean.copy_(known.mean(0))
+        model.verdict.scale.copy_(known.std(0) + 1e-3)
+        fit(model.verdict, known, labels, options.epochs, options.seed)
+    airs = [(known[:, model.verdict.places], labels), *(tuple(torch.load(path)[-2:]) for path in options.air_known)]
+    if options.air_minutes > 0:
+        airs.append(gather_air(photographs, options.air_minutes, options.seed + 1))
+    fit_air(model.verdict, *(torch.cat(parts) for parts in zip(*airs, strict=True)), 2 * options.epochs, options.seed)
     report(model.verdict, *gather(model, HeldOut(), 2.0, 9001))
     Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     torch.save(model.state_dict(), options.output)

@@ -5,7 +5,10 @@ It blends in what it expects to help.
     c      = examiner(y)                        kinds of degradation that are there, each in [0, 1]
     z      = tone(y, c)                         air taken out and exposure put right: a map of few parameters
     x_hat  = z + trunk(z, y, c)                 rain, snow, drops, noise, blur, JPEG
-    x0_hat = y + trust (x_hat - y)              trust in [0, 1] at each place, learned as what would have been best
+    x0_hat = z + trust (x_hat - z)              trust in [0, 1] at each place, learned as what would have been best
+
+Where air or exposure are treated, slow changes are the tone's: of those of the trunk, which has seen no haze but our own,
+a share is kept.
 
 Where no kind is found, the result is y itself, bit for bit, and nothing but the examiner is computed. The kinds may be given
 by the caller instead. It is a regression: the state x_t and the time do not matter. Derived.
@@ -23,14 +26,23 @@ from rebridge.networks.exporting import cell_means, exporting, valueless
 from rebridge.networks.layers import Network, check_inputs, check_sizes, in_bands, pad_to_multiple, zero_init
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import AIR, NUMBERS, picture_statistics
-from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature_blocks, impression
+from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature_blocks, impression, steadied
+from rebridge.networks.trial import WINDOW, WINDOWS, Trial, tried
 from rebridge.networks.trunk import Trunk
 from rebridge.networks.verdict import Verdict
 
 KINDS = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg")
-HAZE, LOWLIGHT, NOISE, SOFT = (KINDS.index(kind) for kind in ("haze", "lowlight", "noise", "blur"))
+RAIN, HAZE, SNOW, LOWLIGHT, NOISE, SOFT, JPEG = (
+    KINDS.index(kind) for kind in ("rain", "haze", "snow", "lowlight", "noise", "blur", "jpeg")
+)
 LEAST_AIR = 0.45
 """Brightness, in [0, 1], that a hundredth of a hazy picture exceeds."""
+TRIED = -4.5
+"""Logit of rain at a first look above which a trial decides."""
+COARSE = 1.5
+"""How much surer of haze a verdict must be, in logits, in a compressed picture."""
+TRACES = (-5.0, -2.0)
+"""Logits of JPEG between which that rises from none to all."""
 BAND = 2**22
 """Most pixels that the examiner sees at once where it sees a whole picture."""
 REACH = 160
@@ -62,8 +74,8 @@ class Careful(Network):
     channels: of an image; grey ones are treated as three equal colours. widths: of the trunk's levels, at 1/2, 1/4, ...
     of the size; blocks: before and again after the middle at each level but the last; middle: blocks there; features: of
     the examiner; equalise: filter pictures by an `Equaliser` before the trunk; verdict: a `Verdict` decides on the kinds, and
-    what the examiner says of them is a part of what it hears; air: it tells haze by levels and air alone. The examiner, the
-    air and the exposure see the whole picture that is handed over.
+    what the examiner says of them is a part of what it hears; air: it tells haze by levels and air alone; trial: a `Trial`
+    decides on rain. The examiner, the air and the exposure see the whole picture that is handed over.
     """
 
     told = True
@@ -82,6 +94,7 @@ class Careful(Network):
         equalise: bool = True,
         verdict: bool = False,
         air: bool = False,
+        trial: bool = False,
     ) -> None:
         super().__init__()
         check_sizes(channels=channels, widths=widths, blocks=blocks, middle=middle, features=features)
@@ -100,6 +113,7 @@ class Careful(Network):
         first = 3 * features + 4 * len(SHARES)
         heard = [*range(3 * features, first), *(first + len(KINDS) + place for place in AIR)] if air else []
         self.verdict = Verdict(known, len(KINDS), air=heard, haze=HAZE) if verdict else None
+        self.trial = Trial(len(KINDS)) if trial else None
         self.register_buffer("low", torch.full((len(KINDS),), 0.4))
         self.register_buffer("high", torch.full((len(KINDS),), 0.6))
 
@@ -126,7 +140,9 @@ class Careful(Network):
         height, width = y.shape[-2:]
         padded = pad_to_multiple(y.expand(-1, 3, -1, -1), self.multiple)
         features = self.examiner(padded)
-        seen = self._seen(padded, features, kinds is None) if seen is None else seen
+        if seen is None:
+            seen = self._seen(padded, features, kinds is None)
+            seen = self._after_trial(padded, seen) if kinds is None else seen
         decided = self.decide(self.judge(seen)) if kinds is None else kinds.to(y)
         if exporting() or valueless(decided):
             change = self._change(padded, features, seen, decided)[..., :height, :width]
@@ -143,7 +159,7 @@ class Careful(Network):
         """What becomes of pictures that are to be treated, 0 where nothing is decided."""
         found = self.mend(padded, features, seen, decided)
         trusted = F.interpolate(found.trust, scale_factor=float(PLACE), mode="bilinear")
-        return decided.amax(1).view(-1, 1, 1, 1) * trusted * (found.whole - padded)
+        return decided.amax(1).view(-1, 1, 1, 1) * (found.toned - padded + trusted * (found.whole - found.toned))
 
     def look(self, y: Tensor | LazyImages) -> Impression:
         """Sum up whole pictures (B, 3, H, W) in [-1, 1].
@@ -152,11 +168,32 @@ class Careful(Network):
         """
         y = mosaic(y) if isinstance(y, LazyImages) else y
         padded = pad_to_multiple(y.expand(-1, 3, -1, -1), self.multiple)
-        return self._seen(padded, self._features(padded))
+        return self._after_trial(padded, self._seen(padded, self._features(padded)))
 
     def _seen(self, padded: Tensor, features: Tensor, judged: bool = True) -> Impression:
         measured = picture_statistics(padded) if judged and self.verdict is not None else None
         return impression(padded, features)._replace(measured=measured)
+
+    def _after_trial(self, padded: Tensor, seen: Impression) -> Impression:
+        """Add what a trial says of rain, where the first look leaves it open; an exported graph looks once."""
+        if self.trial is None or exporting() or valueless(padded):
+            return seen
+        rain = self.judge(seen)[:, RAIN].clone()
+        for row in (rain > TRIED).nonzero()[:, 0].tolist():
+            rain[row] = self.trial(self.try_rain(padded[row : row + 1]))
+        return seen._replace(rain=rain)
+
+    def try_rain(self, picture: Tensor) -> Tensor:
+        """Take rain out of parts of a picture (1, 3, H, W) and sum up what becomes of them.
+
+        Returns what a `Trial` judges by, (1, known). Sides are multiples of 16.
+        """
+        y = mosaic(picture, WINDOWS, WINDOW)
+        named = torch.zeros(1, len(KINDS), device=y.device)
+        named[:, RAIN] = 1.0
+        x = (y + self(y, torch.ones(1, device=y.device), y, named)).clamp(-1, 1)
+        before, after = (self.judge(self._seen(image, self.examiner(image))) for image in (y, x))
+        return tried(before, after, y, x)
 
     def judge(self, seen: Impression) -> Tensor:
         """Judge whole pictures by what is seen of them.
@@ -165,14 +202,24 @@ class Careful(Network):
 
         Faint noise is seen by the examiner's own filters before a verdict hears of it: the greater of both counts. Sound
         pictures may be soft, and blur takes both: there the lesser counts. The air of haze is bright: a picture that is dark
-        everywhere may be pale, and would only get darker.
+        everywhere may be pale, and would only get darker. JPEG takes contrast as haze does. Of rain a trial has the word,
+        where one was made.
         """
         logits = self.examiner.logits(seen)
-        if self.verdict is None:
-            return logits
+        decided = logits if self.verdict is None else self._heard(seen, logits)
+        if seen.rain is not None:
+            decided = torch.cat([decided[:, :RAIN], seen.rain[:, None], decided[:, RAIN + 1 :]], 1)
+        return decided
+
+    def _heard(self, seen: Impression, logits: Tensor) -> Tensor:
+        """Logits of the verdict, bounded by those of the examiner."""
+        assert self.verdict is not None
         decided: Tensor = self.verdict(gathered(seen, logits)).clone()
         decided[:, NOISE] = torch.maximum(decided[:, NOISE], logits[:, NOISE])
         decided[:, SOFT] = torch.minimum(decided[:, SOFT], logits[:, SOFT])
+        least, most = TRACES
+        traces = ((decided[:, JPEG] - least) / (most - least)).clamp(0, 1)
+        decided[:, HAZE] = decided[:, HAZE] - COARSE * traces
         dark = seen.levels[:, :3, -1].mean(1) < LEAST_AIR
         decided[:, HAZE] = torch.where(dark, decided[:, HAZE].clamp(max=0), decided[:, HAZE])
         return decided
@@ -227,9 +274,14 @@ class Careful(Network):
         toned = self.tone(y, features, seen, kinds[:, HAZE], kinds[:, LOWLIGHT])
         sharper = self.sharper(toned)
         residual, deep = self.trunk(toned, y, sharper, kinds)
-        whole = toned + residual + sharper
-        trust = self.trust(features, deep, feature_blocks(whole - y), kinds, logits)
-        return Parts(logits, kinds, toned, whole, trust)
+        changed = residual + sharper
+        trust = self.trust(features, deep, feature_blocks(toned + changed - y), kinds, logits)
+        return Parts(logits, kinds, toned, toned + steadied(changed, self._held(kinds)), trust)
+
+    def _held(self, kinds: Tensor) -> Tensor:
+        """Tell for which pictures slow changes are the tone's, (B,): rain and snow veil a picture, and are the trunk's."""
+        toning = torch.maximum(kinds[:, HAZE], kinds[:, LOWLIGHT])
+        return toning * (1 - torch.maximum(kinds[:, RAIN], kinds[:, SNOW]))
 
     def sharper(self, toned: Tensor) -> Tensor:
         """Compute what the equaliser adds to pictures (B, 3, H, W)."""

@@ -48,8 +48,8 @@ class LazyImages:
         return LazyImages(self.shape, lambda rows, columns: change(self.read(rows, columns)))
 
 
-def mosaic(images: LazyImages, windows: int = 4, side: int = 1024) -> Tensor:
-    """Put windows from all over lazy images together, for statistics of the whole.
+def mosaic(images: LazyImages | Tensor, windows: int = 4, side: int = 1024) -> Tensor:
+    """Put windows from all over images together, for statistics of the whole.
 
     The windows are taken in full resolution, as noise, rain and the grid of JPEG are lost where pictures are reduced. They lie on
     an even grid, keep their order, and begin at multiples of 16 pixels.

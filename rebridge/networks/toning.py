@@ -31,6 +31,10 @@ LEAK = 0.05
 """Slope of the optical depth outside of [0, `DEEPEST`]."""
 DEEPEST = 2.8
 """Greatest optical depth that is undone: a transmission of 0.06."""
+STEADY = 0.5
+"""Share of slow changes that is held back where the tone has the word."""
+STEADY_BLOCK = 16
+"""Side in pixels of the blocks by which a change is slow."""
 
 
 def feature_blocks(change: Tensor) -> Tensor:
@@ -44,6 +48,16 @@ def feature_blocks(change: Tensor) -> Tensor:
     return torch.cat([F.avg_pool2d(change, 16), torch.log(size + 1e-3) + 3, torch.log(square + 1e-3) + 3], 1)
 
 
+def steadied(change: Tensor, held: Tensor) -> Tensor:
+    """Hold back half of the slow part of a change (B, 3, H, W) whose sides are multiples of 16.
+
+    held: (B,) in [0, 1], for which pictures.
+    """
+    places = F.avg_pool2d(F.avg_pool2d(change.float(), STEADY_BLOCK), 3, 1, 1, count_include_pad=False)
+    slow = F.interpolate(places, scale_factor=float(STEADY_BLOCK), mode="bilinear")
+    return change - STEADY * held.view(-1, 1, 1, 1) * slow
+
+
 class Impression(NamedTuple):
     """Features and levels of a picture as a whole."""
 
@@ -53,6 +67,8 @@ class Impression(NamedTuple):
     """(B, 4, shares): quantiles of the three colours and of the darkest of them, in [0, 1]."""
     measured: Tensor | None = None
     """(B, NUMBERS): `rebridge.networks.statistics`, where they are asked for."""
+    rain: Tensor | None = None
+    """(B,): logits of rain after a trial, where trials are made."""
 
 
 def impression(y: Tensor, features: Tensor) -> Impression:

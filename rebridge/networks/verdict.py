@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 AIR_VOICES = 3
 """Layers that tell haze, fitted apart; their mean counts."""
-UNOPPOSED = 1.0
+UNOPPOSED = 2.0
 """How much less sure of haze, in logits, the layers that hear everything may be; beyond it they have the word."""
 
 
@@ -61,7 +61,11 @@ class Verdict(nn.Module):
 
         scaled: the numbers, (B, known), by their mean and scale.
         """
-        return torch.stack([voice(scaled[:, self.places]).float() for voice in self.air])
+        return self.voices(scaled[:, self.places])
+
+    def voices(self, heard: Tensor) -> Tensor:
+        """Collect the logits of haze, (voices, B, 1), from the numbers that it is told by alone."""
+        return torch.stack([voice(heard).float() for voice in self.air])
 
 
 def _few(known: int) -> nn.Sequential:

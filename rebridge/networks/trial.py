@@ -1,0 +1,94 @@
+"""A second look at a picture: what would be taken from it, and what would be left.
+
+Fine bright texture looks like rain at first. Where that is open, the picture is treated for a trial. Where it rains, what is
+taken away is bright and lies everywhere, and what is left shows no rain; where it does not, little is taken away, in few
+places, and what is left looks as before. Derived; fitted by tools/train_trial.py.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BLOCK = 32
+"""Side in pixels of the blocks over which it is seen how evenly a change is spread."""
+CONTRAST_BLOCK = 8
+"""Side in pixels of the blocks whose contrast a change is compared with."""
+SPREAD = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Quantiles of the size of a change over the blocks."""
+LAYER_NUMBERS = 7 + len(SPREAD)
+"""Numbers that `layer_numbers` gives."""
+FAINT = 1e-4
+"""A change that is too small to be seen, in [0, 1]."""
+WINDOWS, WINDOW = 3, 128
+"""A trial is made on so many parts of a picture along each axis, of so many pixels; a smaller picture is taken whole."""
+
+
+def layer_numbers(y: Tensor, x: Tensor) -> Tensor:
+    """Sum up what was taken from pictures y to get pictures x, (B, 3, H, W) each in [-1, 1].
+
+    Logarithms of its size and of quantiles of the size over blocks, how evenly it is spread, the share of it that was bright,
+    its skewness, its colourfulness, how much it has one direction, and how much it goes along with the contrast of x.
+    (B, LAYER_NUMBERS), float32.
+    """
+    taken = (y.float() - x.float()) / 2
+    grey = taken.mean(1, keepdim=True)
+    size = _mean(grey.square()).sqrt()
+    energies = F.avg_pool2d(grey.square(), min(BLOCK, *grey.shape[-2:]), ceil_mode=True).flatten(1).clamp_min(1e-12)
+    spread = energies.quantile(torch.tensor(SPREAD, device=y.device), dim=1).sqrt().T
+    even = energies.sqrt().mean(1).square() / energies.mean(1)
+    bright = _mean(grey.clamp_min(0)) / (_mean(grey.abs()) + 1e-6)
+    skewness = (_mean(grey**3) / (size**3 + 1e-9)).clamp(-10, 10)
+    colour = (_mean((taken - grey).square()).sqrt() / (size + FAINT)).clamp(max=2)
+    across = grey[..., 1:-1, 2:] - grey[..., 1:-1, :-2]
+    down = grey[..., 2:, 1:-1] - grey[..., :-2, 1:-1]
+    a, b, c = _mean(across.square()), _mean(down.square()), _mean(across * down)
+    direction = ((a - b).square() + 4 * c.square()).sqrt() / (a + b + 1e-9)
+    left = x.float().mean(1, keepdim=True)
+    contrast = F.avg_pool2d(left.square(), CONTRAST_BLOCK) - F.avg_pool2d(left, CONTRAST_BLOCK).square()
+    along = _correlation(contrast.clamp_min(0).sqrt(), F.avg_pool2d(grey.abs(), CONTRAST_BLOCK))
+    sizes = torch.log(torch.cat([size[:, None], spread], 1) + FAINT)
+    return torch.cat([sizes, torch.stack([even, bright, skewness, colour, direction, along], 1)], 1)
+
+
+def _mean(values: Tensor) -> Tensor:
+    return values.flatten(1).mean(1)
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    a, b = (values.flatten(1) - values.flatten(1).mean(1, keepdim=True) for values in (a, b))
+    both = (a.square().mean(1) * b.square().mean(1)).sqrt()
+    return (a * b).mean(1) / both.clamp_min(1e-9)
+
+
+class Trial(nn.Module):
+    """Logit (B,) that a kind is there, from what a trial showed.
+
+    kinds: of degradation that an examiner tells. mean, scale: of each number, as the training pictures have them.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, kinds: int, width: int = 24) -> None:
+        super().__init__()
+        known = 2 * kinds + LAYER_NUMBERS
+        self.register_buffer("mean", torch.zeros(known))
+        self.register_buffer("scale", torch.ones(known))
+        self.layers = nn.Sequential(nn.Linear(known, width), nn.GELU(), nn.Linear(width, 1))
+
+    def forward(self, known: Tensor) -> Tensor:
+        """Judge numbers (B, known) as `tried` joins them; those that no training picture came near to are cut off."""
+        logit: Tensor = self.layers(((known.float() - self.mean) / self.scale).clamp(-4, 4))[:, 0]
+        return logit.float()
+
+
+def tried(before: Tensor, after: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Join all that a trial showed, (B, known).
+
+    Args:
+        before: logits (B, kinds) of y.
+        after: logits (B, kinds) of x.
+        y: pictures (B, 3, H, W) in [-1, 1].
+        x: the same, treated.
+    """
+    return torch.cat([before, after, layer_numbers(y, x)], 1)

@@ -1,0 +1,126 @@
+"""A trial tells rain by what it takes away and what it leaves, and decides where the first look leaves rain open."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from rebridge import networks
+from rebridge.networks.careful import KINDS, RAIN, TRIED, Careful
+from rebridge.networks.layers import Network
+from rebridge.networks.lazy import mosaic
+from rebridge.networks.toning import steadied
+from rebridge.networks.trial import LAYER_NUMBERS, WINDOW, WINDOWS, Trial, layer_numbers
+
+SIZES = {"widths": [8, 12, 16], "blocks": [1, 1], "middle": 1, "features": 16}
+
+
+def trying(decision: float, first: float) -> Careful:
+    """A network whose trial says `decision` of rain, and whose first look says about `first`."""
+    torch.manual_seed(0)
+    network = networks.create("careful", verdict=True, trial=True, **SIZES).eval()
+    assert isinstance(network, Careful) and network.verdict is not None and network.trial is not None
+    with torch.no_grad():
+        for layers, value in ((network.trial.layers, decision), (network.verdict.layers, first)):
+            last = layers[-1]
+            assert isinstance(last, torch.nn.Linear)
+            last.weight.zero_()
+            last.bias.fill_(value)
+    return network
+
+
+def numbers(taken: Tensor) -> dict[str, Tensor]:
+    """What is said of a layer (B, 1, H, W) in [0, 1] that was taken from a grey picture."""
+    x = torch.zeros(len(taken), 3, *taken.shape[-2:])
+    found = layer_numbers(x + 2 * taken, x)
+    assert found.shape == (len(taken), LAYER_NUMBERS)
+    names = ("size", "q5", "q25", "q50", "q75", "q95", "even", "bright", "skewness", "colour", "direction", "along")
+    return dict(zip(names, found.unbind(1), strict=True))
+
+
+def test_an_even_layer_has_its_size_everywhere_and_is_bright() -> None:
+    found = numbers(torch.full((2, 1, 96, 128), 0.05))
+    for key in ("size", "q5", "q25", "q50", "q75", "q95"):
+        assert found[key].tolist() == pytest.approx([math.log(0.05 + 1e-4)] * 2, abs=1e-5)
+    assert found["even"].tolist() == pytest.approx([1.0] * 2)
+    assert found["bright"].tolist() == pytest.approx([1.0] * 2, abs=1e-4)
+    assert found["colour"].tolist() == pytest.approx([0.0] * 2, abs=1e-4)
+
+
+def test_lines_have_a_direction_and_noise_has_none() -> None:
+    random = torch.Generator().manual_seed(0)
+    lines = (torch.rand(1, 1, 1, 160, generator=random) < 0.1).float().expand(-1, -1, 160, -1)
+    grains = (torch.rand(1, 1, 160, 160, generator=random) < 0.1).float()
+    found = numbers(torch.cat([lines, grains]))["direction"]
+    assert found[0] > 0.99
+    assert found[1] < 0.05
+
+
+def test_a_layer_in_one_corner_is_not_even() -> None:
+    corner = torch.zeros(1, 1, 128, 128)
+    corner[..., :32, :32] = 0.2
+    assert numbers(corner)["even"].item() == pytest.approx(1 / 16, rel=1e-3)
+    assert numbers(corner)["q75"].item() < math.log(1.2e-4)
+
+
+def test_numbers_far_from_those_of_training_are_cut_off() -> None:
+    torch.manual_seed(0)
+    judge = Trial(2)
+    far = torch.full((1, 4 + LAYER_NUMBERS), 5.0)
+    assert torch.equal(judge(far), judge(100 * far))
+
+
+@pytest.mark.parametrize(("first", "expected"), [(TRIED + 1, 3.0), (TRIED - 1, TRIED - 1)])
+def test_the_trial_has_the_word_where_rain_is_open(first: float, expected: float) -> None:
+    network = trying(3.0, first)
+    y = 2 * torch.rand(2, 3, 64, 80) - 1
+    with torch.no_grad():
+        judged = network.judge(network.look(y))
+        assert judged[:, RAIN].tolist() == pytest.approx([expected] * 2)
+        assert judged.shape == (2, len(KINDS))
+        found, treated = network.diagnose(y)
+    assert found[:, RAIN].tolist() == pytest.approx([torch.tensor(expected).sigmoid().item()] * 2)
+    assert bool((treated[:, RAIN] > 0).all()) == (expected > 0)
+
+
+def test_a_picture_that_the_trial_clears_is_left_as_it_is() -> None:
+    network = trying(-9.0, 9.0)
+    with torch.no_grad():
+        for kind in range(len(KINDS)):
+            if kind != RAIN:
+                network.low[kind], network.high[kind] = 2.0, 3.0  # no other kind is treated
+        y = 2 * torch.rand(1, 3, 48, 48) - 1
+        assert not network(y, torch.ones(1), y).any()
+
+
+def test_who_is_told_what_to_treat_makes_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = trying(3.0, 3.0)
+    monkeypatch.setattr(network, "trial", None)
+    y = 2 * torch.rand(1, 3, 48, 48) - 1
+    with torch.no_grad():
+        without = network.treating(["rain"])(y, torch.ones(1), y)
+        assert torch.equal(trying(3.0, 3.0).treating(["rain"])(y, torch.ones(1), y), without)
+
+
+def test_a_large_picture_is_tried_in_parts() -> None:
+    network = trying(3.0, 3.0)
+    y = 2 * torch.rand(1, 3, 16 * 40, 16 * 33) - 1
+    with torch.no_grad():
+        parts = mosaic(y, WINDOWS, WINDOW)
+        assert parts.shape[-2:] == (WINDOWS * WINDOW, WINDOWS * WINDOW)
+        assert torch.allclose(network.try_rain(y), network.try_rain(parts), atol=1e-5)
+
+
+def test_slow_changes_are_held_back_where_the_tone_has_the_word() -> None:
+    even = torch.full((2, 3, 64, 64), 0.2)
+    fast = torch.where((torch.arange(64)[:, None] + torch.arange(64)) % 2 == 0, 0.1, -0.1).expand(2, 3, -1, -1)
+    found = steadied(even + fast, torch.tensor([1.0, 0.0]))
+    assert torch.allclose(found[0], 0.1 + fast[0], atol=1e-6)
+    assert torch.equal(found[1], (even + fast)[1])
+
+
+def test_networks_without_a_trial_are_as_before() -> None:
+    network = networks.create("careful", **SIZES)
+    assert isinstance(network, Network)
+    assert not any(key.startswith("trial.") for key in network.state_dict())

@@ -1,0 +1,145 @@
+"""Fits the trial of a `careful` network: what decides on rain where the first look leaves it open; nothing else of it changes.
+
+    REBRIDGE_DATA=data python tools/train_trial.py runs/small-16/final.pt --minutes 6 --output runs/small-17/tried.pt
+
+Pictures of the training mixture are drawn for a fixed time of the processor, treated for rain where rain is open, and what
+a trial showed is kept; then the layers are fitted. Prints how well pictures of photographs that were kept out of training
+are told apart.
+"""
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+from train_careful import DATA, FOLDERS, RainLayers, network_of
+from train_verdict import HeldOut
+
+from rebridge.data.mixtures import Photographs
+from rebridge.degradations.base import Draw
+from rebridge.degradations.mixture import LABELS, RENDERERS, Mixture
+from rebridge.degradations.preparation import Preparation
+from rebridge.networks.careful import RAIN, TRIED, Careful
+from rebridge.networks.trial import Trial
+
+SIZES = (192, 224, 256, 288)
+MIXTURE = Mixture(
+    counts=(0.5, 0.35, 0.12, 0.03), weights=dict.fromkeys(LABELS, 0.5) | {"rain": 4.0}, faded=0.1
+)  # half of them sound
+
+
+def drawing(draw: Draw, side: int = 256) -> Tensor:
+    """Draw lines, circles and letters of one ink on one paper, (3, side, side) in [0, 1]: sound, and full of thin lines."""
+    ink, paper = (255 * draw.rand(3) ** 0.3 if draw.uniform((0, 1)) < 0.5 else 90 * draw.rand(3) for _ in range(2))
+    page = np.empty((side, side, 3), np.uint8)
+    page[:] = paper.byte().numpy()
+    for _ in range(draw.integer(4, 40)):
+        x, y, u, v = (draw.integer(0, side - 1) for _ in range(4))
+        colour, width = ink.tolist(), draw.integer(1, 4)
+        smooth = cv2.LINE_AA if draw.uniform((0, 1)) < 0.5 else cv2.LINE_8
+        match draw.integer(0, 3):
+            case 0:
+                cv2.circle(page, (x, y), u // 5, colour, width, smooth)
+            case 1:
+                cv2.putText(
+                    page, f"{u} of {v} at {x}", (x // 2, y), draw.integer(0, 7), 0.3 + v / side, colour, 1, smooth
+                )
+            case _:
+                cv2.line(page, (x, y), (u, v), colour, width, smooth)
+    return torch.from_numpy(page).permute(2, 0, 1) / 255
+
+
+@torch.no_grad()
+def gather(model: Careful, photographs: Photographs, minutes: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw pictures for so many minutes: what a trial showed where rain was open (N, known), and the labels (N, kinds)."""
+    preparation, known, labels, index = Preparation(), [], [], 0
+    begin = time.process_time()
+    while time.process_time() - begin < 60 * minutes:
+        draw = Draw(seed * 10_000_000 + index)
+        index += 1
+        size = SIZES[draw.integer(0, len(SIZES) - 1)]
+        if draw.uniform((0, 1)) < 0.06:
+            image, label = drawing(draw), torch.zeros(len(LABELS))
+        else:
+            mixed = MIXTURE(preparation.patch(photographs.draw(draw), size, draw).contiguous(), draw)
+            image, label = mixed.degraded, mixed.labels
+        saved = (preparation.saved(image, draw) * 255).round() / 255
+        y = (2 * saved - 1)[None].contiguous(memory_format=torch.channels_last)
+        if model.judge(model.look(y))[0, RAIN] > TRIED:
+            known.append(model.try_rain(y))
+            labels.append(label)
+    return torch.cat(known), torch.stack(labels)
+
+
+def fit(trial: Trial, known: Tensor, there: Tensor, steps: int, seed: int) -> None:
+    """Fit the layers; what they keep is their mean over the second half."""
+    torch.manual_seed(seed)
+    trial.mean.copy_(known.mean(0))
+    trial.scale.copy_(known.std(0) + 1e-3)
+    optimiser = torch.optim.AdamW(trial.parameters(), lr=3e-3, weight_decay=3e-2)
+    average = {key: value.clone() for key, value in trial.state_dict().items()}
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = 3e-3 * 0.5 * (1 + math.cos(math.pi * step / steps))
+        rows = torch.randint(len(known), (256,))
+        logits = trial(known[rows] + 0.1 * trial.scale * torch.randn(256, known.shape[1]))
+        loss = F.binary_cross_entropy_with_logits(logits, there[rows])
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        begun = step - steps // 2
+        if begun >= 0:
+            for key, value in trial.state_dict().items():
+                average[key].lerp_(value, 1 / (begun + 1))
+    trial.load_state_dict(average)
+
+
+@torch.no_grad()
+def report(name: str, logits: Tensor, labels: Tensor) -> None:
+    """Print how well rain is told from all else, and from sound pictures."""
+    there = logits[labels[:, RAIN] == 1]
+    for what, rows in (("sound", (labels == 0).all(1)), ("all else", labels[:, RAIN] == 0)):
+        worst = logits[rows].sort(descending=True).values
+        order = float((there[:, None] > worst[None]).float().mean())
+        found = [float((there > worst[int(share * len(worst))]).float().mean()) for share in (0, 0.003, 0.01)]
+        print(
+            f"{name}: {len(there)} there, {len(worst)} {what}; rank {order:.3f}; found without a false alarm {found[0]:.2f},"
+            f" with 0.3 % {found[1]:.2f}, with 1 % {found[2]:.2f}",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Gather, fit and write the weights."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint")
+    parser.add_argument("--output", required=True)
+    parser.add_argument("--minutes", type=float, default=6.0)
+    parser.add_argument("--held", type=float, default=2.0, help="minutes of pictures that were kept out")
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    RENDERERS["rain"] = (*RENDERERS["rain"], (0.3, RainLayers(DATA / "train/pairs/rain_layers")))
+    state = {key: value for key, value in torch.load(options.checkpoint).items() if not key.startswith("trial.")}
+    model = network_of(state, verdict="verdict.mean" in state).eval().to(memory_format=torch.channels_last)
+    photographs = Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()])
+    known, labels = gather(model, photographs, options.minutes, options.seed + 1)
+    sure = labels[:, RAIN] >= 0
+    trial = Trial(len(LABELS))
+    fit(trial, known[sure], labels[sure, RAIN], options.steps, options.seed)
+    seen, kept = gather(model, HeldOut(), options.held, 9001)
+    report("first look", seen[:, RAIN], kept)
+    report("trial", trial(seen), kept)
+    Path(options.output).parent.mkdir(parents=True, exist_ok=True)
+    torch.save(state | {f"trial.{key}": value for key, value in trial.state_dict().items()}, options.output)
+
+
+if __name__ == "__main__":
+    main()
