@@ -37,7 +37,7 @@ RAIN, HAZE, SNOW, LOWLIGHT, NOISE, SOFT, JPEG = (
 )
 LEAST_AIR = 0.45
 """Brightness, in [0, 1], that a hundredth of a hazy picture exceeds."""
-TRIED = -4.5
+TRIED = -3.5
 """Logit of rain at a first look above which a trial decides."""
 COARSE = 1.5
 """How much surer of haze a verdict must be, in logits, in a compressed picture."""
