@@ -71,7 +71,7 @@ class Guard:
         cookies = _cookies(headers)
         known = cookies.get(VISITOR, "")
         visitor = known if _VISITOR.fullmatch(known) else secrets.token_urlsafe(24)
-        scope.setdefault("state", {})["visitor"] = visitor
+        scope.setdefault("state", {}).update(visitor=visitor, began=time.monotonic())
         attributes = _cookie_attributes(scope["scheme"] == "https", self._framed_by is not None)
         fresh = [] if visitor == known else [_cookie(VISITOR, visitor, attributes)]
         send = _with_headers(send, self._security, fresh)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
 
 from rebridge.images.atomic import reason
 from rebridge.images.regular import irregular
@@ -28,8 +31,23 @@ _NAMES = {
 }  # fmt: skip
 _ALIGNMENT = 8
 _PIECE = 2**24
+_FIRST_VALUES = (init.kaiming_uniform_, init.uniform_, init.normal_, init.constant_)
+"""Functions that modes are asked about; torch hands them the tensor by name."""
 PREVIOUS_FILE = ".previous.safetensors"
 """Weights of a model whose files are being replaced."""
+
+
+class Unfilled(TorchFunctionMode):
+    """A context in which networks are made without first values for their weights.
+
+    They take neither time nor memory before the weights of a file fill them.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        return given["tensor"] if func in _FIRST_VALUES else func(*args, **given)
 
 
 class StoredWeights:
@@ -169,9 +187,14 @@ def check_weights(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, T
                 f"{path} does not fit the network of {CONFIG_FILE}: "
                 f"'{key}' has shape {tuple(value.shape)}, the network needs {shapes[key]}"
             )
-        if value.is_floating_point() and not torch.isfinite(value).all():
+        if value.is_floating_point() and not _is_finite(value):
             raise ModelError(f"{path} is damaged: the weight '{key}' contains NaN or infinite values")
         page_out(value)
+
+
+def _is_finite(value: Tensor) -> bool:
+    """Test if all values are finite, by the least and the greatest: NaN is both of them where there is one."""
+    return value.numel() == 0 or all(math.isfinite(end.item()) for end in value.aminmax())
 
 
 def _kept(value: Tensor) -> Tensor:

@@ -53,6 +53,8 @@ class Impression(NamedTuple):
     """(B, 4, shares): quantiles of the three colours and of the darkest of them, in [0, 1]."""
     measured: Tensor | None = None
     """(B, NUMBERS): `rebridge.networks.statistics`, where they are asked for."""
+    places: Tensor | None = None
+    """(B, features, H/16, W/16): the examiner's features, for pictures that are restored as a whole."""
 
 
 def impression(y: Tensor, features: Tensor) -> Impression:
