@@ -6,7 +6,6 @@ import shutil
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -22,6 +21,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
+from rebridge.app.files import MEDIA, archived, at_once, result_answer
 from rebridge.app.guard import Guard
 from rebridge.app.jobs import UNFINISHED, Jobs, RefusedError, WebJob
 from rebridge.app.limits import Limits
@@ -33,18 +33,16 @@ from rebridge.images import WRITABLE_SUFFIXES
 STATIC = Path(__file__).parent / "static"
 READERS = 2
 """Uploads that are decoded, and views that are made, at the same time."""
-MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
-MEDIA |= {".tif": "image/tiff", ".tiff": "image/tiff"}
 Picture = Annotated[UploadFile, File(description="The picture, in any format that rebridge reads.")]
 Painted = Annotated[
     UploadFile | None,
     File(description="White where the picture is to be filled, of its size; nothing else is changed then."),
 ]
-T = TypeVar("T")
+_T = TypeVar("_T")
 View = Literal["before", "after", "changed", "uncertainty"]
 
 
-def wanted_options(
+async def wanted_options(
     model: Annotated[str, Form(description="One of those that /api/about lists.")] = Wanted.model,
     method: Annotated[str | None, Form(description="bridge or irbridge; by default the model's.")] = None,
     task: Annotated[
@@ -63,7 +61,10 @@ def wanted_options(
     format: Annotated[str | None, Form(description="png, jpg, webp or tiff; by default the picture's.")] = None,
     quality: Annotated[int | None, Form(description="Of JPEG, WebP, AVIF and JPEG XL, 1 to 100.")] = None,
 ) -> Wanted:
-    """Read the options of a job from form fields named as on the command line."""
+    """Read the options of a job from form fields named as on the command line.
+
+    It is `async` though it waits for nothing: else it would be called in another thread.
+    """
     texts = {"method": method, "task": task, "sampler": sampler, "format": format}
     given: dict[str, Any] = {key: value.strip().lower() or None for key, value in texts.items() if value is not None}
     numbers: dict[str, Any] = {"steps": steps, "seed": seed, "samples": samples, "tile": tile, "overlap": overlap}
@@ -179,7 +180,7 @@ class Service:
             raise RefusedError(404, "there is no such view of this picture")
         return await self._reading(view_file, job, name)
 
-    async def _reading(self, work: Callable[..., T], *given: Any) -> T:
+    async def _reading(self, work: Callable[..., _T], *given: Any) -> _T:
         """Do the work of a few threads that read pictures."""
         if self._readers is None:
             self._readers = anyio.CapacityLimiter(READERS)
@@ -236,14 +237,6 @@ def _visitor(request: Request) -> str:
     return str(request.scope["state"]["visitor"])
 
 
-def _file(job: WebJob) -> FileResponse:
-    if job.state in UNFINISHED:
-        raise RefusedError(409, "the picture is not restored yet", 1)
-    if job.state != "done" or job.result is None:
-        raise RefusedError(410, f"there is no result: {job.error}")
-    return FileResponse(job.result, media_type=MEDIA[job.result.suffix], filename=result_name(job))
-
-
 def _job_routes(app: FastAPI, service: Service) -> None:
     jobs = service.jobs
 
@@ -276,7 +269,7 @@ def _job_routes(app: FastAPI, service: Service) -> None:
         return StreamingResponse(events(job, service.state), media_type="text/event-stream")
 
     @app.post("/api/restore", response_class=FileResponse, dependencies=CHECKED)
-    async def restore(request: Request, image: Picture, options: Options, mask: Painted = None) -> FileResponse:
+    async def restore(request: Request, image: Picture, options: Options, mask: Painted = None) -> Response:
         """Restore a picture and answer with the file; who leaves before has it cancelled."""
         job = await service.take(request, image, options, mask)
         job.watchers, version = job.watchers + 1, job.version
@@ -293,7 +286,7 @@ def _job_routes(app: FastAPI, service: Service) -> None:
                 jobs.cancel(job, "cancelled, as nobody waited for it")
         if job.state != "done":
             raise RefusedError(422, job.error or "the picture could not be restored")
-        answer = _file(job)
+        answer = at_once(result_answer(job))
         told = time.monotonic() - (job.finished or 0.0)
         answer.headers["Server-Timing"] = server_timing({**job.spent, "tell": told})
         return answer
@@ -305,7 +298,7 @@ def _file_routes(app: FastAPI, service: Service) -> None:
     @app.get("/api/jobs/{id}/result", response_class=FileResponse)
     async def job_result(request: Request, id: str) -> FileResponse:
         """Answer with the restored file: name, metadata and bits are those of the picture."""
-        return _file(jobs.get(_visitor(request), id))
+        return result_answer(jobs.get(_visitor(request), id))
 
     @app.get("/api/jobs/{id}/views/{view}", response_class=FileResponse)
     async def job_view(request: Request, id: str, view: View) -> FileResponse:
@@ -320,26 +313,9 @@ def _file_routes(app: FastAPI, service: Service) -> None:
         done = [job for job in jobs.of(_visitor(request)) if job.state == "done" and job.result is not None]
         if not done:
             raise RefusedError(404, "no picture is restored yet")
-        archive = await anyio.to_thread.run_sync(_archive, service.folder, done)
+        archive = await anyio.to_thread.run_sync(archived, service.folder, done)
         remove = BackgroundTask(archive.unlink, missing_ok=True)
         return FileResponse(archive, media_type="application/zip", filename="restored.zip", background=remove)
-
-
-def _archive(folder: Path, done: list[WebJob]) -> Path:
-    """Write results into a ZIP file, each under a name of its own."""
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".zip", delete=False) as file:
-        names: set[str] = set()
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            for job in done:
-                name, number = result_name(job), 1
-                stem, _, ending = name.rpartition(".")
-                while name.lower() in names:
-                    number += 1
-                    name = f"{stem} ({number}).{ending}"
-                names.add(name.lower())
-                assert job.result is not None
-                archive.write(job.result, name)
-    return Path(file.name)
 
 
 def _page_routes(app: FastAPI, service: Service) -> None:

@@ -149,7 +149,8 @@ class _Body:
         most = self._limits.upload_seconds
         try:
             left = most - (time.monotonic() - self._began)
-            message = await asyncio.wait_for(self._inner(), max(left, 0.001))
+            async with asyncio.timeout(max(left, 0.001)):
+                message = await self._inner()
         except TimeoutError:
             self.problem = 408, f"the picture took longer than {most:g} s to arrive"
             return {"type": "http.disconnect"}

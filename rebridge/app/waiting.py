@@ -1,4 +1,4 @@
-"""Waiting for jobs: what they tell is passed on at once, and who has left is noticed."""
+"""Waiting for jobs, whose news is passed on at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ async def changed(job: WebJob, version: int) -> None:
     try:
         if job.version == version:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(told.wait(), LONGEST_SECONDS)
+                async with asyncio.timeout(LONGEST_SECONDS):
+                    await told.wait()
     finally:
         job.listeners.remove(tell)
 
@@ -63,5 +64,8 @@ async def events(job: WebJob, describe: Callable[[WebJob], dict[str, Any]]) -> A
 
 
 def server_timing(spent: dict[str, float]) -> str:
-    """Write seconds by stage as the header Server-Timing has them (W3C), in milliseconds."""
+    """Write seconds by stage as the header Server-Timing of the W3C.
+
+    Browsers show it among the details of an answer.
+    """
     return ", ".join(f"{stage};dur={1000 * seconds:.1f}" for stage, seconds in spent.items())

@@ -44,7 +44,7 @@ _PLACE = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[\\/][\w.~+@-]+){2,}[\\/]?")
 _showing = threading.Lock()
 logger = logging.getLogger(__name__)
 
-Read = tuple[Image, Image | None]
+Pictures = tuple[Image, Image | None]
 """A picture and its mask."""
 
 
@@ -100,7 +100,7 @@ class Worker:
         take_over()
         self._open(Wanted())
 
-    def check(self, path: Path, wanted: Wanted, mask: Path | None = None) -> tuple[Read, Any]:
+    def check(self, path: Path, wanted: Wanted, mask: Path | None = None) -> tuple[Pictures, Any]:
         """Look at an uploaded picture, its mask and its options.
 
         Returns:
@@ -195,7 +195,7 @@ class Worker:
         _spent(batch, "write", began)
         report(1.0)
 
-    def _read(self, job: WebJob) -> Read:
+    def _read(self, job: WebJob) -> Pictures:
         """Read the picture of a job that waited while others were in memory."""
         began = time.perf_counter()
         mask = read_image(job.mask, self._limits.pixels) if job.mask.exists() else None
@@ -294,7 +294,9 @@ def _settle(job: WebJob, before: Image, found: ImageResult) -> None:
 
 
 def view_file(job: WebJob, name: str) -> Path:
-    """Find a picture for the page; the ones before and after are made when they are asked for.
+    """Find a picture for the page.
+
+    The ones before and after are made when they are asked for.
 
     Raises:
         RefusedError: the job was removed meanwhile.

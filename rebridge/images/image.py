@@ -170,7 +170,9 @@ def write_image(path: str | Path, image: Image, overwrite: bool = False, quality
 
 
 def encode_image(image: Image, suffix: str, quality: int | None = None) -> bytes:
-    """Encode an image as `write_image` writes it, for what needs no file or none that outlives a crash.
+    """Encode an image as `write_image` writes it.
+
+    For what needs no file, or none that outlives a crash.
 
     Args:
         image: what is encoded.

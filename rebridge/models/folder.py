@@ -76,9 +76,7 @@ def load_folder(
             predictor = _predictor(config, bridge)
             autoencoder = _autoencoder(config)
         parts = _parts(network, predictor, autoencoder)
-        check_weights(
-            {key: tuple(value.shape) for key, value in state_of(parts).items()}, weights, folder / WEIGHTS_FILE
-        )
+        check_weights(state_of(parts), weights, folder / WEIGHTS_FILE)
         _check_signed(config, folder)
         role = {"scale": config.get("residual_scale"), "clamp": config.get("clamp", True)}
         denoiser = NetworkDenoiser(network, bridge, prediction=config["prediction"], **role)

@@ -231,7 +231,10 @@ class TrainedModel(Model):
         ]
 
     def seeing(self, images: Tensor) -> TrainedModel:
-        """See `Model.seeing`; a compiled network, and one that starts from a prediction, looks for itself."""
+        """See `Model.seeing`.
+
+        A compiled network, and one that starts from a prediction, looks for itself.
+        """
         compiled = self.denoiser.network is not self.network
         if compiled or self.predictor is not None or not isinstance(self.network, Network) or not self.network.examined:
             return self

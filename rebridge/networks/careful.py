@@ -300,7 +300,10 @@ class Treating(Network):
         return residual
 
     def diagnose(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Network.diagnose`; kinds that were named are treated, whatever is found. What was seen already counts."""
+        """See `Network.diagnose`; kinds that were named are treated, whatever is found.
+
+        What was seen already is not looked at again.
+        """
         seen = self.network.look(y) if self.seen is None else self.seen
         probabilities, treated = self.network.diagnosed(seen)
         if self.treated is None:

@@ -1,4 +1,4 @@
-"""Looking at images once: what ails them is told, and known where they are restored.
+"""Looking at images once, to tell what ails them and to restore them.
 
 restore, findings = look(restorer, image)
 image = restore(image)
