@@ -120,12 +120,13 @@ class Careful(Network):
             y: degraded pictures, (B, 3, H, W) in [-1, 1].
             kinds: (B, kinds) in [0, 1], what to treat, in the order of `KINDS`; by default what the examiner finds.
             strength: share of the change that is made, a number or (B, 1, 1, 1), in [0, 1].
-            seen: `look` at the whole pictures; without its places where y are parts of them, so that all parts are judged alike.
+            seen: `look` at the whole pictures, where y are these or parts of them, so that all parts are judged alike.
         """
         check_inputs(x, t, y, self.channels)
         height, width = y.shape[-2:]
         padded = pad_to_multiple(y.expand(-1, 3, -1, -1), self.multiple)
-        features = self.examiner(padded) if seen is None or seen.places is None else seen.places
+        places = None if seen is None else seen.of_whole(padded)
+        features = self.examiner(padded) if places is None else places
         seen = self._seen(padded, features, kinds is None) if seen is None else seen
         decided = self.decide(self.judge(seen)) if kinds is None else kinds.to(y)
         if exporting() or valueless(decided):
@@ -320,12 +321,6 @@ class Treating(Network):
         if self.seen is not None:
             return self
         return Treating(self.network, self.treated, self.strength, self.network.look(y))
-
-    def part(self, rows: slice, columns: slice) -> "Treating":
-        """See `Network.part`: a part has its own features, and the verdict on the whole."""
-        if self.seen is None or self.seen.places is None:
-            return self
-        return Treating(self.network, self.treated, self.strength, self.seen._replace(places=None))
 
 
 class TrustMap(nn.Module):
