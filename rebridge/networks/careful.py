@@ -19,16 +19,17 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from rebridge.networks.equaliser import STATISTICS_REACH, Equaliser
-from rebridge.networks.exporting import cell_means, exporting, valueless
-from rebridge.networks.layers import Network, check_inputs, check_sizes, in_bands, pad_to_multiple, zero_init
+from rebridge.networks.exporting import exporting, valueless
+from rebridge.networks.layers import Network, check_inputs, check_sizes, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import AIR, NUMBERS, picture_statistics
 from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature_blocks, impression, steadied
 from rebridge.networks.trial import WINDOW, WINDOWS, Trial, tried
 from rebridge.networks.trunk import Trunk
+from rebridge.networks.trust import TrustMap
 from rebridge.networks.verdict import Verdict
 
 KINDS = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg")
@@ -134,12 +135,13 @@ class Careful(Network):
             y: degraded pictures, (B, 3, H, W) in [-1, 1].
             kinds: (B, kinds) in [0, 1], what to treat, in the order of `KINDS`; by default what the examiner finds.
             strength: share of the change that is made, a number or (B, 1, 1, 1), in [0, 1].
-            seen: `look` at the whole pictures, where y are parts of them, so that all parts are judged alike.
+            seen: `look` at the whole pictures, where y are these or parts of them, so that all parts are judged alike.
         """
         check_inputs(x, t, y, self.channels)
         height, width = y.shape[-2:]
         padded = pad_to_multiple(y.expand(-1, 3, -1, -1), self.multiple)
-        features = self.examiner(padded)
+        places = None if seen is None else seen.of_whole(padded)
+        features = self.examiner(padded) if places is None else places
         if seen is None:
             seen = self._seen(padded, features, kinds is None)
             seen = self._after_trial(padded, seen) if kinds is None else seen
@@ -161,14 +163,16 @@ class Careful(Network):
         trusted = F.interpolate(found.trust, scale_factor=float(PLACE), mode="bilinear")
         return decided.amax(1).view(-1, 1, 1, 1) * (found.toned - padded + trusted * (found.whole - found.toned))
 
-    def look(self, y: Tensor | LazyImages) -> Impression:
+    def look(self, y: Tensor | LazyImages, trial: bool = True) -> Impression:
         """Sum up whole pictures (B, 3, H, W) in [-1, 1].
 
-        Lazy ones by windows from all over them.
+        Lazy ones by windows from all over them. trial: try to take rain out where it is open.
         """
-        y = mosaic(y) if isinstance(y, LazyImages) else y
-        padded = pad_to_multiple(y.expand(-1, 3, -1, -1), self.multiple)
-        return self._after_trial(padded, self._seen(padded, self._features(padded)))
+        whole = mosaic(y) if isinstance(y, LazyImages) else y
+        padded = pad_to_multiple(whole.expand(-1, 3, -1, -1), self.multiple)
+        features = self._features(padded)
+        seen = self._seen(padded, features)._replace(places=None if isinstance(y, LazyImages) else features)
+        return self._after_trial(padded, seen) if trial else seen
 
     def _seen(self, padded: Tensor, features: Tensor, judged: bool = True) -> Impression:
         measured = picture_statistics(padded) if judged and self.verdict is not None else None
@@ -237,7 +241,11 @@ class Careful(Network):
 
     def diagnose(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """See `Network.diagnose`."""
-        logits = self.judge(self.look(y))
+        return self.diagnosed(self.look(y))
+
+    def diagnosed(self, seen: Impression) -> tuple[Tensor, Tensor]:
+        """Estimate what ails pictures, as `Network.diagnose`, from what was seen of them."""
+        logits = self.judge(seen)
         return logits.float().sigmoid(), self.decide(logits)
 
     def decide(self, logits: Tensor) -> Tensor:
@@ -347,8 +355,12 @@ class Treating(Network):
         return residual
 
     def diagnose(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Network.diagnose`; kinds that were named are treated, whatever is found."""
-        probabilities, treated = self.network.diagnose(y)
+        """See `Network.diagnose`; kinds that were named are treated, whatever is found.
+
+        What was seen already is not looked at again.
+        """
+        seen = self.network.look(y, self.treated is None) if self.seen is None else self.seen
+        probabilities, treated = self.network.diagnosed(seen)
         if self.treated is None:
             return probabilities, treated
         named = [float(kind in self.treated) for kind in KINDS]
@@ -359,35 +371,7 @@ class Treating(Network):
         return Treating(self.network, kinds, strength, self.seen)
 
     def seeing(self, y: Tensor | LazyImages) -> "Treating":
-        """See `Careful.seeing`."""
-        return Treating(self.network, self.treated, self.strength, self.network.look(y))
-
-
-class TrustMap(nn.Module):
-    """Share of a change to make at each place, (B, 1, H/16, W/16).
-
-    From all that is known of the picture and the change.
-    """
-
-    def __init__(self, features: int, deep: int, kinds: int, width: int = 64) -> None:
-        super().__init__()
-        self.enter = nn.Conv2d(features + deep + 9, width, 1)
-        self.given = nn.Linear(2 * kinds, width)
-        self.inner = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1, padding_mode="replicate") for _ in range(2))
-        self.leave = nn.Conv2d(width, 1, 1)
-        zero_init(self.leave)
-        with torch.no_grad():
-            self.leave.bias.fill_(3.0)  # type: ignore[union-attr]
-
-    def forward(self, features: Tensor, deep: Tensor, change: Tensor, kinds: Tensor, logits: Tensor) -> Tensor:
-        """Nothing but the trust itself is taught by what becomes of it."""
-        height, width = features.shape[-2:]
-        pool = cell_means if exporting() else lambda h, *size: F.adaptive_avg_pool2d(h, size)
-        deep = pool(deep.float(), height, width)
-        seen = torch.cat([features.float(), deep, change.float()], 1).detach()
-        given = torch.cat([kinds.float(), logits.float().sigmoid()], 1).detach()
-        h = F.gelu(self.enter(seen) + self.given(given)[:, :, None, None])
-        for layer in self.inner:
-            h = h + F.gelu(layer(h))
-        trust: Tensor = self.leave(h).float().sigmoid()
-        return trust
+        """See `Careful.seeing`; what has seen its pictures does not look again."""
+        if self.seen is not None:
+            return self
+        return Treating(self.network, self.treated, self.strength, self.network.look(y, self.treated is None))
