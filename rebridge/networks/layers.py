@@ -141,8 +141,16 @@ class ChannelNorm(nn.Module):
         return F.layer_norm(last, self.weight.shape, self.weight, self.bias).permute(0, 3, 1, 2)
 
 
-BLOCK_STRIP = 2**15
-"""Most places that a gated block computes at once; its features of them fit into a cache of some megabytes."""
+BLOCK_STRIP = 2**13
+"""Places that a gated block computes at once; its features of them fit into a cache of some megabytes."""
+NATIVE_CONVOLUTION = 20480
+"""Features of so many numbers and less are convolved by torch itself, whatever is asked for."""
+LEAST_ROWS = 48
+"""Rows of such a strip in wide pictures, as those at its ends are computed twice."""
+CONTEXT_SHARE, CONTEXT_GRID = 0.55, 32
+"""Share of what a network sees that matters, and the pixels of which a context is a multiple."""
+MODULATED_AT_ONCE = 2**14
+"""Most places whose scale and shift are interpolated at once."""
 
 Layer = TypeVar("Layer", bound=nn.Conv2d | nn.Linear)
 
@@ -168,7 +176,7 @@ class GatedBlock(nn.Module):
         super().__init__()
         self.norm = ChannelNorm(width)
         self.enter = nn.Conv2d(width, 2 * width, 3, padding=1)
-        self.leave = zero_init(nn.Conv2d(width, width, 1))
+        self.leave = zero_init(Pointwise(width, width))
 
     def forward(self, h: Tensor) -> Tensor:
         return h + self.change(h)
@@ -190,7 +198,7 @@ class GatedBlock(nn.Module):
         The values are the same. What lies between stays in the processor's cache, and needs no memory of the size of h.
         """
         height, width = h.shape[-2:]
-        rows = max(BLOCK_STRIP // width, 4)
+        rows = max(BLOCK_STRIP // width, LEAST_ROWS)
         last: Tensor | None = None  # of a strip: its row is added once the next strip has seen it as it was
         for top in range(0, height, rows):
             bottom, above = min(top + rows, height), min(top, 1)
@@ -205,15 +213,110 @@ class GatedBlock(nn.Module):
         return h
 
 
+def may_write_over() -> bool:
+    """Test if features that nobody else holds may be written over: no gradient and no graph is made of them."""
+    return not (torch.is_grad_enabled() or torch.compiler.is_compiling() or exporting())
+
+
 def apply_blocks(blocks: nn.Sequential, h: Tensor) -> Tensor:
     """Apply blocks to features h (B, C, H, W) that nobody else holds.
 
     Without gradients gated ones write over h.
     """
-    kept = torch.is_grad_enabled() or torch.compiler.is_compiling() or exporting()
+    over = may_write_over()
     for block in blocks:
-        h = block.change_in_place(h) if isinstance(block, GatedBlock) and not kept else block(h)
+        h = block.change_in_place(h) if isinstance(block, GatedBlock) and over else block(h)
     return h
+
+
+def modulated(h: Tensor, maps: Tensor) -> Tensor:
+    """Compute h * (1 + scale) + shift.
+
+    Args:
+        h: features (B, C, H, W) in channels-last order, that nobody else holds: without gradients they are written over.
+        maps: scale and shift, (B, 2C, h, w), which are enlarged to the size of h.
+    """
+    # in the order of h: to add features that lie in another order takes ten times as long
+    maps = maps.contiguous(memory_format=torch.channels_last)
+    height, width = h.shape[-2:]
+    factor, rest = divmod(height, maps.shape[-2])
+    if maps.shape[-2:] == (1, 1):
+        scale, shift = maps.chunk(2, dim=1)
+        return h.addcmul_(h, scale).add_(shift) if may_write_over() else torch.addcmul(h + shift, h, scale)
+    if rest or not may_write_over():
+        scale, shift = F.interpolate(maps, size=(height, width), mode="bilinear").chunk(2, dim=1)
+        return torch.addcmul(h + shift, h, scale)
+    step = max(MODULATED_AT_ONCE // (width * factor), 1)
+    for first in range(0, maps.shape[-2], step):
+        stop, above = min(first + step, maps.shape[-2]), min(first, 1)
+        seen = maps[..., first - above : stop + 1, :]
+        fine = F.interpolate(seen, size=(seen.shape[-2] * factor, width), mode="bilinear")
+        scale, shift = fine[..., above * factor : (above + stop - first) * factor, :].chunk(2, dim=1)
+        part = h[..., first * factor : stop * factor, :]
+        part.addcmul_(part, scale).add_(shift)
+    return h
+
+
+def pointwise(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Compute a 1x1 convolution of h (B, C, H, W).
+
+    On one thread torch has two ways to do so. It takes the faster one, of oneDNN, where a dilation is asked for, which is without
+    meaning for a kernel of one place.
+    """
+    slow = may_write_over() and h.device.type == "cpu" and h.numel() > NATIVE_CONVOLUTION
+    return F.conv2d(h, weight, bias, dilation=2 if slow else 1)
+
+
+class Pointwise(nn.Conv2d):
+    """A 1x1 convolution."""
+
+    def __init__(self, width: int, wider: int) -> None:
+        super().__init__(width, wider, 1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(B, width, H, W) to (B, wider, H, W)."""
+        return pointwise(h, self.weight, self.bias)
+
+
+def shuffled(layer: nn.Conv2d, h: Tensor) -> Tensor:
+    """Compute F.pixel_shuffle(layer(h), 2) for a layer (B, C, H, W) -> (B, 4D, H, W) with padding.
+
+    Returns:
+        (B, D, 2H, 2W) in channels-last order.
+    """
+    if not may_write_over():
+        return F.pixel_shuffle(layer(h), 2)
+    found = _pairs(layer, h).flatten(3).flatten(1, 2)
+    return found.view(*found.shape[:2], -1, layer.out_channels // 4).permute(0, 3, 1, 2)
+
+
+def joined(fine: Tensor, layer: nn.Conv2d, h: Tensor) -> Tensor:
+    """Compute fine + F.pixel_shuffle(layer(h), 2).
+
+    Args:
+        fine: features (B, D, 2H, 2W) that nobody else holds: without gradients they are written over.
+        layer: (B, C, H, W) -> (B, 4D, H, W).
+        h: features (B, C, H, W).
+    """
+    if not may_write_over() or not fine.is_contiguous(memory_format=torch.channels_last):
+        return F.pixel_shuffle(layer(h), 2) + fine
+    pairs = _pairs(layer, h)
+    fine.permute(0, 2, 3, 1).view(pairs.shape).add_(pairs)
+    return fine
+
+
+def _pairs(layer: nn.Conv2d, h: Tensor) -> Tensor:
+    """What `F.pixel_shuffle` makes of layer(h), as (B, H, 2, W, 2 D).
+
+    The weights are put in order instead of the features, of which two pixels then lie side by side.
+    """
+    weight = layer.weight.unflatten(0, (-1, 4)).transpose(0, 1).flatten(0, 1)
+    bias = None if layer.bias is None else layer.bias.unflatten(0, (-1, 4)).t().flatten()
+    if weight.shape[-2:] == (1, 1):
+        found = pointwise(h, weight, bias)
+    else:
+        found = F.conv2d(h, weight, bias, padding=layer.padding)
+    return found.permute(0, 2, 3, 1).unflatten(3, (2, -1)).transpose(2, 3)
 
 
 def check_inputs(x: Tensor, t: Tensor, y: Tensor, channels: int) -> None:
@@ -236,6 +339,19 @@ def check_sizes(**sizes: int | Sequence[int]) -> None:
         values = list(size) if isinstance(size, (list, tuple)) else [size]
         if not values or any(not isinstance(value, int) or value < 1 for value in values):
             raise ValueError(f"{name} must be {'positive integers' if several else 'a positive integer'}, got {size}")
+
+
+def context_of(blocks: Sequence[int], middle: int) -> int:
+    """Compute the pixels around a part of an image that a U-Net must see with it.
+
+    So that no pixel of the part changes by half a level, they are a share of all that it sees, measured with trained ones.
+
+    Args:
+        blocks: with 3x3 convolutions, before and again after the middle, at 1/2, 1/4, 1/8, ... of the size.
+        middle: blocks with 7x7 convolutions at the level below.
+    """
+    reach = 2 * (2 + sum(count << level for level, count in enumerate(blocks, 1))) + (3 * middle << len(blocks) + 1)
+    return -(-round(CONTEXT_SHARE * reach) // CONTEXT_GRID) * CONTEXT_GRID
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
@@ -261,12 +377,13 @@ def in_bands(
     reach: int,
     step: int,
     scale: int = 1,
-    pixels: int = 2**22,
+    pixels: int = 2**20,
 ) -> Tensor:
     """Compute something of large images y (B, C, H, W) in bands, which bounds memory.
 
     Args:
-        compute: (B, C, h, W) -> (B, c, ceil(h / scale), w), depends on what lies within `reach` rows.
+        compute: (B, C, h, W) -> (B, c, ceil(h / scale), w), depends on what lies within `reach` rows. It may give more rows,
+            which are those below the images.
         y: images.
         reach: a multiple of `step`.
         step: bands begin at multiples of this, itself a multiple of `scale`.
@@ -281,7 +398,7 @@ def in_bands(
     for top in range(0, height, rows):
         above = min(reach, top)
         band = compute(y[..., top - above : min(top + rows + reach, height), :])
-        bands.append(band[..., above // scale : -(-(above + min(rows, height - top)) // scale), :])
+        bands.append(band[..., above // scale : (above + rows) // scale if top + rows < height else None, :])
     return torch.cat(bands, -2)
 
 
@@ -296,18 +413,16 @@ def replicate_border(h: Tensor, size: int) -> Tensor:
     return h
 
 
-def in_float32(layer: nn.Module, h: Tensor) -> Tensor:
+def in_float32(layer: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
     """Apply a layer in its own precision, whatever autocast computes in.
 
     For the first and the last layer of a network: what they give is the finest that there is, and takes little time.
     """
     kind = h.device.type
     if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
-        result: Tensor = layer(h)
-        return result
+        return layer(h)
     with torch.autocast(kind, enabled=False):
-        result = layer(at_least_float32(h))
-        return result
+        return layer(at_least_float32(h))
 
 
 def at_least_float32(values: Tensor) -> Tensor:

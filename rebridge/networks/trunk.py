@@ -5,12 +5,22 @@ Dense 3x3 convolutions over 2x2-unshuffled pixels, told which kinds of degradati
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.layers import GatedBlock, apply_blocks, in_float32, zero_init
+from rebridge.networks.layers import (
+    GatedBlock,
+    Pointwise,
+    apply_blocks,
+    in_float32,
+    joined,
+    modulated,
+    shuffled,
+    zero_init,
+)
 
 
 class Norm(nn.Module):
@@ -64,8 +74,7 @@ class KindLevel(nn.Module):
 
     def forward(self, h: Tensor, kinds: Tensor) -> Tensor:
         """(B, width, H, W) to the same."""
-        scale, shift = self.kind(kinds)[:, :, None, None].chunk(2, dim=1)
-        return apply_blocks(self.blocks, torch.addcmul(h + shift, h, scale))
+        return apply_blocks(self.blocks, modulated(h, self.kind(kinds)[:, :, None, None]))
 
 
 class Trunk(nn.Module):
@@ -87,7 +96,7 @@ class Trunk(nn.Module):
         self.before = nn.ModuleList(gated(width, n) for width, n in zip(widths, blocks, strict=False))
         self.down = nn.ModuleList(nn.Conv2d(width, deeper, 2, stride=2) for width, deeper in steps)
         self.middle = KindLevel([Wide(widths[-1]) for _ in range(middle)], widths[-1], kinds)
-        self.up = nn.ModuleList(nn.Conv2d(deeper, 4 * width, 1) for width, deeper in steps)
+        self.up = nn.ModuleList(Pointwise(deeper, 4 * width) for width, deeper in steps)
         self.after = nn.ModuleList(gated(width, n) for width, n in zip(widths, blocks, strict=False))
         self.tail = nn.Conv2d(widths[0], 12, 3, padding=1)
         zero_init(self.tail)
@@ -106,5 +115,5 @@ class Trunk(nn.Module):
             h = down(h)
         deep = h = self.middle(h, kinds)
         for level, up in zip(reversed(self.after), reversed(self.up), strict=True):
-            h = level(F.pixel_shuffle(up(h), 2) + skips.pop(), kinds)
-        return F.pixel_shuffle(in_float32(self.tail, h), 2), deep
+            h = level(joined(skips.pop(), up, h), kinds)
+        return in_float32(partial(shuffled, self.tail), h), deep

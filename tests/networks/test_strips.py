@@ -20,6 +20,7 @@ def block(width: int) -> layers.GatedBlock:
 @pytest.mark.parametrize(("height", "width"), [(1, 5), (2, 9), (7, 33), (16, 8), (65, 40)])
 def test_a_block_in_strips_is_the_block(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     gated = block(8)
+    monkeypatch.setattr(layers, "LEAST_ROWS", 4)
     h = torch.randn(2, 8, height, width).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         whole = gated(h)
@@ -41,6 +42,8 @@ def test_a_network_without_gradients_gives_what_it_gives_with_them(name: str, mo
     before = y.clone()
     with_gradients = network(y, torch.ones(1), y).detach()
     monkeypatch.setattr(layers, "BLOCK_STRIP", 100)
+    monkeypatch.setattr(layers, "LEAST_ROWS", 4)
+    monkeypatch.setattr(layers, "MODULATED_AT_ONCE", 100)
     with torch.inference_mode():
         torch.testing.assert_close(network(y, torch.ones(1), y), with_gradients, rtol=0, atol=2e-6)
     assert torch.equal(y, before)
