@@ -20,7 +20,15 @@ from torch import Tensor, nn
 
 from rebridge.networks.equaliser import Equaliser
 from rebridge.networks.exporting import cell_means, exporting, valueless
-from rebridge.networks.layers import Network, check_inputs, check_sizes, context_of, in_bands, pad_to_multiple, zero_init
+from rebridge.networks.layers import (
+    Network,
+    check_inputs,
+    check_sizes,
+    context_of,
+    in_bands,
+    pad_to_multiple,
+    zero_init,
+)
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import AIR, NUMBERS, picture_statistics
 from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature_blocks, impression

@@ -221,7 +221,7 @@ def _filtered(extended: Tensor, gains: Tensor) -> Tensor:
     weight = torch.outer(line, line)
     count = gains.shape[1]
     step = max(WINDOWS_AT_ONCE // gains.shape[2], 1)
-    strips, last = [], gains.new_zeros(0)
+    whole, last = torch.empty_like(extended), gains.new_zeros(0)
     for first in range(0, count, step):
         stop = min(first + step, count)
         seen = extended[..., first * half : (stop + 1) * half, :]
@@ -230,9 +230,10 @@ def _filtered(extended: Tensor, gains: Tensor) -> Tensor:
         done = signals_of(spectra_of(windows) * filters, FILTER_WINDOW) * weight
         # The last row of windows reaches into the rows of pixels that the next strip completes.
         added = overlap_added_in_place(torch.cat([last, done], 2) if first else done)
-        strips.append(added[..., half if first else 0 : (added.shape[-2] - half) if stop < count else None, :])
+        top, bottom = (first + bool(first)) * half, (stop + (stop == count)) * half
+        whole[..., top:bottom, :] = added[..., half if first else 0 :, :][..., : bottom - top, :]
         last = done[:, :, -1:]
-    return torch.cat(strips, 2) if len(strips) > 1 else strips[0]
+    return whole
 
 
 def spectra_of(windows: Tensor) -> Tensor:

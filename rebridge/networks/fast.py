@@ -27,6 +27,7 @@ from rebridge.networks.layers import (
     check_inputs,
     check_sizes,
     context_of,
+    entered,
     in_bands,
     in_float32,
     joined,
@@ -34,6 +35,7 @@ from rebridge.networks.layers import (
     pad_to_multiple,
     replicate_border,
     shuffled,
+    unshuffled,
     zero_init,
 )
 from rebridge.networks.lazy import LazyImages
@@ -190,7 +192,9 @@ class Fast(Network):
         embedding = self.time(t)
         alone = given is not None and not exporting() and not valueless(given) and not given.any()
         known = y if self.filled is None or alone else fill_holes(y, holes(y))
-        h = in_float32(self.head, self._pixels(x, known, given))
+        # before any features, as it needs room of its own
+        sharper = None if self.equaliser is None else self.equaliser(known, heard) - known
+        h = entered(self.head, [self._padded(image) for image in self._seen(x, known, given)])
         if self.extra is not None:
             embedding = self.extra.embedded(conditions, embedding)
             h = self.extra.seen(h, conditions, self._unshuffled)
@@ -199,10 +203,9 @@ class Fast(Network):
             h = h + self.filled.bias[:, None, None]  # what it makes of nothing
         elif self.filled is not None:
             changed = known - y
-            h = h + self.filled(self._unshuffled(changed))
-        if self.equaliser is not None and self.equalised is not None:
-            sharper = self.equaliser(known, heard) - known
-            h = h + self.equalised(self._unshuffled(sharper))
+            h = entered(self.filled, [self._padded(changed)], h)
+        if sharper is not None and self.equalised is not None:
+            h = entered(self.equalised, [self._padded(sharper)], h)
             changed = sharper if changed is None else changed + sharper
         skips = []
         for level, down in zip(self.before, self.down, strict=True):
@@ -251,15 +254,16 @@ class Fast(Network):
             heard = self.equaliser.listen(y)
         return self if likely is None and heard is None else Parted(self, likely, heard)
 
-    def _pixels(self, x: Tensor, y: Tensor, given: Tensor | None) -> Tensor:
-        inputs = [x, y]
-        if given is not None:
-            inputs.append(given.to(x.dtype).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:]))
-        return self._unshuffled(torch.cat(inputs, dim=1))
+    def _seen(self, x: Tensor, y: Tensor, given: Tensor | None) -> list[Tensor]:
+        if given is None:
+            return [x, y]
+        return [x, y, given.to(x.dtype).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:])]
+
+    def _padded(self, image: Tensor) -> Tensor:
+        return pad_to_multiple(image, self.multiple)
 
     def _unshuffled(self, image: Tensor) -> Tensor:
-        padded = pad_to_multiple(image, self.multiple)
-        return F.pixel_unshuffle(padded, 2).contiguous(memory_format=torch.channels_last)
+        return unshuffled([self._padded(image)])
 
 
 class Parted(Network):
@@ -290,7 +294,9 @@ class Parted(Network):
     def part(self, rows: slice, columns: slice) -> "Parted":
         """See `Network.part`; rows and columns begin at multiples of 32, or of 16 without an equaliser."""
         return Parted(
-            self.network, _cut(self.likely, rows, columns, BLOCK), _cut(self.heard, rows, columns, FILTER_WINDOW // 2, 1)
+            self.network,
+            _cut(self.likely, rows, columns, BLOCK),
+            _cut(self.heard, rows, columns, FILTER_WINDOW // 2, 1),
         )
 
 

@@ -257,6 +257,41 @@ def modulated(h: Tensor, maps: Tensor) -> Tensor:
     return h
 
 
+def unshuffled(images: Sequence[Tensor]) -> Tensor:
+    """Join images (B, c, H, W) with even sides, and put 2x2 pixels into one: (B, 4C, H/2, W/2), channels-last."""
+    joint = images[0] if len(images) == 1 else torch.cat(list(images), dim=1)
+    return F.pixel_unshuffle(joint, 2).contiguous(memory_format=torch.channels_last)
+
+
+def entered(layer: nn.Conv2d, images: Sequence[Tensor], h: Tensor | None = None) -> Tensor:
+    """Compute a 3x3 convolution of `unshuffled(images)`.
+
+    Without gradients in strips of rows, as what lies between needs more memory than the result.
+
+    Args:
+        layer: is applied to float32.
+        images: (B, c, H, W) with even sides.
+        h: features (B, D, H/2, W/2) that the result is added to, and that nobody else holds.
+    """
+    if not may_write_over():
+        found = in_float32(layer, unshuffled(images))
+        return found if h is None else h + found
+    height, width = (side // 2 for side in images[0].shape[-2:])
+    rows, is_sum = max(BLOCK_STRIP // width, LEAST_ROWS), h is not None
+    for top in range(0, height, rows):
+        bottom, above = min(top + rows, height), min(top, 1)
+        below = min(height - bottom, 1)
+        seen = unshuffled([image[..., 2 * (top - above) : 2 * (bottom + below), :] for image in images])
+        found = in_float32(layer, seen)[..., above : above + bottom - top, :]
+        if h is None:
+            size = len(found), found.shape[1], height, width
+            h = torch.empty(size, dtype=found.dtype, device=found.device, memory_format=torch.channels_last)
+        part = h[..., top:bottom, :]
+        part.add_(found) if is_sum else part.copy_(found)
+    assert h is not None  # an image has rows
+    return h
+
+
 def pointwise(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Compute a 1x1 convolution of h (B, C, H, W).
 
@@ -300,8 +335,11 @@ def joined(fine: Tensor, layer: nn.Conv2d, h: Tensor) -> Tensor:
     """
     if not may_write_over() or not fine.is_contiguous(memory_format=torch.channels_last):
         return F.pixel_shuffle(layer(h), 2) + fine
-    pairs = _pairs(layer, h)
-    fine.permute(0, 2, 3, 1).view(pairs.shape).add_(pairs)
+    rows = max(BLOCK_STRIP // h.shape[-1], 1)
+    for top in range(0, h.shape[-2], rows):
+        pairs = _pairs(layer, h[..., top : top + rows, :])
+        part = fine[..., 2 * top : 2 * (top + rows), :].permute(0, 2, 3, 1)
+        part.unflatten(1, (-1, 2)).unflatten(3, (-1, 2)).flatten(4).add_(pairs)
     return fine
 
 
@@ -312,10 +350,8 @@ def _pairs(layer: nn.Conv2d, h: Tensor) -> Tensor:
     """
     weight = layer.weight.unflatten(0, (-1, 4)).transpose(0, 1).flatten(0, 1)
     bias = None if layer.bias is None else layer.bias.unflatten(0, (-1, 4)).t().flatten()
-    if weight.shape[-2:] == (1, 1):
-        found = pointwise(h, weight, bias)
-    else:
-        found = F.conv2d(h, weight, bias, padding=layer.padding)
+    is_point = weight.shape[-2:] == (1, 1)
+    found = pointwise(h, weight, bias) if is_point else F.conv2d(h, weight, bias, padding=layer.padding)
     return found.permute(0, 2, 3, 1).unflatten(3, (2, -1)).transpose(2, 3)
 
 

@@ -15,6 +15,7 @@ from rebridge.networks.layers import (
     GatedBlock,
     Pointwise,
     apply_blocks,
+    entered,
     in_float32,
     joined,
     modulated,
@@ -106,8 +107,7 @@ class Trunk(nn.Module):
 
         All pictures (B, 3, H, W), sides multiples of 2^levels.
         """
-        seen = F.pixel_unshuffle(torch.cat([toned, toned - y, sharper], 1), 2)
-        h = in_float32(self.head, seen.contiguous(memory_format=torch.channels_last))
+        h = entered(self.head, [toned, toned - y, sharper])
         skips = []
         for level, down in zip(self.before, self.down, strict=True):
             h = level(h, kinds)
