@@ -181,7 +181,7 @@ def power_spectra(y: Tensor, side: int = FREQUENCIES[0]) -> Tensor:
 
 
 def _extended(y: Tensor) -> tuple[Tensor, Tensor]:
-    """Extend images (B, C, H, W) to multiples of 32 pixels, and these by 32 more on each side."""
+    """Images (B, C, H, W) extended to multiples of 32 pixels, and these with 32 more on each side."""
     half = FILTER_WINDOW // 2
     padded = pad_to_multiple(at_least_float32(y), half).contiguous()  # windows are transformed along rows
     mode = "reflect" if min(padded.shape[-2:]) > half else "replicate"
@@ -230,14 +230,14 @@ def _filtered(extended: Tensor, gains: Tensor) -> Tensor:
         done = signals_of(spectra_of(windows) * filters, FILTER_WINDOW) * weight
         # The last row of windows reaches into the rows of pixels that the next strip completes.
         added = overlap_added_in_place(torch.cat([last, done], 2) if first else done)
-        top, bottom = (first + bool(first)) * half, (stop + (stop == count)) * half
+        top, bottom = first * half, (stop + (stop == count)) * half
         whole[..., top:bottom, :] = added[..., half if first else 0 :, :][..., : bottom - top, :]
         last = done[:, :, -1:]
     return whole
 
 
 def spectra_of(windows: Tensor) -> Tensor:
-    """Compute torch.fft.rfft2(windows), whose columns lie in memory one after the other.
+    """Compute torch.fft.rfft2(windows), laid out column by column.
 
     Transforms along columns that are scattered take several times as long.
     """

@@ -6,7 +6,7 @@ Dense 3x3 convolutions at the fine levels, 7x7 depthwise ones at the coarsest.
 import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,26 +16,28 @@ from rebridge.networks.classifier import BLOCK, DegradationClassifier, block_sta
 from rebridge.networks.conditions import ConditionLayers, conditions_of
 from rebridge.networks.equaliser import FILTER_WINDOW, Equaliser
 from rebridge.networks.exporting import exporting, valueless
+from rebridge.networks.features import (
+    GatedBlock,
+    Pointwise,
+    apply_blocks,
+    entered,
+    joined,
+    modulated,
+    shuffled,
+    unshuffled,
+)
 from rebridge.networks.holes import fill_holes, holes
 from rebridge.networks.layers import (
     ChannelNorm,
-    GatedBlock,
     Network,
-    Pointwise,
     TimeEmbedding,
-    apply_blocks,
     check_inputs,
     check_sizes,
     context_of,
-    entered,
     in_bands,
     in_float32,
-    joined,
-    modulated,
     pad_to_multiple,
     replicate_border,
-    shuffled,
-    unshuffled,
     zero_init,
 )
 from rebridge.networks.lazy import LazyImages
@@ -214,7 +216,7 @@ class Fast(Network):
             h = down(h)
         h = self.middle(h, embedding, likely)
         for level, up in zip(reversed(self.after), reversed(self.up), strict=True):
-            h = level(joined(skips.pop(), up, h), embedding, likely)
+            h = level(joined(skips.pop(), cast(nn.Conv2d, up), h), embedding, likely)
         output = in_float32(partial(shuffled, self.tail), h)[..., :height, :width]
         return output if changed is None else output + changed
 
@@ -241,7 +243,10 @@ class Fast(Network):
         return None if self.guide is None else self.classify(y).detach().softmax(1)
 
     def seeing(self, y: Tensor | LazyImages) -> Network:
-        """Return the network for parts of whole images, whose classes and spectra are found once."""
+        """Return the network for parts of whole images.
+
+        Classes and spectra are found once.
+        """
         likely, heard = None, None
         if self.guide is not None:
 
@@ -292,7 +297,10 @@ class Parted(Network):
         return output
 
     def part(self, rows: slice, columns: slice) -> "Parted":
-        """See `Network.part`; rows and columns begin at multiples of 32, or of 16 without an equaliser."""
+        """See `Network.part`.
+
+        Rows and columns begin at multiples of 32, or of 16 without an equaliser.
+        """
         return Parted(
             self.network,
             _cut(self.likely, rows, columns, BLOCK),

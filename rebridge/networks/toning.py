@@ -60,7 +60,7 @@ class Impression(NamedTuple):
 
     def of(self, rows: Tensor) -> "Impression":
         """Return the impression of some of the pictures, which `rows` (B,) chooses."""
-        return Impression(*(None if values is None else values[rows] for values in self))
+        return Impression._make(None if values is None else values[rows] for values in self)
 
     def of_whole(self, y: Tensor) -> Tensor | None:
         """Return the places of pictures (B, 3, H, W).
@@ -210,7 +210,7 @@ class Tone(nn.Module):
         return toned
 
     def depth_map(self, y: Tensor, features: Tensor, seen: Impression, haze: Tensor, dark: Tensor) -> Tensor:
-        """Compute the optical depth that `forward` takes out, before it is enlarged: (B, 1, H/8, W/8)."""
+        """Compute the optical depth that `forward` takes out, (B, 1, H/8, W/8)."""
         judged, air = self._judged(seen, haze, dark)
         return self._coarse((y.float() + 1) / 2, features, judged, air)[0]
 

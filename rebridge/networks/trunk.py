@@ -6,20 +6,15 @@ Dense 3x3 convolutions over 2x2-unshuffled pixels, told which kinds of degradati
 import itertools
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rebridge.networks.features import GatedBlock, Pointwise, apply_blocks, entered, joined, modulated, shuffled
 from rebridge.networks.layers import (
-    GatedBlock,
-    Pointwise,
-    apply_blocks,
-    entered,
     in_float32,
-    joined,
-    modulated,
-    shuffled,
     zero_init,
 )
 
@@ -115,5 +110,5 @@ class Trunk(nn.Module):
             h = down(h)
         deep = h = self.middle(h, kinds)
         for level, up in zip(reversed(self.after), reversed(self.up), strict=True):
-            h = level(joined(skips.pop(), up, h), kinds)
+            h = level(joined(skips.pop(), cast(nn.Conv2d, up), h), kinds)
         return in_float32(partial(shuffled, self.tail), h), deep
