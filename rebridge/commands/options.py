@@ -236,8 +236,7 @@ class CompareOptions(ConditionOptions):
     """Options of `compare`, which takes one of three forms.
 
     Attributes:
-        models, clean, tasks: models restore degraded images; with method "irbridge" generative models, by `presets`. Each is told
-            those `conditions` that it declares.
+        models, clean, tasks, conditions: models restore degraded images; with method "irbridge" generative ones, by `presets`.
         analytic, bridges, draws: exact denoisers of a Gaussian problem along bridges, with so many draws per run.
         operators, solvers, prior, crop: zero-shot solvers restore measurements, beside IRBridge ("irbridge"), `models`, what
             needs no model ("baselines"), and the solver that is the default of each operator ("default").
