@@ -208,11 +208,12 @@ class GatedBlock(nn.Module):
 def apply_blocks(blocks: nn.Sequential, h: Tensor) -> Tensor:
     """Apply blocks to features h (B, C, H, W) that nobody else holds.
 
-    Without gradients gated ones write over h.
+    Without gradients gated ones write over h, unless they are compiled.
     """
     kept = torch.is_grad_enabled() or torch.compiler.is_compiling() or exporting()
     for block in blocks:
-        h = block.change_in_place(h) if isinstance(block, GatedBlock) and not kept else block(h)
+        in_place = isinstance(block, GatedBlock) and not kept and block._compiled_call_impl is None
+        h = block.change_in_place(h) if in_place else block(h)  # type: ignore[operator]
     return h
 
 
