@@ -14,7 +14,7 @@ from rebridge.models import TrainedModel
 from rebridge.models.compiling import compile_if_repaid
 from rebridge.restoration.files import Job
 
-LOOKED_AT = 64
+HEADS_READ = 64
 """Most files whose heads are read to estimate the pixels of a batch."""
 
 
@@ -58,6 +58,9 @@ def compiled_where_repaid(
 
 
 def pixels_of_all(jobs: Sequence[Job]) -> float:
-    """Estimate the pixels of a batch by the heads of some of its files, evenly spread."""
-    some = jobs[:: -(-len(jobs) // LOOKED_AT)]
+    """Estimate the pixels of a batch by the heads of some of its files.
+
+    They are evenly spread.
+    """
+    some = jobs[:: -(-len(jobs) // HEADS_READ)]
     return sum(pixels_of(job.path) for job in some) * len(jobs) / len(some)

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from rebridge.denoisers import Autocast, Denoiser, NetworkDenoiser, as_estimate
 from rebridge.images.atomic import write_atomic
-from rebridge.models.speed import CACHE_FORMAT, cache_folder, key_of, probes, seconds_taken
+from rebridge.models.speed import CACHE_FORMAT, MOST_CHANGE, cache_folder, key_of, probes, seconds_taken
 from rebridge.networks import Network
 
 if TYPE_CHECKING:
@@ -43,13 +43,11 @@ WORTH_MEASURING = 600.0
 """Seconds of the plain network from which a batch is worth the measurement."""
 CLEARLY_FASTER = 0.95
 """Share of the plain network's time that the compiled one may take to be chosen."""
-MOST_APART = 0.5 / 255
-"""Most that a pixel may change, as a share of the range."""
 MOST_KINDS = 64
 """Of blocks that a network may have; torch's own limit is 8."""
 LARGER = 4
 """Of the sides of the larger of two pictures that a network is compiled with."""
-ROUNDS = 8
+ROUNDS_TIMED = 8
 """Of both ways, of which the fastest counts."""
 
 
@@ -72,7 +70,7 @@ class Compiled:
     @property
     def faster(self) -> bool:
         """True if the compiled network is clearly faster, and the same."""
-        return self.compiled < CLEARLY_FASTER * self.plain and self.change <= MOST_APART
+        return self.compiled < CLEARLY_FASTER * self.plain and self.change <= MOST_CHANGE
 
     def repays(self, pixels: float) -> bool:
         """Test if a batch gains more than it takes to load the code.
@@ -84,7 +82,9 @@ class Compiled:
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:
-    """Find the blocks that a network repeats: what its lists and sequences are made of, the innermost ones.
+    """Find the blocks that a network repeats.
+
+    They are what its lists and sequences are made of, the innermost ones.
 
     Returns:
         The network itself where there are none.
@@ -103,7 +103,10 @@ def blocks_of(network: nn.Module) -> list[nn.Module]:
 
 
 def compile_blocks(network: nn.Module) -> None:
-    """Let the blocks of a network be compiled when they are called; their weights and names stay."""
+    """Let the blocks of a network be compiled when they are called.
+
+    Their weights and names stay.
+    """
     os.environ.setdefault(CODE_VARIABLE, str(cache_folder() / "inductor"))
     for block in blocks_of(network):
         block.compile(dynamic=True)
@@ -116,9 +119,10 @@ def leave_plain(network: nn.Module) -> None:
 
 
 def compile_now(model: TrainedModel) -> bool:
-    """Compile a network before its first picture, where one can be made up for it, and else with it.
+    """Compile a network before its first picture.
 
-    Where that fails, as without a C++ compiler, the network stays as it was, and a warning says so.
+    With it, where no other can be made up. Where that fails, as without a C++ compiler, the network stays as it was, and a
+    warning says so.
 
     Returns:
         True if it is compiled.
@@ -154,7 +158,7 @@ def compile_if_repaid(model: TrainedModel, pixels: float) -> bool:
     if pixels < FEWEST_PIXELS or not probeable(model) or model.device.type not in ("cpu", "cuda"):
         return False
     path = record_of(model)
-    found = recalled(path)
+    found = compiled_before(path)
     if found is not None:
         return found.repays(pixels) and compile_now(model)
     try:
@@ -174,12 +178,15 @@ def compile_if_repaid(model: TrainedModel, pixels: float) -> bool:
 
 
 def record_of(model: TrainedModel) -> Path:
-    """Name the file of what was measured for a model, its precision and the current number of threads."""
+    """Name the file of what was measured for a model.
+
+    It holds for its precision and the current number of threads.
+    """
     precision = str(model.precision).removeprefix("torch.")
     return cache_folder() / f"compiled-{key_of(model.network, model.device)}-{precision}.json"
 
 
-def recalled(path: Path) -> Compiled | None:
+def compiled_before(path: Path) -> Compiled | None:
     """Read what was measured earlier; None where there is nothing sound."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
@@ -192,7 +199,9 @@ def recalled(path: Path) -> Compiled | None:
 
 
 def measure_compiled(model: TrainedModel) -> Compiled | None:
-    """Compile a network and measure it beside itself; afterwards it is compiled.
+    """Compile a network and measure it beside itself.
+
+    Afterwards it is compiled.
 
     Returns:
         None where it cannot be compiled; it stays plain then.
@@ -214,7 +223,10 @@ def measure_compiled(model: TrainedModel) -> Compiled | None:
 
 
 def probeable(model: TrainedModel) -> bool:
-    """Test if a picture can be made up for a network: one that works in pixels, and needs to be told nothing."""
+    """Test if a picture can be made up for a network.
+
+    So it is for one that works in pixels, and needs to be told nothing.
+    """
     return model.autoencoder is None and not model.info.conditions
 
 
@@ -252,7 +264,7 @@ def _in_turn(network: nn.Module, run: Denoiser, pictures: Tensor) -> tuple[float
     blocks = blocks_of(network)
     code = [block._compiled_call_impl for block in blocks]
     plain, compiled = [], []
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS_TIMED):
         leave_plain(network)
         plain.append(_seconds_a_pixel(run, pictures))
         for block, call in zip(blocks, code, strict=True):

@@ -5,7 +5,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from rebridge.catalogue import check_name
 from rebridge.networks.conditions import Condition
 from rebridge.training.distances import LOSSES
-from rebridge.training.muon import Muon
+from rebridge.training.muon import Muon, in_one_kernel
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1, le=10**9)]
@@ -249,23 +249,11 @@ class AdamConfig(Section):
 
     def optimizer_of(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """Make the optimiser of some parameters."""
-        return self._adamw(torch.optim.AdamW, parameters)
+        return in_one_kernel(torch.optim.AdamW, parameters, self.lr, self.betas, self.eps, self.weight_decay)
 
     def learning_rate(self, iteration: int) -> float:
         """The learning rate of iteration number `iteration`, from 0."""
         return self.lr * min(1.0, (iteration + 1) / max(self.warmup, 1))
-
-    def _adamw(
-        self, kind: Callable[..., torch.optim.Optimizer], parameters: Iterable[torch.nn.Parameter]
-    ) -> torch.optim.Optimizer:
-        """Make AdamW or what is built on it.
-
-        On a processor a step is one kernel for all parameters; elsewhere torch chooses by itself.
-        """
-        given = list(parameters)
-        fused = True if all(one.device.type == "cpu" for one in given) else None
-        rates: dict[str, Any] = {"lr": self.lr, "betas": self.betas, "eps": self.eps, "fused": fused}
-        return kind(given, weight_decay=self.weight_decay, **rates)
 
 
 class OptimisationConfig(AdamConfig):
@@ -284,7 +272,9 @@ class OptimisationConfig(AdamConfig):
 
     def optimizer_of(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """Make the optimiser of some parameters."""
-        return self._adamw(torch.optim.AdamW if self.optimizer == "adamw" else Muon, parameters)
+        if self.optimizer == "adamw":
+            return super().optimizer_of(parameters)
+        return in_one_kernel(Muon, parameters, self.lr, self.betas, self.eps, self.weight_decay)
 
     def learning_rate(self, iteration: int) -> float:
         """The learning rate of iteration number `iteration`, from 0."""

@@ -101,6 +101,28 @@ class Muon(torch.optim.AdamW):
             parameter.add_(orthogonal(ahead).view(parameter.shape), alpha=-group["lr"] * size)
 
 
+def in_one_kernel(
+    kind: Callable[..., torch.optim.Optimizer],
+    parameters: Iterable[nn.Parameter],
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+) -> torch.optim.Optimizer:
+    """Make an optimiser whose step on a processor is one kernel for all parameters.
+
+    Elsewhere torch chooses by itself.
+
+    Args:
+        kind: AdamW, or what is built on it.
+        parameters: of a network.
+        lr, betas, eps, weight_decay: of AdamW.
+    """
+    given = list(parameters)
+    fused = True if all(one.device.type == "cpu" for one in given) else None
+    return kind(given, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused)
+
+
 def is_matrix(parameter: Tensor) -> bool:
     """Test if a parameter is the weight of a convolution between features."""
     if parameter.ndim < 3 or parameter.shape[1] == 1:

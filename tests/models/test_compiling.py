@@ -130,7 +130,7 @@ def test_a_small_batch_is_never_measured_and_what_is_remembered_decides(folder: 
 )
 def test_a_broken_record_is_none(text: str, tmp_path: Path) -> None:
     (tmp_path / "record.json").write_text(text)
-    assert compiling.recalled(tmp_path / "record.json") is None
+    assert compiling.compiled_before(tmp_path / "record.json") is None
 
 
 @needs_compiler
@@ -157,7 +157,7 @@ def test_a_measured_network_is_remembered_and_stays_compiled_only_if_that_is_fas
     monkeypatch.setattr(compiling, "WORTH_MEASURING", 0.0)
     model = model_of()
     chosen = compile_if_repaid(model, compiling.FEWEST_PIXELS)
-    found = compiling.recalled(compiling.record_of(model))
+    found = compiling.compiled_before(compiling.record_of(model))
     assert found is not None
     assert chosen == found.faster == is_compiled(model)
     assert found.change < 1e-5
