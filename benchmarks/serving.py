@@ -4,7 +4,8 @@
 
 Pictures of 256 x 256 pixels are sent to `POST /api/restore`, one after the other, in turn with the same restoration in this
 process, from pixels to pixels; medians are printed, in milliseconds of the clock. What the server adds is receiving the file,
-reading and writing it, comparing before and after, and answering.
+reading and writing it, comparing before and after, and answering. Where its time goes is what its answers say of themselves in
+the header Server-Timing; the rest is the way there and back, and threads that wait for each other.
 """
 
 from __future__ import annotations
@@ -52,20 +53,34 @@ def awaited(client: httpx.Client, server: subprocess.Popen[bytes]) -> None:
     raise RuntimeError("the server did not begin")
 
 
-def timed(client: httpx.Client, restore: Restorer, picture: Path, model: str, runs: int) -> tuple[float, float]:
-    """Median milliseconds of an answer and of the same restoration here, in turn."""
+def stages(answer: httpx.Response) -> dict[str, float]:
+    """Read the milliseconds of each stage from an answer."""
+    parts = (part.strip().partition(";dur=") for part in answer.headers["server-timing"].split(","))
+    return {name: float(milliseconds) for name, _, milliseconds in parts}
+
+
+def timed(client: httpx.Client, restore: Restorer, picture: Path, model: str, runs: int) -> dict[str, Any]:
+    """Median milliseconds of an answer, of its stages and of the same restoration here, in turn."""
     content, image = picture.read_bytes(), read_image(picture).pixels
-    answers, here = [], []
+    answers, here, spent = [], [], []
     for run in range(runs + 2):
         began = time.perf_counter()
         restore(image)
         middle = time.perf_counter()
         files = {"image": (picture.name, content)}
-        client.post("/api/restore", files=files, data={"model": model, "seed": str(run)}).raise_for_status()
+        answer = client.post("/api/restore", files=files, data={"model": model, "seed": str(run)}).raise_for_status()
         if run >= 2:  # the first ones load the model
-            here.append(middle - began)
-            answers.append(time.perf_counter() - middle)
-    return 1000 * median(answers), 1000 * median(here)
+            here.append(1000 * (middle - began))
+            answers.append(1000 * (time.perf_counter() - middle))
+            spent.append(stages(answer))
+    known = {name: median(one[name] for one in spent) for name in spent[0]}
+    known["the rest"] = median(whole - sum(one.values()) for whole, one in zip(answers, spent, strict=True))
+    return {
+        "answer_ms": round(median(answers), 1),
+        "network_ms": round(median(here), 1),
+        "ratio": round(median(answers) / median(here), 2),
+        "stages_ms": {name: round(value, 1) for name, value in known.items()},
+    }
 
 
 def main() -> None:
@@ -87,9 +102,11 @@ def main() -> None:
                     awaited(client, server)
                     for model in given.model or ["rdbm-tiny", "rdbm-small"]:
                         restore = Restorer.from_pretrained(model)
-                        answer, here = timed(client, restore, picture, model, given.runs)
-                        records[model] = {"answer_ms": round(answer, 1), "network_ms": round(here, 1)}
-                        print(f"{model}: {answer:.0f} ms, {answer - here:.0f} ms more than the {here:.0f} ms here")
+                        records[model] = found = timed(client, restore, picture, model, given.runs)
+                        answer, here = found["answer_ms"], found["network_ms"]
+                        print(f"{model}: {answer:.1f} ms, {answer - here:.1f} ms more than the {here:.1f} ms here "
+                              f"({found['ratio']:.2f} x)")  # fmt: skip
+                        print("  " + ", ".join(f"{name} {value:.1f} ms" for name, value in found["stages_ms"].items()))
             finally:
                 server.terminate()
     if given.json is not None:

@@ -115,7 +115,10 @@ class Catalogue(Generic[T]):
         return list(self._entries)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.names())
+        """Yield all names; those of other packages are looked for only when ours are through."""
+        known = list(self._entries)
+        yield from known
+        yield from (name for name in self.names() if name not in known)
 
     def __len__(self) -> int:
         return len(self.names())

@@ -147,3 +147,20 @@ def test_a_file_of_a_user_registers_parts(tmp_path: Path) -> None:
         ValueError, match=r"needy.py cannot be imported: it needs no_such_module_here, which is not installed"
     ):
         load_extension(tmp_path / "needy.py")
+
+
+def test_ours_are_gone_through_before_others_are_looked_for(
+    parts: Catalogue[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def entry_points(group: str) -> list[Any]:
+        asked.append(group)
+        return []
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
+    names = iter(parts)
+    assert [next(names) for _ in range(3)] == ["a", "big", "built"]
+    assert not asked
+    assert list(names) == []
+    assert asked == ["rebridge.parts"]

@@ -91,6 +91,28 @@ assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_restoring_a_png_loads_nothing_for_other_formats_and_models(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    from PIL import Image
+
+    Image.new("RGB", (16, 16)).save(tmp_path / "in.png")
+    words = ["restore", str(tmp_path / "in.png"), "-o", str(tmp_path / "out.png"), "--model", "rdbm-tiny"]
+    idle = {"yaml", "tifffile", "imagecodecs", "PIL.ImageFont", "PIL.TiffImagePlugin", "torch.utils.flop_counter"}
+    idle |= {"rebridge.degradations.catalogue", "rebridge.models.formats.published.catalogue"}
+    code = f"""
+import sys
+from rebridge.cli import app
+try:
+    app({words})
+except SystemExit as end:
+    assert not end.code, end.code
+assert not {idle} & set(sys.modules), {idle} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
 def test_help_loads_no_torch() -> None:
     import subprocess
     import sys

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import json
 import shutil
 import tempfile
 import threading
 import time
-import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import anyio
 from fastapi import Depends, FastAPI, File, Form, Request, UploadFile
@@ -25,28 +21,28 @@ from fastapi.staticfiles import StaticFiles
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
+from rebridge.app.files import MEDIA, archived, at_once, result_answer
 from rebridge.app.guard import Guard
 from rebridge.app.jobs import UNFINISHED, Jobs, RefusedError, WebJob
 from rebridge.app.limits import Limits
-from rebridge.app.work import Wanted, Worker, result_name, safe_name
+from rebridge.app.waiting import changed, events, server_timing
+from rebridge.app.work import Wanted, Worker, result_name, safe_name, view_file
 from rebridge.commands.findings import kind_words
 from rebridge.images import WRITABLE_SUFFIXES
 
 STATIC = Path(__file__).parent / "static"
 READERS = 2
-"""Uploads that are decoded at the same time."""
-POLL_SECONDS, ALIVE_SECONDS, LOOK_SECONDS = 0.1, 10.0, 0.004
-MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
-MEDIA |= {".tif": "image/tiff", ".tiff": "image/tiff"}
+"""Uploads that are decoded, and views that are made, at the same time."""
 Picture = Annotated[UploadFile, File(description="The picture, in any format that rebridge reads.")]
 Painted = Annotated[
     UploadFile | None,
     File(description="White where the picture is to be filled, of its size; nothing else is changed then."),
 ]
+_T = TypeVar("_T")
 View = Literal["before", "after", "changed", "uncertainty"]
 
 
-def wanted_options(
+async def wanted_options(
     model: Annotated[str, Form(description="One of those that /api/about lists.")] = Wanted.model,
     method: Annotated[str | None, Form(description="bridge or irbridge; by default the model's.")] = None,
     task: Annotated[
@@ -65,7 +61,10 @@ def wanted_options(
     format: Annotated[str | None, Form(description="png, jpg, webp or tiff; by default the picture's.")] = None,
     quality: Annotated[int | None, Form(description="Of JPEG, WebP, AVIF and JPEG XL, 1 to 100.")] = None,
 ) -> Wanted:
-    """Read the options of a job from form fields named as on the command line."""
+    """Read the options of a job from form fields named as on the command line.
+
+    It is `async` though it waits for nothing: else it would be called in another thread.
+    """
     texts = {"method": method, "task": task, "sampler": sampler, "format": format}
     given: dict[str, Any] = {key: value.strip().lower() or None for key, value in texts.items() if value is not None}
     numbers: dict[str, Any] = {"steps": steps, "seed": seed, "samples": samples, "tile": tile, "overlap": overlap}
@@ -160,18 +159,37 @@ class Service:
     def _work(self, batch: list[WebJob], report: Any) -> None:
         self.worker.work(batch, report, self.jobs.show)
 
-    async def take(self, visitor: str, image: UploadFile, wanted: Wanted, mask: UploadFile | None = None) -> WebJob:
+    async def take(self, request: Request, image: UploadFile, wanted: Wanted, mask: UploadFile | None = None) -> WebJob:
         """Put an uploaded picture into the queue, once it was read.
 
         Raises:
             RefusedError: a picture or options that are impossible, or a full queue.
         """
+        visitor = _visitor(request)
+        self.jobs.check_room(visitor)
+        received = time.monotonic() - request.scope["state"]["began"]
+        return await self._reading(self._taken, visitor, image, wanted, mask, received)
+
+    async def view(self, job: WebJob, name: View) -> Path:
+        """Make a picture for the page, which only some ask for.
+
+        Raises:
+            RefusedError: there is none of that name.
+        """
+        if job.state != "done" or name not in job.views:
+            raise RefusedError(404, "there is no such view of this picture")
+        return await self._reading(view_file, job, name)
+
+    async def _reading(self, work: Callable[..., _T], *given: Any) -> _T:
+        """Do the work of a few threads that read pictures."""
         if self._readers is None:
             self._readers = anyio.CapacityLimiter(READERS)
-        self.jobs.check_room(visitor)
-        return await anyio.to_thread.run_sync(self._taken, visitor, image, wanted, mask, limiter=self._readers)
+        return await anyio.to_thread.run_sync(work, *given, limiter=self._readers)
 
-    def _taken(self, visitor: str, image: UploadFile, wanted: Wanted, mask: UploadFile | None) -> WebJob:
+    def _taken(
+        self, visitor: str, image: UploadFile, wanted: Wanted, mask: UploadFile | None, received: float
+    ) -> WebJob:
+        began = time.monotonic()
         with self._lock:
             self._number += 1
             source = self.folder / f"upload-{self._number}"
@@ -180,8 +198,10 @@ class Service:
             _stored(image, source)
             if mask is not None and masked is not None:
                 _stored(mask, masked)
-            size, kind = self.worker.check(source, wanted, masked)
-            return self.jobs.add(visitor, safe_name(image.filename), source, wanted, size, kind, masked)
+            read, kind = self.worker.check(source, wanted, masked)
+            name, size = safe_name(image.filename), read[0].size
+            spent = {"receive": received, "read": time.monotonic() - began}
+            return self.jobs.add(visitor, name, source, wanted, size, kind, masked, read, spent)
         finally:
             for path in (source, masked):
                 if path is not None:
@@ -217,21 +237,13 @@ def _visitor(request: Request) -> str:
     return str(request.scope["state"]["visitor"])
 
 
-def _file(job: WebJob) -> FileResponse:
-    if job.state in UNFINISHED:
-        raise RefusedError(409, "the picture is not restored yet", 1)
-    if job.state != "done" or job.result is None:
-        raise RefusedError(410, f"there is no result: {job.error}")
-    return FileResponse(job.result, media_type=MEDIA[job.result.suffix], filename=result_name(job))
-
-
 def _job_routes(app: FastAPI, service: Service) -> None:
     jobs = service.jobs
 
     @app.post("/api/jobs", status_code=202, dependencies=CHECKED)
     async def add_job(request: Request, image: Picture, options: Options, mask: Painted = None) -> dict[str, Any]:
         """Put a picture into the queue; the answer has its id. Keep the cookie: jobs belong to their visitor."""
-        return service.state(await service.take(_visitor(request), image, options, mask))
+        return service.state(await service.take(request, image, options, mask))
 
     @app.get("/api/jobs")
     async def list_jobs(request: Request) -> list[dict[str, Any]]:
@@ -254,19 +266,19 @@ def _job_routes(app: FastAPI, service: Service) -> None:
     async def job_events(request: Request, id: str) -> StreamingResponse:
         """Tell the progress by server-sent events; `preview` is a small JPEG of the estimate, in Base64."""
         job = jobs.get(_visitor(request), id)
-        return StreamingResponse(_events(service, job), media_type="text/event-stream")
+        return StreamingResponse(events(job, service.state), media_type="text/event-stream")
 
     @app.post("/api/restore", response_class=FileResponse, dependencies=CHECKED)
-    async def restore(request: Request, image: Picture, options: Options, mask: Painted = None) -> FileResponse:
+    async def restore(request: Request, image: Picture, options: Options, mask: Painted = None) -> Response:
         """Restore a picture and answer with the file; who leaves before has it cancelled."""
-        job = await service.take(_visitor(request), image, options, mask)
+        job = await service.take(request, image, options, mask)
         job.watchers, version = job.watchers + 1, job.version
         try:
             while job.state in UNFINISHED:
                 if await request.is_disconnected():
                     jobs.cancel(job, "cancelled, as nobody waited for it")
                     raise RefusedError(499, "you have left")
-                await _change(job, version)
+                await changed(job, version)
                 version = job.version
         finally:
             job.watchers -= 1
@@ -274,37 +286,10 @@ def _job_routes(app: FastAPI, service: Service) -> None:
                 jobs.cancel(job, "cancelled, as nobody waited for it")
         if job.state != "done":
             raise RefusedError(422, job.error or "the picture could not be restored")
-        return _file(job)
-
-
-async def _change(job: WebJob, version: int) -> None:
-    """Wait until a job is no longer of a version, at most `POLL_SECONDS`."""
-    until = time.monotonic() + POLL_SECONDS
-    while job.version == version and time.monotonic() < until:
-        await asyncio.sleep(LOOK_SECONDS)
-
-
-async def _events(service: Service, job: WebJob) -> AsyncIterator[str]:
-    job.watchers += 1
-    version, sent, shown = -1, time.monotonic(), None
-    try:
-        while True:
-            if job.version != version:
-                version, sent = job.version, time.monotonic()
-                told = service.state(job)
-                if job.preview is not None and job.preview is not shown:
-                    shown = job.preview
-                    told["preview"] = base64.b64encode(shown).decode()
-                yield f"data: {json.dumps(told)}\n\n"
-                if told["state"] not in UNFINISHED:
-                    return
-            elif time.monotonic() - sent > ALIVE_SECONDS:
-                sent = time.monotonic()
-                yield ": waiting\n\n"
-            await _change(job, version)
-    finally:
-        job.watchers -= 1
-        job.seen = time.monotonic()
+        answer = at_once(result_answer(job))
+        told = time.monotonic() - (job.finished or 0.0)
+        answer.headers["Server-Timing"] = server_timing({**job.spent, "tell": told})
+        return answer
 
 
 def _file_routes(app: FastAPI, service: Service) -> None:
@@ -313,15 +298,14 @@ def _file_routes(app: FastAPI, service: Service) -> None:
     @app.get("/api/jobs/{id}/result", response_class=FileResponse)
     async def job_result(request: Request, id: str) -> FileResponse:
         """Answer with the restored file: name, metadata and bits are those of the picture."""
-        return _file(jobs.get(_visitor(request), id))
+        return result_answer(jobs.get(_visitor(request), id))
 
     @app.get("/api/jobs/{id}/views/{view}", response_class=FileResponse)
     async def job_view(request: Request, id: str, view: View) -> FileResponse:
         """Answer with a picture that every browser shows: before, after, what changed, where samples differ."""
         job = jobs.get(_visitor(request), id)
-        if job.state != "done" or view not in job.views:
-            raise RefusedError(404, "there is no such view of this picture")
-        return FileResponse(job.views[view], media_type=MEDIA[job.views[view].suffix])
+        shown = await service.view(job, view)
+        return FileResponse(shown, media_type=MEDIA[shown.suffix])
 
     @app.get("/api/results.zip", response_class=FileResponse)
     async def all_results(request: Request) -> FileResponse:
@@ -329,26 +313,9 @@ def _file_routes(app: FastAPI, service: Service) -> None:
         done = [job for job in jobs.of(_visitor(request)) if job.state == "done" and job.result is not None]
         if not done:
             raise RefusedError(404, "no picture is restored yet")
-        archive = await anyio.to_thread.run_sync(_archive, service.folder, done)
+        archive = await anyio.to_thread.run_sync(archived, service.folder, done)
         remove = BackgroundTask(archive.unlink, missing_ok=True)
         return FileResponse(archive, media_type="application/zip", filename="restored.zip", background=remove)
-
-
-def _archive(folder: Path, done: list[WebJob]) -> Path:
-    """Write results into a ZIP file, each under a name of its own."""
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".zip", delete=False) as file:
-        names: set[str] = set()
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            for job in done:
-                name, number = result_name(job), 1
-                stem, _, ending = name.rpartition(".")
-                while name.lower() in names:
-                    number += 1
-                    name = f"{stem} ({number}).{ending}"
-                names.add(name.lower())
-                assert job.result is not None
-                archive.write(job.result, name)
-    return Path(file.name)
 
 
 def _page_routes(app: FastAPI, service: Service) -> None:

@@ -71,7 +71,7 @@ class Guard:
         cookies = _cookies(headers)
         known = cookies.get(VISITOR, "")
         visitor = known if _VISITOR.fullmatch(known) else secrets.token_urlsafe(24)
-        scope.setdefault("state", {})["visitor"] = visitor
+        scope.setdefault("state", {}).update(visitor=visitor, began=time.monotonic())
         attributes = _cookie_attributes(scope["scheme"] == "https", self._framed_by is not None)
         fresh = [] if visitor == known else [_cookie(VISITOR, visitor, attributes)]
         send = _with_headers(send, self._security, fresh)
@@ -149,7 +149,8 @@ class _Body:
         most = self._limits.upload_seconds
         try:
             left = most - (time.monotonic() - self._began)
-            message = await asyncio.wait_for(self._inner(), max(left, 0.001))
+            async with asyncio.timeout(max(left, 0.001)):
+                message = await self._inner()
         except TimeoutError:
             self.problem = 408, f"the picture took longer than {most:g} s to arrive"
             return {"type": "http.disconnect"}

@@ -48,6 +48,7 @@ class WebJob:
         options: as sent.
         size: width and height.
         kind: what jobs have in common that may be restored together, or None for one that is restored alone.
+        read: the pictures of its files, where they are kept from the time that they were checked.
         state: see `JobState`.
         progress: in [0, 1].
         preview: the latest estimate of the clean image, as a JPEG of few kilobytes.
@@ -56,11 +57,14 @@ class WebJob:
         found: what ails the picture, kind by kind, once it was examined; None where the model does not tell.
         found_words: the same as a sentence.
         facts: what was done, and how much changed.
-        views: pictures for the page, by name.
+        spent: seconds by stage.
+        views: names of pictures for the page.
+        arrived: when it was put into the queue.
         seen: when somebody asked for it last.
         watchers: open connections that wait for it.
         finished: when it ended.
         version: counts changes.
+        listeners: called after each change, by the thread that makes it.
         stop: why it shall end, or None.
     """
 
@@ -71,6 +75,7 @@ class WebJob:
     options: Any
     size: tuple[int, int]
     kind: Any = None
+    read: Any = None
     state: JobState = "waiting"
     progress: float = 0.0
     preview: bytes | None = None
@@ -79,11 +84,14 @@ class WebJob:
     found: list[dict[str, Any]] | None = None
     found_words: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
-    views: dict[str, Path] = field(default_factory=dict)
+    spent: dict[str, float] = field(default_factory=dict)
+    views: tuple[str, ...] = ()
+    arrived: float = field(default_factory=time.monotonic)
     seen: float = field(default_factory=time.monotonic)
     watchers: int = 0
     finished: float | None = None
     version: int = 0
+    listeners: list[Callable[[], object]] = field(default_factory=list)
     stop: str | None = None
 
     @property
@@ -167,6 +175,8 @@ class Jobs:
         size: tuple[int, int],
         kind: Any = None,
         mask: Path | None = None,
+        read: Any = None,
+        spent: dict[str, float] | None = None,
     ) -> WebJob:
         """Put a picture into the queue; its files are moved into the job's folder.
 
@@ -174,6 +184,8 @@ class Jobs:
             visitor, name, options, size, kind: see `WebJob`.
             source: file of the picture.
             mask: file of the mask, or None.
+            read: see `WebJob`; it is kept where the pictures that are kept are small together.
+            spent: seconds by stage until now.
 
         Raises:
             RefusedError: the queue is full.
@@ -182,11 +194,14 @@ class Jobs:
         number = secrets.token_urlsafe(16)
         folder = self._folder / number
         folder.mkdir(mode=0o700)
-        job = WebJob(number, visitor, name, folder, options, size, kind)
+        job = WebJob(number, visitor, name, folder, options, size, kind, spent=dict(spent or {}))
         source.rename(job.source)
         if mask is not None:
             mask.rename(job.mask)
         with self._changed:
+            kept = [job.size, *(other.size for other in self._jobs.values() if other.read is not None)]
+            if sum(width * height for width, height in kept) <= self._limits.read_pixels:
+                job.read = read
             self._jobs[number] = job
             self._changed.notify_all()
         return job
@@ -283,6 +298,7 @@ class Jobs:
                     batch = self._batch(first, waiting)
                     for job in batch:
                         self._served[job.visitor] = time.monotonic()
+                        job.spent["queue"] = self._served[job.visitor] - job.arrived
                         job.state = "running"
                         self._tell(job)
                     return batch
@@ -306,15 +322,17 @@ class Jobs:
 
     def _end(self, job: WebJob, state: JobState, error: str | None) -> None:
         job.state, job.error, job.finished, job.preview = state, error, time.monotonic(), None
-        job.progress = 1.0 if state == "done" else job.progress
+        job.progress, job.read = 1.0 if state == "done" else job.progress, None
         if state != "done":
-            job.result, job.views = None, {}
+            job.result, job.views = None, ()
             shutil.rmtree(job.folder, ignore_errors=True)
         self._tell(job)
 
     def _tell(self, job: WebJob) -> None:
         job.version += 1
         self._changed.notify_all()
+        for listener in tuple(job.listeners):
+            listener()
 
     def _remove(self, job: WebJob) -> None:
         self._jobs.pop(job.id, None)

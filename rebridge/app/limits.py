@@ -17,6 +17,7 @@ class Limits:
         steps: of the sampler.
         samples: of one picture.
         strength: of the change.
+        read_pixels: of pictures in the queue that stay in memory as they were read, all together; the others are read again.
         batch: pictures of one size and with the same options that are restored together.
         batch_pixels: of such pictures, all together.
         waiting: pictures in the queue, of all visitors together.
@@ -34,6 +35,7 @@ class Limits:
     steps: int = 100
     samples: int = 16
     strength: float = 2.0
+    read_pixels: int = 4_000_000
     batch: int = 8
     batch_pixels: int = 1_000_000
     waiting: int = 100

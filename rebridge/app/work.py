@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,8 +28,9 @@ from rebridge.commands.opening import Opened, check_sampling, open_restorer
 from rebridge.commands.options import DEFAULT_MODELS, ModelOptions, RestorationOptions
 from rebridge.commands.restore import ImageResult, restore_image
 from rebridge.denoisers.machine import take_over
-from rebridge.images import WRITABLE_SUFFIXES, Image, ImageError, read_image, reason, to_samples, write_image
+from rebridge.images import WRITABLE_SUFFIXES, Image, ImageError, encode_image, read_image, reason, to_samples
 from rebridge.restoration.filling import INPAINT, marked
+from rebridge.restoration.looking import look
 
 OPEN_MODELS = 3
 """Models that stay in memory."""
@@ -39,7 +41,11 @@ RESTORING = 0.97
 """Share of the progress that restoring has; the rest is for writing."""
 _PLACE = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[\\/][\w.~+@-]+){2,}[\\/]?")
 
+_showing = threading.Lock()
 logger = logging.getLogger(__name__)
+
+Pictures = tuple[Image, Image | None]
+"""A picture and its mask."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +100,11 @@ class Worker:
         take_over()
         self._open(Wanted())
 
-    def check(self, path: Path, wanted: Wanted, mask: Path | None = None) -> tuple[tuple[int, int], Any]:
+    def check(self, path: Path, wanted: Wanted, mask: Path | None = None) -> tuple[Pictures, Any]:
         """Look at an uploaded picture, its mask and its options.
 
         Returns:
-            The size of the picture, and what it has in common with those that it may be restored with; None for nothing.
+            The picture and its mask, and what it has in common with those that it may be restored with; None for nothing.
 
         Raises:
             RefusedError: a sentence that says what to change.
@@ -107,7 +113,7 @@ class Worker:
         try:
             image = read_image(path, self._limits.pixels)
             if mask is None:
-                return image.size, None if image.alpha is not None else (wanted, image.size, image.mode)
+                return (image, None), None if image.alpha is not None else (wanted, image.size, image.mode)
             painted = read_image(mask, self._limits.pixels)
             marked(painted)
         except ImageError as error:
@@ -118,7 +124,7 @@ class Worker:
             raise RefusedError(
                 400, f"the mask must have the size of the picture, {image.size[0]} x {image.size[1]} pixels"
             )
-        return image.size, None
+        return (image, painted), None
 
     def work(self, batch: list[WebJob], report: Callable[[float], None], show: Callable[[WebJob, bytes], None]) -> None:
         """Restore the pictures of jobs of one kind; see `rebridge.app.jobs.JobWork`.
@@ -143,16 +149,16 @@ class Worker:
         self, batch: list[WebJob], report: Callable[[float], None], show: Callable[[WebJob, bytes], None]
     ) -> None:
         wanted: Wanted = batch[0].options
-        if batch[0].mask.exists():
+        read = [job.read or self._read(job) for job in batch]
+        pictures, painted = [image for image, _ in read], read[0][1]
+        if painted is not None:
             wanted = self._filling(wanted)
         report(0.0)
         opened = self._open(wanted)
-        pictures = [read_image(job.source, self._limits.pixels) for job in batch]
-        for job, before in zip(batch, pictures, strict=True):
-            job.views["before"] = write_view(job.folder / "before", before)
-            if opened.restorer.model.examines and not job.mask.exists():
-                findings = opened.restorer.examine(before)
-                job.found, job.found_words = finding_records(findings), found_words(findings)
+        began = time.perf_counter()
+        if painted is None:
+            opened = self._looked(opened, batch, pictures)
+        began = _spent(batch, "look", began)
         chosen = check_sampling(opened.restorer, wanted, wanted.sampler)
         if chosen.steps > self._limits.steps:
             raise RefusedError(400, f"steps must be at most {self._limits.steps} here, got {chosen.steps}")
@@ -161,9 +167,8 @@ class Worker:
         def step(done: float, total: float, note: str = "") -> None:
             report(RESTORING * done / total)
 
-        if len(batch) == 1 and batch[0].mask.exists():
-            began = time.perf_counter()
-            filled, words = fill_marked(pictures[0], read_image(batch[0].mask), opened, wanted, step)
+        if painted is not None:
+            filled, words = fill_marked(pictures[0], painted, opened, wanted, step)
             done = {"model": opened.name, "seed": wanted.noise_seed, "samples": wanted.samples, "steps": chosen.steps}
             done |= {"bridge": {"name": "none"}, "sampler": {"name": "none"}, "words": words}
             results = [ImageResult(filled, time.perf_counter() - began, done, filler_note(opened))]
@@ -174,8 +179,7 @@ class Worker:
             )
             results = [found]
         else:
-            stacked = torch.stack([picture.pixels for picture in pictures])
-            found = restore_image(stacked, opened, wanted, step, wanted.sampler)
+            found = restore_image(_stacked(pictures), opened, wanted, step, wanted.sampler)
             results = [
                 replace(
                     found,
@@ -184,10 +188,27 @@ class Worker:
                 )
                 for number, before in enumerate(pictures)
             ]
+        began = _spent(batch, "restore", began)
         for job, before, result in zip(batch, pictures, results, strict=True):
             if job.stop is None:
                 _settle(job, before, result)
+        _spent(batch, "write", began)
         report(1.0)
+
+    def _read(self, job: WebJob) -> Pictures:
+        """Read the picture of a job that waited while others were in memory."""
+        began = time.perf_counter()
+        mask = read_image(job.mask, self._limits.pixels) if job.mask.exists() else None
+        found = read_image(job.source, self._limits.pixels), mask
+        _spent([job], "read again", began)
+        return found
+
+    def _looked(self, opened: Opened, batch: list[WebJob], pictures: list[Image]) -> Opened:
+        """Note what ails pictures; returns what restores them without another look."""
+        restorer, findings = look(opened.restorer, pictures[0] if len(batch) == 1 else _stacked(pictures))
+        for job, found in zip(batch, findings or (), strict=False):
+            job.found, job.found_words = finding_records(found), found_words(found)
+        return replace(opened, restorer=restorer)
 
     def _open(self, wanted: Wanted) -> Opened:
         method = wanted.method or self.offered[wanted.model].method
@@ -234,26 +255,63 @@ class Worker:
             raise RefusedError(400, problem)
 
 
+def _stacked(pictures: list[Image]) -> Tensor:
+    return torch.stack([picture.pixels for picture in pictures])
+
+
+def _spent(batch: list[WebJob], stage: str, began: float) -> float:
+    """Note the seconds of a stage; returns when the next one begins."""
+    now = time.perf_counter()
+    for job in batch:
+        job.spent[stage] = now - began
+    return now
+
+
 def _settle(job: WebJob, before: Image, found: ImageResult) -> None:
-    """Write the result of a job and what shows it; what goes wrong is said in the job."""
+    """Write the result of a job and the maps of it; what goes wrong is said in the job.
+
+    The pictures before and after are shown from their files: see `view_file`.
+    """
     wanted: Wanted = job.options
     after: Image = found.image
     result = job.folder / ("result" + _suffix(job.name, wanted))
     try:
-        write_image(result, after, quality=wanted.quality)
+        result.write_bytes(encode_image(after, result.suffix, wanted.quality))
     except ImageError as error:
         job.error = public_sentence(error, result)
         return
-    job.views["after"] = write_view(job.folder / "after", after)
     changed = change_map(before, after)
     notes = [note for note in (found.note, *before.notes) if note]
     job.facts = facts(found.done, found.seconds, "; ".join(notes) or None) | {"changed": changed.figures}
-    job.views["changed"] = write_view(job.folder / "changed", changed.picture)
+    maps = {"changed": changed}
     if found.std is not None:
-        spread = value_map(found.std[0])
-        job.facts["uncertainty"] = spread.figures
-        job.views["uncertainty"] = write_view(job.folder / "uncertainty", spread.picture)
+        maps["uncertainty"] = value_map(found.std[0])
+        job.facts["uncertainty"] = maps["uncertainty"].figures
+    for name, one in maps.items():
+        write_view(job.folder / name, one.picture)
+    job.views = ("before", "after", *maps)
     job.result = result
+
+
+def view_file(job: WebJob, name: str) -> Path:
+    """Find a picture for the page.
+
+    The ones before and after are made when they are asked for.
+
+    Raises:
+        RefusedError: the job was removed meanwhile.
+    """
+    places = [job.folder / f"{name}{suffix}" for suffix in (".jpg", ".png")]
+    with _showing:  # two visits at once would see half a file
+        known = next((place for place in places if place.exists()), None)
+        if known is not None:
+            return known
+        try:
+            return write_view(
+                job.folder / name, read_image(job.result if name == "after" and job.result else job.source)
+            )
+        except (OSError, ImageError):
+            raise RefusedError(404, "there is no such picture; results vanish after a while") from None
 
 
 def facts(done: dict[str, Any], seconds: float, note: str | None) -> dict[str, Any]:
@@ -291,7 +349,7 @@ def write_view(place: Path, image: Image) -> Path:
     """Write a picture as browsers show it: JPEG, or PNG where it has transparency."""
     path = place.with_suffix(".jpg" if image.alpha is None else ".png")
     shown = replace(image, bits=8, exif=None, xmp=None, dpi=None, chunks=())
-    write_image(path, shown, overwrite=True, quality=VIEW_QUALITY)
+    path.write_bytes(encode_image(shown, path.suffix, VIEW_QUALITY))
     return path
 
 

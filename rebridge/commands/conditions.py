@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rebridge import degradations
 from rebridge.models import Model
 from rebridge.networks.conditions import check_names
 
@@ -42,6 +41,8 @@ def drawn_conditions(model: Model, given: Mapping[str, Any] | None, tasks: Seque
         given: conditions by name.
         tasks: names of degradations.
     """
+    from rebridge import degradations
+
     known = [degradations.parameters(task) if task in degradations.names() else {} for task in tasks]
     return [
         name

@@ -29,6 +29,7 @@ from rebridge.images.clips import FILM_SUFFIXES, WRITTEN_MOVING, is_clip
 from rebridge.models import Finding
 from rebridge.restoration import Restorer
 from rebridge.restoration.files import Job, left_out
+from rebridge.restoration.looking import look
 
 Preview = Callable[[Tensor], object]
 """Called with an estimate (C, H, W) in [0, 1] of the clean image."""
@@ -159,8 +160,9 @@ def _restore_here(
         image = read_image(job.path, options.pixel_limit, options.strict)
         told = conditions_of_file(job.path, restorer.model, options.conditions)
         with lanes:
-            findings = restorer.examine(image) if restorer.model.examines else None
-            task, fitting = finder(image) if finder is not None else (None, opened)
+            looked, found_kinds = look(restorer, image)
+            findings = None if found_kinds is None else found_kinds[0]
+            task, fitting = finder(image) if finder is not None else (None, replace(opened, restorer=looked))
             found = restore_image(image, fitting, options, report, options.sampler, told=told)
         restored: Image = found.image
         write_image(job.output, restored, options.overwrite, options.quality)

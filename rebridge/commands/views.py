@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image as PILImage
-from PIL import ImageDraw, ImageFont
 from torch.nn.functional import interpolate
 
 from rebridge.images import Image, to_samples, write_atomic, write_image
@@ -109,6 +108,8 @@ def write_sheet(path: Path, rows: Sequence[SheetRow], overwrite: bool = False) -
         rows: one for each picture.
         overwrite: replace a file that exists.
     """
+    from PIL import ImageDraw, ImageFont
+
     cell = 2 * THUMB + GAP
     columns = min(COLUMNS, len(rows))
     heights = [

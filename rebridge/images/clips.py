@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import GifImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401  (else Pillow imports all its formats to find one)
 from PIL import Image as PILImage
-from PIL import WebPImagePlugin  # noqa: F401  (else Pillow imports all its formats to find this one)
 from torch import Tensor
 
 from rebridge.images.atomic import reason, written_whole

@@ -157,20 +157,59 @@ def write_image(path: str | Path, image: Image, overwrite: bool = False, quality
         ImageError: `unwritable` says why, the pixels are not finite, or the disk refuses.
     """
     path = Path(path)
-    if quality is not None and not 1 <= quality <= 100:
-        raise ImageError(f"quality must be between 1 and 100, got {quality}")
+    _check_quality(quality)
     problem = unwritable(path, overwrite=overwrite)
     if problem is not None:
         raise ImageError(f"{path}: {problem}")
-    name = codecs.WRITABLE[path.suffix.lower()]
     try:
-        raster = _to_raster(image, name)
-        data = codecs.encode(raster, _quality(image, name) if quality is None else quality)
-        write_atomic(path, data, overwrite, image.modified)
+        write_atomic(path, _encoded(image, path.suffix, quality), overwrite, image.modified)
     except FileExistsError:
         raise ImageError(f"{path}: {_EXISTS}") from None
     except Exception as error:  # encoders have exceptions of every kind
         raise ImageError(f"{path}: cannot be written: {reason(error)}") from error
+
+
+def encode_image(image: Image, suffix: str, quality: int | None = None) -> bytes:
+    """Encode an image as `write_image` writes it.
+
+    For what needs no file, or none that outlives a crash.
+
+    Args:
+        image: what is encoded.
+        suffix: one of WRITABLE_SUFFIXES.
+        quality: of `write_image`.
+
+    Raises:
+        ImageError: as `write_image`.
+    """
+    _check_quality(quality)
+    if (problem := _unknown(suffix)) is not None:
+        raise ImageError(problem)
+    try:
+        return _encoded(image, suffix, quality)
+    except Exception as error:  # encoders have exceptions of every kind
+        raise ImageError(f"cannot be written: {reason(error)}") from error
+
+
+def _check_quality(quality: int | None) -> None:
+    if quality is not None and not 1 <= quality <= 100:
+        raise ImageError(f"quality must be between 1 and 100, got {quality}")
+
+
+def _encoded(image: Image, suffix: str, quality: int | None) -> bytes:
+    name = codecs.WRITABLE[suffix.lower()]
+    return codecs.encode(_to_raster(image, name), _quality(image, name) if quality is None else quality)
+
+
+def _unknown(suffix: str) -> str | None:
+    """Say why no image is written with a suffix."""
+    name = codecs.WRITABLE.get(suffix.lower())
+    if name is None:
+        return f"unknown image suffix '{suffix}'; use one of {', '.join(WRITABLE_SUFFIXES)}"
+    form = codecs.WRITTEN_FORMATS[name]
+    if form.needs is not None and not extra.has(form.needs):
+        return f"{form.name} needs the package {form.needs}: pip install 'rebridge[formats]'"
+    return None
 
 
 _EXISTS = "exists already and is not overwritten without --overwrite"
@@ -185,12 +224,8 @@ def unwritable(path: str | Path, image: Image | None = None, overwrite: bool = F
         overwrite: whether a file that exists may be replaced.
     """
     path = Path(path)
-    name = codecs.WRITABLE.get(path.suffix.lower())
-    if name is None:
-        return f"unknown image suffix '{path.suffix}'; use one of {', '.join(WRITABLE_SUFFIXES)}"
-    form = codecs.WRITTEN_FORMATS[name]
-    if form.needs is not None and not extra.has(form.needs):
-        return f"{form.name} needs the package {form.needs}: pip install 'rebridge[formats]'"
+    if (problem := _unknown(path.suffix)) is not None:
+        return problem
     if len(os.fsencode(path.name)) > 255:
         return f"the file name has {len(os.fsencode(path.name))} bytes, and 255 are possible"
     try:
@@ -202,6 +237,7 @@ def unwritable(path: str | Path, image: Image | None = None, overwrite: bool = F
         return f"cannot be written: {reason(error)}"
     if image is None:
         return None
+    form = codecs.WRITTEN_FORMATS[codecs.WRITABLE[path.suffix.lower()]]
     if max(image.size) > form.largest:
         return f"cannot be written: {form.name} holds at most {form.largest} columns and rows, not {max(image.size)}"
     if not form.has_alpha and image.alpha is not None and not _is_opaque(image.alpha, 8):

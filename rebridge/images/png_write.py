@@ -16,6 +16,10 @@ from rebridge.images.raster import Raster, comment_text
 
 _WIDEST = 1_000_000
 """The most columns or rows that libpng takes."""
+_LEVEL, _HASTY = 6, 1
+"""Levels of compression: of pictures, and of the rows that are tried."""
+_FEWEST_TRIED, _MOST_TRIED = 32, 96
+"""Rows by which the way to compress is chosen; an eighth of the picture within these bounds."""
 
 
 def encode_png(raster: Raster) -> bytes:
@@ -75,19 +79,22 @@ def _packed(samples: np.ndarray) -> list[bytes]:
     return [content for name, content in scan(data.tobytes())[0] if name == b"IDAT"]
 
 
-def _strategy(samples: np.ndarray, rows: int = 96) -> int:
+def _strategy(samples: np.ndarray) -> int:
     """Choose how to compress by trying some rows.
 
-    Photographs become smaller, and four times faster, without the search for matches that drawings and ramps need.
+    Without the search for matches photographs are written four times faster, and are hardly larger or even smaller;
+    drawings and ramps need it. A hasty search tells them apart: its size of a photograph is the greater one.
     """
+    rows = min(max(len(samples) // 8, _FEWEST_TRIED), _MOST_TRIED)
     first = max(0, (len(samples) - rows) // 2)
     part = np.ascontiguousarray(samples[first : first + rows])
     candidates = (cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_STRATEGY_DEFAULT)
-    return min(candidates, key=lambda strategy: len(_encoded(part, strategy)))
+    return min(candidates, key=lambda strategy: len(_encoded(part, strategy, _HASTY)))
 
 
-def _encoded(samples: np.ndarray, strategy: int) -> np.ndarray:
-    is_done, data = cv2.imencode(".png", samples, [cv2.IMWRITE_PNG_COMPRESSION, 6, cv2.IMWRITE_PNG_STRATEGY, strategy])
+def _encoded(samples: np.ndarray, strategy: int, level: int = _LEVEL) -> np.ndarray:
+    options = [cv2.IMWRITE_PNG_COMPRESSION, level, cv2.IMWRITE_PNG_STRATEGY, strategy]
+    is_done, data = cv2.imencode(".png", samples, options)
     if not is_done:
         raise ValueError("OpenCV cannot encode the pixels as PNG")
     return data

@@ -8,7 +8,6 @@ import logging
 from typing import Any
 
 import numpy as np
-import tifffile
 
 from rebridge.images import camera, cmyk, pillow, tiff_samples, tiff_tags
 from rebridge.images.raster import Raster, check_size, plausible_dpi, unpremultiplied, widened
@@ -27,6 +26,8 @@ def decode_tiff(data: bytes, max_pixels: int, strict: bool) -> Raster:
         ValueError: the file holds several pictures or samples that cannot be read.
         Exception: whatever the decoders raise for damaged data.
     """
+    import tifffile
+
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
         if tiff_tags.is_camera_raw(tiff):
             return camera.decode_camera(data, max_pixels)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import tifffile
 
 from rebridge.images import orientation, tiff_samples, tiff_tags
 from rebridge.images.atomic import written_whole
@@ -101,6 +100,8 @@ def opened_in_parts(path: str | Path, least: int) -> Iterator[TiffParts | None]:
     if path.suffix.lower() not in (".tif", ".tiff", ".btf", ".tf8") or irregular(path) is not None:
         yield None
         return
+    import tifffile
+
     try:
         tiff = tifffile.TiffFile(path)
     except Exception:  # whatever is wrong with it is said where the whole is read
@@ -150,6 +151,8 @@ def write_in_rows(
         overwrite: replace a file that exists.
         modified: time of its last change.
     """
+    import tifffile
+
     extra: list[Any] = [(700, "B", len(described.xmp), described.xmp, True)] if described.xmp else []
     with written_whole(path, overwrite, modified) as (partial, _), tifffile.TiffWriter(partial, bigtiff=True) as writer:
         writer.write(

@@ -7,8 +7,6 @@ import io
 import struct
 from typing import Any
 
-import tifffile
-
 from rebridge.images import metadata
 from rebridge.images.raster import Raster, comment_text, warn
 
@@ -17,6 +15,8 @@ _LARGEST = 2**32 - 2**20
 
 def encode_tiff(raster: Raster) -> bytes:
     """Encode grey, grey with alpha, RGB or RGBA samples of 8 or 16 bits."""
+    import tifffile
+
     if raster.exif and not metadata.is_sound(raster.exif):
         warn("the EXIF data is damaged and is left out", stacklevel=3)
         raster = raster._replace(exif=None)
@@ -60,6 +60,8 @@ def _with_exif(file: io.BytesIO, exif: bytes) -> bytes:
 
     The placeholder tags are made to point into it.
     """
+    import tifffile
+
     length = file.seek(0, io.SEEK_END)
     if length > _LARGEST:
         return file.getvalue()  # BigTIFF: its offsets are twice as wide

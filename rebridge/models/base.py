@@ -192,6 +192,15 @@ class Model:
             f"model '{self.info.name}' restores without telling what it finds; rdbm-small examines pictures"
         )
 
+    def seeing(self, images: Tensor) -> Model:
+        """Look at whole images (B, C, H, W) in [0, 1] once.
+
+        Returns:
+            The model for these images alone, which neither examines nor restores them by another look; one that judges nothing
+            of the whole is returned itself.
+        """
+        return self
+
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> Model:
         """Load a packaged model, a folder, a file or a hub id.

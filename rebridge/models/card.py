@@ -9,8 +9,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-
 from rebridge import bridges
 from rebridge.models.config import without_name
 from rebridge.networks.conditions import conditions_of, listed
@@ -55,6 +53,8 @@ def card(name: str, config: dict[str, Any], parameters: int | None = None) -> st
 
     parameters: number of weights.
     """
+    import yaml
+
     tasks = [str(task) for task in config.get("tasks", [])]
     conditions = conditions_of(config["network"].get("conditions"))
     text = _HEAD.format(

@@ -34,6 +34,7 @@ from rebridge.models.trained import TrainedModel, declared
 from rebridge.models.weights import (
     PREVIOUS_FILE,
     StoredWeights,
+    Unfilled,
     check_weights,
     checksum,
     fill,
@@ -42,6 +43,7 @@ from rebridge.models.weights import (
     state_of,
 )
 from rebridge.networks.catalogue import NETWORKS
+from rebridge.networks.spandrel import SPANDREL, SpandrelRestorer
 
 _PUBLISHED = "published/"
 """Beginning of the names of networks of published checkpoints."""
@@ -69,18 +71,20 @@ def load_folder(
     weights = mapped_weights(folder / WEIGHTS_FILE, config.get("sha256"))
     try:
         bridge = bridges.create(config["bridge"]["name"], **without_name(config["bridge"]))
-        check_weights(_outline(config, network), weights, folder / WEIGHTS_FILE)
+        with Unfilled():  # a config may describe more than the file holds: that is said before memory is taken
+            network = create_network(config["network"]) if network is None else network
+            predictor = _predictor(config, bridge)
+            autoencoder = _autoencoder(config)
+        parts = _parts(network, predictor, autoencoder)
+        check_weights(state_of(parts), weights, folder / WEIGHTS_FILE)
         _check_signed(config, folder)
-        network = create_network(config["network"]) if network is None else network
         role = {"scale": config.get("residual_scale"), "clamp": config.get("clamp", True)}
         denoiser = NetworkDenoiser(network, bridge, prediction=config["prediction"], **role)
-        predictor = _predictor(config, bridge)
-        autoencoder = _autoencoder(config)
     except ModelError:
         raise
     except (TypeError, ValueError, ArithmeticError, RuntimeError, AttributeError, LookupError) as error:
         raise ModelError(f"{folder / CONFIG_FILE} cannot be used: {reason(error)}") from error
-    fill(_parts(network, predictor, autoencoder), weights)
+    fill(parts, weights)
     wide = options.get("dtype") not in (None, AUTO_DTYPE) and dtype_of(options["dtype"]) == torch.float32
     for part in (denoiser, predictor, autoencoder):
         if part is not None:
@@ -192,12 +196,11 @@ def create_network(described: Mapping[str, Any]) -> networks.Network:
     Raises:
         ValueError: an unknown name, or parameters that do not fit.
     """
-    from rebridge.models.formats.published.catalogue import build
-    from rebridge.networks.spandrel import SPANDREL, SpandrelRestorer
-
     if described["name"] == SPANDREL:
         return SpandrelRestorer(**without_name(dict(described)))
     if str(described["name"]).startswith(_PUBLISHED):
+        from rebridge.models.formats.published.catalogue import build
+
         with torch.device("meta"):  # the weights are mapped from a file
             return build(described)
     if "class" in described:
@@ -300,15 +303,6 @@ def _parts(
     """The modules of a model folder by the beginning of their weights' names."""
     inner = predictor.network if isinstance(predictor, NetworkDenoiser) else predictor
     return {"": network, "predictor.": inner, "autoencoder.": autoencoder}
-
-
-def _outline(config: dict[str, Any], network: nn.Module | None) -> dict[str, tuple[int, ...]]:
-    """The shapes of the weights that a config asks for, by name; nothing of their size is made."""
-    with torch.device("meta"):
-        predictor = create_network(config["predictor"]["network"]) if "predictor" in config else None
-        own = create_network(config["network"]) if network is None else network
-        parts = _parts(own, predictor, _autoencoder(config))
-    return {key: tuple(value.shape) for key, value in state_of(parts).items()}
 
 
 def _check_signed(config: Mapping[str, Any], folder: Path) -> None:

@@ -8,8 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rebridge.images.atomic import reason
 from rebridge.models.base import ModelError
 from rebridge.models.card import card, card_metadata
@@ -123,6 +121,8 @@ def _card_with_metadata(path: Path | None, name: str, config: dict[str, Any]) ->
     """The card of a folder, with what its front matter lacks; one made from the config where there is none."""
     if path is None:
         return card(name, config)
+    import yaml
+
     text = path.read_text(encoding="utf-8")
     parts = text.split("---\n", 2) if text.startswith("---\n") else ["", "", text]
     if len(parts) < 3:

@@ -6,6 +6,7 @@ with `states.condition_dropout`, the same weights are p(x0) and p(x0 | y).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -221,15 +222,29 @@ class TrainedModel(Model):
         """See `Model.examine`."""
         if not isinstance(self.network, Network) or not self.network.examined:
             return super().examine(images)
-        colours = images.expand(-1, self.info.channels, -1, -1)
         with torch.no_grad():
-            found = self.network.diagnose(self.space.encode(colours))
+            found = self.network.diagnose(self._encoded(images))
         probabilities, treated = (part.tolist() for part in found)
         kinds = self.network.examined
         return [
             [Finding(*parts) for parts in zip(kinds, *row, strict=True)]
             for row in zip(probabilities, treated, strict=True)
         ]
+
+    def seeing(self, images: Tensor) -> TrainedModel:
+        """See `Model.seeing`.
+
+        A compiled network, and one that starts from a prediction, looks for itself.
+        """
+        compiled = self.denoiser.network is not self.network
+        if compiled or self.predictor is not None or not isinstance(self.network, Network) or not self.network.examined:
+            return self
+        with torch.no_grad():
+            network = self.network.seeing(self._encoded(images))
+        found = copy.copy(self)
+        found.denoiser, found.network = self._denoiser_of(network), network
+        found._place()
+        return found
 
     def treating(self, kinds: Sequence[str], strength: float = 1.0) -> TrainedModel:
         """Make a model that removes these kinds of degradation, whatever is found.
@@ -256,6 +271,10 @@ class TrainedModel(Model):
             base_model=self.info.base_model,
             autoencoder=self.autoencoder,
         )
+
+    def _encoded(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [0, 1] as the network sees them."""
+        return self.space.encode(images.expand(-1, self.info.channels, -1, -1))
 
     def _informed(self, told: dict[str, Tensor]) -> nn.Module:
         """The network, bound to extra conditions where there are any."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
 
 from rebridge.images.atomic import reason
 from rebridge.images.regular import irregular
@@ -28,8 +31,27 @@ _NAMES = {
 }  # fmt: skip
 _ALIGNMENT = 8
 _PIECE = 2**24
+_FIRST_VALUES = (init.kaiming_uniform_, init.uniform_, init.normal_, init.constant_, Tensor.zero_)
+"""What networks give their weights first values by, as far as torch asks modes about it."""
 PREVIOUS_FILE = ".previous.safetensors"
 """Weights of a model whose files are being replaced."""
+
+
+class Unfilled(TorchFunctionMode):
+    """A context in which networks are made without first values for their weights.
+
+    They take neither time nor memory before the weights of a file fill them.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in _FIRST_VALUES:
+            target = given["tensor"] if "tensor" in given else args[0]
+            if isinstance(target, nn.Parameter):  # a buffer may be in no file
+                return target
+        return func(*args, **given)
 
 
 class StoredWeights:
@@ -149,14 +171,14 @@ def pieces(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-def check_weights(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raise ModelError unless weights have the names and shapes of a network.
+def check_weights(state: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path) -> None:
+    """Raise ModelError unless weights have the names and shapes of a network's.
 
     They must be finite, too.
     """
     for problem, keys in (
-        ("lacks", shapes.keys() - weights.keys()),
-        ("has the unknown", weights.keys() - shapes.keys()),
+        ("lacks", state.keys() - weights.keys()),
+        ("has the unknown", weights.keys() - state.keys()),
     ):
         if keys:
             more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
@@ -164,14 +186,19 @@ def check_weights(shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, T
                 f"{path} does not fit the network of {CONFIG_FILE}: it {problem} weight '{min(keys)}'{more}"
             )
     for key, value in weights.items():
-        if tuple(value.shape) != shapes[key]:
+        if value.shape != state[key].shape:
             raise ModelError(
                 f"{path} does not fit the network of {CONFIG_FILE}: "
-                f"'{key}' has shape {tuple(value.shape)}, the network needs {shapes[key]}"
+                f"'{key}' has shape {tuple(value.shape)}, the network needs {tuple(state[key].shape)}"
             )
-        if value.is_floating_point() and not torch.isfinite(value).all():
+        if value.is_floating_point() and not _is_finite(value):
             raise ModelError(f"{path} is damaged: the weight '{key}' contains NaN or infinite values")
         page_out(value)
+
+
+def _is_finite(value: Tensor) -> bool:
+    """Test if all values are finite, by the least and the greatest: NaN is both of them where there is one."""
+    return value.numel() == 0 or all(math.isfinite(end.item()) for end in value.aminmax())
 
 
 def _kept(value: Tensor) -> Tensor:

@@ -120,12 +120,13 @@ class Careful(Network):
             y: degraded pictures, (B, 3, H, W) in [-1, 1].
             kinds: (B, kinds) in [0, 1], what to treat, in the order of `KINDS`; by default what the examiner finds.
             strength: share of the change that is made, a number or (B, 1, 1, 1), in [0, 1].
-            seen: `look` at the whole pictures, where y are parts of them, so that all parts are judged alike.
+            seen: `look` at the whole pictures, where y are these or parts of them, so that all parts are judged alike.
         """
         check_inputs(x, t, y, self.channels)
         height, width = y.shape[-2:]
         padded = pad_to_multiple(y.expand(-1, 3, -1, -1), self.multiple)
-        features = self.examiner(padded)
+        places = None if seen is None else seen.of_whole(padded)
+        features = self.examiner(padded) if places is None else places
         seen = self._seen(padded, features, kinds is None) if seen is None else seen
         decided = self.decide(self.judge(seen)) if kinds is None else kinds.to(y)
         if exporting() or valueless(decided):
@@ -150,9 +151,10 @@ class Careful(Network):
 
         Lazy ones by windows from all over them.
         """
-        y = mosaic(y) if isinstance(y, LazyImages) else y
-        padded = pad_to_multiple(y.expand(-1, 3, -1, -1), self.multiple)
-        return self._seen(padded, self._features(padded))
+        whole = mosaic(y) if isinstance(y, LazyImages) else y
+        padded = pad_to_multiple(whole.expand(-1, 3, -1, -1), self.multiple)
+        features = self._features(padded)
+        return self._seen(padded, features)._replace(places=None if isinstance(y, LazyImages) else features)
 
     def _seen(self, padded: Tensor, features: Tensor, judged: bool = True) -> Impression:
         measured = picture_statistics(padded) if judged and self.verdict is not None else None
@@ -190,7 +192,11 @@ class Careful(Network):
 
     def diagnose(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """See `Network.diagnose`."""
-        logits = self.judge(self.look(y))
+        return self.diagnosed(self.look(y))
+
+    def diagnosed(self, seen: Impression) -> tuple[Tensor, Tensor]:
+        """Estimate what ails pictures, as `Network.diagnose`, from what was seen of them."""
+        logits = self.judge(seen)
         return logits.float().sigmoid(), self.decide(logits)
 
     def decide(self, logits: Tensor) -> Tensor:
@@ -295,8 +301,12 @@ class Treating(Network):
         return residual
 
     def diagnose(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Network.diagnose`; kinds that were named are treated, whatever is found."""
-        probabilities, treated = self.network.diagnose(y)
+        """See `Network.diagnose`; kinds that were named are treated, whatever is found.
+
+        What was seen already is not looked at again.
+        """
+        seen = self.network.look(y) if self.seen is None else self.seen
+        probabilities, treated = self.network.diagnosed(seen)
         if self.treated is None:
             return probabilities, treated
         named = [float(kind in self.treated) for kind in KINDS]
@@ -307,7 +317,9 @@ class Treating(Network):
         return Treating(self.network, kinds, strength, self.seen)
 
     def seeing(self, y: Tensor | LazyImages) -> "Treating":
-        """See `Careful.seeing`."""
+        """See `Careful.seeing`; what has seen its pictures does not look again."""
+        if self.seen is not None:
+            return self
         return Treating(self.network, self.treated, self.strength, self.network.look(y))
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from rebridge.networks.conditions import blank, conditions_of
 from rebridge.networks.layers import Network
@@ -40,6 +39,8 @@ def cost(network: nn.Module, height: int = 256, width: int = 256) -> Cost:
     Raises:
         ValueError: a side below 1.
     """
+    from torch.utils.flop_counter import FlopCounterMode
+
     if height < 1 or width < 1:
         raise ValueError(f"height and width must be at least 1, got {height} and {width}")
     parameters = sum(parameter.numel() for parameter in network.parameters())

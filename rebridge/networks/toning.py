@@ -53,6 +53,18 @@ class Impression(NamedTuple):
     """(B, 4, shares): quantiles of the three colours and of the darkest of them, in [0, 1]."""
     measured: Tensor | None = None
     """(B, NUMBERS): `rebridge.networks.statistics`, where they are asked for."""
+    places: Tensor | None = None
+    """(B, features, H/16, W/16): the examiner's features, where whole pictures were looked at."""
+
+    def of_whole(self, y: Tensor) -> Tensor | None:
+        """Return the places of pictures (B, 3, H, W).
+
+        None where they are parts of those that were looked at.
+        """
+        if self.places is None:
+            return None
+        rows, _, height, width = self.places.shape
+        return self.places if (len(y), *y.shape[-2:]) == (rows, 16 * height, 16 * width) else None
 
 
 def impression(y: Tensor, features: Tensor) -> Impression:

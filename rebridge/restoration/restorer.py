@@ -36,6 +36,7 @@ from rebridge.restoration.choices import (
 )
 from rebridge.restoration.conditions import conditions_for
 from rebridge.restoration.engine import Tiles
+from rebridge.restoration.looking import examine
 from rebridge.restoration.samples import Samples
 from rebridge.samplers import ImageNoise, Sampler
 from rebridge.samplers.base import Callback
@@ -285,10 +286,7 @@ class Restorer:
             ModelError: the model does not tell what it finds.
             ValueError: several images.
         """
-        images = to_batch(image, self.model.info.channels).images
-        if len(images) > 1:
-            raise ValueError(f"one image is examined at a time, got {len(images)}")
-        return sorted(self.model.examine(images)[0], key=lambda found: -found.probability)
+        return examine(self.model, image)
 
     def wrapped(self, wrap: Callable[[Denoiser], Denoiser]) -> Restorer:
         """Make a restorer like this one with `wrap(denoiser)`, for instance to count."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from rebridge.commands.opening import open_restorer
 from rebridge.commands.options import ModelOptions, SamplingOptions
 from rebridge.commands.restore import restore_image
 from rebridge.images import read_image, write_image
-from tests.app.servers import Client, ended, listening, picture, until_running
+from tests.app.servers import Client, Serving, ended, listening, picture, until_running
 
 
 def sent(client: Client, data: bytes, name: str = "a.png", **options: Any) -> Any:
@@ -266,3 +267,45 @@ def test_the_limits_of_the_documentation_are_those_of_the_server() -> None:
     ):
         assert text in page
     assert (limits.kept_seconds, limits.absent_seconds) == (3600, 60)
+
+
+def test_an_answer_says_where_its_time_went(client: Client) -> None:
+    began = time.monotonic()
+    answer = client.post("/api/restore", files={"image": ("a.png", picture(1))}, data={"model": "tiny"})
+    taken = 1000 * (time.monotonic() - began)
+    parts = dict(part.strip().split(";dur=") for part in answer.headers["server-timing"].split(","))
+    assert list(parts) == ["receive", "read", "queue", "look", "restore", "write", "tell"]
+    assert 0 < sum(map(float, parts.values())) < taken
+
+
+def test_views_show_the_files_before_and_after(client: Client) -> None:
+    data = picture(2)
+    state = ended(client, sent(client, data, model="tiny").json()["id"])
+    after = client.get(f"/api/jobs/{state['id']}/result").content
+    for view, file in (("before", data), ("after", after)):
+        address = f"/api/jobs/{state['id']}/views/{view}"
+        shown, known = (np.asarray(Image.open(io.BytesIO(one)), float) for one in (client.get(address).content, file))
+        assert np.abs(shown - known).mean() < 4
+        assert client.get(address).content == client.get(address).content
+    assert client.get(f"/api/jobs/{state['id']}/views/uncertainty").status_code == 404
+
+
+@pytest.mark.parametrize("pixels", [0, 40 * 32, 10**6])
+def test_pictures_that_did_not_stay_in_memory_are_read_again(server: Serving, pixels: int) -> None:
+    pictures = [picture(seed) for seed in range(4)]
+    with server(read_pixels=pixels) as visitor:
+        mine = visitor()
+        jobs = [sent(mine, data, model="tiny", seed=1).json()["id"] for data in pictures]
+        found = [mine.get(f"/api/jobs/{ended(mine, number)['id']}/result").content for number in jobs]
+        alone = [
+            mine.post("/api/restore", files={"image": ("a.png", data)}, data={"model": "tiny", "seed": "1"}).content
+            for data in pictures
+        ]
+    for one, other in zip(found, alone, strict=True):
+        first, second = (np.asarray(Image.open(io.BytesIO(file)), int) for file in (one, other))
+        assert np.abs(first - second).max() <= 1
+
+
+def test_formats_that_browsers_do_not_show_are_answered_too(client: Client) -> None:
+    answer = client.post("/api/restore", files={"image": ("a.bmp", picture(1, format="BMP"))}, data={"model": "tiny"})
+    assert (answer.status_code, Image.open(io.BytesIO(answer.content)).size) == (200, (40, 32))

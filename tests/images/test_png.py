@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PILImage
 
-from rebridge.images import ImageError, ImageWarning, png, read_image, write_image
+from rebridge.images import ImageError, ImageWarning, encode_image, png, read_image, write_image
 from tests.images.making import as_image, chunked, exif, picture, read_samples, turned, xmp
 from tests.images.making import png as png_file
 
@@ -228,3 +228,24 @@ def test_grey_with_alpha_stays_grey_with_alpha_of_16_bits(tmp_path: Path) -> Non
     assert image.alpha is not None
     assert expected is not None
     assert torch.equal(image.alpha, expected)
+
+
+@pytest.mark.parametrize("kind", ["photograph", "drawing", "ramp", "texture"])
+def test_the_way_to_compress_is_as_good_as_the_better_one(kind: str) -> None:
+    rows, columns = np.mgrid[0:320, 0:400]
+    generator = np.random.default_rng(0)
+    samples = {
+        "photograph": 127 + 90 * np.sin(rows / 37) * np.cos(columns / 29) + generator.normal(0, 4, rows.shape),
+        "drawing": 255.0 * ((rows // 40 + columns // 50) % 2) * (np.hypot(rows - 160, columns - 200) > 90),
+        "ramp": 255.0 * columns / 400,
+        "texture": np.tile(generator.uniform(0, 255, (32, 40)), (10, 10)),
+    }[kind].clip(0, 255)
+    colours = np.ascontiguousarray(samples.astype(np.uint8)[..., None].repeat(3, axis=2))
+    sizes = {
+        strategy: len(
+            cv2.imencode(".png", colours, [cv2.IMWRITE_PNG_COMPRESSION, 6, cv2.IMWRITE_PNG_STRATEGY, strategy])[1]
+        )
+        for strategy in (cv2.IMWRITE_PNG_STRATEGY_DEFAULT, cv2.IMWRITE_PNG_STRATEGY_RLE)
+    }
+    written = encode_image(as_image(colours), ".png")
+    assert len(written) <= 1.05 * min(sizes.values()) + 100

@@ -266,3 +266,22 @@ def test_presets_licence_source_and_clamp_survive_saving(tmp_path: Path) -> None
     assert (loaded.info.licence, loaded.info.source, loaded.denoiser.clamp) == ("MIT", "here", False)
     assert loaded.info.presets is not None
     assert loaded.info.presets.read_text() == presets.read_text()
+
+
+def test_loading_draws_no_random_numbers() -> None:
+    state = torch.random.get_rng_state()
+    for name in ("rdbm-tiny", "rdbm-small"):
+        load_model(name, "cpu")
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_a_network_far_larger_than_its_weights_takes_no_memory(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    folder = load_model("rdbm-tiny", "cpu").save_pretrained(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config["network"] |= {"widths": [32, 48, 64, 8192]}
+    (folder / "config.json").write_text(json.dumps(config))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match="does not fit the network"):
+        load_model(folder, "cpu")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB; its weights would be gigabytes

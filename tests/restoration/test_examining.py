@@ -1,11 +1,14 @@
 """What a model tells of an image that it examines."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from rebridge import Restorer
 from rebridge.models import ModelError
+from rebridge.restoration.looking import look
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +44,39 @@ def test_other_models_say_that_they_do_not_tell(restore: Restorer, picture: Tens
 def test_one_image_is_examined_at_a_time(small: Restorer, picture: Tensor) -> None:
     with pytest.raises(ValueError, match="one image is examined at a time, got 2"):
         small.examine(torch.cat([picture, picture]))
+
+
+@pytest.mark.parametrize("tile", [None, 128])
+def test_a_restorer_that_has_looked_gives_the_same_bits_and_findings(small: Restorer, tile: int | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 9, 11, generator=generator), (144, 176), mode="bicubic")
+    noisy = (smooth + 0.1 * torch.randn(smooth.shape, generator=generator)).clamp(0, 1)
+    looked, findings = look(small, noisy)
+    assert findings == [small.examine(noisy)]
+    assert torch.equal(looked(noisy, tile=tile), small(noisy, tile=tile))
+    assert not torch.equal(looked(noisy, tile=tile), noisy)
+
+
+def test_whole_images_are_looked_at_once(small: Restorer, picture: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    network: Any = small.model.network
+    looks = []
+    forward = network.examiner.forward
+
+    def watched(y: Tensor) -> Tensor:
+        looks.append(len(y))
+        found: Tensor = forward(y)
+        return found
+
+    monkeypatch.setattr(network.examiner, "forward", watched)
+    batch = torch.cat([picture, picture.flip(-1)])
+    looked, findings = look(small, batch)
+    restored = looked(batch, steps=3, sampler="dbim")
+    assert looks == [2]
+    assert findings is not None
+    alone = {one.kind: one.probability for one in small.examine(batch[1:])}
+    assert {one.kind: one.probability for one in findings[1]} == pytest.approx(alone, abs=1e-4)
+    torch.testing.assert_close(restored[1:], small(batch[1:], steps=3, sampler="dbim"))
+
+
+def test_a_model_that_does_not_tell_is_not_looked_with(restore: Restorer, picture: Tensor) -> None:
+    assert look(restore, picture) == (restore, None)
