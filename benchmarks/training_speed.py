@@ -55,8 +55,8 @@ WAYS: dict[str, tuple[str, ...]] = {
     ),
 }
 PROCESSES = {"bf16, two processes": 2}
-SYSTEM = {"MALLOC_TRIM_THRESHOLD_": str(2**17)}
-"""The environment in which memory is that of the system: its own threshold, named."""
+SYSTEM = {"MALLOC_PERTURB_": "0"}
+"""The environment in which memory is left to the system: a setting of it, at its default."""
 
 
 def torchs_adamw(config: OptimisationConfig, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
