@@ -184,9 +184,9 @@ def measure(name: str, side: int, repeats: int, peak: float) -> dict[str, Any]:
     def run() -> Tensor:
         return network(y, times, y)
 
+    with FlopCounterMode(display=False) as counter:  # with gradients, as strips of rows compute some rows twice
+        run()
     with torch.inference_mode():
-        with FlopCounterMode(display=False) as counter:
-            run()
         seconds = median_seconds(run, repeats)
         kinds, parts = shares(network, run)
     speed = counter.get_total_flops() / seconds / 1e9

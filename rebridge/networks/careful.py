@@ -18,9 +18,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.equaliser import STATISTICS_REACH, Equaliser
+from rebridge.networks.equaliser import Equaliser
 from rebridge.networks.exporting import cell_means, exporting, valueless
-from rebridge.networks.layers import Network, check_inputs, check_sizes, in_bands, pad_to_multiple, zero_init
+from rebridge.networks.layers import (
+    Network,
+    check_inputs,
+    check_sizes,
+    context_of,
+    in_bands,
+    pad_to_multiple,
+    zero_init,
+)
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import AIR, NUMBERS, picture_statistics
 from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature_blocks, impression
@@ -31,10 +39,12 @@ KINDS = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg"
 HAZE, LOWLIGHT, NOISE, SOFT = (KINDS.index(kind) for kind in ("haze", "lowlight", "noise", "blur"))
 LEAST_AIR = 0.45
 """Brightness, in [0, 1], that a hundredth of a hazy picture exceeds."""
-BAND = 2**22
+BAND = 2**21
 """Most pixels that the examiner sees at once where it sees a whole picture."""
 REACH = 160
 """Rows above and below that a feature depends on."""
+DEPTH_REACH = 160
+"""More rows above and below that the depth of haze depends on."""
 PLACE = 16
 """Side in pixels of the places that the examiner and the trust distinguish."""
 
@@ -67,7 +77,6 @@ class Careful(Network):
     """
 
     told = True
-    context = STATISTICS_REACH
     examined = KINDS
     low: Tensor
     high: Tensor
@@ -91,6 +100,7 @@ class Careful(Network):
             raise ValueError(f"channels must be 1 or 3, got {channels}")
         self.channels = channels
         self.multiple = max(2 ** len(widths), PLACE)
+        self.context = context_of(blocks, middle)
         self.examiner = Examiner(len(KINDS), features)
         self.tone = Tone(features)
         self.trunk = Trunk(len(KINDS), widths, blocks, middle)
@@ -135,8 +145,7 @@ class Careful(Network):
             change = torch.zeros(len(y), 3, height, width, dtype=y.dtype, device=y.device)
             sick = decided.amax(1) > 0
             if sick.any():
-                some = Impression(seen.features[sick], seen.levels[sick])
-                part = self._change(padded[sick], features[sick], some, decided[sick])
+                part = self._change(padded[sick], features[sick], seen.of(sick), decided[sick])
                 change[sick] = part[..., :height, :width].to(change)
         return strength * (change if self.channels == 3 else change.mean(1, keepdim=True))
 
@@ -212,7 +221,28 @@ class Careful(Network):
 
         The kinds in them are decided once.
         """
-        return Treating(self, seen=self.look(y))
+        return Treating(self).seeing(y)
+
+    def looking(self, y: Tensor | LazyImages, kinds: Tensor | None = None) -> Impression:
+        """Sum up whole pictures of which parts are to be treated.
+
+        Args:
+            y: (B, 3, H, W) in [-1, 1].
+            kinds: (B, kinds), what to treat; None for what is found.
+        """
+        seen = self.look(y)
+        decided = self.decide(self.judge(seen)) if kinds is None else kinds
+        if not (decided[:, HAZE] > 0).any():
+            return seen
+
+        def depths(band: Tensor) -> Tensor:
+            padded = pad_to_multiple(band.expand(-1, 3, -1, -1), self.multiple)
+            features = seen.of_whole(padded)
+            features = self.examiner(padded) if features is None else features
+            return self.tone.depth_map(padded, features, seen, decided[:, HAZE], decided[:, LOWLIGHT])
+
+        found = in_bands(depths, y, REACH + DEPTH_REACH, self.multiple, PLACE // 2, BAND).flatten(1)
+        return seen._replace(depths=torch.stack(found.aminmax(dim=1), 1))
 
     def treating(self, kinds: Sequence[str], strength: float = 1.0) -> "Treating":
         """Make a network that treats these kinds, whatever is found.
@@ -294,11 +324,15 @@ class Treating(Network):
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Residual of the clean estimate, (B, 3, H, W)."""
-        given = None
-        if self.treated is not None:
-            given = torch.tensor([[float(kind in self.treated) for kind in KINDS]], device=y.device).expand(len(y), -1)
-        residual: Tensor = self.network(x, t, y, given, self.strength, self.seen)
+        residual: Tensor = self.network(x, t, y, self._told(y), self.strength, self.seen)
         return residual
+
+    def _told(self, y: Tensor | LazyImages) -> Tensor | None:
+        """What to treat in each picture, (B, kinds); None for what is found."""
+        if self.treated is None:
+            return None
+        device = next(self.network.parameters()).device
+        return torch.tensor([[float(kind in self.treated) for kind in KINDS]], device=device).expand(len(y), -1)
 
     def diagnose(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """See `Network.diagnose`; kinds that were named are treated, whatever is found.
@@ -307,10 +341,8 @@ class Treating(Network):
         """
         seen = self.network.look(y) if self.seen is None else self.seen
         probabilities, treated = self.network.diagnosed(seen)
-        if self.treated is None:
-            return probabilities, treated
-        named = [float(kind in self.treated) for kind in KINDS]
-        return probabilities, torch.tensor([named], device=y.device).expand(len(y), -1)
+        named = self._told(y)
+        return probabilities, treated if named is None else named
 
     def treating(self, kinds: Sequence[str], strength: float = 1.0) -> "Treating":
         """See `Careful.treating`: the last word counts."""
@@ -320,7 +352,7 @@ class Treating(Network):
         """See `Careful.seeing`; what has seen its pictures does not look again."""
         if self.seen is not None:
             return self
-        return Treating(self.network, self.treated, self.strength, self.network.look(y))
+        return Treating(self.network, self.treated, self.strength, self.network.looking(y, self._told(y)))
 
 
 class TrustMap(nn.Module):

@@ -41,7 +41,11 @@ class DegradationClassifier(nn.Module):
 
         Its sides are multiples of 16. The logits are in float32 whatever autocast computes in.
         """
-        h = F.gelu(self.enter(block_statistics(y)))
+        return self.answer(block_statistics(y))
+
+    def answer(self, measured: Tensor) -> Tensor:
+        """Compute the logits of the statistics of all blocks, see `block_statistics`."""
+        h = F.gelu(self.enter(measured))
         for norm, inner in zip(self.norms, self.inner, strict=True):
             h = F.gelu(inner(norm(h)))
         return F.avg_pool2d(at_least_float32(self.leave(h)), 9, stride=1, padding=4, count_include_pad=False)
@@ -52,7 +56,7 @@ def block_statistics(y: Tensor) -> Tensor:
 
     Mean, deviation and dark channel of each block; then at four scales, each half of the one before: mean size and mean
     brightness above the surroundings (root mean square) of what the next scale does not show, and mean size of differences
-    in four directions; and how much the finest detail differs between colours.
+    in four directions; and how much the finest detail differs between colours. Those of a block depend on the blocks beside it.
 
     Args:
         y: (B, 3, H, W) in [-1, 1].

@@ -18,7 +18,15 @@ from rebridge.networks.exporting import (
     spectrum,
     with_border,
 )
-from rebridge.networks.layers import Network, at_least_float32, check_inputs, pad_to_multiple, zero_init
+from rebridge.networks.layers import (
+    Network,
+    at_least_float32,
+    check_inputs,
+    in_bands,
+    pad_to_multiple,
+    zero_init,
+)
+from rebridge.networks.lazy import LazyImages
 
 FREQUENCIES = (32, 17)
 """Of the statistics and of the gains: those of windows of 32x32 pixels, of a real signal."""
@@ -30,7 +38,7 @@ STATISTICS_REACH = 16 * (NEAR // 2 + 1)
 """Pixels to each side that the gains at a place depend on, but for some of the ripples."""
 LIMIT = 4.0
 """Bound of a gain's logarithm."""
-WINDOWS_AT_ONCE = 512
+WINDOWS_AT_ONCE = 256
 """Most windows that are filtered at once."""
 RIPPLES = 16
 """Of the finer spectra, of windows of 64x64 pixels, the frequencies below 16/64 in both directions are looked at."""
@@ -58,18 +66,32 @@ class Equaliser(nn.Module):
         self.fine = zero_init(nn.Linear((2 * RIPPLES - 1) * RIPPLES, width)) if ripples else None
         self.turn = zero_init(nn.Linear(width, count)) if ripples else None
 
-    def forward(self, y: Tensor) -> Tensor:
-        """Filter y, in float32 whatever autocast computes in; the shape stays."""
+    def forward(self, y: Tensor, heard: Tensor | None = None) -> Tensor:
+        """Filter y, in float32 whatever autocast computes in; the shape stays.
+
+        Args:
+            y: (B, C, H, W).
+            heard: `listen` to the whole images at their place, where y are parts of them that begin at multiples of 32.
+        """
         height, width = y.shape[-2:]
         half = FILTER_WINDOW // 2
-        padded = pad_to_multiple(at_least_float32(y), half)
         if exporting():
+            padded = pad_to_multiple(at_least_float32(y), half)
             return self._exported(padded, with_border(padded, half))[..., half : half + height, half : half + width]
-        mode = "reflect" if min(padded.shape[-2:]) > half else "replicate"
-        padded = padded.contiguous()  # windows are transformed along rows
-        extended = F.pad(padded, (half,) * 4, mode=mode)
-        whole = _filtered(extended, self.gains(padded, extended))
-        return whole[..., half : half + height, half : half + width]
+        padded, extended = _extended(y)
+        gains = self.gains(padded, extended) if heard is None else self._gains_of(heard.permute(0, 2, 3, 1))
+        return _filtered(extended, gains)[..., half : half + height, half : half + width]
+
+    def listen(self, y: Tensor | LazyImages) -> Tensor:
+        """Compute what decides on the gains in all windows of whole images (B, C, H, W).
+
+        Parts of them are then filtered as in the whole.
+
+        Returns:
+            (B, width, ceil(H/32) + 1, ceil(W/32) + 1), a row and a column for each window that is filtered.
+        """
+        half = FILTER_WINDOW // 2
+        return in_bands(lambda band: self._heard(*_extended(band)).permute(0, 3, 1, 2), y, STATISTICS_REACH, half, half)
 
     def _exported(self, padded: Tensor, extended: Tensor) -> Tensor:
         """The filtered image with its border, as an exported graph computes it."""
@@ -93,13 +115,19 @@ class Equaliser(nn.Module):
         Returns:
             (B, H/32 + 1, W/32 + 1, 32, 17).
         """
+        return self._gains_of(self._heard(y, extended))
+
+    def _heard(self, y: Tensor, extended: Tensor) -> Tensor:
+        """Features of the spectra around each window, (B, H/32 + 1, W/32 + 1, width)."""
         levels = _levels(y, FREQUENCIES[0], near=NEAR, stride=2)
         mean = levels.mean(-1, keepdim=True)
         h = self.enter(torch.cat([levels - mean, mean], dim=-1))
         if self.fine is not None:
             rings = _levels(extended, FILTER_WINDOW, near=NEAR // 2, stride=1, low=RIPPLES)
             h = h + self.fine(rings - rings.mean(-1, keepdim=True))
-        h = F.gelu(self.inner(F.gelu(h)))
+        return F.gelu(self.inner(F.gelu(h)))
+
+    def _gains_of(self, h: Tensor) -> Tensor:
         gains = at_least_float32(self.leave(h)).clamp(-LIMIT, LIMIT).exp()
         if self.turn is not None:
             gains = gains * (1 + at_least_float32(self.turn(h)))
@@ -148,7 +176,16 @@ def power_spectra(y: Tensor, side: int = FREQUENCIES[0]) -> Tensor:
     if exporting():
         real, imaginary = spectrum(windows)
         return real.square() + imaginary.square()
-    return torch.fft.rfft2(windows).abs().square()
+    found = spectra_of(windows)
+    return (found * found.conj()).real
+
+
+def _extended(y: Tensor) -> tuple[Tensor, Tensor]:
+    """Images (B, C, H, W) extended to multiples of 32 pixels, and these with 32 more on each side."""
+    half = FILTER_WINDOW // 2
+    padded = pad_to_multiple(at_least_float32(y), half).contiguous()  # windows are transformed along rows
+    mode = "reflect" if min(padded.shape[-2:]) > half else "replicate"
+    return padded, F.pad(padded, (half,) * 4, mode=mode)
 
 
 def _levels(y: Tensor, side: int, near: int, stride: int, low: int | None = None) -> Tensor:
@@ -184,18 +221,32 @@ def _filtered(extended: Tensor, gains: Tensor) -> Tensor:
     weight = torch.outer(line, line)
     count = gains.shape[1]
     step = max(WINDOWS_AT_ONCE // gains.shape[2], 1)
-    strips, last = [], gains.new_zeros(0)
+    whole, last = torch.empty_like(extended), gains.new_zeros(0)
     for first in range(0, count, step):
         stop = min(first + step, count)
         seen = extended[..., first * half : (stop + 1) * half, :]
         windows = seen.unfold(2, FILTER_WINDOW, half).unfold(3, FILTER_WINDOW, half) * weight
         filters = _filters(gains[:, first:stop])[:, None]
-        done = torch.fft.irfft2(torch.fft.rfft2(windows) * filters, s=(FILTER_WINDOW, FILTER_WINDOW)) * weight
+        done = signals_of(spectra_of(windows) * filters, FILTER_WINDOW) * weight
         # The last row of windows reaches into the rows of pixels that the next strip completes.
         added = overlap_added_in_place(torch.cat([last, done], 2) if first else done)
-        strips.append(added[..., half if first else 0 : (added.shape[-2] - half) if stop < count else None, :])
+        top, bottom = first * half, (stop + (stop == count)) * half
+        whole[..., top:bottom, :] = added[..., half if first else 0 :, :][..., : bottom - top, :]
         last = done[:, :, -1:]
-    return torch.cat(strips, 2) if len(strips) > 1 else strips[0]
+    return whole
+
+
+def spectra_of(windows: Tensor) -> Tensor:
+    """Compute torch.fft.rfft2(windows), laid out column by column.
+
+    Transforms along columns that are scattered take several times as long.
+    """
+    return torch.fft.fft(torch.fft.rfft(windows).mT.contiguous()).mT
+
+
+def signals_of(spectra: Tensor, side: int) -> Tensor:
+    """Compute torch.fft.irfft2(spectra, s=(side, side)), likewise."""
+    return torch.fft.irfft(torch.fft.ifft(spectra.mT.contiguous()).mT.contiguous(), n=side)
 
 
 def overlap_added_in_place(windows: Tensor) -> Tensor:
@@ -217,7 +268,7 @@ def overlap_added_in_place(windows: Tensor) -> Tensor:
 def _filters(gains: Tensor) -> Tensor:
     """The spectra (..., 64, 33) of kernels of 31x31 pixels that have these gains (..., 32, 17)."""
     side = FREQUENCIES[0]
-    return torch.fft.rfft2(_kernels(torch.fft.irfft2(gains, s=(side, side))))
+    return spectra_of(_kernels(signals_of(gains, side)))
 
 
 def _kernels(responses: Tensor) -> Tensor:

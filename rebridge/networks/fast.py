@@ -5,25 +5,35 @@ Dense 3x3 convolutions at the fine levels, 7x7 depthwise ones at the coarsest.
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.classifier import BLOCK, DegradationClassifier
+from rebridge.networks.classifier import BLOCK, DegradationClassifier, block_statistics
 from rebridge.networks.conditions import ConditionLayers, conditions_of
-from rebridge.networks.equaliser import STATISTICS_REACH, Equaliser
+from rebridge.networks.equaliser import FILTER_WINDOW, Equaliser
 from rebridge.networks.exporting import exporting, valueless
+from rebridge.networks.features import (
+    GatedBlock,
+    Pointwise,
+    apply_blocks,
+    entered,
+    joined,
+    modulated,
+    shuffled,
+    unshuffled,
+)
 from rebridge.networks.holes import fill_holes, holes
 from rebridge.networks.layers import (
     ChannelNorm,
-    GatedBlock,
     Network,
     TimeEmbedding,
-    apply_blocks,
     check_inputs,
     check_sizes,
+    context_of,
     in_bands,
     in_float32,
     pad_to_multiple,
@@ -75,14 +85,8 @@ class ConditionedLevel(nn.Module):
 
     def forward(self, h: Tensor, embedding: Tensor, likely: Tensor | None) -> Tensor:
         maps = self.time(F.silu(embedding))[:, :, None, None]
-        if self.kind is not None:
-            maps = F.interpolate(maps + self.kind(likely), size=h.shape[-2:], mode="bilinear")
-        scale, shift = maps.chunk(2, dim=1)
-        return apply_blocks(self.blocks, torch.addcmul(h + shift, h, scale))
-
-
-CLASSIFIER_REACH = 12 * BLOCK
-"""Rows above and below that the classifier's answer depends on."""
+        maps = maps if self.kind is None else maps + self.kind(likely)
+        return apply_blocks(self.blocks, modulated(h, maps))
 
 
 class Fast(Network):
@@ -138,8 +142,7 @@ class Fast(Network):
         self.optional_condition = optional_condition
         self.conditions = conditions_of(conditions)
         self.multiple = max(2 ** len(widths), BLOCK if kinds else 1)
-        # What matters of the window that is named above, measured; an equaliser's statistics end where they end.
-        self.context = max(6 * 2 ** len(widths), STATISTICS_REACH if equalise else 0)
+        self.context = max(context_of(blocks, middle), FILTER_WINDOW if equalise else 0)
         steps = list(itertools.pairwise(widths))
 
         def gated(width: int, count: int) -> ConditionedLevel:
@@ -155,14 +158,22 @@ class Fast(Network):
         self.before = nn.ModuleList(gated(width, n) for width, n in zip(widths, blocks, strict=False))
         self.down = nn.ModuleList(nn.Conv2d(width, deeper, 2, stride=2) for width, deeper in steps)
         self.middle = ConditionedLevel([WideBlock(widths[-1]) for _ in range(middle)], widths[-1], embedding, kinds)
-        self.up = nn.ModuleList(nn.Conv2d(deeper, 4 * width, 1) for width, deeper in steps)
+        self.up = nn.ModuleList(Pointwise(deeper, 4 * width) for width, deeper in steps)
         self.after = nn.ModuleList(gated(width, n) for width, n in zip(widths, blocks, strict=False))
         self.tail = nn.Conv2d(widths[0], 4 * channels, 3, padding=1)
         zero_init(self.tail)
         with torch.no_grad():
             self.head.weight[:, : 4 * channels] = 0.0
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor, likely: Tensor | None = None, **conditions: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        y: Tensor,
+        likely: Tensor | None = None,
+        heard: Tensor | None = None,
+        **conditions: Tensor,
+    ) -> Tensor:
         """Compute the raw output for the state x at times t given y; see `Network`.
 
         Args:
@@ -170,6 +181,7 @@ class Fast(Network):
             t: times (B,).
             y: degraded images (B, C, H, W).
             likely: `likely` of the whole images, where y are parts of them: (B, kinds, H/16, W/16).
+            heard: what the equaliser hears of the whole images at their place, likewise; see `Equaliser.listen`.
             conditions: the extra ones, by name.
 
         Raises:
@@ -182,7 +194,9 @@ class Fast(Network):
         embedding = self.time(t)
         alone = given is not None and not exporting() and not valueless(given) and not given.any()
         known = y if self.filled is None or alone else fill_holes(y, holes(y))
-        h = in_float32(self.head, self._pixels(x, known, given))
+        # before any features, as it needs room of its own
+        sharper = None if self.equaliser is None else self.equaliser(known, heard) - known
+        h = entered(self.head, [self._padded(image) for image in self._seen(x, known, given)])
         if self.extra is not None:
             embedding = self.extra.embedded(conditions, embedding)
             h = self.extra.seen(h, conditions, self._unshuffled)
@@ -191,10 +205,9 @@ class Fast(Network):
             h = h + self.filled.bias[:, None, None]  # what it makes of nothing
         elif self.filled is not None:
             changed = known - y
-            h = h + self.filled(self._unshuffled(changed))
-        if self.equaliser is not None and self.equalised is not None:
-            sharper = self.equaliser(known) - known
-            h = h + self.equalised(self._unshuffled(sharper))
+            h = entered(self.filled, [self._padded(changed)], h)
+        if sharper is not None and self.equalised is not None:
+            h = entered(self.equalised, [self._padded(sharper)], h)
             changed = sharper if changed is None else changed + sharper
         skips = []
         for level, down in zip(self.before, self.down, strict=True):
@@ -203,8 +216,8 @@ class Fast(Network):
             h = down(h)
         h = self.middle(h, embedding, likely)
         for level, up in zip(reversed(self.after), reversed(self.up), strict=True):
-            h = level(F.pixel_shuffle(up(h), 2) + skips.pop(), embedding, likely)
-        output = F.pixel_shuffle(in_float32(self.tail, h), 2)[..., :height, :width]
+            h = level(joined(skips.pop(), cast(nn.Conv2d, up), h), embedding, likely)
+        output = in_float32(partial(shuffled, self.tail), h)[..., :height, :width]
         return output if changed is None else output + changed
 
     def classify(self, y: Tensor) -> Tensor:
@@ -230,32 +243,45 @@ class Fast(Network):
         return None if self.guide is None else self.classify(y).detach().softmax(1)
 
     def seeing(self, y: Tensor | LazyImages) -> Network:
-        """Return the network for parts of whole images, which are classified once."""
-        if self.guide is None:
-            return self
-        logits = in_bands(self.classify, y, CLASSIFIER_REACH, BLOCK, BLOCK)
-        return Classified(self, logits.softmax(1))
+        """Return the network for parts of whole images.
 
-    def _pixels(self, x: Tensor, y: Tensor, given: Tensor | None) -> Tensor:
-        inputs = [x, y]
-        if given is not None:
-            inputs.append(given.to(x.dtype).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:]))
-        return self._unshuffled(torch.cat(inputs, dim=1))
+        Classes and spectra are found once.
+        """
+        likely, heard = None, None
+        if self.guide is not None:
+
+            def measured(band: Tensor) -> Tensor:
+                return block_statistics(pad_to_multiple(band, self.multiple))
+
+            logits: Tensor = self.guide.answer(in_bands(measured, y, self.multiple, self.multiple, BLOCK))
+            likely = logits.softmax(1)
+        if self.equaliser is not None and self.filled is None:
+            heard = self.equaliser.listen(y)
+        return self if likely is None and heard is None else Parted(self, likely, heard)
+
+    def _seen(self, x: Tensor, y: Tensor, given: Tensor | None) -> list[Tensor]:
+        if given is None:
+            return [x, y]
+        return [x, y, given.to(x.dtype).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:])]
+
+    def _padded(self, image: Tensor) -> Tensor:
+        return pad_to_multiple(image, self.multiple)
 
     def _unshuffled(self, image: Tensor) -> Tensor:
-        padded = pad_to_multiple(image, self.multiple)
-        return F.pixel_unshuffle(padded, 2).contiguous(memory_format=torch.channels_last)
+        return unshuffled([self._padded(image)])
 
 
-class Classified(Network):
-    """A `Fast` network for parts of images that have been classified as a whole.
+class Parted(Network):
+    """A `Fast` network for parts of images that have been seen as a whole.
 
     Args:
         network: the network itself.
-        likely: (B, kinds, H/16, W/16), the probability of each class at each place of the whole, or of the part.
+        likely: (B, kinds, H/16, W/16), the probability of each class at each place of the whole, or of the part; None without a
+            classifier.
+        heard: what `Equaliser.listen` gives of the whole, or that of the part; None where the parts are heard for themselves.
     """
 
-    def __init__(self, network: Fast, likely: Tensor) -> None:
+    def __init__(self, network: Fast, likely: Tensor | None, heard: Tensor | None) -> None:
         super().__init__()
         self.network = network
         self.channels = network.channels
@@ -263,13 +289,28 @@ class Classified(Network):
         self.context = network.context
         self.conditions = network.conditions
         self.likely = likely
+        self.heard = heard
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor, **conditions: Tensor) -> Tensor:
         """Compute the raw output for the images, or the part of them; see `Network`."""
-        output: Tensor = self.network(x, t, y, self.likely, **conditions)
+        output: Tensor = self.network(x, t, y, self.likely, self.heard, **conditions)
         return output
 
-    def part(self, rows: slice, columns: slice) -> "Classified":
-        """See `Network.part`; rows and columns begin and end at multiples of 16."""
-        down, across = (slice(part.start // BLOCK, -(-part.stop // BLOCK)) for part in (rows, columns))
-        return Classified(self.network, self.likely[..., down, across])
+    def part(self, rows: slice, columns: slice) -> "Parted":
+        """See `Network.part`.
+
+        Rows and columns begin at multiples of 32, or of 16 without an equaliser.
+        """
+        return Parted(
+            self.network,
+            _cut(self.likely, rows, columns, BLOCK),
+            _cut(self.heard, rows, columns, FILTER_WINDOW // 2, 1),
+        )
+
+
+def _cut(values: Tensor | None, rows: slice, columns: slice, side: int, more: int = 0) -> Tensor | None:
+    """The values of a part, of which there is one for each `side` pixels, and some more at the end."""
+    if values is None:
+        return None
+    down, across = (slice(part.start // side, -(-part.stop // side) + more) for part in (rows, columns))
+    return values[..., down, across]

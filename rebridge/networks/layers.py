@@ -141,8 +141,8 @@ class ChannelNorm(nn.Module):
         return F.layer_norm(last, self.weight.shape, self.weight, self.bias).permute(0, 3, 1, 2)
 
 
-BLOCK_STRIP = 2**15
-"""Most places that a gated block computes at once; its features of them fit into a cache of some megabytes."""
+CONTEXT_SHARE, CONTEXT_GRID = 0.55, 32
+"""Share of what a network sees that matters, and the pixels of which a context is a multiple."""
 
 Layer = TypeVar("Layer", bound=nn.Conv2d | nn.Linear)
 
@@ -156,65 +156,6 @@ def zero_init(layer: Layer) -> Layer:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
-
-
-class GatedBlock(nn.Module):
-    """h + 1x1(u * v), with (u, v) a dense 3x3 convolution of norm(h).
-
-    NAFNet's gate (arXiv 2204.04676).
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = ChannelNorm(width)
-        self.enter = nn.Conv2d(width, 2 * width, 3, padding=1)
-        self.leave = zero_init(nn.Conv2d(width, width, 1))
-
-    def forward(self, h: Tensor) -> Tensor:
-        return h + self.change(h)
-
-    def change(self, h: Tensor, above: int = 0, below: int = 0) -> Tensor:
-        """Compute what is added to h (B, C, H, W).
-
-        Args:
-            h: features.
-            above, below: rows at either end that are seen, but not changed.
-        """
-        seen = self.enter(self.norm(h))
-        u, v = seen[..., above : seen.shape[-2] - below, :].chunk(2, dim=1)
-        return self.leave(u * v)
-
-    def change_in_place(self, h: Tensor) -> Tensor:
-        """Compute the block in strips of rows and write the result over h; returns h.
-
-        The values are the same. What lies between stays in the processor's cache, and needs no memory of the size of h.
-        """
-        height, width = h.shape[-2:]
-        rows = max(BLOCK_STRIP // width, 4)
-        last: Tensor | None = None  # of a strip: its row is added once the next strip has seen it as it was
-        for top in range(0, height, rows):
-            bottom, above = min(top + rows, height), min(top, 1)
-            below = min(height - bottom, 1)
-            change = self.change(h[..., top - above : bottom + below, :], above, below)
-            if last is not None:
-                h[..., top - 1 : top, :] += last
-            last = change[..., -1:, :]
-            h[..., top : bottom - 1, :] += change[..., :-1, :]
-        if last is not None:
-            h[..., -1:, :] += last
-        return h
-
-
-def apply_blocks(blocks: nn.Sequential, h: Tensor) -> Tensor:
-    """Apply blocks to features h (B, C, H, W) that nobody else holds.
-
-    Without gradients gated ones write over h, unless they are compiled.
-    """
-    kept = torch.is_grad_enabled() or torch.compiler.is_compiling() or exporting()
-    for block in blocks:
-        in_place = isinstance(block, GatedBlock) and not kept and block._compiled_call_impl is None
-        h = block.change_in_place(h) if in_place else block(h)  # type: ignore[operator]
-    return h
 
 
 def check_inputs(x: Tensor, t: Tensor, y: Tensor, channels: int) -> None:
@@ -237,6 +178,19 @@ def check_sizes(**sizes: int | Sequence[int]) -> None:
         values = list(size) if isinstance(size, (list, tuple)) else [size]
         if not values or any(not isinstance(value, int) or value < 1 for value in values):
             raise ValueError(f"{name} must be {'positive integers' if several else 'a positive integer'}, got {size}")
+
+
+def context_of(blocks: Sequence[int], middle: int) -> int:
+    """Compute the pixels around a part of an image that a U-Net must see with it.
+
+    So that no pixel of the part changes by half a level, they are a share of all that it sees, measured with trained ones.
+
+    Args:
+        blocks: with 3x3 convolutions, before and again after the middle, at 1/2, 1/4, 1/8, ... of the size.
+        middle: blocks with 7x7 convolutions at the level below.
+    """
+    reach = 2 * (2 + sum(count << level for level, count in enumerate(blocks, 1))) + (3 * middle << len(blocks) + 1)
+    return -(-round(CONTEXT_SHARE * reach) // CONTEXT_GRID) * CONTEXT_GRID
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
@@ -262,12 +216,13 @@ def in_bands(
     reach: int,
     step: int,
     scale: int = 1,
-    pixels: int = 2**22,
+    pixels: int = 2**20,
 ) -> Tensor:
     """Compute something of large images y (B, C, H, W) in bands, which bounds memory.
 
     Args:
-        compute: (B, C, h, W) -> (B, c, ceil(h / scale), w), depends on what lies within `reach` rows.
+        compute: (B, C, h, W) -> (B, c, ceil(h / scale), w), depends on what lies within `reach` rows. It may give more rows,
+            which are those below the images.
         y: images.
         reach: a multiple of `step`.
         step: bands begin at multiples of this, itself a multiple of `scale`.
@@ -282,7 +237,7 @@ def in_bands(
     for top in range(0, height, rows):
         above = min(reach, top)
         band = compute(y[..., top - above : min(top + rows + reach, height), :])
-        bands.append(band[..., above // scale : -(-(above + min(rows, height - top)) // scale), :])
+        bands.append(band[..., above // scale : (above + rows) // scale if top + rows < height else None, :])
     return torch.cat(bands, -2)
 
 
@@ -297,18 +252,16 @@ def replicate_border(h: Tensor, size: int) -> Tensor:
     return h
 
 
-def in_float32(layer: nn.Module, h: Tensor) -> Tensor:
+def in_float32(layer: Callable[[Tensor], Tensor], h: Tensor) -> Tensor:
     """Apply a layer in its own precision, whatever autocast computes in.
 
     For the first and the last layer of a network: what they give is the finest that there is, and takes little time.
     """
     kind = h.device.type
     if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
-        result: Tensor = layer(h)
-        return result
+        return layer(h)
     with torch.autocast(kind, enabled=False):
-        result = layer(at_least_float32(h))
-        return result
+        return layer(at_least_float32(h))
 
 
 def at_least_float32(values: Tensor) -> Tensor:

@@ -55,6 +55,12 @@ class Impression(NamedTuple):
     """(B, NUMBERS): `rebridge.networks.statistics`, where they are asked for."""
     places: Tensor | None = None
     """(B, features, H/16, W/16): the examiner's features, where whole pictures were looked at."""
+    depths: Tensor | None = None
+    """(B, 2): the least and the greatest optical depth, where parts of the picture are to be toned."""
+
+    def of(self, rows: Tensor) -> "Impression":
+        """Return the impression of some of the pictures, which `rows` (B,) chooses."""
+        return Impression._make(None if values is None else values[rows] for values in self)
 
     def of_whole(self, y: Tensor) -> Tensor | None:
         """Return the places of pictures (B, 3, H, W).
@@ -199,22 +205,33 @@ class Tone(nn.Module):
             return torch.where(rows.view(-1, 1, 1, 1), self._toned(y, features, seen, haze, dark), y)
         toned = y.clone()
         if rows.any():
-            some = Impression(seen.features[rows], seen.levels[rows])
-            toned[rows] = self._toned(y[rows], features[rows], some, haze[rows], dark[rows]).to(toned)
+            parts = y[rows], features[rows], seen.of(rows), haze[rows], dark[rows]
+            toned[rows] = self._toned(*parts).to(toned)
         return toned
+
+    def depth_map(self, y: Tensor, features: Tensor, seen: Impression, haze: Tensor, dark: Tensor) -> Tensor:
+        """Compute the optical depth that `forward` takes out, (B, 1, H/8, W/8)."""
+        judged, air = self._judged(seen, haze, dark)
+        return self._coarse((y.float() + 1) / 2, features, judged, air)[0]
 
     def _toned(self, y: Tensor, features: Tensor, seen: Impression, haze: Tensor, dark: Tensor) -> Tensor:
         image = (y.float() + 1) / 2
-        known = [self.level(seen.features).float(), seen.levels.flatten(1), haze[:, None], dark[:, None]]
-        judged = self.judge(torch.cat(known, 1))
-        brightest = seen.levels[:, :3, -1]
-        air = (brightest + 0.3 * torch.tanh(self.air(judged).float()))[:, :, None, None]
-        depth = haze.view(-1, 1, 1, 1) * self._depth(image, features, judged, air)
+        judged, air = self._judged(seen, haze, dark)
+        coarse, small = self._coarse(image, features, judged, air)
+        fine = guided(coarse, small.mean(1, keepdim=True), image.mean(1, keepdim=True), span=seen.depths)
+        depth = haze.view(-1, 1, 1, 1) * fine
         cleared = (image - air) * depth.exp() + air
         return 2 * self._exposed(cleared, judged, dark) - 1
 
-    def _depth(self, image: Tensor, features: Tensor, judged: Tensor, air: Tensor) -> Tensor:
-        """Optical depth -log t, (B, 1, H, W), of pictures (B, 3, H, W) in [0, 1] with air (B, 3, 1, 1)."""
+    def _judged(self, seen: Impression, haze: Tensor, dark: Tensor) -> tuple[Tensor, Tensor]:
+        """What is known of pictures as a whole (B, 96), and the colour of their air (B, 3, 1, 1)."""
+        known = [self.level(seen.features).float(), seen.levels.flatten(1), haze[:, None], dark[:, None]]
+        judged = self.judge(torch.cat(known, 1))
+        brightest = seen.levels[:, :3, -1]
+        return judged, (brightest + 0.3 * torch.tanh(self.air(judged).float()))[:, :, None, None]
+
+    def _coarse(self, image: Tensor, features: Tensor, judged: Tensor, air: Tensor) -> tuple[Tensor, Tensor]:
+        """Optical depth -log t, (B, 1, H/8, W/8), of pictures (B, 3, H, W) in [0, 1], and these at that size."""
         small = F.avg_pool2d(image, 8)
         dark = -F.max_pool2d(-image, 8)
         scaled = small / air.clamp_min(0.05)
@@ -227,7 +244,7 @@ class Tone(nn.Module):
         darkest = -F.max_pool2d(-(dark / air.clamp_min(0.05)).amin(1, keepdim=True), 3, 1, 1)
         share = self.share(judged).float().sigmoid()[:, :, None, None]
         depth = depth - share * torch.log((1 - HAZE_KEPT * darkest).clamp_min(1 - HAZE_KEPT))
-        return guided(depth, small.mean(1, keepdim=True), image.mean(1, keepdim=True))
+        return depth, small
 
     def _exposed(self, image: Tensor, judged: Tensor, dark: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in about [0, 1], each colour by black point, gain and power; the same where dark is 0."""
@@ -239,7 +256,7 @@ class Tone(nn.Module):
         return torch.where(weight > 0, curved, image).clamp(-0.3, 1.3)
 
 
-def guided(coarse: Tensor, guide: Tensor, fine: Tensor, eps: float = 2e-4) -> Tensor:
+def guided(coarse: Tensor, guide: Tensor, fine: Tensor, eps: float = 2e-4, span: Tensor | None = None) -> Tensor:
     """Enlarge a coarse map so that its edges lie where those of a picture lie.
 
     Args:
@@ -247,6 +264,7 @@ def guided(coarse: Tensor, guide: Tensor, fine: Tensor, eps: float = 2e-4) -> Te
         guide: brightness of the picture at that size, (B, 1, h, w).
         fine: brightness at the full size, (B, 1, H, W).
         eps: variance of the brightness below which a place counts as flat.
+        span: (B, 2), the range of the coarse map, where that is a part of one.
 
     Returns:
         (B, 1, H, W): a * fine + b with a, b fitted over 5x5 places of the coarse map, within the range of that.
@@ -259,5 +277,8 @@ def guided(coarse: Tensor, guide: Tensor, fine: Tensor, eps: float = 2e-4) -> Te
     slope = (mean(guide * coarse) - centre * level) / (mean(guide.square()) - centre.square() + eps)
     lines = torch.cat([mean(slope), mean(level - slope * centre)], 1)
     slope, offset = F.interpolate(lines, size=fine.shape[-2:], mode="bilinear").chunk(2, 1)
-    low, high = coarse.amin((1, 2, 3), keepdim=True), coarse.amax((1, 2, 3), keepdim=True)
+    if span is None:
+        low, high = coarse.amin((1, 2, 3), keepdim=True), coarse.amax((1, 2, 3), keepdim=True)
+    else:
+        low, high = span[:, :, None, None].chunk(2, 1)
     return torch.minimum(torch.maximum(slope * fine + offset, low), high)

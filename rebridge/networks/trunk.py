@@ -5,12 +5,18 @@ Dense 3x3 convolutions over 2x2-unshuffled pixels, told which kinds of degradati
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.layers import GatedBlock, apply_blocks, in_float32, zero_init
+from rebridge.networks.features import GatedBlock, Pointwise, apply_blocks, entered, joined, modulated, shuffled
+from rebridge.networks.layers import (
+    in_float32,
+    zero_init,
+)
 
 
 class Norm(nn.Module):
@@ -64,8 +70,7 @@ class KindLevel(nn.Module):
 
     def forward(self, h: Tensor, kinds: Tensor) -> Tensor:
         """(B, width, H, W) to the same."""
-        scale, shift = self.kind(kinds)[:, :, None, None].chunk(2, dim=1)
-        return apply_blocks(self.blocks, torch.addcmul(h + shift, h, scale))
+        return apply_blocks(self.blocks, modulated(h, self.kind(kinds)[:, :, None, None]))
 
 
 class Trunk(nn.Module):
@@ -87,7 +92,7 @@ class Trunk(nn.Module):
         self.before = nn.ModuleList(gated(width, n) for width, n in zip(widths, blocks, strict=False))
         self.down = nn.ModuleList(nn.Conv2d(width, deeper, 2, stride=2) for width, deeper in steps)
         self.middle = KindLevel([Wide(widths[-1]) for _ in range(middle)], widths[-1], kinds)
-        self.up = nn.ModuleList(nn.Conv2d(deeper, 4 * width, 1) for width, deeper in steps)
+        self.up = nn.ModuleList(Pointwise(deeper, 4 * width) for width, deeper in steps)
         self.after = nn.ModuleList(gated(width, n) for width, n in zip(widths, blocks, strict=False))
         self.tail = nn.Conv2d(widths[0], 12, 3, padding=1)
         zero_init(self.tail)
@@ -97,8 +102,7 @@ class Trunk(nn.Module):
 
         All pictures (B, 3, H, W), sides multiples of 2^levels.
         """
-        seen = F.pixel_unshuffle(torch.cat([toned, toned - y, sharper], 1), 2)
-        h = in_float32(self.head, seen.contiguous(memory_format=torch.channels_last))
+        h = entered(self.head, [toned, toned - y, sharper])
         skips = []
         for level, down in zip(self.before, self.down, strict=True):
             h = level(h, kinds)
@@ -106,5 +110,5 @@ class Trunk(nn.Module):
             h = down(h)
         deep = h = self.middle(h, kinds)
         for level, up in zip(reversed(self.after), reversed(self.up), strict=True):
-            h = level(F.pixel_shuffle(up(h), 2) + skips.pop(), kinds)
-        return F.pixel_shuffle(in_float32(self.tail, h), 2), deep
+            h = level(joined(skips.pop(), cast(nn.Conv2d, up), h), kinds)
+        return in_float32(partial(shuffled, self.tail), h), deep

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rebridge.degradations.optics import convolve, gaussian_kernel
 from rebridge.networks.equaliser import Equaliser, power_spectra
@@ -52,6 +52,28 @@ def test_a_pixel_depends_on_less_than_160_pixels_to_each_side(equaliser: Equalis
     inside = slice(160, -160)
     torch.testing.assert_close(part[..., inside, inside], whole[..., inside, inside], rtol=0, atol=1e-12)
     assert (part - whole).abs().max() > 1e-3
+
+
+def test_parts_are_filtered_as_in_the_whole_that_was_heard_in_bands(
+    equaliser: Equaliser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the 64 pixels at the edges of a part, whose windows end there."""
+    for layer in (equaliser.leave, equaliser.fine, equaliser.turn):
+        if layer is not None:
+            nn.init.normal_(layer.weight, std=0.1)
+    y = textured(405, 3)[..., :330]
+    rows, columns, inside = slice(96, 352), slice(32, 330), (slice(64, -64), slice(64, None))
+    with torch.no_grad():
+        whole, heard = equaliser(y), equaliser.listen(y)
+        torch.testing.assert_close(equaliser(y, heard), whole, rtol=0, atol=1e-12)
+        monkeypatch.setattr("rebridge.networks.layers.in_bands.__defaults__", (1, 330 * 64))
+        torch.testing.assert_close(equaliser.listen(y), heard, rtol=0, atol=1e-9)
+        place = (..., slice(3, 12), slice(1, 12))
+        part = equaliser(y[..., rows, columns], heard[place])
+        alone = equaliser(y[..., rows, columns])
+    whole = whole[..., rows, columns]
+    torch.testing.assert_close(part[..., *inside], whole[..., *inside], rtol=0, atol=1e-9)
+    assert (alone - whole)[..., *inside].abs().max() > 1e-3
 
 
 def test_ripples_allow_gains_of_either_sign() -> None:

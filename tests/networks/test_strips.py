@@ -6,12 +6,12 @@ from torch import nn
 from torch.nn.functional import fold
 
 from rebridge import networks
-from rebridge.networks import equaliser, layers
+from rebridge.networks import equaliser, features
 
 
-def block(width: int) -> layers.GatedBlock:
+def block(width: int) -> features.GatedBlock:
     torch.manual_seed(0)
-    made = layers.GatedBlock(width)
+    made = features.GatedBlock(width)
     for parameter in made.parameters():
         nn.init.normal_(parameter, std=0.3)
     return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -20,11 +20,12 @@ def block(width: int) -> layers.GatedBlock:
 @pytest.mark.parametrize(("height", "width"), [(1, 5), (2, 9), (7, 33), (16, 8), (65, 40)])
 def test_a_block_in_strips_is_the_block(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     gated = block(8)
+    monkeypatch.setattr(features, "LEAST_ROWS", 4)
     h = torch.randn(2, 8, height, width).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         whole = gated(h)
         for strip in (1, 5 * width, 1000 * width):
-            monkeypatch.setattr(layers, "BLOCK_STRIP", strip)
+            monkeypatch.setattr(features, "BLOCK_STRIP", strip)
             over = h.clone(memory_format=torch.preserve_format)
             assert gated.change_in_place(over) is over
             torch.testing.assert_close(over, whole, rtol=0, atol=1e-6)
@@ -40,7 +41,9 @@ def test_a_network_without_gradients_gives_what_it_gives_with_them(name: str, mo
     y = torch.rand(1, 3, 48, 64) * 2 - 1
     before = y.clone()
     with_gradients = network(y, torch.ones(1), y).detach()
-    monkeypatch.setattr(layers, "BLOCK_STRIP", 100)
+    monkeypatch.setattr(features, "BLOCK_STRIP", 100)
+    monkeypatch.setattr(features, "LEAST_ROWS", 4)
+    monkeypatch.setattr(features, "MODULATED_AT_ONCE", 100)
     with torch.inference_mode():
         torch.testing.assert_close(network(y, torch.ones(1), y), with_gradients, rtol=0, atol=2e-6)
     assert torch.equal(y, before)
