@@ -84,8 +84,8 @@ class ConditionedLevel(nn.Module):
         nn.init.zeros_(self.time.bias)
 
     def forward(self, h: Tensor, embedding: Tensor, likely: Tensor | None) -> Tensor:
-        maps = self.time(F.silu(embedding))[:, :, None, None]
-        maps = maps if self.kind is None else maps + self.kind(likely)
+        maps = self.time(F.silu(embedding))
+        maps = maps if self.kind is None else maps[:, :, None, None] + self.kind(likely)
         return apply_blocks(self.blocks, modulated(h, maps))
 
 

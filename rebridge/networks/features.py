@@ -78,11 +78,12 @@ def may_write_over() -> bool:
 def apply_blocks(blocks: nn.Sequential, h: Tensor) -> Tensor:
     """Apply blocks to features h (B, C, H, W) that nobody else holds.
 
-    Without gradients gated ones write over h.
+    Without gradients gated ones write over h, unless they are compiled.
     """
     over = may_write_over()
     for block in blocks:
-        h = block.change_in_place(h) if isinstance(block, GatedBlock) and over else block(h)
+        in_place = isinstance(block, GatedBlock) and over and block._compiled_call_impl is None
+        h = block.change_in_place(h) if in_place else block(h)  # type: ignore[operator]
     return h
 
 
@@ -91,18 +92,18 @@ def modulated(h: Tensor, maps: Tensor) -> Tensor:
 
     Args:
         h: features (B, C, H, W) in channels-last order, that nobody else holds: without gradients they are written over.
-        maps: scale and shift, (B, 2C, h, w), which are enlarged to the size of h.
+        maps: scale and shift, (B, 2C), or (B, 2C, h, w) where they are enlarged to the size of h.
     """
+    over = may_write_over()
+    if maps.ndim == 2:
+        scale, shift = maps[:, :, None, None].chunk(2, dim=1)
+        return h.addcmul_(h, scale).add_(shift) if over else torch.addcmul(h + shift, h, scale)
     # in the order of h: to add features that lie in another order takes ten times as long
     maps = maps.contiguous(memory_format=torch.channels_last)
-    height, width = h.shape[-2:]
-    factor, rest = divmod(height, maps.shape[-2])
-    if maps.shape[-2:] == (1, 1):
-        scale, shift = maps.chunk(2, dim=1)
-        return h.addcmul_(h, scale).add_(shift) if may_write_over() else torch.addcmul(h + shift, h, scale)
-    if rest or not may_write_over():
-        scale, shift = F.interpolate(maps, size=(height, width), mode="bilinear").chunk(2, dim=1)
+    if not over or h.shape[-2] % maps.shape[-2]:
+        scale, shift = F.interpolate(maps, size=h.shape[-2:], mode="bilinear").chunk(2, dim=1)
         return torch.addcmul(h + shift, h, scale)
+    width, factor = h.shape[-1], h.shape[-2] // maps.shape[-2]
     step = max(MODULATED_AT_ONCE // (width * factor), 1)
     for first in range(0, maps.shape[-2], step):
         stop, above = min(first + step, maps.shape[-2]), min(first, 1)

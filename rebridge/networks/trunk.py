@@ -70,7 +70,7 @@ class KindLevel(nn.Module):
 
     def forward(self, h: Tensor, kinds: Tensor) -> Tensor:
         """(B, width, H, W) to the same."""
-        return apply_blocks(self.blocks, modulated(h, self.kind(kinds)[:, :, None, None]))
+        return apply_blocks(self.blocks, modulated(h, self.kind(kinds)))
 
 
 class Trunk(nn.Module):
