@@ -5,9 +5,9 @@
 The network and the degradations are those of configs/rdbm-tiny.yaml. Each way trains for some iterations in a process of its own,
 one after the other; the first iterations, which allocate and compile, are not counted. The plain loop has torch's own AdamW and
 memory as the system gives it. On one thread seconds are those of the processor in the training process, so that they hold on a
-busy machine too; of two processes with one thread each, which share a batch, they are those of the slower one. Beside the
-pictures a second stands the share of the time that the loop waited for data, and the floor of the machine, dense convolutions
-of 64 channels.
+busy machine too; of two processes with one thread each, which share a batch, they are those of the slower one, beside two plain
+loops on a thread each. Beside the pictures a second stands the share of the time that the loop waited for data, and the floor
+of the machine, dense convolutions of 64 channels.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for way in (way for way in WAYS if way != COMPILED or given.compiled):
         row = {"way": way, **in_processes(way, given.iterations)}
-        row["times the plain loop"] = row["pictures a second"] / (rows or [row])[0]["pictures a second"]
+        cores = PROCESSES.get(way, 1) if torch.get_num_threads() == 1 else 1
+        row["times the plain loop"] = row["pictures a second"] / (cores * (rows or [row])[0]["pictures a second"])
         rows.append(row)
         print(f"{way}: {row['pictures a second']:.2f} pictures a second, {row['times the plain loop']:.2f} times the plain loop, "
               f"{row['waiting for data']:.0%} of the time waiting for data", flush=True)  # fmt: skip
