@@ -13,12 +13,39 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from rebridge.denoisers import Denoiser, Estimate
 from rebridge.denoisers.machine import describe_machine
 
 WIDTH, SIDE = 64, 128
 """Channels and side of the convolution that is measured."""
+
+
+class Stopwatch:
+    """The seconds that a denoiser takes, all calls together: `restorer.wrapped(stopwatch)`.
+
+    Args:
+        clock: of the wall, or `time.process_time`.
+
+    Attributes:
+        seconds: may be set back to 0.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.seconds = 0.0
+        self._clock = clock
+
+    def __call__(self, denoiser: Denoiser) -> Denoiser:
+        """Make the denoiser that is timed."""
+
+        def call(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor | Estimate:
+            began = self._clock()
+            found = denoiser(x_t, t, y)
+            self.seconds += self._clock() - began
+            return found
+
+        return call
 
 
 def median_seconds(call: Callable[[], object], repeats: int = 7) -> float:

@@ -23,7 +23,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from floor import machine, median_seconds, sentence
+from floor import Stopwatch, machine, median_seconds, sentence
 from torch import Tensor, nn
 from torch.autograd.profiler import record_function
 from torch.nn.functional import interpolate
@@ -138,27 +138,15 @@ def picture(side: int) -> Tensor:
 
 def journey(model: Any, side: int, repeats: int) -> dict[str, float]:
     """Restore a PNG from file to file: the milliseconds of each stage, medians."""
-    restore = rebridge.Restorer(model)
-    spent = 0.0
-
-    def timed(denoiser: Any) -> Any:
-        def call(x_t: Tensor, t: Tensor, y: Tensor) -> Any:
-            nonlocal spent
-            began = time.perf_counter()
-            found = denoiser(x_t, t, y)
-            spent += time.perf_counter() - began
-            return found
-
-        return call
-
-    restore = restore.wrapped(timed)
+    network = Stopwatch()
+    restore = rebridge.Restorer(model).wrapped(network)
     stages: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as place:
         path, out = Path(place) / "in.png", Path(place) / "out.png"
         write_image(path, Image(picture(side)[0]))
         for _ in range(repeats + 1):
             out.unlink(missing_ok=True)
-            times, spent = [time.perf_counter()], 0.0
+            times, network.seconds = [time.perf_counter()], 0.0
             image = read_image(path)
             times.append(time.perf_counter())
             result = restore(image)
@@ -166,8 +154,8 @@ def journey(model: Any, side: int, repeats: int) -> dict[str, float]:
             write_image(out, result)
             times.append(time.perf_counter())
             stages["decoding"].append(times[1] - times[0])
-            stages["network"].append(spent)
-            stages["sampling, tiles, conversion"].append(times[2] - times[1] - spent)
+            stages["network"].append(network.seconds)
+            stages["sampling, tiles, conversion"].append(times[2] - times[1] - network.seconds)
             stages["encoding"].append(times[3] - times[2])
     return {name: round(1e3 * median(values[1:]), 2) for name, values in stages.items()}
 

@@ -5,12 +5,14 @@
 Pictures of 256 x 256 pixels are sent to `POST /api/restore`, one after the other, in turn with the same restoration in this
 process, from pixels to pixels; medians are printed, in milliseconds of the clock. What the server adds is receiving the file,
 reading and writing it, comparing before and after, and answering. Where its time goes is what its answers say of themselves in
-the header Server-Timing; the rest is the way there and back, and threads that wait for each other.
+the header Server-Timing; the rest is the way there and back, and threads that wait for each other. Seconds of the processor, of
+the server and of the restorations here, hold on a busy machine too.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import socket
@@ -59,14 +61,26 @@ def stages(answer: httpx.Response) -> dict[str, float]:
     return {name: float(milliseconds) for name, _, milliseconds in parts}
 
 
-def timed(client: httpx.Client, restore: Restorer, picture: Path, model: str, runs: int) -> dict[str, Any]:
+def processor_seconds(process: int) -> float:
+    """Read the seconds of the processor that all threads of a process took; 0 where there is no /proc."""
+    with contextlib.suppress(OSError):
+        threads = Path(f"/proc/{process}/task").iterdir()
+        return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
+    return 0.0
+
+
+def timed(client: httpx.Client, restore: Restorer, picture: Path, model: str, runs: int, server: int) -> dict[str, Any]:
     """Median milliseconds of an answer, of its stages and of the same restoration here, in turn."""
     content, image = picture.read_bytes(), read_image(picture).pixels
     answers, here, spent = [], [], []
+    theirs, ours = 0.0, 0.0
     for run in range(runs + 2):
-        began = time.perf_counter()
+        if run == 2:
+            theirs, ours = processor_seconds(server), 0.0
+        began, used = time.perf_counter(), time.process_time()
         restore(image)
         middle = time.perf_counter()
+        ours += time.process_time() - used
         files = {"image": (picture.name, content)}
         answer = client.post("/api/restore", files=files, data={"model": model, "seed": str(run)}).raise_for_status()
         if run >= 2:  # the first ones load the model
@@ -75,7 +89,10 @@ def timed(client: httpx.Client, restore: Restorer, picture: Path, model: str, ru
             spent.append(stages(answer))
     known = {name: median(one[name] for one in spent) for name in spent[0]}
     known["the rest"] = median(whole - sum(one.values()) for whole, one in zip(answers, spent, strict=True))
+    theirs = processor_seconds(server) - theirs
     return {
+        "answer_processor_ms": round(1000 * theirs / runs, 1),
+        "network_processor_ms": round(1000 * ours / runs, 1),
         "answer_ms": round(median(answers), 1),
         "network_ms": round(median(here), 1),
         "ratio": round(median(answers) / median(here), 2),
@@ -102,10 +119,11 @@ def main() -> None:
                     awaited(client, server)
                     for model in given.model or ["rdbm-tiny", "rdbm-small"]:
                         restore = Restorer.from_pretrained(model)
-                        records[model] = found = timed(client, restore, picture, model, given.runs)
+                        records[model] = found = timed(client, restore, picture, model, given.runs, server.pid)
                         answer, here = found["answer_ms"], found["network_ms"]
                         print(f"{model}: {answer:.1f} ms, {answer - here:.1f} ms more than the {here:.1f} ms here "
-                              f"({found['ratio']:.2f} x)")  # fmt: skip
+                              f"({found['ratio']:.2f} x); of the processor {found['answer_processor_ms']:.1f} ms, "
+                              f"{found['network_processor_ms']:.1f} ms here")  # fmt: skip
                         print("  " + ", ".join(f"{name} {value:.1f} ms" for name, value in found["stages_ms"].items()))
             finally:
                 server.terminate()

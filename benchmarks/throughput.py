@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from floor import machine, sentence
-from torch import Tensor
+from floor import Stopwatch, machine, sentence
 from torch.nn.functional import interpolate
 
 import rebridge
@@ -72,24 +71,13 @@ def alone(source: Path, model: str) -> float:
     torch.set_num_threads(1)
     restorer = rebridge.Restorer.from_pretrained(model, "cpu")
     pictures = [read_image(path).pixels[None] for path in sorted(source.iterdir())]
-    seconds = 0.0
-
-    def timed(denoiser: Any) -> Any:
-        def call(x_t: Tensor, t: Tensor, y: Tensor) -> Any:
-            nonlocal seconds
-            began = time.process_time()
-            found = denoiser(x_t, t, y)
-            seconds += time.process_time() - began
-            return found
-
-        return call
-
-    watched = restorer.wrapped(timed)
+    stopwatch = Stopwatch(time.process_time)
+    watched = restorer.wrapped(stopwatch)
     watched(pictures[0])
-    seconds = 0.0
+    stopwatch.seconds = 0.0
     for picture in pictures:
         watched(picture)
-    return seconds
+    return stopwatch.seconds
 
 
 def processes(source: Path, output: Path, model: str, count: int) -> dict[str, Any]:

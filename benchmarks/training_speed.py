@@ -3,19 +3,22 @@
     python benchmarks/training_speed.py --json docs/tables/training-speed.json
 
 The network and the degradations are those of configs/rdbm-tiny.yaml. Each way trains for some iterations in a process of its own,
-one after the other; the first iterations, which allocate, are not counted. On one thread seconds are those of the processor in
-the training process, so that they hold on a busy machine too. Beside the pictures a second stands the share of the time that the
-loop waited for data, and the floor of the machine, dense convolutions of 64 channels.
+one after the other; the first iterations, which allocate and compile, are not counted. The plain loop has torch's own AdamW and
+memory as the system gives it. On one thread seconds are those of the processor in the training process, so that they hold on a
+busy machine too. Beside the pictures a second stands the share of the time that the loop waited for data, and the floor of the
+machine, dense convolutions of 64 channels.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ import torch
 from floor import machine, sentence
 
 from rebridge.training import Step, load_config, train
+from rebridge.training.config import OptimisationConfig
 from rebridge.training.data import Awaited
 
 CONFIG = Path(__file__).parent.parent / "configs" / "tiny.yaml"
@@ -35,12 +39,21 @@ RUN = (
     "data.tasks={rain: 1, haze: 0.75, snow: 1, lowlight: 0.75, blur: 2, noise: {weight: 1, sigma: [0.02, 0.2]}, clean: 0.5}",
     "prediction=blend", "log_every=100000", "validate_every=100000", "checkpoint_every=100000", "trackers=[]", "threads=null",
 )  # fmt: skip
+PLAIN, COMPILED = "plain", "bf16, compiled"
 WAYS: dict[str, tuple[str, ...]] = {
-    "plain": ("precision=fp32", "channels_last=false", "data.workers=0"),
+    PLAIN: ("precision=fp32", "channels_last=false", "data.workers=0"),
     "channels-last": ("precision=fp32", "channels_last=true", "data.workers=0"),
     "bf16": ("precision=bf16", "channels_last=true", "data.workers=0"),
+    COMPILED: ("precision=bf16", "channels_last=true", "data.workers=0", "compile=true"),
     "bf16, data by a worker": ("precision=bf16", "channels_last=true", "data.workers=1"),
 }
+SYSTEM = {"MALLOC_PERTURB_": "0"}
+"""The environment in which memory is left to the system: a setting of it, at its default."""
+
+
+def torchs_adamw(config: OptimisationConfig, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """Make torch's AdamW as it comes."""
+    return torch.optim.AdamW(parameters, lr=config.lr, betas=config.betas)
 
 
 def measure(way: str, iterations: int) -> dict[str, float]:
@@ -67,10 +80,21 @@ def measure(way: str, iterations: int) -> dict[str, float]:
             f"output={place}",
             f"optimisation.iterations={iterations}",
         ]
+        if way == PLAIN:
+            OptimisationConfig.optimizer_of = torchs_adamw  # type: ignore
         train(load_config(CONFIG, changes), callbacks=[finished])
     spent, passed, waiting = (late - early for early, late in zip(times[NOT_COUNTED - 1], times[-1], strict=True))
     pictures = BATCH * (iterations - NOT_COUNTED)
     return {"pictures a second": pictures / spent, "waiting for data": waiting / passed}
+
+
+def in_process(way: str, iterations: int) -> dict[str, float]:
+    """Train one way in a process of its own."""
+    words = [sys.executable, __file__, "--way", way, "--iterations", str(iterations)]
+    environment = {**os.environ, **(SYSTEM if way == PLAIN else {})}
+    ended = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
+    found: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
+    return found
 
 
 def main() -> None:
@@ -79,6 +103,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=15)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--way", choices=WAYS, help="measure this one alone, and print JSON")
+    parser.add_argument("--compiled", action="store_true", help=f"also {COMPILED}, which compiles for minutes first")
     given = parser.parse_args()
     if given.way is not None:
         print(json.dumps(measure(given.way, given.iterations)))
@@ -86,10 +111,8 @@ def main() -> None:
     floor = machine()
     print(sentence(floor))
     rows: list[dict[str, Any]] = []
-    for way in WAYS:
-        words = [sys.executable, __file__, "--way", way, "--iterations", str(given.iterations)]
-        ended = subprocess.run(words, capture_output=True, text=True, check=True)
-        row = {"way": way, **json.loads(ended.stdout.splitlines()[-1])}
+    for way in (way for way in WAYS if way != COMPILED or given.compiled):
+        row = {"way": way, **in_process(way, given.iterations)}
         row["times the plain loop"] = row["pictures a second"] / (rows or [row])[0]["pictures a second"]
         rows.append(row)
         print(f"{way}: {row['pictures a second']:.2f} pictures a second, {row['times the plain loop']:.2f} times the plain loop, "

@@ -397,9 +397,10 @@ def speed() -> str:
             [name, figure, f"{row['ratio']:.2f} and {row['cpu_ratio']:.2f} times `import torch`", "`start.py`"]
         )
     for name, row in read("serving")["models"].items():
-        more = row["answer_ms"] - row["network_ms"]
-        lines.append([f"an answer of `rebridge serve`, `{name}`", f"{row['answer_ms']:.0f} ms", f"{more:.0f} ms more than "
-                      f"the same restoration without a server", "`serving.py`"])  # fmt: skip
+        more = row["answer_processor_ms"] - row["network_processor_ms"]
+        figure = f"{row['answer_processor_ms']:.0f} ms of the processor"
+        lines.append([f"an answer of `rebridge serve`, `{name}`", figure, f"{more:.0f} ms more than the same restoration "
+                      f"without a server", "`serving.py`"])  # fmt: skip
     table = read("large")
     for row in table["records"]:
         figure = (
@@ -427,13 +428,26 @@ def modes() -> str:
     return rows(["model", "way", "largest change, levels", "PSNR, dB", "dB lost"], lines) + about
 
 
+def compiling() -> str:
+    """Say what compiling gains for each model, and from when on a batch repays it."""
+    found = read("compiling")
+    lines = [
+        [f"`{row['model']}`" if "," not in row["model"] else row["model"], f"{row['plain']:.2f} s",
+         f"{row['compiled']:.2f} s", f"{100 * (1 - row['compiled'] / row['plain']):.0f} %", f"{row['levels']:.4f}",
+         f"{row['loading']:.0f} s", row["repaid"]]
+        for row in found["rows"]
+    ]  # fmt: skip
+    head = ["model", "plain, a megapixel", "compiled", "gain", "largest change, levels", "loading the code", "repaid"]
+    return rows(head, lines) + f"\nMachine: {machine_line(found['machine'])}.\n"
+
+
 TABLES_BY_NAME: dict[str, Callable[[], str]] = {
     "models-short": models_short, "foreign": foreign, "harm": harm, "own": own, "others": others, "gains": gains,
     "peers": peers, "costs": costs, "layers": layers, "published": published, "citations": citations,
     "solvers": solvers, "solvers-radon": partial(solvers, "solvers-radon"),
     "solvers-default": solvers_default, "texture": texture, "deviations": deviations,
     "quality-cost": quality_cost, "scale": scale, "scale-files": scale_files,
-    "speed": speed, "modes": modes,
+    "speed": speed, "modes": modes, "compiling": compiling,
 }  # fmt: skip
 
 

@@ -31,6 +31,8 @@ class Commands(TyperGroup):
         """Run a command; a ValueError or OSError of the library is bad input."""
         try:
             return super().invoke(ctx)
+        except typer.BadParameter as error:  # Pydantic, which parses, introduces its sentences
+            raise typer.BadParameter(error.message.removeprefix("Value error, "), error.ctx, error.param) from None
         except BrokenPipeError:
             raise
         except KeyboardInterrupt as stop:
@@ -62,9 +64,8 @@ def err() -> "Console":
 
 def fail(sentence: str) -> None:
     """Print "Error: sentence" to stderr."""
-    console = err()
-    console.print("[bold red]Error:[/] ", end="")
-    console.print(printable(sentence), markup=False, highlight=False, soft_wrap=True)
+    err().print("[bold red]Error:[/] ", end="")
+    err().print(printable(sentence), markup=False, highlight=False, soft_wrap=True)
 
 
 def say(sentence: str) -> None:
@@ -140,5 +141,4 @@ def _cell(value: Any) -> str:
 def _console(stderr: bool) -> "Console":
     from rich.console import Console
 
-    terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(stderr=stderr, width=None if terminal else PIPE_WIDTH)
+    return Console(stderr=stderr, width=None if (sys.stderr if stderr else sys.stdout).isatty() else PIPE_WIDTH)

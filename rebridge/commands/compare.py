@@ -9,7 +9,8 @@ from typing import Any
 
 from rebridge import inverse
 from rebridge.catalogue import Spec
-from rebridge.commands.evaluate import readable
+from rebridge.commands.conditions import drawn_conditions, own_conditions
+from rebridge.commands.evaluate import readable, told_cases
 from rebridge.commands.files import settle
 from rebridge.commands.opening import open_prior, open_restorer
 from rebridge.commands.options import DEFAULT_MODELS, CompareOptions, ModelOptions, PriorOptions
@@ -93,6 +94,8 @@ def compare(options: CompareOptions, progress: Reporter | None = None) -> Compar
 def check_comparison(options: CompareOptions) -> None:
     """Raise ValueError for options that belong to different forms of the comparison."""
     defaults = CompareOptions()
+    if options.conditions and (options.operators or options.analytic):
+        raise ValueError("--condition goes with models that restore: --clean DIR and --task T")
     if options.operators:
         if options.clean is None or options.tasks or options.analytic or options.bridges or options.samplers:
             raise ValueError("--operator goes with --clean DIR, --solver and --model, and not with --task or --sampler")
@@ -121,14 +124,25 @@ def check_comparison(options: CompareOptions) -> None:
 
 def _models(options: CompareOptions, specs: list[Spec], report: Reporter, notes: list[str]) -> list[SeedScore]:
     """Scores of every model and, for generative ones, every preset."""
-    assert options.clean is not None
-    cases = readable(synthetic_cases(options.clean, options.tasks, 0, options.limit), lambda case: case.load(), notes)
     steps = options.steps or _STEPS[options.method]
     names = options.models or [DEFAULT_MODELS[options.method]]
-    if options.method == "bridge":
-        restorers = {name: _restorer(options, name, None, notes) for name in names}
-        return compare_models(restorers, specs, steps, options.seeds, cases, progress=report)
-    return _presets(options, names, specs, steps, cases, report, notes)
+    if options.method == "irbridge":
+        cases = readable(_cases(options), lambda case: case.load(), notes)
+        return _presets(options, names, specs, steps, cases, report, notes)
+    restorers = {name: _restorer(options, name, None, notes) for name in names}
+    models = [restorer.model for restorer in restorers.values()]
+    own = own_conditions(models, options.conditions)
+    drawn = [name for model in models for name in drawn_conditions(model, options.conditions, options.tasks)]
+    shared = readable(_cases(options, drawn), lambda case: case.load(), notes)
+    told = {
+        name: told_cases(shared, model, given, drawn) for name, model, given in zip(restorers, models, own, strict=True)
+    }
+    return compare_models(restorers, specs, steps, options.seeds, told, progress=report)
+
+
+def _cases(options: CompareOptions, drawn: Sequence[str] = ()) -> list[Case]:
+    assert options.clean is not None
+    return synthetic_cases(options.clean, options.tasks, 0, options.limit, told=tuple(dict.fromkeys(drawn)))
 
 
 def _presets(
@@ -147,8 +161,9 @@ def _presets(
         for number, preset in enumerate(presets):
             chosen = [spec for spec in specs if number == 0 or spec.name == "irbridge"]
             label = name if len(presets) == 1 else f"{name} {preset}"
-            restorers = {label: _restorer(options, name, preset, notes)}
-            scores += compare_models(restorers, chosen, steps, options.seeds, cases, progress=report)
+            restorer = _restorer(options, name, preset, notes)
+            told = told_cases(cases, restorer.model, own_conditions([restorer.model], options.conditions)[0])
+            scores += compare_models({label: restorer}, chosen, steps, options.seeds, told, progress=report)
     return scores
 
 

@@ -51,6 +51,23 @@ def drawn_conditions(model: Model, given: Mapping[str, Any] | None, tasks: Seque
     ]
 
 
+def own_conditions(models: Sequence[Model], given: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Choose of the conditions of a command those that each model declares.
+
+    Args:
+        models: of which one at least declares each condition.
+        given: as in `check_conditions`.
+
+    Raises:
+        ValueError: a condition that no model declares.
+    """
+    declared = [model.info.conditions for model in models]
+    for name in given or {}:
+        if not any(name in known for known in declared):
+            check_conditions(models[0], {name: (given or {})[name]})
+    return [{name: value for name, value in (given or {}).items() if name in known} for known in declared]
+
+
 def conditions_of_file(picture: Path, model: Model, given: Mapping[str, Any] | None) -> dict[str, Any]:
     """Read the conditions of one picture.
 

@@ -10,6 +10,7 @@ from rebridge.commands.lanes import lanes_for
 from rebridge.commands.opening import open_restorer
 from rebridge.commands.options import EnlargeOptions, ModelOptions
 from rebridge.commands.progress import Reporter, cancellable
+from rebridge.commands.repaying import compiled_where_repaid
 from rebridge.commands.restore import restore_image
 from rebridge.commands.viewing import Viewer, dry
 from rebridge.images import Image, ImageError, read_image, unwritable, write_image
@@ -61,6 +62,6 @@ def enlarge(options: EnlargeOptions, progress: Reporter | None = None, finished:
 
     model = None if opened is None else opened.restorer.model
     lanes = lanes_for(model, len(jobs), 1 if options.compile else options.jobs, options.by**2)
-    with cancellable(progress) as report:
+    with compiled_where_repaid(opened, options, jobs, lanes), cancellable(progress) as report:
         results = process(jobs, work, options, report, finished, lanes)
     return FilesResult(results, done | lanes.facts, None, left, viewer.finish())

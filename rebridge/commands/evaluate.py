@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -140,7 +140,7 @@ def _told_cases(options: EvaluateOptions, model: Model) -> list[Case]:
         drawn = drawn_conditions(model, given, tasks)
     check_conditions(model, {**dict.fromkeys(drawn, 0), **(given or {})})
     cases = cases_of(options, tasks, options.noise_seed, options.limit, model.info.channels, drawn)
-    return with_conditions(cases, partial(conditions_of_file, model=model, given=given)) if given else cases
+    return told_cases(cases, model, given or {}, drawn)
 
 
 def _results(options: EvaluateOptions, scoring: Scoring, progress: Reporter | None) -> EvaluationResult:
@@ -178,6 +178,28 @@ def check_cases(options: CaseOptions) -> None:
         raise ValueError("give only one of --clean and --pairs")
     if options.layout is not None and options.pairs is None:
         raise ValueError("--layout says how --pairs lie on disk, and is of no use without")
+
+
+def told_cases(cases: Sequence[Case], model: Model, own: Mapping[str, Any], drawn: Sequence[str] = ()) -> list[Case]:
+    """Give cases the conditions of a model, and leave out what others are told.
+
+    Args:
+        cases: images with what degradations drew for them.
+        model: what declares conditions.
+        own: those of its conditions that are given.
+        drawn: numbers that degradations draw.
+
+    Raises:
+        ValueError: as in `check_conditions`.
+    """
+    numbers = {name: 0 for name in drawn if name in model.info.conditions}
+    check_conditions(model, {**numbers, **own})
+    told = with_conditions(cases, partial(conditions_of_file, model=model, given=own)) if own else cases
+    return [replace(case, conditions=partial(_declared, case, model)) for case in told]
+
+
+def _declared(case: Case, model: Model) -> Mapping[str, Any]:
+    return {name: value for name, value in case.conditions().items() if name in model.info.conditions}
 
 
 def cases_of(

@@ -83,7 +83,8 @@ OPTIONS: dict[str, Flag] = {
     "detail": option(float, "With irbridge: 0 to 1, keep the input's details where nothing was restored."),
     "device": option(TEXT, "auto, cpu, cuda, cuda:1, mps; by default a GPU where there is one."),
     "dtype": option(TEXT, "float32, or bfloat16 or float16 for speed; auto: what a measurement of a second finds best here."),
-    "compile": option(bool, "Compile the network first: 20 to 60 s for each size of image, then faster.", "--compile"),
+    "compile": option(bool | None, "Compile the network first, or never; by default where a batch of restore or enlarge gains "
+        "by it.", "--compile/--no-compile"),
     # sampling
     "sampler": option(TEXT, "See `rebridge samplers`; by default the model's."),
     "steps": option(NUMBER, "Steps of the sampler; by default what the model recommends."),

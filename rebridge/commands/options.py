@@ -208,7 +208,7 @@ class EvaluateOptions(SamplingOptions, ModelOptions, ConditionOptions, CaseOptio
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneOptions(PriorOptions, CaseOptions):
+class TuneOptions(PriorOptions, ConditionOptions, CaseOptions):
     """Options of `tune`.
 
     Attributes:
@@ -232,11 +232,11 @@ class TuneOptions(PriorOptions, CaseOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(Limited):
+class CompareOptions(ConditionOptions):
     """Options of `compare`, which takes one of three forms.
 
     Attributes:
-        models, clean, tasks: models restore degraded images; with method "irbridge" generative models, by `presets`.
+        models, clean, tasks, conditions: models restore degraded images; with method "irbridge" generative ones, by `presets`.
         analytic, bridges, draws: exact denoisers of a Gaussian problem along bridges, with so many draws per run.
         operators, solvers, prior, crop: zero-shot solvers restore measurements, beside IRBridge ("irbridge"), `models`, what
             needs no model ("baselines"), and the solver that is the default of each operator ("default").

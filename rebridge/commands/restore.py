@@ -20,6 +20,7 @@ from rebridge.commands.opening import Opened, check_noise, check_sampling, open_
 from rebridge.commands.options import RestorationOptions, RestoreOptions, SamplingOptions
 from rebridge.commands.parts import UNCHANGED_BELOW, restore_large
 from rebridge.commands.progress import Reporter, cancellable
+from rebridge.commands.repaying import compiled_where_repaid
 from rebridge.commands.task_finding import TaskFinder
 from rebridge.commands.viewing import Viewer, dry
 from rebridge.denoisers import Denoiser
@@ -175,7 +176,8 @@ def _restore_here(
         }
 
     lanes = lanes_for(restorer.model, len(jobs), 1 if finder is not None or options.compile else options.jobs)
-    with cancellable(progress) as report:
+    repaid = compiled_where_repaid(opened, options, jobs, lanes, options.sampler)
+    with repaid, cancellable(progress) as report:
         results = process(jobs, work, options, report, finished, lanes)
     return FilesResult(results, done | lanes.facts, "; ".join(notes) or None, left, viewer.finish())
 

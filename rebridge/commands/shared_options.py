@@ -77,12 +77,12 @@ class DeviceOptions(Limited):
     Attributes:
         device: "cpu", "cuda", ...; by default a GPU where there is one.
         dtype: "float32", or "bfloat16" or "float16" for speed; "auto" for what is found best on this machine.
-        compile: torch.compile the network.
+        compile: torch.compile the network, or never; None for where a batch of `restore` or `enlarge` repays it.
     """
 
     device: str | None = None
     dtype: str | None = None
-    compile: bool = False
+    compile: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

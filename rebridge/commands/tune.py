@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rebridge.commands.evaluate import cases_of, check_cases, readable
+from rebridge.commands.conditions import check_conditions
+from rebridge.commands.evaluate import cases_of, check_cases, readable, told_cases
 from rebridge.commands.opening import open_prior
 from rebridge.commands.options import TuneOptions
 from rebridge.commands.progress import Reporter, cancellable
@@ -56,12 +57,13 @@ def tune(options: TuneOptions, progress: Reporter | None = None) -> TuneResult:
         read_presets(options.output)
     check_folder(options.output.parent)
     model = open_prior(options.model, options)
+    check_conditions(model, options.conditions)
     cases = cases_of(options, options.tasks, options.seed, options.limit)
     settings: dict[str, Any] = {"base": options.base, "steps": options.steps, "seed": options.seed}
     settings |= {"search": search, "rounds": options.rounds}
     results: list[Tuned] = []
     notes = [] if model.info.conditional else [f"{options.model} does not see the degraded image"]
-    cases = readable(cases, lambda case: case.load(), notes)
+    cases = told_cases(readable(cases, lambda case: case.load(), notes), model, options.conditions or {})
     with cancellable(progress) as report:
         for task in dict.fromkeys(case.task for case in cases):
             group = [case for case in cases if case.task == task]

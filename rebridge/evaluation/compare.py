@@ -92,7 +92,7 @@ def compare_models(
     specs: Sequence[Spec],
     steps: Sequence[int],
     seeds: Sequence[int],
-    cases: Sequence[Case],
+    cases: Sequence[Case] | Mapping[str, Sequence[Case]],
     progress: Noted | None = None,
 ) -> list[SeedScore]:
     """Restore every case with every model, sampler, number of steps and seed.
@@ -104,7 +104,7 @@ def compare_models(
         specs: samplers. They have these parameters alone; "irbridge" keeps the preset's beside them.
         steps: numbers of steps.
         seeds: of the restorations.
-        cases: the images.
+        cases: the images; by the names of the restorers where each is told something else of them.
         progress: called after each run.
 
     Raises:
@@ -113,10 +113,11 @@ def compare_models(
     plan = [(name, spec, count) for name in restorers for spec in specs for count in steps]
     for name, spec, count in plan:
         restorers[name].check(_sampler(restorers[name], spec, count))
+    own = cases if isinstance(cases, Mapping) else dict.fromkeys(restorers, cases)
     scores: list[SeedScore] = []
     for name, spec, count in plan:
         for seed in seeds:
-            scores.append(_restored(name, restorers[name], spec, count, seed, cases))
+            scores.append(_restored(name, restorers[name], spec, count, seed, own[name]))
             if progress is not None:
                 note = f"{name} {spec.text} {count} steps {scores[-1].quality:.2f} dB"
                 progress(len(scores), len(plan) * len(seeds), note)

@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from rebridge.evaluation.cases import Case
 from rebridge.evaluation.metrics import psnr
 from rebridge.evaluation.tables import Column
@@ -146,14 +144,18 @@ class _Measured:
 
     def __init__(self, model: Model, base: str, task: str, cases: Sequence[Case], steps: int, seed: int) -> None:
         self.model, self.base, self.task, self.steps, self.seed = model, base, task, steps, seed
-        self.pairs = [(clean[None], degraded[None]) for clean, degraded in (case.load() for case in cases)]
+        self.pairs = [tuple(image[None] for image in case.load()) for case in cases]
+        self.told = [case.conditions() for case in cases]
         self.known: dict[str, float] = {}
 
     def __call__(self, changes: Mapping[str, Any]) -> float:
         key = json.dumps(changes, sort_keys=True)
         if key not in self.known:
             restore = Restorer.from_preset(self.model, self.base, self.task, **_nested(changes))
-            scores = (_score(restore, *pair, self.steps, self.seed) for pair in self.pairs)
+            scores = [
+                psnr(restore(degraded, steps=self.steps, seed=self.seed, **told), clean).item()
+                for (clean, degraded), told in zip(self.pairs, self.told, strict=True)
+            ]
             self.known[key] = statistics.fmean(scores)
         return self.known[key]
 
@@ -174,10 +176,6 @@ def write_presets(path: Path, tuned: Sequence[Tuned]) -> Path:
     text = json.dumps({"format": PRESET_FORMAT, "tasks": tasks}, indent=2) + "\n"
     write_atomic(path, text.encode(), overwrite=True)
     return path
-
-
-def _score(restore: Restorer, clean: Tensor, degraded: Tensor, steps: int, seed: int) -> float:
-    return float(psnr(restore(degraded, steps=steps, seed=seed), clean))
 
 
 def _nested(changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from rebridge.denoisers.precision import AUTO_DTYPE, dtype_of
 from rebridge.denoisers.tiling import Divisible
 from rebridge.models.autoencoders import Autoencoder, AutoencoderSpace
 from rebridge.models.base import Finding, Model, ModelError, ModelInfo, PixelSpace
+from rebridge.models.compiling import compile_now
 from rebridge.models.speed import chosen_dtype
 from rebridge.networks import Network
 from rebridge.networks.conditions import Bound, at_scale, conditions_of
@@ -40,7 +41,7 @@ class TrainedModel(Model):
         predictor: where the bridge starts from a prediction g(y), the denoiser that makes it.
         training: free JSON-able metadata.
         dtype: float32, or bfloat16 or float16 to run the network in autocast; "auto" for what is found best on this machine.
-        compile: whether to run the network through torch.compile.
+        compile: whether to run the blocks of the network through torch.compile, now.
         condition: whether a generative network sees the degraded image.
         guidance: classifier-free guidance of a generative network, 1 for none.
         presets: see `ModelInfo.presets`.
@@ -108,9 +109,9 @@ class TrainedModel(Model):
             base_model=base_model,
         )
         self.precision = chosen_dtype(denoiser, self.info.channels) if dtype == AUTO_DTYPE else dtype_of(dtype)
-        if compile:
-            denoiser.network = torch.compile(self.network)  # type: ignore[assignment]
         self._place()
+        if compile:
+            compile_now(self)
 
     @classmethod
     def of(

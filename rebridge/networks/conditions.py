@@ -24,7 +24,7 @@ from rebridge.networks.layers import Network, pad_to_multiple, zero_init
 
 CONDITION_FORMS = ("map", "kernel", "number", "class", "vector")
 RESERVED = (
-    "x", "t", "y", "likely", "clean", "condition", "image", "samples", "steps", "seed", "tile", "overlap", "strength",
+    "x", "t", "y", "likely", "heard", "clean", "condition", "image", "samples", "steps", "seed", "tile", "overlap", "strength",
     "sampler", "method", "callback", "progress", "keep", "self",
 )  # fmt: skip
 """Names that networks, models and restorers use otherwise."""

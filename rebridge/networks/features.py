@@ -78,11 +78,12 @@ def may_write_over() -> bool:
 def apply_blocks(blocks: nn.Sequential, h: Tensor) -> Tensor:
     """Apply blocks to features h (B, C, H, W) that nobody else holds.
 
-    Without gradients gated ones write over h.
+    Without gradients gated ones write over h, unless they are compiled.
     """
     over = may_write_over()
     for block in blocks:
-        h = block.change_in_place(h) if isinstance(block, GatedBlock) and over else block(h)
+        in_place = isinstance(block, GatedBlock) and over and block._compiled_call_impl is None
+        h = block.change_in_place(h) if in_place else block(h)  # type: ignore[operator]
     return h
 
 

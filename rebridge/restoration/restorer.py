@@ -108,7 +108,7 @@ class Restorer:
             device: by default a GPU where there is one, else the CPU.
             dtype: float32, or bfloat16 or float16 to run the network in autocast (faster on CPUs with bf16, slower on others);
                 "auto" for that where a measurement finds it faster and within 1/255; states stay in float32.
-            compile: torch.compile the network, 20-60 s once per image size.
+            compile: torch.compile the blocks of the network, some seconds to a minute once, for images of any size.
             revision: branch, tag or commit on the hub.
             bridge, sampler, detail: of the class.
             options: of the model's format, such as controlnet.

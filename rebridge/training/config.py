@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from rebridge.catalogue import check_name
 from rebridge.networks.conditions import Condition
 from rebridge.training.distances import LOSSES
-from rebridge.training.muon import Muon
+from rebridge.training.muon import Muon, in_one_kernel
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1, le=10**9)]
@@ -249,7 +249,7 @@ class AdamConfig(Section):
 
     def optimizer_of(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """Make the optimiser of some parameters."""
-        return torch.optim.AdamW(parameters, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
+        return in_one_kernel(torch.optim.AdamW, parameters, self.lr, self.betas, self.eps, self.weight_decay)
 
     def learning_rate(self, iteration: int) -> float:
         """The learning rate of iteration number `iteration`, from 0."""
@@ -274,7 +274,7 @@ class OptimisationConfig(AdamConfig):
         """Make the optimiser of some parameters."""
         if self.optimizer == "adamw":
             return super().optimizer_of(parameters)
-        return Muon(parameters, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
+        return in_one_kernel(Muon, parameters, self.lr, self.betas, self.eps, self.weight_decay)
 
     def learning_rate(self, iteration: int) -> float:
         """The learning rate of iteration number `iteration`, from 0."""

@@ -32,7 +32,7 @@ class Muon(torch.optim.AdamW):
         parameters: of a network.
         lr: of both.
         momentum: of Muon, in [0, 1); Nesterov's.
-        betas, eps, weight_decay: of AdamW; the decay is that of both.
+        betas, eps, weight_decay, fused: of AdamW; the decay is that of both.
 
     Raises:
         ValueError: a momentum outside [0, 1).
@@ -46,6 +46,7 @@ class Muon(torch.optim.AdamW):
         betas: tuple[float, float] = (0.9, 0.99),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        fused: bool | None = None,
     ) -> None:
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must lie in [0, 1), got {momentum:g}")
@@ -54,7 +55,8 @@ class Muon(torch.optim.AdamW):
             {"params": [p for p in given if is_matrix(p) == turned], "orthogonal": turned, "momentum": momentum}
             for turned in (False, True)
         ]
-        super().__init__([group for group in groups if group["params"]], lr, betas, eps, weight_decay)
+        used = [group for group in groups if group["params"]]
+        super().__init__(used, lr, betas, eps, weight_decay, fused=fused)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -97,6 +99,28 @@ class Muon(torch.optim.AdamW):
             size = ADAMS_SIZE * max(ahead.shape) ** 0.5
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
             parameter.add_(orthogonal(ahead).view(parameter.shape), alpha=-group["lr"] * size)
+
+
+def in_one_kernel(
+    kind: Callable[..., torch.optim.Optimizer],
+    parameters: Iterable[nn.Parameter],
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+) -> torch.optim.Optimizer:
+    """Make an optimiser whose step on a processor is one kernel for all parameters.
+
+    Elsewhere torch chooses by itself.
+
+    Args:
+        kind: AdamW, or what is built on it.
+        parameters: of a network.
+        lr, betas, eps, weight_decay: of AdamW.
+    """
+    given = list(parameters)
+    fused = True if all(one.device.type == "cpu" for one in given) else None
+    return kind(given, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused)
 
 
 def is_matrix(parameter: Tensor) -> bool:

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from rebridge.denoisers.machine import prepare
 from rebridge.training.config import FitConfig
 from rebridge.training.config_files import ConfigError
 from rebridge.training.extra import needed
@@ -43,6 +44,7 @@ class Runtime:
             cpu=several and config.device == "cpu",
         )
         self.device = torch.device("cpu") if config.device == "cpu" else self.accelerator.device
+        prepare()
         self.processes: int = self.accelerator.num_processes
         self.sharded = config.sharding == "full" and self.processes > 1
         if self.sharded and config.precision == "fp16":

@@ -64,11 +64,19 @@ def draw_states(
     kinds = [kind_of(index, plan) for index in indices]
     t = _inner_times(bridge, indices, seed, plan).to(x0.device)
     t[[place for place, kind in enumerate(kinds) if kind == "end"]] = 1.0
-    noise = torch.stack([_noise(index, seed, x0[0]) for index in indices])
-    end = torch.tensor([kind == "end" for kind in kinds], device=x0.device).view(-1, 1, 1, 1)
-    x_t = torch.where(end, bridge.prior(y, noise), bridge.forward(x0, y, t, noise))
-    rollout = [place for place, kind in enumerate(kinds) if kind == "rollout"]
     again = [place for place, index in enumerate(indices) if _counts(index, plan.rollout_again)]
+    unseen = torch.zeros_like(x0[0])
+    noise = torch.stack(
+        [
+            _noise(index, seed, x0[0]) if kind != "end" or place in again or bridge.starts_noisy else unseen
+            for place, (index, kind) in enumerate(zip(indices, kinds, strict=True))
+        ]
+    )
+    x_t = bridge.prior(y, noise)
+    if any(kind != "end" for kind in kinds):
+        end = torch.tensor([kind == "end" for kind in kinds], device=x0.device).view(-1, 1, 1, 1)
+        x_t = torch.where(end, x_t, bridge.forward(x0, y, t, noise))
+    rollout = [place for place, kind in enumerate(kinds) if kind == "rollout"]
     rows = torch.tensor([*range(len(x0)), *again], device=x0.device)
     t = torch.cat([t, _inner_times(bridge, [indices[place] for place in again], seed, plan).to(t)])
     x_t = torch.cat([x_t, x_t[again]])

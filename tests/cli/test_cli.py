@@ -377,3 +377,17 @@ def test_info_counts_the_operations_of_every_packaged_model(name: str) -> None:
     shown = json.loads(rebridge("info", name, "--json").stdout)
     assert shown["parameters"] == models.load_model(name, device="cpu").parameters
     assert 1e9 < shown["flops_256x256"] < 1e11
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--method", "foo"], "Invalid value for '--method': 'foo' is not one of 'bridge', 'irbridge'"),
+        (["--steps", "few"], "Invalid value for '--steps': Input should be a valid integer"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_told_without_the_parser_s_preface(words: list[str], sentence: str) -> None:
+    done = CliRunner().invoke(app, ["restore", "a.png", "-o", "b.png", *words], env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert sentence in " ".join(done.output.replace("│", "").split())
+    assert "Value error" not in done.output

@@ -282,6 +282,32 @@ def test_evaluate_tells_a_model_the_conditions_of_each_picture(model: Path, fold
     assert (done.exit_code, "needs the condition 'depth', a map of 1 channel" in done.output) == (2, True)
 
 
+def test_compare_tells_each_model_the_conditions_that_it_declares(model: Path, folders: Path) -> None:
+    words = [word for name in DECLARED for word in ("--condition", f"{name}={folders / name}")]
+    command = ["compare", "--clean", str(folders / "clean"), "--task", "noise", "--sampler", "dbim", "--steps", "2"]
+    command += ["--seeds", "0", "--model", str(model), "--json"]
+    done = CliRunner().invoke(app, [*command, "--model", "rdbm-tiny", *words])
+    assert done.exit_code == 0, done.output
+    found = {row["subject"]: row["quality"] for row in json.loads(done.output)}
+    assert set(found) == {str(model), "rdbm-tiny"}
+    restore, qualities = Restorer.from_pretrained(model), []
+    files = ConditionFiles(
+        {name: folders / name for name in DECLARED}, conditions_of(DECLARED), sorted((folders / "clean").iterdir())
+    )
+    for number, case in enumerate(synthetic_cases(folders / "clean", ["noise"], 0)):
+        clean, degraded = (image[None] for image in case.load())
+        own: dict[str, Any] = files.read(number, (24, 32), lambda picture: picture, lambda kernel: kernel)
+        qualities.append(psnr(restore(degraded, seed=0, steps=2, sampler="dbim", **own), clean).item())
+    assert found[str(model)] == pytest.approx(sum(qualities) / len(qualities), abs=1e-3)
+    for wrong, sentence in (
+        ([*command, *words[2:]], "needs the condition 'depth', a map of 1 channel"),
+        ([*command, *words, "--condition", "fog=1"], "takes no condition or option 'fog'"),
+        (["compare", "--analytic", "--condition", "sigma=1"], "--condition goes with models that restore"),
+    ):
+        done = CliRunner().invoke(app, wrong)
+        assert (done.exit_code, sentence in " ".join(done.output.split())) == (2, True), done.output
+
+
 def test_evaluate_draws_a_parameter_of_the_degradation_and_tells_it(folders: Path) -> None:
     cases = synthetic_cases(folders / "clean", ["lowlight"], seed=3, told=["exposure", "gamma"])
     cases = with_conditions(cases, lambda path: {"depth": as_batch(folders / "depth" / path.name)[0, :1]})
@@ -392,6 +418,29 @@ def test_no_condition_has_the_name_of_an_option() -> None:
     calls = (Restorer.__call__, Restorer.sample, TrainedModel.given, networks.create("fast").forward)
     taken = {name for call in calls for name in inspect.signature(call).parameters} - {"conditions"}
     assert taken <= set(RESERVED)
+
+
+def test_tuning_tells_a_prior_its_conditions(folders: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    small = {key: value for key, value in NETWORK.items() if key != "name"} | {"optional_condition": True}
+    network = networks.create("fast", **(small | {"conditions": {"depth": "map", "sigma": "number"}}))
+    for weight in network.parameters():
+        nn.init.normal_(weight, std=0.1)
+    prior = TrainedModel.of(network, rebridge.bridges.create("vp"), "x0").save_pretrained(tmp_path / "prior")
+    words = ["tune", "--pairs", str(folders), "--model", str(prior), "-o", str(tmp_path / "tuned.json"), "--steps", "2"]
+    words += ["--rounds", "1", "--search", "eta=0.5", "--limit", "2", "--json"]
+    told = ["--condition", f"depth={folders / 'depth'}", "--condition", f"sigma={folders / 'sigma'}"]
+    done = CliRunner().invoke(app, [*words, *told])
+    assert done.exit_code == 0, done.output
+    restore, qualities = Restorer.from_preset(str(prior), "sound", "pairs"), []
+    for number in range(2):
+        clean, degraded = (as_batch(folders / side / f"{number}.png") for side in ("clean", "degraded"))
+        depth = as_batch(folders / "depth" / f"{number}.png")[0, :1]
+        found = restore(degraded, seed=0, steps=2, depth=depth, sigma=float(f"0.{number}"))
+        qualities.append(psnr(found, clean).item())
+    assert json.loads(done.stdout)[0]["before"] == pytest.approx(sum(qualities) / 2, abs=1e-3)
+    done = CliRunner().invoke(app, [*words, *told[2:]])
+    assert (done.exit_code, "needs the condition 'depth'" in done.output) == (2, True)
 
 
 def test_the_command_line_tells_a_prior_what_python_tells_it(folders: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from rebridge.training.config import FitConfig
 from rebridge.training.config_files import ConfigError
-from rebridge.training.muon import Muon, is_matrix, orthogonal
+from rebridge.training.muon import Muon, in_one_kernel, is_matrix, orthogonal
 from rebridge.training.parallel import Sharded
 from rebridge.training.runtime import Runtime
 
@@ -25,6 +25,24 @@ def test_singular_vectors_stay_and_singular_values_come_near_to_1(rows: int, col
     clear = values > 0.02 * values.max()
     assert ((found[clear] > 0.6) & (found[clear] < 1.3)).all()
     assert (turned - found.diag()).abs().max() < 1e-3
+
+
+def test_one_kernel_for_all_parameters_makes_the_steps_of_torchs_adamw() -> None:
+    networks = [nn.Linear(5, 7), nn.Linear(5, 7)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    rates = {"lr": 1e-2, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1}
+    optimisers = [
+        torch.optim.AdamW(networks[0].parameters(), **rates),  # type: ignore[arg-type]
+        in_one_kernel(torch.optim.AdamW, networks[1].parameters(), **rates),  # type: ignore[arg-type]
+    ]
+    assert optimisers[1].param_groups[0]["fused"]
+    x = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    for _ in range(5):
+        for network, optimiser in zip(networks, optimisers, strict=True):
+            optimiser.zero_grad()
+            network(x).square().sum().backward()
+            optimiser.step()
+    torch.testing.assert_close(networks[1].weight, networks[0].weight, rtol=1e-5, atol=1e-6)
 
 
 def test_a_step_depends_on_the_direction_of_the_gradient_only() -> None:
