@@ -25,7 +25,7 @@ from rebridge.degradations.base import Draw
 from rebridge.degradations.mixture import LABELS, RENDERERS, Mixture
 from rebridge.degradations.preparation import Preparation
 from rebridge.networks.careful import RAIN, TRIED, Careful
-from rebridge.networks.trial import Trial
+from rebridge.networks.trial import RainTrial
 
 SIZES = (192, 224, 256, 288)
 MIXTURE = Mixture(
@@ -76,7 +76,7 @@ def gather(model: Careful, photographs: Photographs, minutes: float, seed: int) 
     return torch.cat(known), torch.stack(labels)
 
 
-def fit(trial: Trial, known: Tensor, there: Tensor, steps: int, seed: int) -> None:
+def fit(trial: RainTrial, known: Tensor, there: Tensor, steps: int, seed: int) -> None:
     """Fit the layers; what they keep is their mean over the second half."""
     torch.manual_seed(seed)
     trial.mean.copy_(known.mean(0))
@@ -132,7 +132,7 @@ def main() -> None:
     photographs = Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()])
     known, labels = gather(model, photographs, options.minutes, options.seed + 1)
     sure = labels[:, RAIN] >= 0
-    trial = Trial(len(LABELS))
+    trial = RainTrial(len(LABELS))
     fit(trial, known[sure], labels[sure, RAIN], options.steps, options.seed)
     seen, kept = gather(model, HeldOut(), options.held, 9001)
     report("first look", seen[:, RAIN], kept)

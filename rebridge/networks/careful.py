@@ -26,14 +26,14 @@ from rebridge.networks.exporting import exporting, valueless
 from rebridge.networks.layers import Network, check_inputs, check_sizes, context_of, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import AIR, NUMBERS, picture_statistics
-from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature_blocks, impression, steadied
-from rebridge.networks.trial import WINDOW, WINDOWS, Trial, tried
+from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature_blocks, held_back, impression
+from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial, tried
 from rebridge.networks.trunk import Trunk
 from rebridge.networks.trust import TrustMap
 from rebridge.networks.verdict import Verdict
 
 KINDS = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg")
-RAIN, HAZE, SNOW, LOWLIGHT, NOISE, SOFT, JPEG = (
+RAIN, HAZE, SNOW, LOWLIGHT, NOISE, SOFT, CODED = (
     KINDS.index(kind) for kind in ("rain", "haze", "snow", "lowlight", "noise", "blur", "jpeg")
 )
 LEAST_AIR = 0.45
@@ -77,7 +77,7 @@ class Careful(Network):
     channels: of an image; grey ones are treated as three equal colours. widths: of the trunk's levels, at 1/2, 1/4, ...
     of the size; blocks: before and again after the middle at each level but the last; middle: blocks there; features: of
     the examiner; equalise: filter pictures by an `Equaliser` before the trunk; verdict: a `Verdict` decides on the kinds, and
-    what the examiner says of them is a part of what it hears; air: it tells haze by levels and air alone; trial: a `Trial`
+    what the examiner says of them is a part of what it hears; air: it tells haze by levels and air alone; trial: a `RainTrial`
     decides on rain. The examiner, the air and the exposure see the whole picture that is handed over.
     """
 
@@ -116,7 +116,7 @@ class Careful(Network):
         first = 3 * features + 4 * len(SHARES)
         heard = [*range(3 * features, first), *(first + len(KINDS) + place for place in AIR)] if air else []
         self.verdict = Verdict(known, len(KINDS), air=heard, haze=HAZE) if verdict else None
-        self.trial = Trial(len(KINDS)) if trial else None
+        self.trial = RainTrial(len(KINDS)) if trial else None
         self.register_buffer("low", torch.full((len(KINDS),), 0.4))
         self.register_buffer("high", torch.full((len(KINDS),), 0.6))
 
@@ -189,11 +189,11 @@ class Careful(Network):
         return seen._replace(rain=rain)
 
     def try_rain(self, picture: Tensor) -> Tensor:
-        """Take rain out of parts of a picture (1, 3, H, W) and sum up what becomes of them.
+        """Take rain out of parts of a picture for a trial.
 
-        Returns what a `Trial` judges by, (1, known). Sides are multiples of 16.
+        Returns what a `RainTrial` judges by, (1, known). picture: (1, 3, H, W), sides multiples of 16.
         """
-        y = mosaic(picture, WINDOWS, WINDOW)
+        y = mosaic(picture, TRIAL_PARTS, TRIAL_SIDE)
         named = torch.zeros(1, len(KINDS), device=y.device)
         named[:, RAIN] = 1.0
         x = (y + self(y, torch.ones(1, device=y.device), y, named)).clamp(-1, 1)
@@ -223,7 +223,7 @@ class Careful(Network):
         decided[:, NOISE] = torch.maximum(decided[:, NOISE], logits[:, NOISE])
         decided[:, SOFT] = torch.minimum(decided[:, SOFT], logits[:, SOFT])
         least, most = TRACES
-        traces = ((decided[:, JPEG] - least) / (most - least)).clamp(0, 1)
+        traces = ((decided[:, CODED] - least) / (most - least)).clamp(0, 1)
         decided[:, HAZE] = decided[:, HAZE] - COARSE * traces
         dark = seen.levels[:, :3, -1].mean(1) < LEAST_AIR
         decided[:, HAZE] = torch.where(dark, decided[:, HAZE].clamp(max=0), decided[:, HAZE])
@@ -306,10 +306,10 @@ class Careful(Network):
         residual, deep = self.trunk(toned, y, sharper, kinds)
         changed = residual + sharper
         trust = self.trust(features, deep, feature_blocks(toned + changed - y), kinds, logits)
-        return Parts(logits, kinds, toned, toned + steadied(changed, self._held(kinds)), trust)
+        return Parts(logits, kinds, toned, toned + held_back(changed, self._held(kinds)), trust)
 
     def _held(self, kinds: Tensor) -> Tensor:
-        """Tell for which pictures slow changes are the tone's, (B,): rain and snow veil a picture, and are the trunk's."""
+        """Which slow changes are the tone's, (B,): those of rain and snow, which veil a picture, are the trunk's."""
         return kinds[:, [HAZE, LOWLIGHT]].amax(1) * (1 - kinds[:, [RAIN, SNOW]].amax(1))
 
     def sharper(self, toned: Tensor) -> Tensor:

@@ -48,10 +48,10 @@ def feature_blocks(change: Tensor) -> Tensor:
     return torch.cat([F.avg_pool2d(change, 16), torch.log(size + 1e-3) + 3, torch.log(square + 1e-3) + 3], 1)
 
 
-def steadied(change: Tensor, held: Tensor) -> Tensor:
-    """Hold back half of the slow part of a change (B, 3, H, W) whose sides are multiples of 16.
+def held_back(change: Tensor, held: Tensor) -> Tensor:
+    """Hold back half of the slow part of a change (B, 3, H, W).
 
-    held: (B,) in [0, 1], for which pictures.
+    Its sides are multiples of 16. held: (B,) in [0, 1], for which pictures.
     """
     places = F.avg_pool2d(F.avg_pool2d(change.float(), STEADY_BLOCK), 3, 1, 1, count_include_pad=False)
     slow = F.interpolate(places, scale_factor=float(STEADY_BLOCK), mode="bilinear")

@@ -1,4 +1,4 @@
-"""A second look at a picture: what would be taken from it, and what would be left.
+"""Trials: what would be taken from a picture as rain, and what would be left.
 
 Fine bright texture looks like rain at first. Where that is open, the picture is treated for a trial. Where it rains, what is
 taken away is bright and lies everywhere, and what is left shows no rain; where it does not, little is taken away, in few
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-BLOCK = 32
+LAYER_BLOCK = 32
 """Side in pixels of the blocks over which it is seen how evenly a change is spread."""
 CONTRAST_BLOCK = 8
 """Side in pixels of the blocks whose contrast a change is compared with."""
@@ -19,21 +19,24 @@ LAYER_NUMBERS = 7 + len(SPREAD)
 """Numbers that `layer_numbers` gives."""
 FAINT = 1e-4
 """A change that is too small to be seen, in [0, 1]."""
-WINDOWS, WINDOW = 3, 128
+TRIAL_PARTS, TRIAL_SIDE = 3, 128
 """A trial is made on so many parts of a picture along each axis, of so many pixels; a smaller picture is taken whole."""
 
 
 def layer_numbers(y: Tensor, x: Tensor) -> Tensor:
-    """Sum up what was taken from pictures y to get pictures x, (B, 3, H, W) each in [-1, 1].
+    """Sum up what was taken from pictures y to get pictures x.
 
-    Logarithms of its size and of quantiles of the size over blocks, how evenly it is spread, the share of it that was bright,
-    its skewness, its colourfulness, how much it has one direction, and how much it goes along with the contrast of x.
+    Both are (B, 3, H, W) in [-1, 1]. Logarithms of its size and of quantiles of the size over blocks, how evenly it is
+    spread, the share of it that was bright, its skewness, its colourfulness, how much it has one direction, and how much
+    it goes along with the contrast of x.
     (B, LAYER_NUMBERS), float32.
     """
     taken = (y.float() - x.float()) / 2
     grey = taken.mean(1, keepdim=True)
     size = _mean(grey.square()).sqrt()
-    energies = F.avg_pool2d(grey.square(), min(BLOCK, *grey.shape[-2:]), ceil_mode=True).flatten(1).clamp_min(1e-12)
+    energies = (
+        F.avg_pool2d(grey.square(), min(LAYER_BLOCK, *grey.shape[-2:]), ceil_mode=True).flatten(1).clamp_min(1e-12)
+    )
     spread = energies.quantile(torch.tensor(SPREAD, device=y.device), dim=1).sqrt().T
     even = energies.sqrt().mean(1).square() / energies.mean(1)
     bright = _mean(grey.clamp_min(0)) / (_mean(grey.abs()) + 1e-6)
@@ -60,7 +63,7 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).mean(1) / both.clamp_min(1e-9)
 
 
-class Trial(nn.Module):
+class RainTrial(nn.Module):
     """Logit (B,) that a kind is there, from what a trial showed.
 
     kinds: of degradation that an examiner tells. mean, scale: of each number, as the training pictures have them.
@@ -77,7 +80,10 @@ class Trial(nn.Module):
         self.layers = nn.Sequential(nn.Linear(known, width), nn.GELU(), nn.Linear(width, 1))
 
     def forward(self, known: Tensor) -> Tensor:
-        """Judge numbers (B, known) as `tried` joins them; those that no training picture came near to are cut off."""
+        """Judge numbers (B, known) as `tried` joins them.
+
+        Those that no training picture came near to are cut off.
+        """
         logit: Tensor = self.layers(((known.float() - self.mean) / self.scale).clamp(-4, 4))[:, 0]
         return logit.float()
 

@@ -1,4 +1,7 @@
-"""How much of a change to make at each place: what was learned to help is blended in, the rest left out. Derived."""
+"""Maps of trust: the share of a change to make at each place.
+
+What was learned to help is blended in, the rest left out. Derived.
+"""
 
 import torch
 import torch.nn.functional as F

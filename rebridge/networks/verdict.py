@@ -64,7 +64,7 @@ class Verdict(nn.Module):
         return self.voices(scaled[:, self.places])
 
     def voices(self, heard: Tensor) -> Tensor:
-        """Collect the logits of haze, (voices, B, 1), from the numbers that it is told by alone."""
+        """Collect the logits of haze, (voices, B, 1), from what it is told by alone."""
         return torch.stack([voice(heard).float() for voice in self.air])
 
 

@@ -10,8 +10,8 @@ from rebridge import networks
 from rebridge.networks.careful import KINDS, RAIN, TRIED, Careful
 from rebridge.networks.layers import Network
 from rebridge.networks.lazy import mosaic
-from rebridge.networks.toning import steadied
-from rebridge.networks.trial import LAYER_NUMBERS, WINDOW, WINDOWS, Trial, layer_numbers
+from rebridge.networks.toning import held_back
+from rebridge.networks.trial import LAYER_NUMBERS, TRIAL_PARTS, TRIAL_SIDE, RainTrial, layer_numbers
 
 SIZES = {"widths": [8, 12, 16], "blocks": [1, 1], "middle": 1, "features": 16}
 
@@ -20,7 +20,9 @@ def trying(decision: float, first: float) -> Careful:
     """A network whose trial says `decision` of rain, and whose first look says about `first`."""
     torch.manual_seed(0)
     network = networks.create("careful", verdict=True, trial=True, **SIZES).eval()
-    assert isinstance(network, Careful) and network.verdict is not None and network.trial is not None
+    assert isinstance(network, Careful)
+    assert network.verdict is not None
+    assert network.trial is not None
     with torch.no_grad():
         for layers, value in ((network.trial.layers, decision), (network.verdict.layers, first)):
             last = layers[-1]
@@ -66,7 +68,7 @@ def test_a_layer_in_one_corner_is_not_even() -> None:
 
 def test_numbers_far_from_those_of_training_are_cut_off() -> None:
     torch.manual_seed(0)
-    judge = Trial(2)
+    judge = RainTrial(2)
     far = torch.full((1, 4 + LAYER_NUMBERS), 5.0)
     assert torch.equal(judge(far), judge(100 * far))
 
@@ -107,17 +109,24 @@ def test_a_large_picture_is_tried_in_parts() -> None:
     network = trying(3.0, 3.0)
     y = 2 * torch.rand(1, 3, 16 * 40, 16 * 33) - 1
     with torch.no_grad():
-        parts = mosaic(y, WINDOWS, WINDOW)
-        assert parts.shape[-2:] == (WINDOWS * WINDOW, WINDOWS * WINDOW)
+        parts = mosaic(y, TRIAL_PARTS, TRIAL_SIDE)
+        assert parts.shape[-2:] == (TRIAL_PARTS * TRIAL_SIDE, TRIAL_PARTS * TRIAL_SIDE)
         assert torch.allclose(network.try_rain(y), network.try_rain(parts), atol=1e-5)
 
 
 def test_slow_changes_are_held_back_where_the_tone_has_the_word() -> None:
     even = torch.full((2, 3, 64, 64), 0.2)
     fast = torch.where((torch.arange(64)[:, None] + torch.arange(64)) % 2 == 0, 0.1, -0.1).expand(2, 3, -1, -1)
-    found = steadied(even + fast, torch.tensor([1.0, 0.0]))
+    found = held_back(even + fast, torch.tensor([1.0, 0.0]))
     assert torch.allclose(found[0], 0.1 + fast[0], atol=1e-6)
     assert torch.equal(found[1], (even + fast)[1])
+
+
+def test_rain_and_snow_leave_slow_changes_to_the_trunk() -> None:
+    network = trying(3.0, 3.0)
+    names: tuple[list[str], ...] = ([], ["haze"], ["lowlight", "noise"], ["haze", "rain"], ["haze", "snow"], ["rain"])
+    kinds = torch.tensor([[float(kind in some) for kind in KINDS] for some in names])
+    assert network._held(kinds).tolist() == [0, 1, 1, 0, 0, 0]
 
 
 def test_networks_without_a_trial_are_as_before() -> None:
