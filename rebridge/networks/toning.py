@@ -27,6 +27,10 @@ MOST_LEVELS = 2**21
 """Most places of a picture that its quantiles are taken from."""
 HAZE_KEPT = 0.94
 """Share of the haze that the dark channel prior would remove; some of it is what makes things look far."""
+LEAN = 0.3
+"""Weight of the dark channel prior beside what was learned, for each unit of optical depth of the median place."""
+MOST_LEAN = 0.7
+"""Most of that weight."""
 LEAK = 0.05
 """Slope of the optical depth outside of [0, `DEEPEST`]."""
 DEEPEST = 2.8
@@ -227,26 +231,32 @@ class Tone(nn.Module):
 
     def depth_map(self, y: Tensor, features: Tensor, seen: Impression, haze: Tensor, dark: Tensor) -> Tensor:
         """Compute the optical depth that `forward` takes out, (B, 1, H/8, W/8)."""
-        judged, air = self._judged(seen, haze, dark)
-        return self._coarse((y.float() + 1) / 2, features, judged, air)[0]
+        return self._coarse((y.float() + 1) / 2, features, *self._judged(seen, haze, dark))[0]
 
     def _toned(self, y: Tensor, features: Tensor, seen: Impression, haze: Tensor, dark: Tensor) -> Tensor:
         image = (y.float() + 1) / 2
-        judged, air = self._judged(seen, haze, dark)
-        coarse, small = self._coarse(image, features, judged, air)
+        judged, air, lean = self._judged(seen, haze, dark)
+        coarse, small = self._coarse(image, features, judged, air, lean)
         fine = guided(coarse, small.mean(1, keepdim=True), image.mean(1, keepdim=True), span=seen.depths)
         depth = haze.view(-1, 1, 1, 1) * fine
         cleared = (image - air) * depth.exp() + air
         return 2 * self._exposed(cleared, judged, dark) - 1
 
-    def _judged(self, seen: Impression, haze: Tensor, dark: Tensor) -> tuple[Tensor, Tensor]:
-        """What is known of pictures as a whole (B, 96), and the colour of their air (B, 3, 1, 1)."""
+    def _judged(self, seen: Impression, haze: Tensor, dark: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What is known of pictures as a whole (B, 96), their air (B, 3, 1, 1) and how far to lean on a prior (B, 1, 1, 1).
+
+        What was learned errs to too little in dense haze of other make, and the dark channel prior to too much.
+        """
         known = [self.level(seen.features).float(), seen.levels.flatten(1), haze[:, None], dark[:, None]]
         judged = self.judge(torch.cat(known, 1))
-        brightest = seen.levels[:, :3, -1]
-        return judged, (brightest + 0.3 * torch.tanh(self.air(judged).float()))[:, :, None, None]
+        air = seen.levels[:, :3, -1] + 0.3 * torch.tanh(self.air(judged).float())
+        median = seen.levels[:, 3, SHARES.index(0.5)] / air.mean(1).clamp_min(0.05)
+        lean = (LEAN * prior_depth(median)).clamp(max=MOST_LEAN) * (not self.training)
+        return judged, air[:, :, None, None], lean.view(-1, 1, 1, 1)
 
-    def _coarse(self, image: Tensor, features: Tensor, judged: Tensor, air: Tensor) -> tuple[Tensor, Tensor]:
+    def _coarse(
+        self, image: Tensor, features: Tensor, judged: Tensor, air: Tensor, lean: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Optical depth -log t, (B, 1, H/8, W/8), of pictures (B, 3, H, W) in [0, 1], and these at that size."""
         small = F.avg_pool2d(image, 8)
         dark = -F.max_pool2d(-image, 8)
@@ -258,9 +268,9 @@ class Tone(nn.Module):
         # Beyond its range with a small slope and not with none: a map that once leaves it must find back.
         depth = depth - (1 - LEAK) * ((depth - DEEPEST).clamp_min(0) + depth.clamp_max(0))
         darkest = -F.max_pool2d(-(dark / air.clamp_min(0.05)).amin(1, keepdim=True), 3, 1, 1)
-        share = self.share(judged).float().sigmoid()[:, :, None, None]
-        depth = depth - share * torch.log((1 - HAZE_KEPT * darkest).clamp_min(1 - HAZE_KEPT))
-        return depth, small
+        prior = prior_depth(darkest)
+        depth = depth + self.share(judged).float().sigmoid()[:, :, None, None] * prior
+        return torch.lerp(depth, prior, lean), small
 
     def _exposed(self, image: Tensor, judged: Tensor, dark: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in about [0, 1], each colour by black point, gain and power; the same where dark is 0."""
@@ -270,6 +280,14 @@ class Tone(nn.Module):
         raised = ((image - weight * 0.2 * torch.tanh(black)) * gain.exp()).clamp(1e-3, 1.5)
         curved = raised ** power.exp()
         return torch.where(weight > 0, curved, image).clamp(-0.3, 1.3)
+
+
+def prior_depth(dark: Tensor) -> Tensor:
+    """Optical depth by the dark channel prior (He, Sun and Tang 2009), at least 0.
+
+    dark: darkest colour around each place beside the air, in [0, 1].
+    """
+    return -torch.log((1 - HAZE_KEPT * dark).clamp(1 - HAZE_KEPT, 1))
 
 
 def guided(coarse: Tensor, guide: Tensor, fine: Tensor, eps: float = 2e-4, span: Tensor | None = None) -> Tensor:
