@@ -5,6 +5,7 @@ the size of a picture. The values are the same.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -161,10 +162,17 @@ def pointwise(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class Pointwise(nn.Conv2d):
-    """A 1x1 convolution."""
+    """A 1x1 convolution.
 
-    def __init__(self, width: int, wider: int) -> None:
-        super().__init__(width, wider, 1)
+    width, wider: channels. more: as `torch.nn.Conv2d` has them, by which adapters make layers of the same kind.
+    """
+
+    def __init__(
+        self, width: int, wider: int, kernel_size: int | tuple[int, int] = 1, *more: Any, **options: Any
+    ) -> None:
+        super().__init__(width, wider, kernel_size, *more, **options)
+        if self.kernel_size != (1, 1):
+            raise ValueError(f"kernel_size must be 1, got {self.kernel_size}")
 
     def forward(self, h: Tensor) -> Tensor:
         """(B, width, H, W) to (B, wider, H, W)."""
@@ -177,7 +185,7 @@ def shuffled(layer: nn.Conv2d, h: Tensor) -> Tensor:
     Returns:
         (B, D, 2H, 2W) in channels-last order.
     """
-    if not may_write_over():
+    if not may_write_over() or not is_plain(layer):
         return F.pixel_shuffle(layer(h), 2)
     found = _pairs(layer, h).flatten(3).flatten(1, 2)
     return found.view(*found.shape[:2], -1, layer.out_channels // 4).permute(0, 3, 1, 2)
@@ -191,7 +199,7 @@ def joined(fine: Tensor, layer: nn.Conv2d, h: Tensor) -> Tensor:
         layer: (B, C, H, W) -> (B, 4D, H, W).
         h: features (B, C, H, W).
     """
-    if not may_write_over() or not fine.is_contiguous(memory_format=torch.channels_last):
+    if not (may_write_over() and is_plain(layer) and fine.is_contiguous(memory_format=torch.channels_last)):
         return F.pixel_shuffle(layer(h), 2) + fine
     rows = max(BLOCK_STRIP // h.shape[-1], 1)
     for top in range(0, h.shape[-2], rows):
@@ -199,6 +207,11 @@ def joined(fine: Tensor, layer: nn.Conv2d, h: Tensor) -> Tensor:
         part = fine[..., 2 * top : 2 * (top + rows), :].permute(0, 2, 3, 1)
         part.unflatten(1, (-1, 2)).unflatten(3, (-1, 2)).flatten(4).add_(pairs)
     return fine
+
+
+def is_plain(layer: nn.Module) -> bool:
+    """Test if a layer is a convolution and nothing else, not one that an adapter has wrapped."""
+    return type(layer) in (nn.Conv2d, Pointwise)
 
 
 def _pairs(layer: nn.Conv2d, h: Tensor) -> Tensor:

@@ -251,7 +251,9 @@ class Tone(nn.Module):
         judged = self.judge(torch.cat(known, 1))
         air = seen.levels[:, :3, -1] + 0.3 * torch.tanh(self.air(judged).float())
         median = seen.levels[:, 3, SHARES.index(0.5)] / air.mean(1).clamp_min(0.05)
-        lean = (LEAN * prior_depth(median)).clamp(max=MOST_LEAN) * (not self.training)
+        lean = (LEAN * prior_depth(median)).clamp(max=MOST_LEAN)
+        if self.training:  # what is learned would take the prior's error back
+            lean = torch.zeros_like(lean)
         return judged, air[:, :, None, None], lean.view(-1, 1, 1, 1)
 
     def _coarse(
