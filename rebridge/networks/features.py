@@ -210,7 +210,10 @@ def joined(fine: Tensor, layer: nn.Conv2d, h: Tensor) -> Tensor:
 
 
 def is_plain(layer: nn.Module) -> bool:
-    """Test if a layer is a convolution and nothing else, not one that an adapter has wrapped."""
+    """Test if a layer is a convolution and nothing else.
+
+    One that an adapter has wrapped is not.
+    """
     return type(layer) in (nn.Conv2d, Pointwise)
 
 
