@@ -14,6 +14,8 @@ from rebridge.restoration.choices import Asked
 from rebridge.restoration.engine import Tiles
 from rebridge.restoration.files import Job
 
+PART_TILE = 1280
+"""Side of tiles in pixels: a row of them is in memory at once."""
 LEAST = 2**26
 """Pictures of more pixels are not taken into memory where they can be restored in parts."""
 UNCHANGED_BELOW = 1e-6
@@ -46,7 +48,7 @@ def restore_large(job: Job, opened: Opened, options: RestoreOptions, report: Rep
         asked = Asked(
             options.steps,
             options.noise_seed,
-            Tiles(options.tile, options.overlap),
+            Tiles(options.tile or PART_TILE, options.overlap),
             options.samples,
             options.strength,
             None,

@@ -27,7 +27,7 @@ from rebridge.networks.layers import Network, check_inputs, check_sizes, context
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import AIR, NUMBERS, picture_statistics
 from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature_blocks, held_back, impression
-from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial, tried
+from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial, coarseness, tried
 from rebridge.networks.trunk import Trunk
 from rebridge.networks.trust import TrustMap
 from rebridge.networks.verdict import Verdict
@@ -42,8 +42,8 @@ TRIED = -3.5
 """Logit of rain at a first look above which a trial decides."""
 COARSE = 1.5
 """How much surer of haze a verdict must be, in logits, in a compressed picture."""
-TRACES = (-5.0, -2.0)
-"""Logits of JPEG between which that rises from none to all."""
+COARSE_RAIN = 3.0
+"""How much surer a trial must be of rain, in logits, in a compressed or noisy picture."""
 BAND = 2**21
 """Most pixels that the examiner sees at once where it sees a whole picture."""
 REACH = 160
@@ -213,7 +213,9 @@ class Careful(Network):
         logits = self.examiner.logits(seen)
         decided = logits if self.verdict is None else self._heard(seen, logits)
         if seen.rain is not None:
-            decided = torch.cat([decided[:, :RAIN], seen.rain[:, None], decided[:, RAIN + 1 :]], 1)
+            doubt = torch.maximum(coarseness(decided[:, CODED]), (decided[:, NOISE] / 5).clamp(0, 0.4))
+            rain = seen.rain - COARSE_RAIN * doubt
+            decided = torch.cat([decided[:, :RAIN], rain[:, None], decided[:, RAIN + 1 :]], 1)
         return decided
 
     def _heard(self, seen: Impression, logits: Tensor) -> Tensor:
@@ -222,9 +224,7 @@ class Careful(Network):
         decided: Tensor = self.verdict(gathered(seen, logits)).clone()
         decided[:, NOISE] = torch.maximum(decided[:, NOISE], logits[:, NOISE])
         decided[:, SOFT] = torch.minimum(decided[:, SOFT], logits[:, SOFT])
-        least, most = TRACES
-        traces = ((decided[:, CODED] - least) / (most - least)).clamp(0, 1)
-        decided[:, HAZE] = decided[:, HAZE] - COARSE * traces
+        decided[:, HAZE] = decided[:, HAZE] - COARSE * coarseness(decided[:, CODED])
         dark = seen.levels[:, :3, -1].mean(1) < LEAST_AIR
         decided[:, HAZE] = torch.where(dark, decided[:, HAZE].clamp(max=0), decided[:, HAZE])
         return decided

@@ -19,6 +19,8 @@ LAYER_NUMBERS = 7 + len(SPREAD)
 """Numbers that `layer_numbers` gives."""
 FAINT = 1e-4
 """A change that is too small to be seen, in [0, 1]."""
+TRACES = (-5.0, -2.0)
+"""Logits of JPEG between which a picture goes from sound to compressed."""
 TRIAL_PARTS, TRIAL_SIDE = 3, 128
 """A trial is made on so many parts of a picture along each axis, of so many pixels; a smaller picture is taken whole."""
 
@@ -61,6 +63,12 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
     a, b = (values.flatten(1) - values.flatten(1).mean(1, keepdim=True) for values in (a, b))
     both = (a.square().mean(1) * b.square().mean(1)).sqrt()
     return (a * b).mean(1) / both.clamp_min(1e-9)
+
+
+def coarseness(logits: Tensor) -> Tensor:
+    """Share in [0, 1] to which pictures are compressed, by their logits of JPEG (B,)."""
+    least, most = TRACES
+    return ((logits - least) / (most - least)).clamp(0, 1)
 
 
 class RainTrial(nn.Module):

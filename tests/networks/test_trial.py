@@ -17,7 +17,7 @@ SIZES = {"widths": [8, 12, 16], "blocks": [1, 1], "middle": 1, "features": 16}
 
 
 def trying(decision: float, first: float) -> Careful:
-    """A network whose trial says `decision` of rain, and whose first look says about `first`."""
+    """A network whose trial says `decision` of rain in a picture without JPEG or noise, and whose first look says `first`."""
     torch.manual_seed(0)
     network = networks.create("careful", verdict=True, trial=True, **SIZES).eval()
     assert isinstance(network, Careful)
@@ -29,6 +29,12 @@ def trying(decision: float, first: float) -> Careful:
             assert isinstance(last, torch.nn.Linear)
             last.weight.zero_()
             last.bias.fill_(value)
+        for kind in ("jpeg", "noise"):
+            network.verdict.layers[-1].bias[KINDS.index(kind)] = -9.0  # type: ignore[operator]
+        for layer in (network.examiner.second, network.examiner.place):
+            layer.weight.zero_()
+            assert layer.bias is not None
+            layer.bias.fill_(-9.0)
     return network
 
 
@@ -84,6 +90,16 @@ def test_the_trial_has_the_word_where_rain_is_open(first: float, expected: float
         found, treated = network.diagnose(y)
     assert found[:, RAIN].tolist() == pytest.approx([torch.tensor(expected).sigmoid().item()] * 2)
     assert bool((treated[:, RAIN] > 0).all()) == (expected > 0)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("haze", 3.0), ("jpeg", 0.0), ("noise", 1.8)])
+def test_a_compressed_or_noisy_picture_must_show_more_rain(kind: str, expected: float) -> None:
+    network = trying(3.0, TRIED + 1)
+    y = 2 * torch.rand(1, 3, 64, 80) - 1
+    assert network.verdict is not None
+    with torch.no_grad():
+        network.verdict.layers[-1].bias[KINDS.index(kind)] = 9.0  # type: ignore[operator]
+        assert network.judge(network.look(y))[0, RAIN].item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_picture_that_the_trial_clears_is_left_as_it_is() -> None:
