@@ -96,7 +96,8 @@ def test_ctrl_c_says_what_was_done_and_leaves_nothing_unfinished(model: Path, tm
     assert program.returncode == 130
     written = list((tmp_path / "out").glob("*.png"))
     assert f"stopped by Ctrl-C: {len(written)} of 300 files were done" in err
-    assert out.count("wrote ") == len(written) < 300
+    # the signal may come between a file and its line
+    assert len(written) - 1 <= out.count("wrote ") <= len(written) < 300
     assert not list((tmp_path / "out").glob(".*"))
     assert "Traceback" not in err
 

@@ -3,10 +3,12 @@
 Within limits of time and memory.
 """
 
+import gc
 import os
 import random
 import resource
 import sys
+import time
 import traceback
 import warnings
 import zlib
@@ -140,10 +142,21 @@ def read_or_explain(path: Path, strict: bool) -> Image | None:
     return None
 
 
+def forked() -> int:
+    """Fork, and wait where the memory of the test's process cannot be promised twice at the moment."""
+    for _ in range(10):
+        try:
+            return os.fork()
+        except OSError:
+            gc.collect()
+            time.sleep(1)
+    return os.fork()
+
+
 def in_child(work: Callable[[], None]) -> int:
     """Run in a forked child with limits; return its exit status, 0 for success."""
     torch.set_num_threads(1)  # a forked child has none of its parent's threads, and would wait for them
-    child = os.fork()
+    child = forked()
     if child == 0:
         code = 1
         try:
