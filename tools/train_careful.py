@@ -107,7 +107,11 @@ def tone_loss(model: Careful, batch: Labelled) -> tuple[Tensor, dict[str, float]
 
 
 def mend_loss(model: Careful, batch: Labelled) -> tuple[Tensor, dict[str, float]]:
-    """Loss of trunk and trust on a batch in [-1, 1]; the examiner and the tone are as they are."""
+    """Loss of trunk and trust on a batch in [-1, 1]; the examiner and the tone are as they are.
+
+    Trust is taught as a share of the whole change, tone and all, which teaches it caution; a network that restores applies it to
+    what follows the tone.
+    """
     y, target, treat = batch.degraded, batch.target, batch.treat
     with torch.no_grad():
         features = model.examiner(y)

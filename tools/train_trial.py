@@ -8,7 +8,6 @@ are told apart.
 """
 
 import argparse
-import math
 import time
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from train_careful import DATA, FOLDERS, RainLayers, network_of
-from train_verdict import HeldOut
+from train_verdict import HeldOut, fit_layers, told_apart
 
 from rebridge.data.mixtures import Photographs
 from rebridge.degradations.base import Draw
@@ -77,26 +76,17 @@ def gather(model: Careful, photographs: Photographs, minutes: float, seed: int) 
 
 
 def fit(trial: RainTrial, known: Tensor, there: Tensor, steps: int, seed: int) -> None:
-    """Fit the layers; what they keep is their mean over the second half."""
+    """Fit the layers of a trial."""
     torch.manual_seed(seed)
     trial.mean.copy_(known.mean(0))
     trial.scale.copy_(known.std(0) + 1e-3)
-    optimiser = torch.optim.AdamW(trial.parameters(), lr=3e-3, weight_decay=3e-2)
-    average = {key: value.clone() for key, value in trial.state_dict().items()}
-    for step in range(steps):
-        for group in optimiser.param_groups:
-            group["lr"] = 3e-3 * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+    def loss() -> Tensor:
         rows = torch.randint(len(known), (256,))
         logits = trial(known[rows] + 0.1 * trial.scale * torch.randn(256, known.shape[1]))
-        loss = F.binary_cross_entropy_with_logits(logits, there[rows])
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        begun = step - steps // 2
-        if begun >= 0:
-            for key, value in trial.state_dict().items():
-                average[key].lerp_(value, 1 / (begun + 1))
-    trial.load_state_dict(average)
+        return F.binary_cross_entropy_with_logits(logits, there[rows])
+
+    fit_layers(trial, loss, steps, 3e-3)
 
 
 @torch.no_grad()
@@ -104,14 +94,7 @@ def report(name: str, logits: Tensor, labels: Tensor) -> None:
     """Print how well rain is told from all else, and from sound pictures."""
     there = logits[labels[:, RAIN] == 1]
     for what, rows in (("sound", (labels == 0).all(1)), ("all else", labels[:, RAIN] == 0)):
-        worst = logits[rows].sort(descending=True).values
-        order = float((there[:, None] > worst[None]).float().mean())
-        found = [float((there > worst[int(share * len(worst))]).float().mean()) for share in (0, 0.003, 0.01)]
-        print(
-            f"{name}: {len(there)} there, {len(worst)} {what}; rank {order:.3f}; found without a false alarm {found[0]:.2f},"
-            f" with 0.3 % {found[1]:.2f}, with 1 % {found[2]:.2f}",
-            flush=True,
-        )
+        print(f"{name}: {len(there)} there, {int(rows.sum())} {what}; {told_apart(there, logits[rows])}", flush=True)
 
 
 def main() -> None:

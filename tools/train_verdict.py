@@ -10,12 +10,13 @@ were kept out of training are told apart.
 import argparse
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from torch import Tensor, nn
 from train_careful import DATA, FOLDERS, DepthPairs, RainLayers, in_range, label_loss, network_of, patches
 
 from rebridge.data.folders import image_files, read_stored
@@ -110,56 +111,60 @@ def gather_air(photographs: Photographs, minutes: float, seed: int) -> tuple[Ten
     return torch.cat(heard), torch.stack(labels)
 
 
-def fit(verdict: Verdict, known: Tensor, labels: Tensor, epochs: int, seed: int) -> None:
-    """Fit the layers; what they keep is their mean over the second half."""
-    torch.manual_seed(seed)
-    verdict.train()
-    optimiser = torch.optim.AdamW(verdict.parameters(), lr=1.5e-3, weight_decay=3e-2)
-    steps = epochs * len(known) // 256
-    average = {key: value.clone() for key, value in verdict.state_dict().items()}
+def fit_layers(module: nn.Module, loss: Callable[[], Tensor], steps: int, rate: float = 1.5e-3) -> None:
+    """Fit layers to what `loss` draws; what they keep is their mean over the second half of the steps."""
+    module.train()
+    optimiser = torch.optim.AdamW(module.parameters(), lr=rate, weight_decay=3e-2)
+    average = {key: value.clone() for key, value in module.state_dict().items()}
     for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = 1.5e-3 * 0.5 * (1 + math.cos(math.pi * step / steps))
-        rows = torch.randint(len(known), (256,))
-        blurred = known[rows] + 0.1 * verdict.scale * torch.randn(256, known.shape[1])
-        loss = label_loss(verdict(blurred), labels[rows])
+            group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+        lost = loss()
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        lost.backward()
         optimiser.step()
         begun = step - steps // 2
         if begun >= 0:
-            for key, value in verdict.state_dict().items():
+            for key, value in module.state_dict().items():
                 average[key].lerp_(value, 1 / (begun + 1))
-    verdict.load_state_dict(average)
-    verdict.eval()
+    module.load_state_dict(average)
+    module.eval()
+
+
+def fit(verdict: Verdict, known: Tensor, labels: Tensor, epochs: int, seed: int) -> None:
+    """Fit all layers of a verdict."""
+    torch.manual_seed(seed)
+
+    def loss() -> Tensor:
+        rows = torch.randint(len(known), (256,))
+        blurred = known[rows] + 0.1 * verdict.scale * torch.randn(256, known.shape[1])
+        return label_loss(verdict(blurred), labels[rows])
+
+    fit_layers(verdict, loss, epochs * len(known) // 256)
 
 
 def fit_air(verdict: Verdict, heard: Tensor, labels: Tensor, epochs: int, seed: int) -> None:
-    """Fit the voices that tell haze; what they keep is their mean over the second half."""
+    """Fit the voices that tell haze."""
     torch.manual_seed(seed)
     sure = labels[:, verdict.haze] >= 0
     places = verdict.places
     scaled = ((heard[sure] - verdict.mean[places]) / verdict.scale[places]).clamp(-6, 6)
     there = labels[sure, verdict.haze]
-    verdict.train()
-    optimiser = torch.optim.AdamW(verdict.air.parameters(), lr=1.5e-3, weight_decay=3e-2)
-    steps = epochs * len(scaled) // 256
-    average = {key: value.clone() for key, value in verdict.air.state_dict().items()}
-    for step in range(steps):
-        for group in optimiser.param_groups:
-            group["lr"] = 1.5e-3 * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+    def loss() -> Tensor:
         rows = torch.randint(len(scaled), (256,))
         logits = verdict.voices(scaled[rows] + 0.1 * torch.randn(256, scaled.shape[1]))[..., 0]
-        loss = sum(F.binary_cross_entropy_with_logits(voice, there[rows]) for voice in logits)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        begun = step - steps // 2
-        if begun >= 0:
-            for key, value in verdict.air.state_dict().items():
-                average[key].lerp_(value, 1 / (begun + 1))
-    verdict.air.load_state_dict(average)
-    verdict.eval()
+        return torch.stack([F.binary_cross_entropy_with_logits(voice, there[rows]) for voice in logits]).sum()
+
+    fit_layers(verdict.air, loss, epochs * len(scaled) // 256)
+
+
+def told_apart(there: Tensor, elsewhere: Tensor) -> str:
+    """Say how well logits of pictures with a kind stand out from those of pictures without it."""
+    worst = elsewhere.sort(descending=True).values
+    order = float((there[:, None] > worst[None]).float().mean())
+    found = [float((there > worst[int(share * len(worst))]).float().mean()) for share in (0, 0.003, 0.01)]
+    return f"rank {order:.3f}; found without a false alarm {found[0]:.2f}, with 0.3 % {found[1]:.2f}, with 1 % {found[2]:.2f}"
 
 
 @torch.no_grad()
@@ -171,13 +176,7 @@ def report(verdict: Verdict, known: Tensor, labels: Tensor) -> None:
     print(f"{len(known)} pictures kept out, {int(sound.sum())} of them sound; loss {loss:.3f}")
     for index, kind in enumerate(LABELS):
         there = logits[labels[:, index] == 1, index]
-        worst = logits[sound, index].sort(descending=True).values
-        order = float((there[:, None] > worst[None]).float().mean())
-        found = [float((there > worst[int(share * len(worst))]).float().mean()) for share in (0, 0.003, 0.01)]
-        print(
-            f"{kind:9s} {len(there):5d} there; rank {order:.3f}; found without a false alarm {found[0]:.2f},"
-            f" with 0.3 % {found[1]:.2f}, with 1 % {found[2]:.2f}"
-        )
+        print(f"{kind:9s} {len(there):5d} there; {told_apart(there, logits[sound, index])}")
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from rebridge.networks.layers import Network, check_inputs, check_sizes, context
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import AIR, NUMBERS, picture_statistics
 from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature_blocks, held_back, impression
-from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial, coarseness, tried
+from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial, coarseness, doubt_of_rain, tried
 from rebridge.networks.trunk import Trunk
 from rebridge.networks.trust import TrustMap
 from rebridge.networks.verdict import Verdict
@@ -213,8 +213,7 @@ class Careful(Network):
         logits = self.examiner.logits(seen)
         decided = logits if self.verdict is None else self._heard(seen, logits)
         if seen.rain is not None:
-            doubt = torch.maximum(coarseness(decided[:, CODED]), (decided[:, NOISE] / 5).clamp(0, 0.4))
-            rain = seen.rain - COARSE_RAIN * doubt
+            rain = seen.rain - COARSE_RAIN * doubt_of_rain(decided[:, CODED], decided[:, NOISE])
             decided = torch.cat([decided[:, :RAIN], rain[:, None], decided[:, RAIN + 1 :]], 1)
         return decided
 

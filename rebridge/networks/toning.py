@@ -4,8 +4,9 @@ The kinds of degradation in it, its air and its exposure.
 
 Haze and darkness change a picture by a map of few parameters, y = t x + (1 - t) A and y = cast x^gamma. A small network that
 estimates the parameters and inverts the map works on pictures unlike those it was trained on, where one that paints the
-change pixel by pixel does not. The depth is a learned share of that of the dark channel prior (He, Sun
-and Tang 2009), and a learned map. Derived; Koschmieder 1924, and the guided filter of He et al. 2010 for the edges of t.
+change pixel by pixel does not. The depth is a learned share of that of the dark channel prior (He, Sun and Tang 2009), and a
+learned map; where haze is dense it leans on the prior itself. Derived; Koschmieder 1924, and the guided filter of He et al. 2010
+for the edges of t.
 """
 
 from typing import NamedTuple
@@ -27,7 +28,7 @@ MOST_LEVELS = 2**21
 """Most places of a picture that its quantiles are taken from."""
 HAZE_KEPT = 0.94
 """Share of the haze that the dark channel prior would remove; some of it is what makes things look far."""
-LEAN = 0.3
+LEAN = 0.2
 """Weight of the dark channel prior beside what was learned, for each unit of optical depth of the median place."""
 MOST_LEAN = 0.7
 """Most of that weight."""

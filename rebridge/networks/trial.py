@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rebridge.networks.statistics import correlation_of_rows
+
 LAYER_BLOCK = 32
 """Side in pixels of the blocks over which it is seen how evenly a change is spread."""
 CONTRAST_BLOCK = 8
@@ -21,6 +23,8 @@ FAINT = 1e-4
 """A change that is too small to be seen, in [0, 1]."""
 TRACES = (-5.0, -2.0)
 """Logits of JPEG between which a picture goes from sound to compressed."""
+NOISY, MOST_NOISY = 0.2, 0.4
+"""Doubt of rain for each logit of noise above 0, and the most; where a picture is compressed it is 1."""
 TRIAL_PARTS, TRIAL_SIDE = 3, 128
 """A trial is made on so many parts of a picture along each axis, of so many pixels; a smaller picture is taken whole."""
 
@@ -50,7 +54,8 @@ def layer_numbers(y: Tensor, x: Tensor) -> Tensor:
     direction = ((a - b).square() + 4 * c.square()).sqrt() / (a + b + 1e-9)
     left = x.float().mean(1, keepdim=True)
     contrast = F.avg_pool2d(left.square(), CONTRAST_BLOCK) - F.avg_pool2d(left, CONTRAST_BLOCK).square()
-    along = _correlation(contrast.clamp_min(0).sqrt(), F.avg_pool2d(grey.abs(), CONTRAST_BLOCK))
+    change = F.avg_pool2d(grey.abs(), CONTRAST_BLOCK)
+    along = correlation_of_rows(contrast.clamp_min(0).sqrt().flatten(1), change.flatten(1))
     sizes = torch.log(torch.cat([size[:, None], spread], 1) + FAINT)
     return torch.cat([sizes, torch.stack([even, bright, skewness, colour, direction, along], 1)], 1)
 
@@ -59,20 +64,22 @@ def _mean(values: Tensor) -> Tensor:
     return values.flatten(1).mean(1)
 
 
-def _correlation(a: Tensor, b: Tensor) -> Tensor:
-    a, b = (values.flatten(1) - values.flatten(1).mean(1, keepdim=True) for values in (a, b))
-    both = (a.square().mean(1) * b.square().mean(1)).sqrt()
-    return (a * b).mean(1) / both.clamp_min(1e-9)
-
-
 def coarseness(logits: Tensor) -> Tensor:
     """Share in [0, 1] to which pictures are compressed, by their logits of JPEG (B,)."""
     least, most = TRACES
     return ((logits - least) / (most - least)).clamp(0, 1)
 
 
+def doubt_of_rain(jpeg: Tensor, noise: Tensor) -> Tensor:
+    """Share in [0, 1] to which rain is to be doubted.
+
+    By logits of JPEG and of noise (B,), whose traces look like it.
+    """
+    return torch.maximum(coarseness(jpeg), (NOISY * noise).clamp(0, MOST_NOISY))
+
+
 class RainTrial(nn.Module):
-    """Logit (B,) that a kind is there, from what a trial showed.
+    """Logit (B,) that it rains, from what a trial showed.
 
     kinds: of degradation that an examiner tells. mean, scale: of each number, as the training pictures have them.
     """

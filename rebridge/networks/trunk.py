@@ -13,10 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rebridge.networks.features import GatedBlock, Pointwise, apply_blocks, entered, joined, modulated, shuffled
-from rebridge.networks.layers import (
-    in_float32,
-    zero_init,
-)
+from rebridge.networks.layers import in_float32, zero_init
 
 
 class Norm(nn.Module):

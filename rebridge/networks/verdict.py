@@ -53,15 +53,8 @@ class Verdict(nn.Module):
         if not self.places:
             return logits
         every = logits[:, self.haze : self.haze + 1] + UNOPPOSED
-        told = torch.minimum(self.air_logits(scaled).mean(0), every)
+        told = torch.minimum(self.voices(scaled[:, self.places]).mean(0), every)
         return torch.cat([logits[:, : self.haze], told, logits[:, self.haze + 1 :]], 1)
-
-    def air_logits(self, scaled: Tensor) -> Tensor:
-        """Collect the logits of haze, (voices, B, 1).
-
-        scaled: the numbers, (B, known), by their mean and scale.
-        """
-        return self.voices(scaled[:, self.places])
 
     def voices(self, heard: Tensor) -> Tensor:
         """Collect the logits of haze, (voices, B, 1), from what it is told by alone."""

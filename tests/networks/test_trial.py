@@ -114,11 +114,21 @@ def test_a_picture_that_the_trial_clears_is_left_as_it_is() -> None:
 
 def test_who_is_told_what_to_treat_makes_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     network = trying(3.0, 3.0)
-    monkeypatch.setattr(network, "trial", None)
+    tries: list[Tensor] = []
+    made = network.try_rain
+
+    def watched(picture: Tensor) -> Tensor:
+        tries.append(picture)
+        return made(picture)
+
+    monkeypatch.setattr(network, "try_rain", watched)
     y = 2 * torch.rand(1, 3, 48, 48) - 1
     with torch.no_grad():
-        without = network.treating(["rain"])(y, torch.ones(1), y)
-        assert torch.equal(trying(3.0, 3.0).treating(["rain"])(y, torch.ones(1), y), without)
+        network.treating(["rain"])(y, torch.ones(1), y)
+        network.treating(["rain"]).seeing(y)(y, torch.ones(1), y)
+        assert not tries
+        network(y, torch.ones(1), y)
+        assert len(tries) == 1
 
 
 def test_a_large_picture_is_tried_in_parts() -> None:
