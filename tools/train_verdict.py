@@ -26,10 +26,10 @@ from rebridge.degradations.distance import DepthHaze
 from rebridge.degradations.mixture import LABELS, RENDERERS, Mixture
 from rebridge.degradations.preparation import Preparation
 from rebridge.degradations.weather import Haze
-from rebridge.networks.careful import HAZE, Careful, gathered
+from rebridge.networks.careful import HAZE, Careful
 from rebridge.networks.statistics import air_statistics
 from rebridge.networks.toning import impression
-from rebridge.networks.verdict import Verdict
+from rebridge.networks.verdict import Verdict, gathered
 
 SIZES = ((160, 8), (224, 6), (288, 4))
 """Sides of the patches and how many of each make a batch."""

@@ -30,7 +30,7 @@ from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature
 from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial, coarseness, doubt_of_rain, tried
 from rebridge.networks.trunk import Trunk
 from rebridge.networks.trust import TrustMap
-from rebridge.networks.verdict import Verdict
+from rebridge.networks.verdict import Verdict, gathered
 
 KINDS = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg")
 RAIN, HAZE, SNOW, LOWLIGHT, NOISE, SOFT, CODED = (
@@ -42,8 +42,6 @@ TRIED = -3.5
 """Logit of rain at a first look above which a trial decides."""
 COARSE = 1.5
 """How much surer of haze a verdict must be, in logits, in a compressed picture."""
-COARSE_RAIN = 3.0
-"""How much surer a trial must be of rain, in logits, in a compressed or noisy picture."""
 BAND = 2**21
 """Most pixels that the examiner sees at once where it sees a whole picture."""
 REACH = 160
@@ -171,34 +169,43 @@ class Careful(Network):
         """
         whole = mosaic(y) if isinstance(y, LazyImages) else y
         padded = pad_to_multiple(whole.expand(-1, 3, -1, -1), self.multiple)
-        features = self._features(padded)
-        seen = self._seen(padded, features)._replace(places=None if isinstance(y, LazyImages) else features)
-        return self._after_trial(padded, seen) if trial else seen
+        seen = self._after_trial(padded, self._first_look(padded)) if trial else self._first_look(padded)
+        return seen._replace(places=None) if isinstance(y, LazyImages) else seen
+
+    def _first_look(self, padded: Tensor) -> Impression:
+        return self._seen(padded, self._features(padded))
 
     def _seen(self, padded: Tensor, features: Tensor, judged: bool = True) -> Impression:
         measured = picture_statistics(padded) if judged and self.verdict is not None else None
-        return impression(padded, features)._replace(measured=measured)
+        return impression(padded, features)._replace(measured=measured, places=features)
 
     def _after_trial(self, padded: Tensor, seen: Impression) -> Impression:
         """Add what a trial says of rain, where the first look leaves it open; an exported graph looks once."""
         if self.trial is None or exporting() or valueless(padded):
             return seen
-        rain = self.judge(seen)[:, RAIN].clone()
-        for row in (rain > TRIED).nonzero()[:, 0].tolist():
-            rain[row] = self.trial(self.try_rain(padded[row : row + 1]))
+        judged = self.judge(seen)
+        rain = judged[:, RAIN].clone()
+        for row in (rain - doubt_of_rain(judged[:, CODED], judged[:, NOISE]) > TRIED).nonzero()[:, 0].tolist():
+            here = slice(row, row + 1)
+            rain[here] = self.trial(self.try_rain(padded[here], seen.of(here)))
         return seen._replace(rain=rain)
 
-    def try_rain(self, picture: Tensor) -> Tensor:
+    def try_rain(self, picture: Tensor, seen: Impression | None = None) -> Tensor:
         """Take rain out of parts of a picture for a trial.
 
-        Returns what a `RainTrial` judges by, (1, known). picture: (1, 3, H, W), sides multiples of 16.
+        Args:
+            picture: (1, 3, H, W), sides multiples of 16.
+            seen: a first look at it, which is not repeated where the picture is tried as a whole.
+
+        Returns:
+            What a `RainTrial` judges by, (1, known).
         """
         y = mosaic(picture, TRIAL_PARTS, TRIAL_SIDE)
+        seen = self._first_look(y) if seen is None or y.shape != picture.shape else seen
         named = torch.zeros(1, len(KINDS), device=y.device)
         named[:, RAIN] = 1.0
-        x = (y + self(y, torch.ones(1, device=y.device), y, named)).clamp(-1, 1)
-        before, after = (self.judge(self._seen(image, self.examiner(image))) for image in (y, x))
-        return tried(before, after, y, x)
+        x = (y + self(y, torch.ones(1, device=y.device), y, named, seen=seen)).clamp(-1, 1)
+        return tried(self.judge(seen), self.judge(self._first_look(x)), y, x)
 
     def judge(self, seen: Impression) -> Tensor:
         """Judge whole pictures by what is seen of them.
@@ -213,8 +220,8 @@ class Careful(Network):
         logits = self.examiner.logits(seen)
         decided = logits if self.verdict is None else self._heard(seen, logits)
         if seen.rain is not None:
-            rain = seen.rain - COARSE_RAIN * doubt_of_rain(decided[:, CODED], decided[:, NOISE])
-            decided = torch.cat([decided[:, :RAIN], rain[:, None], decided[:, RAIN + 1 :]], 1)
+            decided = decided.clone()
+            decided[:, RAIN] = seen.rain - doubt_of_rain(decided[:, CODED], decided[:, NOISE])
         return decided
 
     def _heard(self, seen: Impression, logits: Tensor) -> Tensor:
@@ -317,16 +324,6 @@ class Careful(Network):
             return torch.zeros_like(toned)
         image = toned.clamp(-1, 1).float()
         return (self.equaliser(image) - image).to(toned)
-
-
-def gathered(seen: Impression, logits: Tensor) -> Tensor:
-    """Join all that a `Verdict` hears, (B, known).
-
-    The picture must have been measured.
-    """
-    if seen.measured is None:
-        raise ValueError("this impression was made without statistics: look again with the network that judges")
-    return torch.cat([seen.features.float(), seen.levels.flatten(1), logits, seen.measured], 1)
 
 
 class Treating(Network):

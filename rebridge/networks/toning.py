@@ -79,7 +79,7 @@ class Impression(NamedTuple):
     depths: Tensor | None = None
     """(B, 2): the least and the greatest optical depth, where parts of the picture are to be toned."""
 
-    def of(self, rows: Tensor) -> "Impression":
+    def of(self, rows: Tensor | slice) -> "Impression":
         """Return the impression of some of the pictures, which `rows` (B,) chooses."""
         return Impression._make(None if values is None else values[rows] for values in self)
 

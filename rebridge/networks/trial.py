@@ -23,8 +23,10 @@ FAINT = 1e-4
 """A change that is too small to be seen, in [0, 1]."""
 TRACES = (-5.0, -2.0)
 """Logits of JPEG between which a picture goes from sound to compressed."""
+COARSE_RAIN = 3.0
+"""How much surer a trial must be of rain, in logits, in a compressed picture."""
 NOISY, MOST_NOISY = 0.2, 0.4
-"""Doubt of rain for each logit of noise above 0, and the most; where a picture is compressed it is 1."""
+"""Share of that for each logit of noise above 0, and the most for noise."""
 TRIAL_PARTS, TRIAL_SIDE = 3, 128
 """A trial is made on so many parts of a picture along each axis, of so many pixels; a smaller picture is taken whole."""
 
@@ -71,11 +73,11 @@ def coarseness(logits: Tensor) -> Tensor:
 
 
 def doubt_of_rain(jpeg: Tensor, noise: Tensor) -> Tensor:
-    """Share in [0, 1] to which rain is to be doubted.
+    """By how much rain is to be doubted, in logits, at least 0.
 
-    By logits of JPEG and of noise (B,), whose traces look like it.
+    By logits of JPEG and of noise (B,), whose traces look like rain.
     """
-    return torch.maximum(coarseness(jpeg), (NOISY * noise).clamp(0, MOST_NOISY))
+    return COARSE_RAIN * torch.maximum(coarseness(jpeg), (NOISY * noise).clamp(0, MOST_NOISY))
 
 
 class RainTrial(nn.Module):

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from rebridge.networks.toning import Impression
+
 AIR_VOICES = 3
 """Layers that tell haze, fitted apart; their mean counts."""
 UNOPPOSED = 2.0
@@ -59,6 +61,16 @@ class Verdict(nn.Module):
     def voices(self, heard: Tensor) -> Tensor:
         """Collect the logits of haze, (voices, B, 1), from what it is told by alone."""
         return torch.stack([voice(heard).float() for voice in self.air])
+
+
+def gathered(seen: Impression, logits: Tensor) -> Tensor:
+    """Join all that a `Verdict` hears, (B, known).
+
+    The picture must have been measured.
+    """
+    if seen.measured is None:
+        raise ValueError("this impression was made without statistics: look again with the network that judges")
+    return torch.cat([seen.features.float(), seen.levels.flatten(1), logits, seen.measured], 1)
 
 
 def _few(known: int) -> nn.Sequential:

@@ -10,7 +10,7 @@ from rebridge import networks
 from rebridge.networks.careful import KINDS, RAIN, TRIED, Careful
 from rebridge.networks.layers import Network
 from rebridge.networks.lazy import mosaic
-from rebridge.networks.toning import held_back
+from rebridge.networks.toning import Impression, held_back
 from rebridge.networks.trial import LAYER_NUMBERS, TRIAL_PARTS, TRIAL_SIDE, RainTrial, layer_numbers
 
 SIZES = {"widths": [8, 12, 16], "blocks": [1, 1], "middle": 1, "features": 16}
@@ -94,12 +94,22 @@ def test_the_trial_has_the_word_where_rain_is_open(first: float, expected: float
 
 @pytest.mark.parametrize(("kind", "expected"), [("haze", 3.0), ("jpeg", 0.0), ("noise", 1.8)])
 def test_a_compressed_or_noisy_picture_must_show_more_rain(kind: str, expected: float) -> None:
-    network = trying(3.0, TRIED + 1)
+    network = trying(3.0, 5.0)
     y = 2 * torch.rand(1, 3, 64, 80) - 1
     assert network.verdict is not None
     with torch.no_grad():
         network.verdict.layers[-1].bias[KINDS.index(kind)] = 9.0  # type: ignore[operator]
         assert network.judge(network.look(y))[0, RAIN].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_compressed_picture_is_tried_only_where_it_looks_rainy() -> None:
+    y = 2 * torch.rand(1, 3, 64, 80) - 1
+    for first, tried in ((TRIED + 1, False), (TRIED + 4, True)):
+        network = trying(9.0, first)
+        assert network.verdict is not None
+        with torch.no_grad():
+            network.verdict.layers[-1].bias[KINDS.index("jpeg")] = 9.0  # type: ignore[operator]
+            assert (network.look(y).rain == pytest.approx(9.0)) == tried
 
 
 def test_a_picture_that_the_trial_clears_is_left_as_it_is() -> None:
@@ -117,9 +127,9 @@ def test_who_is_told_what_to_treat_makes_no_trial(monkeypatch: pytest.MonkeyPatc
     tries: list[Tensor] = []
     made = network.try_rain
 
-    def watched(picture: Tensor) -> Tensor:
+    def watched(picture: Tensor, seen: Impression) -> Tensor:
         tries.append(picture)
-        return made(picture)
+        return made(picture, seen)
 
     monkeypatch.setattr(network, "try_rain", watched)
     y = 2 * torch.rand(1, 3, 48, 48) - 1
@@ -138,6 +148,14 @@ def test_a_large_picture_is_tried_in_parts() -> None:
         parts = mosaic(y, TRIAL_PARTS, TRIAL_SIDE)
         assert parts.shape[-2:] == (TRIAL_PARTS * TRIAL_SIDE, TRIAL_PARTS * TRIAL_SIDE)
         assert torch.allclose(network.try_rain(y), network.try_rain(parts), atol=1e-5)
+
+
+def test_a_small_picture_is_not_looked_at_again_before_a_trial() -> None:
+    network = trying(3.0, 3.0)
+    y = 2 * torch.rand(1, 3, 64, 80) - 1
+    with torch.no_grad():
+        seen = network.look(y, trial=False)
+        assert torch.allclose(network.try_rain(y, seen), network.try_rain(y), atol=1e-5)
 
 
 def test_slow_changes_are_held_back_where_the_tone_has_the_word() -> None:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from rebridge import networks
-from rebridge.networks.careful import KINDS, Careful, gathered
-from rebridge.networks.verdict import Verdict
+from rebridge.networks.careful import KINDS, Careful
+from rebridge.networks.verdict import Verdict, gathered
 
 
 def test_numbers_far_from_those_of_training_are_cut_off() -> None:
