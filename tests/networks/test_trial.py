@@ -60,9 +60,11 @@ def test_lines_have_a_direction_and_noise_has_none() -> None:
     random = torch.Generator().manual_seed(0)
     lines = (torch.rand(1, 1, 1, 160, generator=random) < 0.1).float().expand(-1, -1, 160, -1)
     grains = (torch.rand(1, 1, 160, 160, generator=random) < 0.1).float()
-    found = numbers(torch.cat([lines, grains]))["direction"]
+    clouds = torch.nn.functional.avg_pool2d(grains, 5, 1, 2)
+    found = numbers(torch.cat([lines, grains, clouds]))["direction"]
     assert found[0] > 0.99
     assert found[1] < 0.05
+    assert found[2] < 0.1
 
 
 def test_a_layer_in_one_corner_is_not_even() -> None:
