@@ -3,6 +3,7 @@
     REBRIDGE_DATA=data python tools/train_careful.py --minutes 12 --only-judge --output runs/small-1
     python tools/train_careful.py --minutes 70 --start runs/small-1/last.pt --output runs/small-2
     python tools/train_careful.py --minutes 12 --only-tone --start runs/small-2/last.pt --output runs/small-3
+    python tools/train_careful.py --minutes 9 --judge-every 0 --device cuda --workers 14 --batch 128 --start ...
 
 Both losses are shares: the logarithm of each picture's error, so that a hardly visible fault counts as a grave one does.
 """
@@ -18,6 +19,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from patch_pool import Pool
 from torch import Tensor, nn
 
 from rebridge import networks
@@ -73,7 +75,7 @@ def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return (known * losses).sum() / known.sum()
 
 
-def judge_loss(model: Careful, where: nn.Module, batch: Labelled) -> tuple[Tensor, dict[str, float]]:
+def judge_loss(model: Careful, where: nn.Module, batch: Labelled) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of examiner and tone on a batch in [-1, 1].
 
     `where` says of the features what is at each place: a hundred labels for a patch instead of one. It is not kept.
@@ -86,13 +88,13 @@ def judge_loss(model: Careful, where: nn.Module, batch: Labelled) -> tuple[Tenso
     kinds, places = label_loss(logits, batch.labels), label_loss(where(features).float(), batch.places)
     loss = kinds + 0.7 * places
     if not rows.any():
-        return loss, {"kinds": kinds.item(), "places": places.item()}
+        return loss, {"kinds": kinds.detach(), "places": places.detach()}
     errors = log_error(F.avg_pool2d(toned[rows], 2), F.avg_pool2d(batch.target[rows], 2), 1e-3)
     tone = errors.mean()
-    return loss + 0.4 * tone, {"kinds": kinds.item(), "places": places.item(), "tone": tone.item()}
+    return loss + 0.4 * tone, {"kinds": kinds.detach(), "places": places.detach(), "tone": tone.detach()}
 
 
-def tone_loss(model: Careful, batch: Labelled) -> tuple[Tensor, dict[str, float]]:
+def tone_loss(model: Careful, batch: Labelled) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of the tone alone on a batch in [-1, 1]; the examiner is as it is."""
     rows = (batch.treat[:, HAZE] > 0) | (batch.treat[:, LOWLIGHT] > 0)
     y, target, treat = batch.degraded[rows], batch.target[rows], batch.treat[rows]
@@ -102,11 +104,11 @@ def tone_loss(model: Careful, batch: Labelled) -> tuple[Tensor, dict[str, float]
     toned = model.tone(y, features, seen, treat[:, HAZE], treat[:, LOWLIGHT])
     before, after = (log_error(F.avg_pool2d(image, 2), F.avg_pool2d(target, 2), 3e-4) for image in (y, toned))
     hazy = treat[:, HAZE] > 0
-    figures = {name: after[some].mean().item() for name, some in (("hazy", hazy), ("dark", ~hazy)) if some.any()}
-    return after.mean(), {"before": before.mean().item(), **figures}
+    figures = {name: after[some].mean().detach() for name, some in (("hazy", hazy), ("dark", ~hazy)) if some.any()}
+    return after.mean(), {"before": before.mean(), **figures}
 
 
-def mend_loss(model: Careful, batch: Labelled) -> tuple[Tensor, dict[str, float]]:
+def mend_loss(model: Careful, batch: Labelled) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of trunk and trust on a batch in [-1, 1]; the examiner and the tone are as they are.
 
     Trust is taught as a share of the whole change, tone and all, which teaches it caution; a network that restores applies it to
@@ -130,10 +132,10 @@ def mend_loss(model: Careful, batch: Labelled) -> tuple[Tensor, dict[str, float]
     harm = (trusted - before).clamp_min(0)
     loss = restored.mean() + trusted.mean() + harm.mean()
     return loss, {
-        "before": before.mean().item(),
-        "restored": restored.mean().item(),
-        "trusted": trusted.mean().item(),
-        "harm": harm.mean().item(),
+        "before": before.mean(),
+        "restored": restored.mean().detach(),
+        "trusted": trusted.mean().detach(),
+        "harm": harm.mean().detach(),
     }
 
 
@@ -357,83 +359,137 @@ def beginning(options: argparse.Namespace, judged: MixedPatches) -> Careful:
     return model.to(memory_format=torch.channels_last).train()
 
 
-def fit(options: argparse.Namespace) -> None:
-    """Train for a fixed time of the processor and keep the averaged weights in `last.pt`."""
-    torch.manual_seed(options.seed)
-    output = Path(options.output)
-    output.mkdir(parents=True, exist_ok=True)
-    RENDERERS["rain"] = (*RENDERERS["rain"], (options.layers, RainLayers(DATA / "train/pairs/rain_layers")))
-    photographs = Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()])
-    judged, simple = (patches(photographs, options.clean, 1.5, single=single) for single in (False, True))
-    mended = patches(photographs, options.clean / 3, alarm=1.0)
-    tones = toning(photographs) if options.only_tone else mended
-    model = beginning(options, judged)
-    average = {key: value.clone() for key, value in model.state_dict().items()}
+def optimisers_of(model: Careful, where: nn.Module, options: argparse.Namespace) -> list[Muon]:
+    """Make an optimiser for each part of the network, whose groups keep their own learning rate as `peak`."""
     told = [parameter for name, parameter in model.trunk.named_parameters() if ".kind." in name]
     mend = [p for name, p in model.trunk.named_parameters() if ".kind." not in name] + [*model.trust.parameters()]
-    where = nn.Conv2d(model.examiner.place.in_channels, len(LABELS), 1)
-    if options.start and (beside := Path(options.start).with_name("where.pt")).exists():
-        where.load_state_dict(torch.load(beside))
-    groups = [
+    parts = [
         ([*model.examiner.parameters(), *where.parameters()], options.judge_lr),
         (list(model.tone.parameters()), options.tone_lr),
         (mend, options.lr),
         (told, 2 * options.lr),
     ]
-    optimisers = [Muon(parameters, lr=peak, weight_decay=1e-4) for parameters, peak in groups]
-    begin, seconds, step, sums = time.process_time(), 60 * options.minutes, 0, {}
+    made = [Muon(parameters, lr=peak, weight_decay=1e-4) for parameters, peak in parts]
+    for optimiser, (_, peak) in zip(made, parts, strict=True):
+        for group in optimiser.param_groups:
+            group["peak"] = peak
+    return made
+
+
+def stepped(optimisers: list[Muon], loss: Tensor, rate: float) -> None:
+    """Make one step at a share of the peak learning rates; gradients that are no numbers count as none."""
+    for optimiser in optimisers:
+        optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    for optimiser in optimisers:
+        parameters = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
+        if not parameters:
+            continue
+        for parameter in parameters:
+            torch.nan_to_num_(parameter.grad, 0.0, 0.0, 0.0)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group["peak"]
+        optimiser.step()
+
+
+class Batches:
+    """What each step learns from, and how.
+
+    Args:
+        options: of the command line.
+        photographs: what patches are cut from.
+    """
+
+    def __init__(self, options: argparse.Namespace, photographs: Photographs) -> None:
+        self.options = options
+        self.judged, self.simple = (patches(photographs, options.clean, 1.5, single=one) for one in (False, True))
+        self.mended = toning(photographs) if options.only_tone else patches(photographs, options.clean / 3, alarm=1.0)
+        self.pool: Pool | None = None
+        if options.workers:
+            seed = options.seed * 10_000_000
+            self.pool = Pool(
+                self.mended, options.patch, seed, options.device, options.workers, options.echo, options.pool
+            )
+
+    def judging(self, step: int) -> bool:
+        """Test if a step is the examiner's."""
+        every = self.options.judge_every
+        return self.options.only_judge or (not self.options.only_tone and every > 0 and step % every == 0)
+
+    def at(self, step: int, share: float) -> Labelled:
+        """Make the batch of a step, after a share of the time."""
+        options = self.options
+        seed = options.seed * 10_000_000 + step
+        if self.judging(step):
+            source = self.simple if share < options.single else self.judged
+            batch = source.batch(options.judge_batch, options.judge_patch, seed)
+        elif self.pool is not None:
+            return self.pool.batch(options.batch)
+        else:
+            batch = self.mended.batch(options.batch, options.patch, seed)
+        return in_range(Labelled(*(value.to(options.device) for value in batch)))
+
+
+def fit(options: argparse.Namespace) -> None:
+    """Train for a fixed time and keep the averaged weights in `last.pt`."""
+    torch.manual_seed(options.seed)
+    torch.set_float32_matmul_precision("high")
+    output = Path(options.output)
+    output.mkdir(parents=True, exist_ok=True)
+    RENDERERS["rain"] = (*RENDERERS["rain"], (options.layers, RainLayers(DATA / "train/pairs/rain_layers")))
+    batches = Batches(options, Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()]))
+    model = beginning(options, batches.judged).to(options.device)
+    average = {key: value.clone() for key, value in model.state_dict().items()}
+    where = nn.Conv2d(model.examiner.place.in_channels, len(LABELS), 1).to(options.device)
+    if options.start and (beside := Path(options.start).with_name("where.pt")).exists():
+        where.load_state_dict(torch.load(beside))
+    optimisers = optimisers_of(model, where, options)
+    clock = time.process_time if options.device == "cpu" and not options.workers else time.monotonic
+    begin, seconds, step = clock(), 60 * options.minutes, 0
+    sums: dict[str, tuple[Tensor | float, int]] = {}
     print(f"loaded; {sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
-    while (share := (time.process_time() - begin) / seconds) < 1:
+    while (share := (clock() - begin) / seconds) < 1:
         rate = min(1.0, step / 100) * (options.floor + (1 - options.floor) * 0.5 * (1 + math.cos(math.pi * share)))
-        for optimiser, (_, peak) in zip(optimisers, groups, strict=True):
-            for group in optimiser.param_groups:
-                group["lr"] = rate * peak
-        judging = not options.only_tone and (
-            options.only_judge or (options.judge_every > 0 and step % options.judge_every == 0)
-        )
-        size = options.judge_patch if judging else options.patch
-        count = options.judge_batch if judging else options.batch
-        source = (simple if share < options.single else judged) if judging else mended
-        if options.only_tone:
-            source = tones
-        batch = in_range(source.batch(count, size, options.seed * 10_000_000 + step))
-        with torch.autocast("cpu", torch.bfloat16):
+        batch = batches.at(step, share)
+        with torch.autocast(options.device, torch.bfloat16):
             if options.only_tone:
                 loss, figures = tone_loss(model, batch)
             else:
-                loss, figures = judge_loss(model, where, batch) if judging else mend_loss(model, batch)
-        for optimiser in optimisers:
-            optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norms = [nn.utils.clip_grad_norm_(parameters, 1.0) for parameters, _ in groups]
-        if not all(torch.isfinite(norm) for norm in norms):
-            print(f"step {step}: gradients that are no numbers, left out", flush=True)
-            torch.save(batch, output / "odd.pt")
-            step += 1
-            continue
-        for optimiser in optimisers:
-            optimiser.step()
+                loss, figures = judge_loss(model, where, batch) if batches.judging(step) else mend_loss(model, batch)
+        stepped(optimisers, loss, rate)
         step += 1
-        decay = min(options.ema, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for key, value in model.state_dict().items():
-                average[key].lerp_(value, 1 - decay) if value.is_floating_point() else average[key].copy_(value)
+        averaged(average, model, min(options.ema, (1 + step) / (10 + step)))
         for key, value in figures.items():
             total, times = sums.get(key, (0.0, 0))
             sums[key] = (total + value, times + 1)
-        if step % 200 == 0:
-            text = " ".join(f"{key} {total / times:.3f}" for key, (total, times) in sums.items())
-            print(f"{step} {(time.process_time() - begin) / 60:.1f} min  {text}", flush=True)
+        if step % options.report == 0:
+            text = " ".join(f"{key} {float(total) / times:.3f}" for key, (total, times) in sums.items())
+            pool = batches.pool
+            drawn = (
+                f"  {pool.made:,} patches, shown {pool.shown / pool.made:.1f} times, {pool.waits} waits" if pool else ""
+            )
+            print(f"{step} {(clock() - begin) / 60:.1f} min  {text}{drawn}", flush=True)
             sums = {}
             keep(average, where, output)
     keep(average, where, output)
     print("done", flush=True)
 
 
+@torch.no_grad()
+def averaged(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
+    """Bring averaged weights nearer to those of a network."""
+    state = model.state_dict()
+    smooth = [key for key, value in state.items() if value.is_floating_point()]
+    torch._foreach_lerp_([average[key] for key in smooth], [state[key] for key in smooth], 1 - decay)
+    for key in state.keys() - smooth:
+        average[key].copy_(state[key])
+
+
 def keep(average: dict[str, Tensor], where: nn.Module, output: Path) -> None:
     """Write the weights; a stop at any time leaves those before or these."""
     for name, state in (("where", where.state_dict()), ("last", average)):
-        torch.save(state, output / f"{name}.tmp")
+        torch.save({key: value.cpu() for key, value in state.items()}, output / f"{name}.tmp")
         os.replace(output / f"{name}.tmp", output / f"{name}.pt")
 
 
@@ -447,7 +503,14 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="*")
     parser.add_argument("--blocks", type=int, nargs="*")
     parser.add_argument("--middle", type=int)
-    parser.add_argument("--minutes", type=float, required=True, help="time of the processor, not of the clock")
+    parser.add_argument(
+        "--minutes", type=float, required=True, help="of the processor; with --workers or a GPU, of the clock"
+    )
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=0, help="processes that render; 0: between the steps")
+    parser.add_argument(
+        "--echo", type=float, default=3.0, help="with --workers, how often a patch is shown on average at most"
+    )
     parser.add_argument("--single", type=float, default=0.0, help="share of the time with one strong fault at most")
     parser.add_argument("--only-judge", action="store_true")
     parser.add_argument("--only-tone", action="store_true")
@@ -466,6 +529,8 @@ def main() -> None:
         "--layers", type=float, default=0.2, help="share of foreign rain layers beside our own rain, which is 1"
     )
     parser.add_argument("--weight", nargs="*", default=[], help="KIND=SHARE, other than usual")
+    parser.add_argument("--pool", type=int, default=20_000, help="with --workers, most patches that are kept")
+    parser.add_argument("--report", type=int, default=200, help="steps between lines of the log, and kept weights")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -175,3 +175,26 @@ def flake_spectra(grid: Canvas, angles: Tensor, radii: Tensor, stretch: Tensor, 
     peak = 2 * math.pi * width**2 * ratio
     lengthened = torch.sqrt(1 + (motion / (2 * width * ratio)) ** 2)
     return plateau * torch.sinc(motion * along) * peak / 2 * lengthened
+
+
+def splatted(points: Tensor, light: Tensor, height: int, width: int) -> Tensor:
+    """Add light at points with bilinear weights.
+
+    Args:
+        points: (N, 2), y and x in px; what lies outside is lost.
+        light: (N,).
+        height, width: of the result.
+
+    Returns:
+        (height, width).
+    """
+    corner = points.floor()
+    rest = points - corner
+    field = torch.zeros(height * width)
+    for dy in (0, 1):
+        for dx in (0, 1):
+            y, x = (corner + torch.tensor([dy, dx])).long().unbind(1)
+            share = (rest[:, 0] if dy else 1 - rest[:, 0]) * (rest[:, 1] if dx else 1 - rest[:, 1])
+            inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+            field.index_add_(0, (y * width + x)[inside], (share * light)[inside])
+    return field.view(height, width)

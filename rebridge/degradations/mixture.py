@@ -20,7 +20,7 @@ from rebridge.degradations.optics import Blur
 from rebridge.degradations.raindrop import Raindrop
 from rebridge.degradations.sensor import GaussianNoise
 from rebridge.degradations.softness import Enlarged, Resaved, Softening
-from rebridge.degradations.streaks import DrawnRain, SmearedRain
+from rebridge.degradations.streaks import DrawnRain, SmearedRain, TaperedRain
 from rebridge.degradations.weather import Haze, Rain, Snow
 
 LABELS = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg")
@@ -30,7 +30,7 @@ PHYSICAL = ("haze", "rain", "snow", "raindrop", "lowlight", "blur", "noise", "jp
 """The order in which they happen between the scene and the file."""
 
 RENDERERS: dict[str, tuple[tuple[float, Degradation], ...]] = {
-    "rain": ((0.45, Rain()), (0.3, DrawnRain()), (0.25, SmearedRain())),
+    "rain": ((0.3, Rain()), (0.22, DrawnRain()), (0.2, SmearedRain()), (0.28, TaperedRain())),
     "haze": ((0.4, Haze()), (0.6, DepthHaze())),
     "snow": ((0.5, Snow()), (0.25, DrawnSnow()), (0.25, ClumpedSnow())),
     "raindrop": ((1.0, Raindrop()),),

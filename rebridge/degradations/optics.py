@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rebridge.degradations.base import Degradation, Draw, Range, check_number
 from rebridge.degradations.borders import extend
-from rebridge.degradations.fields import fast_size
+from rebridge.degradations.fields import fast_size, splatted
 
 PATH_STEPS = 128
 """Points at which the trajectory of the camera is sampled."""
@@ -47,16 +47,8 @@ def splat(path: Tensor) -> Tensor:
     """
     reach = math.ceil(float(path.abs().max()))
     size = 2 * reach + 3
-    position = path + reach + 1
-    corner = position.floor()
-    fraction = position - corner
-    y, x = corner.long()
-    kernel = torch.zeros(size * size)
-    for dy in (0, 1):
-        for dx in (0, 1):
-            weight = (fraction[0] if dy else 1 - fraction[0]) * (fraction[1] if dx else 1 - fraction[1])
-            kernel.index_add_(0, (y + dy) * size + x + dx, weight)
-    return kernel.view(size, size) / kernel.sum()
+    kernel = splatted((path + reach + 1).T, torch.ones(path.shape[1]), size, size)
+    return kernel / kernel.sum()
 
 
 def gaussian_kernel(sigma: float) -> Tensor:

@@ -1,9 +1,9 @@
 """Rain of other make than `weather.Rain`.
 
-Drawn lines, and noise smeared along the fall.
+Drawn lines, noise smeared along the fall, and single drops that taper.
 
-Three unlike renderers of one kind teach a network what rain is, and not what one renderer does. Both compose as
-photographs do: light adds to the picture, or covers a share of it, over a thin veil.
+Unlike renderers of one kind teach a network what rain is, and not what one renderer does. They compose as photographs and
+those who paint rain into them do: light adds to the picture, covers a share of it, or is screened over it.
 """
 
 import math
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rebridge.degradations.base import Degradation, Draw, Range, check_number
+from rebridge.degradations.fields import splatted
 
 SUBPIXEL = 4
 """Binary digits of the fractional positions that lines are drawn at."""
@@ -160,3 +161,65 @@ class SmearedRain(Degradation):
         additive = draw.uniform((0, 1)) < self.additive
         veil = draw.uniform(self.veil) * (draw.uniform((0, 1)) < 0.5)
         return lay_over(image, cover * draw.uniform(self.opacity), draw.uniform(self.light), veil, additive)
+
+
+@dataclass(frozen=True)
+class TaperedRain(Degradation):
+    """Rain of single drops, each of its own length and brightness, that fade towards their ends."""
+
+    density: Range = (0.0004, 0.006)
+    """Streaks per pixel of a layer, log-uniform, in [0, 0.1]."""
+    length: Range = (6.0, 50.0)
+    """Mean length of the streaks of a layer in px, log-uniform, in [1, 500]; single ones follow a gamma law of order 3."""
+    width: Range = (0.35, 1.4)
+    """Standard deviation of a layer's streaks across in px, in [0.1, 20]."""
+    taper: Range = (0.0, 2.0)
+    """Power of the sine that they fade along, in [0, 10]; 0 is an even line."""
+    angle: Range = (-40.0, 40.0)
+    """Direction of fall in degrees from the vertical, in [-90, 90]."""
+    spread: Range = (0.0, 5.0)
+    """Standard deviation of the direction of single streaks in degrees, in [0, 90]."""
+    opacity: Range = (0.15, 0.95)
+    """Opacity of the brightest streaks, in [0, 1]."""
+    veil: Range = (0.0, 0.15)
+    """Share of scattered light, in [0, 1]."""
+    light: Range = (0.65, 1.0)
+    """Brightness of drops and scattered light, in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        self.limit(density=(0, 0.1), length=(1, 500), width=(0.1, 20), taper=(0, 10), angle=(-90, 90))
+        self.limit(spread=(0, 90), opacity=(0, 1), veil=(0, 1), light=(0, 1))
+
+    def degrade(self, image: Tensor, draw: Draw) -> Tensor:
+        """Degrade one image (C, H, W) with the random numbers of `draw`."""
+        angle = math.radians(draw.uniform(self.angle))
+        cover = torch.zeros(image.shape[-2:])
+        for _ in range(draw.integer(1, 3)):
+            cover = cover + self.layer(image.shape[-2], image.shape[-1], angle, draw)
+        cover, light = draw.uniform(self.opacity) * (1 - torch.exp(-cover)), draw.uniform(self.light)
+        veil = draw.uniform(self.veil) * (draw.uniform((0, 1)) < 0.5)
+        way = draw.integer(0, 3)
+        if way == 0:
+            return lay_over(image, cover, light, veil, additive=True)
+        if way == 1:
+            return lay_over(image, cover, light, veil, additive=False)
+        lit = image + cover * (light * (1 - image) if way == 2 else (light - image).clamp(min=0))
+        return lit + veil * (light - lit)
+
+    def layer(self, height: int, width: int, angle: float, draw: Draw) -> Tensor:
+        """Draw the light of one layer of streaks, (height, width), at least 0; a bright one has about 1.5."""
+        mean, sigma = draw.log_uniform(self.length), draw.uniform(self.width)
+        margin = math.ceil(mean)
+        size = torch.tensor([height + 2 * margin, width + 2 * margin])
+        count = min(draw.poisson(draw.log_uniform(self.density) * float(size.prod())), 5000)
+        spans = mean * -draw.rand(count, 3).clamp_min(1e-6).log().mean(1)
+        turns = angle + math.radians(draw.uniform(self.spread)) * draw.randn(count)
+        points = math.ceil(3 * mean)
+        along = (torch.arange(points) + 0.5) / points
+        fade = torch.sin(math.pi * along) ** draw.uniform(self.taper)
+        fall = torch.stack([turns.cos(), turns.sin()], 1) * spans[:, None]
+        path = (draw.rand(count, 1, 2) * size - margin) + (along - 0.5)[None, :, None] * fall[:, None]
+        light = (0.3 + draw.rand(count))[:, None] * fade * (spans / points)[:, None]
+        field = splatted(path.flatten(0, 1), light.flatten(), height, width)
+        soft = cv2.GaussianBlur(field.numpy(), (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+        return torch.from_numpy(soft) * (1.2 * math.sqrt(2 * math.pi) * max(sigma, 0.4))

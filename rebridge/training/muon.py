@@ -88,17 +88,25 @@ class Muon(torch.optim.AdamW):
         return loss
 
     def _turned_step(self, group: dict[str, Any]) -> None:
+        alike: dict[torch.Size, list[nn.Parameter]] = {}
         for parameter in group["params"]:
-            if parameter.grad is None:
-                continue
-            state = self.state[parameter]
-            if "momentum" not in state:
-                state["momentum"] = torch.zeros_like(parameter)
-            mean = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-            ahead = parameter.grad.lerp(mean, group["momentum"]).flatten(1)
-            size = ADAMS_SIZE * max(ahead.shape) ** 0.5
-            parameter.mul_(1 - group["lr"] * group["weight_decay"])
-            parameter.add_(orthogonal(ahead).view(parameter.shape), alpha=-group["lr"] * size)
+            if parameter.grad is not None:
+                alike.setdefault(parameter.flatten(1).shape, []).append(parameter)
+        for shape, parameters in alike.items():
+            ahead = torch.stack([self._ahead(parameter, group["momentum"]) for parameter in parameters])
+            size = ADAMS_SIZE * max(shape) ** 0.5
+            for parameter, step in zip(parameters, orthogonal(ahead), strict=True):
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.add_(step.view(parameter.shape), alpha=-group["lr"] * size)
+
+    def _ahead(self, parameter: nn.Parameter, momentum: float) -> Tensor:
+        """Update the momentum of a parameter; returns Nesterov's, a matrix."""
+        assert parameter.grad is not None
+        state = self.state[parameter]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        mean = state["momentum"].lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(mean, momentum).flatten(1)
 
 
 def in_one_kernel(
@@ -131,19 +139,19 @@ def is_matrix(parameter: Tensor) -> bool:
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Turn a matrix (M, N) into nearly the nearest orthogonal one.
+    """Turn matrices (..., M, N) into nearly the nearest orthogonal ones.
 
-    All singular values of that are 1. Five Newton-Schulz iterations: they come out between about 0.7 and 1.2, those below 1e-3
+    All singular values of those are 1. Five Newton-Schulz iterations: they come out between about 0.7 and 1.2, those below 1e-3
     of the norm smaller.
 
     Returns:
-        (M, N), the same dtype.
+        (..., M, N), the same dtype.
     """
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).float()
-    x = x / x.norm().clamp_min(1e-12)
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    x = (matrix.mT if tall else matrix).float()
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-12)
     first, third, fifth = COEFFICIENTS
     for _ in range(NEWTON_SCHULZ_ROUNDS):
-        square = x @ x.T
+        square = x @ x.mT
         x = first * x + (third * square + fifth * square @ square) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+    return (x.mT if tall else x).to(matrix.dtype)

@@ -16,9 +16,9 @@ from rebridge.degradations.distance import DepthHaze
 from rebridge.degradations.exposure import to_linear
 from rebridge.degradations.flakes import ClumpedSnow, DrawnSnow
 from rebridge.degradations.softness import Enlarged, Resaved, Softening, ellipse_kernel
-from rebridge.degradations.streaks import DrawnRain, SmearedRain, line_kernel
+from rebridge.degradations.streaks import DrawnRain, SmearedRain, TaperedRain, line_kernel
 
-RENDERERS = (DrawnRain, SmearedRain, DrawnSnow, ClumpedSnow, DepthHaze, CameraNoise, Grain, Night, Dim)
+RENDERERS = (DrawnRain, SmearedRain, TaperedRain, DrawnSnow, ClumpedSnow, DepthHaze, CameraNoise, Grain, Night, Dim)
 SOFT = (Softening, Enlarged, Resaved)
 
 
@@ -84,13 +84,26 @@ def test_smeared_rain_is_alike_along_its_direction_and_not_across() -> None:
     assert across < 0.4 * float(y.square().mean())
 
 
-@pytest.mark.parametrize("make", [DrawnRain, SmearedRain, DrawnSnow, ClumpedSnow])
+def test_a_tapered_drop_is_brightest_in_its_middle_and_along_its_direction() -> None:
+    even, fading = (
+        TaperedRain(density=0.0004, length=40.0, width=0.7, taper=taper, angle=0.0, spread=0.0).layer(
+            400, 400, 0.0, Draw(8)
+        )
+        for taper in (0.0, 4.0)
+    )
+    assert float(even.diff(dim=0).abs().sum()) < 0.3 * float(even.diff(dim=1).abs().sum())
+    # the same drops: what fades along sin^4 is as bright in the middle, and keeps the mean of sin^4, 3/8, of the light
+    assert float(fading.sum() / even.sum()) == pytest.approx(3 / 8, rel=0.05)
+    assert float(fading.max()) == pytest.approx(float(even.max()), rel=0.2)
+
+
+@pytest.mark.parametrize("make", [DrawnRain, SmearedRain, TaperedRain, DrawnSnow, ClumpedSnow])
 def test_light_in_the_air_never_darkens_a_dark_picture(make: type[Degradation]) -> None:
     x = 0.4 * torch.rand(4, 3, 64, 64, generator=seeded(1))
     assert (make()(x, seeded(2)) >= x - 1e-6).all()
 
 
-@pytest.mark.parametrize("make", [DrawnRain, SmearedRain, DrawnSnow, ClumpedSnow])
+@pytest.mark.parametrize("make", [DrawnRain, SmearedRain, TaperedRain, DrawnSnow, ClumpedSnow])
 def test_without_opacity_and_veil_nothing_is_seen(make: type[Degradation]) -> None:
     clear: dict[str, Any] = {"opacity": 0.0, "veil": 0.0}
     x = torch.rand(2, 3, 40, 50, generator=seeded(1))
