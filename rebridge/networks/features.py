@@ -74,7 +74,7 @@ class GatedBlock(nn.Module):
 
 
 def places_at_once(h: Tensor, places: int) -> int:
-    """Choose how many places of each of some pictures h (B, ...) are computed at once.
+    """Choose how many places of each picture h (B, ...) are computed at once.
 
     Args:
         h: what is computed from, on the device where that is done.
