@@ -343,13 +343,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to try it out")
-    parser.add_argument("--part", action="append", choices=LIMITS, help="run this part; repeat it (default: all)")
+    parser.add_argument(
+        "--part", action="append", choices=LIMITS, help="run this part after the machine; repeat it (default: all)"
+    )
     parser.add_argument("--json", type=Path, help="file to write, after each part anew")
     options = parser.parse_args()
     sizes = QUICK if options.quick else Sizes()
     bench = Bench(torch.device(options.device), 1 if options.quick else 7, TOTAL, options.json)
     parts = {"machine": machine, "models": models, "training": training, "samplers": sampling}
-    for name in options.part or parts:
+    for name in dict.fromkeys(["machine", *(options.part or parts)]):
         with torch.cuda.device(bench.device) if bench.on_gpu else nullcontext():
             bench.part(name, LIMITS[name], partial(parts[name], bench, sizes))
     sys.exit(bench.failed)
