@@ -441,13 +441,57 @@ def compiling() -> str:
     return rows(head, lines) + f"\nMachine: {machine_line(found['machine'])}.\n"
 
 
+def gpu() -> str:
+    """Say what a GPU makes of models, training and samplers, or that there was none."""
+    if not (TABLES / "gpu.json").is_file():
+        return "A GPU was not at hand: its rows are missing.\n"
+    found = read("gpu")
+    side, batch = found["models"]["side"], found["models"]["batch"]
+    lines = []
+    for row in found["models"]["rows"]:
+        name = f"`{row['model']}`{', ' + ' and '.join(row['kinds']) + ' named' if row['kinds'] else ''}"
+        one, many = row.get("alone", {}), row.get("batch", {})
+        restored = [f"{part['seconds a Mpixel']:.4f} s" if "seconds a Mpixel" in part else "-" for part in (one, many)]
+        network = [
+            f"{part['network ms']:.2f} ms, {part['share of the floor'] or 0:.0%}" if "network ms" in part else "-"
+            for part in (one, many)
+        ]
+        levels = f"{row['levels from the processor']:.2f}" if "levels from the processor" in row else "-"
+        memory = f"{many['peak MiB']} MiB" if "peak MiB" in many else "-"
+        chosen = f"{row['precision']}{' (auto)' if row['auto'] else ''}"
+        lines.append([name, chosen, *network, *restored, memory, levels])
+    head = ["model", "precision", "network, one picture, and of the floor", f"{batch} pictures", "a megapixel, one picture",
+            f"{batch} pictures", "memory", "levels from the processor"]  # fmt: skip
+    about = f"\nPictures of {side}x{side}. Machine: {machine_line(found['machine'])}.\n"
+    return rows(head, lines) + about + gpu_lines(found)
+
+
+def gpu_lines(found: dict[str, Any]) -> str:
+    """Say what large pictures, training and samplers take on a GPU, as far as they were measured."""
+    text = ""
+    for row in (row for row in found["models"]["rows"] if "large" in row):
+        large = row["large"]
+        text += f"- 3840x2160, `{row['model']}`, {row['precision']}: {large['seconds a Mpixel']:.4f} s a megapixel, "
+        text += f"{large['peak MiB']} MiB.\n"
+    for row in found.get("training", {}).get("rows", []):
+        text += (
+            f"- Training, {row['way']}: {row['pictures a second']:.0f} pictures a second, waiting for data "
+            f"{row['waiting for data']:.0%}, {row['TFLOP/s']:.2f} TFLOP/s, {row['share of the peak'] or 0:.1%} of the "
+            f"matrix product's, {row['times the plain loop']:.1f} times the plain loop.\n"
+        )
+    for row in found.get("samplers", {}).get("rows", []):
+        text += f"- Sampler `{row['sampler']}`: {row['time beside the network']:+.1%} beside the network, "
+        text += f"{row['waits in the loop']} waits in the loop.\n"
+    return f"\n{text}" if text else ""
+
+
 TABLES_BY_NAME: dict[str, Callable[[], str]] = {
     "models-short": models_short, "foreign": foreign, "harm": harm, "own": own, "others": others, "gains": gains,
     "peers": peers, "costs": costs, "layers": layers, "published": published, "citations": citations,
     "solvers": solvers, "solvers-radon": partial(solvers, "solvers-radon"),
     "solvers-default": solvers_default, "texture": texture, "deviations": deviations,
     "quality-cost": quality_cost, "scale": scale, "scale-files": scale_files,
-    "speed": speed, "modes": modes, "compiling": compiling,
+    "speed": speed, "modes": modes, "compiling": compiling, "gpu": gpu,
 }  # fmt: skip
 
 

@@ -38,8 +38,8 @@ STATISTICS_REACH = 16 * (NEAR // 2 + 1)
 """Pixels to each side that the gains at a place depend on, but for some of the ripples."""
 LIMIT = 4.0
 """Bound of a gain's logarithm."""
-WINDOWS_AT_ONCE = 256
-"""Most windows that are filtered at once."""
+WINDOWS_AT_ONCE, WINDOWS_ON_GPU = 256, 4096
+"""Most windows that are filtered at once, on a processor and on a GPU."""
 RIPPLES = 16
 """Of the finer spectra, of windows of 64x64 pixels, the frequencies below 16/64 in both directions are looked at."""
 
@@ -95,7 +95,7 @@ class Equaliser(nn.Module):
 
     def _exported(self, padded: Tensor, extended: Tensor) -> Tensor:
         """The filtered image with its border, as an exported graph computes it."""
-        line = torch.hann_window(FILTER_WINDOW, dtype=padded.dtype).sqrt()
+        line = torch.hann_window(FILTER_WINDOW, dtype=padded.dtype, device=padded.device).sqrt()
         weight = torch.outer(line, line)
         kernels = _kernels(signal_of(self.gains(padded, extended)))[:, None]
         (real, imaginary), (gain, turn) = (
@@ -196,7 +196,8 @@ def _levels(y: Tensor, side: int, near: int, stride: int, low: int | None = None
     spectra = power_spectra((y + 1) / 2, side)
     fall = log_fall(spectra)
     if low is not None:
-        rows = [*range(low), *range(side - low + 1, side)]
+        rows = torch.arange(2 * low - 1, device=spectra.device)  # a list would have to be copied to a GPU first
+        rows = torch.where(rows < low, rows, rows + side - 2 * low + 1)
         spectra, fall = spectra[..., rows, :low], fall[rows, :low]
     spectra = spectra.flatten(3).permute(0, 3, 1, 2)
     mean = F.avg_pool2d(spectra, near, stride, near // 2, ceil_mode=True, count_include_pad=False)
@@ -220,7 +221,7 @@ def _filtered(extended: Tensor, gains: Tensor) -> Tensor:
     line = torch.hann_window(FILTER_WINDOW, dtype=extended.dtype, device=extended.device).sqrt()
     weight = torch.outer(line, line)
     count = gains.shape[1]
-    step = max(WINDOWS_AT_ONCE // gains.shape[2], 1)
+    step = max((WINDOWS_ON_GPU if gains.device.type == "cuda" else WINDOWS_AT_ONCE) // gains.shape[2], 1)
     whole, last = torch.empty_like(extended), gains.new_zeros(0)
     for first in range(0, count, step):
         stop = min(first + step, count)

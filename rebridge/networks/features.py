@@ -22,6 +22,8 @@ LEAST_ROWS = 48
 """Rows of such a strip in wide pictures, as those at its ends are computed twice."""
 MODULATED_AT_ONCE = 2**14
 """Most places whose scale and shift are interpolated at once."""
+GPU_AT_ONCE = 2**20
+"""Places of all pictures together that a GPU computes at once: it has no such cache, and stands idle where there are few."""
 
 
 class GatedBlock(nn.Module):
@@ -56,7 +58,7 @@ class GatedBlock(nn.Module):
         The values are the same. What lies between stays in the processor's cache, and needs no memory of the size of h.
         """
         height, width = h.shape[-2:]
-        rows = max(BLOCK_STRIP // width, LEAST_ROWS)
+        rows = max(places_at_once(h, BLOCK_STRIP) // width, LEAST_ROWS)
         last: Tensor | None = None  # of a strip: its row is added once the next strip has seen it as it was
         for top in range(0, height, rows):
             bottom, above = min(top + rows, height), min(top, 1)
@@ -69,6 +71,16 @@ class GatedBlock(nn.Module):
         if last is not None:
             h[..., -1:, :] += last
         return h
+
+
+def places_at_once(h: Tensor, places: int) -> int:
+    """Choose how many places of each picture h (B, ...) are computed at once.
+
+    Args:
+        h: what is computed from, on the device where that is done.
+        places: as many as suit a processor.
+    """
+    return max(GPU_AT_ONCE // len(h), places) if h.device.type == "cuda" else places
 
 
 def may_write_over() -> bool:
@@ -105,7 +117,7 @@ def modulated(h: Tensor, maps: Tensor) -> Tensor:
         scale, shift = F.interpolate(maps, size=h.shape[-2:], mode="bilinear").chunk(2, dim=1)
         return torch.addcmul(h + shift, h, scale)
     width, factor = h.shape[-1], h.shape[-2] // maps.shape[-2]
-    step = max(MODULATED_AT_ONCE // (width * factor), 1)
+    step = max(places_at_once(h, MODULATED_AT_ONCE) // (width * factor), 1)
     for first in range(0, maps.shape[-2], step):
         stop, above = min(first + step, maps.shape[-2]), min(first, 1)
         seen = maps[..., first - above : stop + 1, :]
@@ -136,7 +148,7 @@ def entered(layer: nn.Conv2d, images: Sequence[Tensor], h: Tensor | None = None)
         found = in_float32(layer, unshuffled(images))
         return found if h is None else h + found
     height, width = (side // 2 for side in images[0].shape[-2:])
-    rows, is_sum = max(BLOCK_STRIP // width, LEAST_ROWS), h is not None
+    rows, is_sum = max(places_at_once(images[0], BLOCK_STRIP) // width, LEAST_ROWS), h is not None
     for top in range(0, height, rows):
         bottom, above = min(top + rows, height), min(top, 1)
         below = min(height - bottom, 1)
@@ -201,7 +213,7 @@ def joined(fine: Tensor, layer: nn.Conv2d, h: Tensor) -> Tensor:
     """
     if not (may_write_over() and is_plain(layer) and fine.is_contiguous(memory_format=torch.channels_last)):
         return F.pixel_shuffle(layer(h), 2) + fine
-    rows = max(BLOCK_STRIP // h.shape[-1], 1)
+    rows = max(places_at_once(h, BLOCK_STRIP) // h.shape[-1], 1)
     for top in range(0, h.shape[-2], rows):
         pairs = _pairs(layer, h[..., top : top + rows, :])
         part = fine[..., 2 * top : 2 * (top + rows), :].permute(0, 2, 3, 1)

@@ -30,7 +30,10 @@ class ImageNoise:
                 f"there are seeds for {len(self.generators)} images, and noise for {like.shape[0]} was requested"
             )
         rows = [torch.randn(like.shape[1:], generator=generator) for generator in self.generators]
-        return torch.stack(rows).to(like.device, like.dtype)
+        drawn = torch.stack(rows)
+        if like.device.type == "cuda":  # from such memory it is copied while this process goes on
+            drawn = drawn.pin_memory()
+        return drawn.to(like.device, like.dtype, non_blocking=True)
 
     def split(self) -> "list[ImageNoise]":
         """The source of each row by itself; it goes on where this one stands."""

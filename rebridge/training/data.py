@@ -178,10 +178,16 @@ def endless(data: Dataset[Any], seed: int) -> Dataset[Any]:
     return Repeated(data, len(data), seed) if isinstance(data, Sized) else data
 
 
-def batches(data: Dataset[Any], indices: BatchIndices, workers: int) -> Iterator[Any]:
+def batches(data: Dataset[Any], indices: BatchIndices, workers: int, pinned: bool = False) -> Iterator[Any]:
     """Batches of samples.
 
     A batch of pairs holds clean and degraded (B, C, H, W) in [0, 1] and task, a list of B names.
+
+    Args:
+        data: samples by number.
+        indices: the numbers of each batch.
+        workers: processes that prepare samples.
+        pinned: put batches where a GPU can fetch them while the loop goes on.
     """
     loader: DataLoader[Any] = DataLoader(
         data,
@@ -191,6 +197,7 @@ def batches(data: Dataset[Any], indices: BatchIndices, workers: int) -> Iterator
         multiprocessing_context="fork" if workers else None,
         worker_init_fn=_leave_signals_to_parent,
         prefetch_factor=4 if workers else None,
+        pin_memory=pinned,
     )
     yield from loader
 

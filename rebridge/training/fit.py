@@ -183,7 +183,8 @@ class Fit:
         if checkpoint:
             self._restore(checkpoint)
         self.indices = BatchIndices.of(config, self.runtime.processes, self.runtime.rank, self.start)
-        self.batches = Awaited(batches(endless(data, config.seed), self.indices, workers))
+        pinned = workers > 0 and self.runtime.device.type == "cuda"
+        self.batches = Awaited(batches(endless(data, config.seed), self.indices, workers, pinned))
         self.runtime.wait()
         self.model, self.stepper = self.parallel.prepare(self.model, self.optimizer)
         self.result = TrainResult(self.start, None, self.validation)

@@ -59,7 +59,7 @@ class Runtime:
 
     def place(self, batch: Any) -> Any:
         """Move the tensors of a batch, however nested, to the device."""
-        return needed("accelerate.utils").send_to_device(batch, self.device)
+        return needed("accelerate.utils").send_to_device(batch, self.device, non_blocking=self.device.type == "cuda")
 
     def mean(self, value: Tensor) -> Tensor:
         """Average a scalar over the processes."""
