@@ -7,8 +7,8 @@ A picture takes a worker t = decode + network + encode seconds of a core, so N w
 until the link that all of them share is full: 10^6 (b_in + b_out) / W seconds, with sizes b of the files and W bytes a second.
 The longer of the two bounds the whole; their equality gives the number of workers that fill the link.
 
-With a GPU the network is measured on it too (pictures of the same size, one at a time); decoding and encoding stay on cores. The
-floor is a dense convolution of 64 channels in float32, measured in the same run.
+With a GPU the network is measured on it too (pictures of the same size, one at a time); --gpu docs/tables/gpu.json takes the figures
+of one that benchmarks/gpu.py measured elsewhere (16 at a time). Decoding and encoding stay on cores. The floor is a dense convolution of 64 channels in float32, measured in the same run.
 """
 
 from __future__ import annotations
@@ -139,6 +139,17 @@ def network_seconds(name: str, pixels: Tensor, device: str) -> float:
     return (time.perf_counter() - began) / REPEATS / megapixels
 
 
+def elsewhere(path: Path, model: str) -> tuple[str, float]:
+    """Name a GPU that benchmarks/gpu.py measured, and its seconds of a model for a megapixel, 16 pictures at a time.
+
+    A model that can be told counts as it was told.
+    """
+    found = json.loads(path.read_text())
+    rows = [row for row in found["models"]["rows"] if row["model"] == model and row["auto"]]
+    told = next((row for row in rows if row["kinds"]), rows[0])
+    return found["machine"]["device"], told["batch"]["seconds a Mpixel"]
+
+
 def added_up(model: str, device: str, network: float, files: Format, megapixels: float, link: float) -> Row:
     """Add up a million pictures.
 
@@ -174,12 +185,14 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=2.0, help="of a picture (default: %(default)s)")
     parser.add_argument("--link", type=float, default=1.25, help="GB/s that all workers share (default: %(default)s)")
     parser.add_argument("--side", type=int, default=512, help="of what is measured (default: %(default)s)")
+    parser.add_argument("--gpu", type=Path, help="figures of a GPU elsewhere, by benchmarks/gpu.py")
     parser.add_argument("--json", type=Path, help="file to write")
     options = parser.parse_args()
     torch.set_num_threads(1)
     found = machine(bfloat16=False)
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    print(sentence(found) + ("" if len(devices) > 1 else "; no GPU is at hand, so its rows are missing"))
+    any_gpu = len(devices) > 1 or options.gpu is not None
+    print(sentence(found) + ("" if any_gpu else "; no GPU is at hand, so its rows are missing"))
     pictures = photographs(options.side)
     files = [of_format(suffix, pictures[:2]) for suffix in FORMATS]
     for one in files:
@@ -191,6 +204,9 @@ def main() -> None:
         for device in devices:
             network = network_seconds(name, pictures[0], device)
             print(f"{name} on {device}: {network:.3f} s/megapixel", flush=True)
+            rows += [added_up(name, device, network, one, options.megapixels, options.link) for one in files]
+        if options.gpu is not None:
+            device, network = elsewhere(options.gpu, name)
             rows += [added_up(name, device, network, one, options.megapixels, options.link) for one in files]
     for row in rows:
         gpu = "" if row.device_hours is None else f" and {row.device_hours:,.0f} GPU hours"
@@ -205,7 +221,7 @@ def main() -> None:
             "link": options.link,
             "side": options.side,
         }
-        about |= {"gpu": len(devices) > 1}
+        about |= {"gpu": any_gpu}
         record = {**about, "formats": [asdict(one) for one in files]}
         record["rows"] = [{**asdict(row), "bound": row.bound} for row in rows]
         options.json.write_text(json.dumps(record, indent=1) + "\n")

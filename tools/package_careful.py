@@ -43,7 +43,7 @@ each folder was kept out, by name. Degraded by `rebridge.degradations.mixture`; 
 research), MEFB exposures (research) and rain layers of VRGNet. The trunk began as `pixel-prior-small`. The
 weights are released under the licence of rebridge, Apache-2.0.
 
-Trained on one core of a CPU by
+Trained on one core of a CPU, at last on a GPU, by
 
 {commands}
 

@@ -363,7 +363,7 @@ def scale() -> str:
         seconds = [f"{row[key]:.3f}" for key in ("decode", "network", "encode")]
         hours = [f"{row['core_hours']:,.0f}", "-" if row["device_hours"] is None else f"{row['device_hours']:,.1f}"]
         end = [f"{row['terabytes']:.1f}", row["bound"], f"{row['workers']:,.0f}"]
-        place = "one core" if row["device"] == "cpu" else "a GPU"
+        place = {"cpu": "one core", "cuda": "a GPU"}.get(row["device"], row["device"])
         lines.append([f"`{row['model']}` on {place}", row["format"], *seconds, *hours, *end])
     missing = "" if found["gpu"] else " No GPU was at hand: its rows are missing."
     about = f"\nPictures of {found['megapixels']:g} megapixels. Machine: {found['machine']}.{missing}\n"

@@ -28,7 +28,7 @@ MOST_LEVELS = 2**21
 """Most places of a picture that its quantiles are taken from."""
 HAZE_KEPT = 0.94
 """Share of the haze that the dark channel prior would remove; some of it is what makes things look far."""
-LEAN = 0.2
+LEAN = 0.3
 """Weight of the dark channel prior beside what was learned, for each unit of optical depth of the median place."""
 MOST_LEAN = 0.7
 """Most of that weight."""
@@ -36,7 +36,7 @@ LEAK = 0.05
 """Slope of the optical depth outside of [0, `DEEPEST`]."""
 DEEPEST = 2.8
 """Greatest optical depth that is undone: a transmission of 0.06."""
-STEADY = 0.5
+STEADY = 0.6
 """Share of slow changes that is held back where the tone has the word."""
 STEADY_BLOCK = 16
 """Side in pixels of the blocks by which a change is slow."""
@@ -54,7 +54,7 @@ def feature_blocks(change: Tensor) -> Tensor:
 
 
 def held_back(change: Tensor, held: Tensor) -> Tensor:
-    """Hold back half of the slow part of a change (B, 3, H, W).
+    """Hold back most of the slow part of a change (B, 3, H, W).
 
     Its sides are multiples of 16. held: (B,) in [0, 1], for which pictures.
     """

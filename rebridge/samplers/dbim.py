@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from rebridge.bridges import Bridge
@@ -32,9 +31,7 @@ from rebridge.samplers.steps import (
     marginal_step,
     markov_std,
 )
-
-EVEN_SIDE = 7
-"""Side in pixels of the windows in which an estimate is called smooth or textured."""
+from rebridge.samplers.texture import raised, texture_share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +53,8 @@ class DBIM(Sampler):
         smooth: standard deviation, in the units of the state (in [-1, 1]: 0.03 is 4 of 255), of the first estimate over
             7 x 7 pixels at which half of that share is kept; less where it is smoother, so that what a walk invents shows in
             texture and not as grain on skin or sky. 0 keeps the same share everywhere.
+        contrast: greatest factor, at least 1, by which detail of the first estimate is raised where the walk's is stronger
+            (`rebridge.samplers.texture.raised`); it costs little, as it invents nothing. 1 leaves it.
         steps: number of steps of the default grid, at least 1.
         grid: "uniform", "quadratic", "cosine", "karras" or "log-snr".
     """
@@ -68,6 +67,7 @@ class DBIM(Sampler):
     compat: bool = False
     texture: float = 1.0
     smooth: float = 0.0
+    contrast: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,6 +76,8 @@ class DBIM(Sampler):
             raise ValueError(f"texture must lie in [0, 1], got {self.texture}")
         if self.smooth < 0:
             raise ValueError(f"smooth must be at least 0, got {self.smooth}")
+        if not self.contrast >= 1:
+            raise ValueError(f"contrast must be at least 1, got {self.contrast}")
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta must lie in [0, 1], got {self.eta}")
         if self.order not in (1, 2, 3):
@@ -95,13 +97,14 @@ class DBIM(Sampler):
 
     def step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
         x_s = self._step(walk, x, t, s)
-        if self.texture == 1 and self.smooth == 0:
+        if self.texture == 1 and self.smooth == 0 and self.contrast == 1:
             return x_s
         walk.first = walk.history[-1][1] if walk.first is None else walk.first
         if not s.last:
             return x_s
         share = self.texture * texture_share(walk.first, self.smooth) if self.smooth else self.texture
-        return torch.lerp(walk.first, x_s, share)
+        mixed = torch.lerp(walk.first, x_s, share)
+        return mixed if self.contrast == 1 else mixed + raised(walk.first, x_s, self.contrast)
 
     def _step(self, walk: Walk, x: Tensor, t: Point, s: Point) -> Tensor:
         posterior = self.compat or (self.eta == 1 and self.start is None)
@@ -117,20 +120,6 @@ class DBIM(Sampler):
         added = self.eta * full
         kept = kept_share(walk.bridge, t, s, full if self.compat else added)
         return marginal_step(walk, x, estimate, t, s, kept=kept, added=0.0 if s.last else added)
-
-
-def texture_share(image: Tensor, smooth: float) -> Tensor:
-    """Share of texture at each place, v / (v + smooth^2).
-
-    (B, 1, H, W) of images (B, C, H, W); v is the variance of the mean over the channels in a window of `EVEN_SIDE` pixels a
-    side: the share of Wiener's filter (derived).
-    """
-    grey = image.float().mean(1, keepdim=True)
-    mean, square = (
-        F.avg_pool2d(values, EVEN_SIDE, 1, EVEN_SIDE // 2, count_include_pad=False) for values in (grey, grey**2)
-    )
-    variance = (square - mean**2).clamp_min(0)
-    return (variance / (variance + smooth**2)).to(image)
 
 
 def posterior_step(walk: Walk, x: Tensor, x0: Tensor, own: tuple[float, float, float, float], eta: float) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rebridge import bridges, samplers
+from rebridge.samplers.texture import blurred, raised
 
 BRIDGE = bridges.create("goub")
 
@@ -83,3 +84,46 @@ def mostly_y(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
 def test_impossible_limits_of_smoothness_are_refused(smooth: float) -> None:
     with pytest.raises(ValueError, match="smooth"):
         samplers.create("dbim", smooth=smooth)
+
+
+def noise(seed: int, std: float = 0.1) -> Tensor:
+    return std * torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(seed))
+
+
+def test_contrast_of_normal_detail_costs_what_optimal_transport_costs() -> None:
+    """Of detail m + n only m is known; a sample m + n' is at 2 var n, and transport at var n + (|m + n| - |m|)^2."""
+    known, truth, sample = noise(1), noise(1) + noise(2), noise(1) + noise(3)
+    lifted = known + raised(known, sample, 3.0)
+    power, error = float(lifted.var()), float((lifted - truth).square().mean())
+    assert power == pytest.approx(0.02, rel=0.05)
+    assert error == pytest.approx(0.01 + (0.02**0.5 - 0.1) ** 2, rel=0.05)
+    assert float((sample - truth).square().mean()) == pytest.approx(0.02, rel=0.05)
+
+
+def test_contrast_is_raised_by_the_factor_allowed_and_never_lowered() -> None:
+    fine = noise(4) - blurred(noise(4), 2.8)
+    torch.testing.assert_close(raised(noise(4), 10 * noise(4), 1.5), 0.5 * fine, rtol=1e-3, atol=1e-5)
+    assert not raised(noise(4), 0.5 * noise(4), 1.5).any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 4, 3, 50)])
+def test_small_images_have_contrast_too(shape: tuple[int, ...]) -> None:
+    assert torch.isfinite(raised(torch.rand(shape), torch.rand(shape), 2.0)).all()
+
+
+def test_a_walk_gives_its_contrast_to_its_first_estimate() -> None:
+    y = noise(6, 0.05)
+
+    def run(texture: float, contrast: float) -> Tensor:
+        sampler = samplers.create("dbim", steps=3, eta=1.0, start="noise", texture=texture, contrast=contrast)
+        bridge = bridges.create("rdbm", modulation="one")
+        return sampler(bridge, lambda x, t, y: 0.3 * y + 0.3 * x, y, generator=torch.Generator().manual_seed(7))
+
+    first, sample = run(0.0, 1.0), run(1.0, 1.0)
+    torch.testing.assert_close(run(0.4, 2.0), torch.lerp(first, sample, 0.4) + raised(first, sample, 2.0))
+
+
+@pytest.mark.parametrize("contrast", [0.9, float("inf"), float("nan")])
+def test_impossible_contrasts_are_refused(contrast: float) -> None:
+    with pytest.raises(ValueError, match="contrast"):
+        samplers.create("dbim", contrast=contrast)
