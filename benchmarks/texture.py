@@ -83,7 +83,7 @@ def measure(restore: Restorer, clean: list[Tensor], task: str, options: argparse
         print(task, steps, rows[str(steps)], flush=True)
     found: dict[str, object] = {"task": task, "rows": rows}
     if options.samples > 1:
-        whole = {"name": "dbim", "texture": 1.0, "smooth": 0.0}
+        whole = {"name": "dbim", "texture": 1.0, "smooth": 0.0, "contrast": 1.0}
         drawn = [
             restore.sample(y, options.samples, steps=max(options.steps), keep=False, sampler=options.sampler or whole)
             for y in damaged[: options.sampled]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Denoiser, TiledDenoiser
+from rebridge.denoisers.machine import release_memory
 from rebridge.denoisers.tiling import within
 from rebridge.images.atomic import out_of_memory
 from rebridge.inverse.measurement import Measurement
@@ -61,18 +62,19 @@ def restored_by_tile(journey: Journey, walk: Sampler, images: Tensor, asked: Ask
 
     Returns a new tensor.
     """
-    result = torch.empty_like(images)
+    result = torch.zeros_like(images)
     condition = engine.coloured(images, journey.model.info.channels).to(journey.model.device)
     size = images.shape[-2], images.shape[-1]
     layout = engine.tiled(journey.model, condition, size, asked.tiles, wrap)
     while True:
         try:
-            for top, rows in restored_rows(journey.model, walk, images, layout, asked.strength):
-                result[..., top : top + rows.shape[-2], :] = rows
+            for _ in restored_rows(journey.model, walk, images, layout, asked.strength, into=result):
+                pass
             break
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not out_of_memory(error) or not layout.shrink(max(size)):
                 raise
+        result.zero_()
         # Outside the handler: the traceback would keep the tensors of the failed call alive.
         if journey.model.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -83,7 +85,12 @@ def restored_by_tile(journey: Journey, walk: Sampler, images: Tensor, asked: Ask
 
 @torch.no_grad()
 def restored_rows(
-    model: Model, walk: Sampler, images: Tensor | LazyImages, layout: TiledDenoiser, strength: float
+    model: Model,
+    walk: Sampler,
+    images: Tensor | LazyImages,
+    layout: TiledDenoiser,
+    strength: float,
+    into: Tensor | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Blend the tiles of one row of them after the other.
 
@@ -93,6 +100,7 @@ def restored_rows(
         images: (B, C, H, W) in [0, 1].
         layout: the tiles and their denoisers, as `engine.tiled` makes them.
         strength: share of the change that is made.
+        into: the whole result, as large as the images and 0, where there is room for it; its rows are handed out.
 
     Yields:
         The number of the first row, and finished rows (B, C, h, W) in [0, 1], from the top of the picture to its end.
@@ -100,16 +108,18 @@ def restored_rows(
     batch, channels, height, width = images.shape
     downwards, across = layout.places(height, width, torch.zeros(()))
     kept: Tensor | None = None
+    release_memory()
     for index, (rows, row_weights) in enumerate(downwards):
-        band = torch.zeros(batch, channels, rows.stop - rows.start, width)
+        band = torch.zeros(batch, channels, rows.stop - rows.start, width) if into is None else into[..., rows, :]
         if kept is not None:
             band[..., : kept.shape[-2], :] = kept
         for columns, column_weights in across:
             restored = _restored_tile(model, walk, images, layout, (rows, columns), strength)
             band[..., columns].addcmul_(restored.to(band), row_weights[:, None] * column_weights)
+            release_memory()
         following = downwards[index + 1][0].start if index + 1 < len(downwards) else height
         done = following - rows.start
-        kept = band[..., done:, :].clone()
+        kept = band[..., done:, :].clone() if into is None else None
         yield rows.start, band[..., :done, :]
 
 
