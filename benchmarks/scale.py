@@ -7,8 +7,9 @@ A picture takes a worker t = decode + network + encode seconds of a core, so N w
 until the link that all of them share is full: 10^6 (b_in + b_out) / W seconds, with sizes b of the files and W bytes a second.
 The longer of the two bounds the whole; their equality gives the number of workers that fill the link.
 
-With a GPU the network is measured on it too (pictures of the same size, one at a time); --gpu docs/tables/gpu.json takes the figures
-of one that benchmarks/gpu.py measured elsewhere (16 at a time). Decoding and encoding stay on cores. The floor is a dense convolution of 64 channels in float32, measured in the same run.
+With a GPU the network is measured on it too (pictures of the same size, one at a time); --gpu docs/tables/gpu.json takes the
+figures of one that benchmarks/gpu.py measured elsewhere (16 at a time). Decoding and encoding stay on cores. The floor is a dense
+convolution of 64 channels in float32, measured in the same run.
 """
 
 from __future__ import annotations

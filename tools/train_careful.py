@@ -363,8 +363,6 @@ def optimisers_of(model: Careful, where: nn.Module, options: argparse.Namespace)
     """Make an optimiser for each part of the network, whose groups keep their own learning rate as `peak`."""
     told = [parameter for name, parameter in model.trunk.named_parameters() if ".kind." in name]
     mend = [p for name, p in model.trunk.named_parameters() if ".kind." not in name] + [*model.trust.parameters()]
-    if options.equaliser and model.equaliser is not None:
-        mend += [*model.equaliser.parameters()]
     parts = [
         ([*model.examiner.parameters(), *where.parameters()], options.judge_lr),
         (list(model.tone.parameters()), options.tone_lr),
@@ -533,7 +531,6 @@ def main() -> None:
     parser.add_argument("--weight", nargs="*", default=[], help="KIND=SHARE, other than usual")
     parser.add_argument("--pool", type=int, default=20_000, help="with --workers, most patches that are kept")
     parser.add_argument("--report", type=int, default=200, help="steps between lines of the log, and kept weights")
-    parser.add_argument("--equaliser", action="store_true", help="train it too, beside the trunk")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
