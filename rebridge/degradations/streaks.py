@@ -165,7 +165,10 @@ class SmearedRain(Degradation):
 
 @dataclass(frozen=True)
 class TaperedRain(Degradation):
-    """Rain of single drops, each of its own length and brightness, that fade towards their ends."""
+    """Rain of single drops that fade towards their ends.
+
+    Each has its own length and brightness.
+    """
 
     density: Range = (0.0004, 0.006)
     """Streaks per pixel of a layer, log-uniform, in [0, 0.1]."""
@@ -207,7 +210,10 @@ class TaperedRain(Degradation):
         return lit + veil * (light - lit)
 
     def layer(self, height: int, width: int, angle: float, draw: Draw) -> Tensor:
-        """Draw the light of one layer of streaks, (height, width), at least 0; a bright one has about 1.5."""
+        """Draw the light of one layer of streaks, (height, width).
+
+        At least 0; a bright one has about 1.5.
+        """
         mean, sigma = draw.log_uniform(self.length), draw.uniform(self.width)
         margin = math.ceil(mean)
         size = torch.tensor([height + 2 * margin, width + 2 * margin])

@@ -1,4 +1,4 @@
-"""What a walk adds to its first estimate, weighed between what is likely and what looks natural.
+"""Results between the mean of a walk and its end: likely, and natural.
 
 The first estimate of a walk is the mean of all that the image may be: too smooth. The walk's end is one of them: as rich as
 images are, and twice as wrong. Two things between them cost less than they give. A share of what the walk adds costs its square.
@@ -20,7 +20,7 @@ EVEN_SIDE = 7
 """Side in pixels of the windows in which an estimate is called smooth or textured."""
 OCTAVES = (0.7, 1.4, 2.8)
 """Standard deviations in pixels of the Gaussians between which detail is taken."""
-NEAR = 4.0
+WINDOW = 4.0
 """Standard deviation in pixels of the window in which its power is measured."""
 LEAST_POWER = 1e-6
 """Power of detail, of values in [-1, 1], that is none."""
@@ -53,7 +53,9 @@ def raised(image: Tensor, like: Tensor, most: float) -> Tensor:
     """
     change = torch.zeros_like(image, dtype=torch.float32)
     for own, other in zip(octaves(image.float()), octaves(like.float()), strict=True):
-        power, wanted = (blurred(detail.square().mean(1, keepdim=True), NEAR) + LEAST_POWER for detail in (own, other))
+        power, wanted = (
+            blurred(detail.square().mean(1, keepdim=True), WINDOW) + LEAST_POWER for detail in (own, other)
+        )
         change += ((wanted / power).sqrt().clamp(1, most) - 1) * own
     return change.to(image)
 
@@ -68,7 +70,10 @@ def octaves(image: Tensor) -> Iterator[Tensor]:
 
 
 def blurred(image: Tensor, sigma: float) -> Tensor:
-    """Blur (B, C, H, W) by a Gaussian of a standard deviation in pixels, borders repeated."""
+    """Blur (B, C, H, W) by a Gaussian, borders repeated.
+
+    sigma: its standard deviation in pixels.
+    """
     reach = math.ceil(3 * sigma)
     line = torch.exp(-(torch.arange(-reach, reach + 1, device=image.device) ** 2) / (2 * sigma**2))
     line = (line / line.sum()).to(image)

@@ -10,7 +10,7 @@ from rebridge import networks
 from rebridge.networks.careful import KINDS, RAIN, TRIED, Careful
 from rebridge.networks.layers import Network
 from rebridge.networks.lazy import mosaic
-from rebridge.networks.toning import Impression, held_back
+from rebridge.networks.toning import STEADY, Impression, held_back
 from rebridge.networks.trial import LAYER_NUMBERS, TRIAL_PARTS, TRIAL_SIDE, RainTrial, layer_numbers
 
 SIZES = {"widths": [8, 12, 16], "blocks": [1, 1], "middle": 1, "features": 16}
@@ -164,7 +164,8 @@ def test_slow_changes_are_held_back_where_the_tone_has_the_word() -> None:
     even = torch.full((2, 3, 64, 64), 0.2)
     fast = torch.where((torch.arange(64)[:, None] + torch.arange(64)) % 2 == 0, 0.1, -0.1).expand(2, 3, -1, -1)
     found = held_back(even + fast, torch.tensor([1.0, 0.0]))
-    assert torch.allclose(found[0], 0.1 + fast[0], atol=1e-6)
+    assert torch.allclose(found[0], (1 - STEADY) * 0.2 + fast[0], atol=1e-6)
+    assert 0 < STEADY < 1
     assert torch.equal(found[1], (even + fast)[1])
 
 
