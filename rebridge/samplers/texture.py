@@ -20,7 +20,7 @@ EVEN_SIDE = 7
 """Side in pixels of the windows in which an estimate is called smooth or textured."""
 OCTAVES = (0.7, 1.4, 2.8)
 """Standard deviations in pixels of the Gaussians between which detail is taken."""
-WINDOW = 4.0
+POWER_REACH = 4.0
 """Standard deviation in pixels of the window in which its power is measured."""
 LEAST_POWER = 1e-6
 """Power of detail, of values in [-1, 1], that is none."""
@@ -54,14 +54,17 @@ def raised(image: Tensor, like: Tensor, most: float) -> Tensor:
     change = torch.zeros_like(image, dtype=torch.float32)
     for own, other in zip(octaves(image.float()), octaves(like.float()), strict=True):
         power, wanted = (
-            blurred(detail.square().mean(1, keepdim=True), WINDOW) + LEAST_POWER for detail in (own, other)
+            blurred(detail.square().mean(1, keepdim=True), POWER_REACH) + LEAST_POWER for detail in (own, other)
         )
         change += ((wanted / power).sqrt().clamp(1, most) - 1) * own
     return change.to(image)
 
 
 def octaves(image: Tensor) -> Iterator[Tensor]:
-    """Take the detail of an image (B, C, H, W) between blurs of growing width, the finest first."""
+    """Take the detail of an image (B, C, H, W), the finest first.
+
+    It lies between blurs of growing width.
+    """
     last = image
     for sigma in OCTAVES:
         soft = blurred(image, sigma)
