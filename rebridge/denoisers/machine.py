@@ -81,17 +81,6 @@ def prepare() -> None:
             library.mallopt(_M_TRIM_THRESHOLD, KEPT_MEMORY)
 
 
-def release_memory() -> None:
-    """Give memory that was freed back to the system, with all holes in the heap.
-
-    To be called between large pieces of work: what is kept for the sizes of one serves the next one badly, and holes add up.
-    """
-    if sys.platform == "linux":
-        library = ctypes.CDLL(None)
-        if hasattr(library, "malloc_trim"):  # of glibc
-            library.malloc_trim(0)
-
-
 class _Left:
     """Threads that were left to one thread of this process; 0 where they were not."""
 

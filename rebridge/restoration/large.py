@@ -16,7 +16,6 @@ from torch import Tensor
 
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Denoiser, TiledDenoiser
-from rebridge.denoisers.machine import release_memory
 from rebridge.denoisers.tiling import within
 from rebridge.images.atomic import out_of_memory
 from rebridge.inverse.measurement import Measurement
@@ -108,7 +107,6 @@ def restored_rows(
     batch, channels, height, width = images.shape
     downwards, across = layout.places(height, width, torch.zeros(()))
     kept: Tensor | None = None
-    release_memory()
     for index, (rows, row_weights) in enumerate(downwards):
         band = torch.zeros(batch, channels, rows.stop - rows.start, width) if into is None else into[..., rows, :]
         if kept is not None:
@@ -116,7 +114,6 @@ def restored_rows(
         for columns, column_weights in across:
             restored = _restored_tile(model, walk, images, layout, (rows, columns), strength)
             band[..., columns].addcmul_(restored.to(band), row_weights[:, None] * column_weights)
-            release_memory()
         following = downwards[index + 1][0].start if index + 1 < len(downwards) else height
         done = following - rows.start
         kept = band[..., done:, :].clone() if into is None else None
