@@ -270,7 +270,7 @@ def _spent(batch: list[WebJob], stage: str, began: float) -> float:
 def _settle(job: WebJob, before: Image, found: ImageResult) -> None:
     """Write the result of a job and the maps of it; what goes wrong is said in the job.
 
-    The pictures before and after are shown from their files: see `view_file`.
+    What is shown of its files, before, after and what changed, is made when it is asked for: see `view_file`.
     """
     wanted: Wanted = job.options
     after: Image = found.image
@@ -283,20 +283,19 @@ def _settle(job: WebJob, before: Image, found: ImageResult) -> None:
     changed = change_map(before, after)
     notes = [note for note in (found.note, *before.notes) if note]
     job.facts = facts(found.done, found.seconds, "; ".join(notes) or None) | {"changed": changed.figures}
-    maps = {"changed": changed}
+    job.views = ("before", "after", "changed")
     if found.std is not None:
-        maps["uncertainty"] = value_map(found.std[0])
-        job.facts["uncertainty"] = maps["uncertainty"].figures
-    for name, one in maps.items():
-        write_view(job.folder / name, one.picture)
-    job.views = ("before", "after", *maps)
+        unsure = value_map(found.std[0])
+        job.facts["uncertainty"] = unsure.figures
+        write_view(job.folder / "uncertainty", unsure.picture)
+        job.views += ("uncertainty",)
     job.result = result
 
 
 def view_file(job: WebJob, name: str) -> Path:
     """Find a picture for the page.
 
-    The ones before and after are made when they are asked for.
+    Those that come from the files before and after are made when they are asked for.
 
     Raises:
         RefusedError: the job was removed meanwhile.
@@ -307,11 +306,17 @@ def view_file(job: WebJob, name: str) -> Path:
         if known is not None:
             return known
         try:
-            return write_view(
-                job.folder / name, read_image(job.result if name == "after" and job.result else job.source)
-            )
+            return write_view(job.folder / name, _shown(job, name))
         except (OSError, ImageError):
             raise RefusedError(404, "there is no such picture; results vanish after a while") from None
+
+
+def _shown(job: WebJob, name: str) -> Image:
+    """Make a picture of a job from its files: before, after, or what changed."""
+    if name == "before" or job.result is None:
+        return read_image(job.source)
+    after = read_image(job.result)
+    return after if name == "after" else change_map(read_image(job.source), after).picture
 
 
 def facts(done: dict[str, Any], seconds: float, note: str | None) -> dict[str, Any]:

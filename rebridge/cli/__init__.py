@@ -3,8 +3,6 @@
 Nothing here imports torch at module level, so that `rebridge --help` answers at once.
 """
 
-import atexit
-import gc
 import os
 import sys
 import warnings
@@ -60,8 +58,6 @@ app.command("solvers")(catalogues.list_solvers)
 
 def main() -> None:
     """Run the program."""
-    # A last search for garbage among the objects of torch would take a third of the time of a short command.
-    atexit.register(gc.freeze)
     obey_sigterm()
     for library in ("DIFFUSERS", "TRANSFORMERS"):  # their advice is for programmers
         os.environ.setdefault(f"{library}_VERBOSITY", "error")

@@ -17,6 +17,7 @@ import typer
 from rebridge.catalogue import load_extension
 from rebridge.commands.defaults import read_defaults
 from rebridge.commands.flags import CHANGED, OPTIONS, Flag
+from rebridge.commands.starting import load_command
 
 Show = Callable[..., None]
 
@@ -65,6 +66,7 @@ def command(options: type[Any] | None = None) -> Callable[[Show], Show]:
         own = list(inspect.signature(show, eval_str=True).parameters.values())[0 if options is None else 1 :]
 
         def run(**values: Any) -> None:
+            load_command(show.__name__)
             load_extensions(values["extensions"])
             given = {key: values[key] if flag.read is None else flag.read(values[key]) for key, flag in taken.items()}
             front = () if options is None else (options(**given),)
