@@ -112,3 +112,9 @@ def test_sharded_weights_are_refused_with_a_sentence() -> None:
 def test_a_momentum_of_1_is_refused() -> None:
     with pytest.raises(ValueError, match="momentum must lie in"):
         Muon(nn.Conv2d(16, 16, 1).parameters(), momentum=1.0)
+
+
+def test_matrices_of_a_stack_are_turned_each_by_itself() -> None:
+    stack = torch.randn(2, 20, 30, generator=torch.Generator().manual_seed(3)) * torch.tensor([1.0, 1e3])[:, None, None]
+    torch.testing.assert_close(orthogonal(stack), torch.stack([orthogonal(one) for one in stack]))
+    torch.testing.assert_close(orthogonal(stack.mT), orthogonal(stack).mT)
