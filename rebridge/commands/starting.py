@@ -1,4 +1,4 @@
-"""Beginnings and ends of commands: torch and all that comes with it, in as little time as there can be."""
+"""Beginnings and ends of commands, in as little time as there can be."""
 
 from __future__ import annotations
 
