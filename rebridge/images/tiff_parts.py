@@ -3,6 +3,8 @@
 They are read in parts, and written row by row as tiled BigTIFF.
 """
 
+import ctypes
+import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +24,8 @@ _LARGEST_SEGMENT = 2**26
 """Most bytes of an unpacked segment that is read as a part."""
 _CACHE = 2**27
 """Most bytes of unpacked segments that are kept, as neighbouring parts overlap."""
+_READ_AT_ONCE = 2**27
+"""Bytes of parts that are read before holes in the heap, which their segments leave, are given back to the system."""
 _KINDS = {(1, 1), (2, 3)}
 """Photometric interpretation and channels of the pictures that are read in parts: grey and RGB."""
 
@@ -51,6 +55,7 @@ class TiffParts:
         self._page = page
         self._whole = np.asarray(page.asarray(out="memmap")) if page.is_memmappable else None
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._read = 0
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
         """Read a part, (h, w, channels) of uint8 or uint16.
@@ -72,6 +77,10 @@ class TiffParts:
                 wide = slice(max(columns.start, left), min(columns.stop, left + width))
                 target = result[_shifted(high, rows.start), _shifted(wide, columns.start)]
                 target[:] = block[_shifted(high, top), _shifted(wide, left)]
+        self._read += result.nbytes
+        if self._read > _READ_AT_ONCE:
+            self._read = 0
+            _give_back()
         return result
 
     def _segment(self, index: int) -> np.ndarray:
@@ -84,6 +93,14 @@ class TiffParts:
         while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > _CACHE:
             self._kept.popitem(last=False)
         return block
+
+
+def _give_back() -> None:
+    """Give memory that was freed back to the system, where its library keeps it."""
+    if sys.platform == "linux":
+        library = ctypes.CDLL(None)
+        if hasattr(library, "malloc_trim"):  # of glibc
+            library.malloc_trim(0)
 
 
 @contextmanager

@@ -14,6 +14,10 @@ from rebridge.networks.layers import ChannelNorm, at_least_float32
 
 BLOCK = 16
 """Side in pixels of the blocks that statistics are taken over."""
+ANSWER_REACH = 7
+"""Blocks to each side that the logits of a block depend on: three convolutions, and a mean over nine."""
+BLOCKS_AT_ONCE = 2**16
+"""Most blocks that are classified at once; their features would take more memory than what they are computed from."""
 SCALES = 4
 STATISTICS = 7 + 10 * SCALES + 2
 

@@ -12,7 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.classifier import BLOCK, DegradationClassifier, block_statistics
+from rebridge.networks.classifier import (
+    ANSWER_REACH,
+    BLOCK,
+    BLOCKS_AT_ONCE,
+    DegradationClassifier,
+    block_statistics,
+)
 from rebridge.networks.conditions import ConditionLayers, conditions_of
 from rebridge.networks.equaliser import FILTER_WINDOW, Equaliser
 from rebridge.networks.exporting import exporting, valueless
@@ -253,7 +259,8 @@ class Fast(Network):
             def measured(band: Tensor) -> Tensor:
                 return block_statistics(pad_to_multiple(band, self.multiple))
 
-            logits: Tensor = self.guide.answer(in_bands(measured, y, self.multiple, self.multiple, BLOCK))
+            blocks = in_bands(measured, y, self.multiple, self.multiple, BLOCK)
+            logits = in_bands(self.guide.answer, blocks, ANSWER_REACH, 1, pixels=BLOCKS_AT_ONCE)
             likely = logits.softmax(1)
         if self.equaliser is not None and self.filled is None:
             heard = self.equaliser.listen(y)

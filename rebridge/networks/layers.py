@@ -233,12 +233,21 @@ def in_bands(
     rows = max(pixels // width // step, 1) * step
     if rows >= height:
         return compute(y[..., :, :])
-    bands = []
-    for top in range(0, height, rows):
+
+    def band(top: int) -> Tensor:
         above = min(reach, top)
-        band = compute(y[..., top - above : min(top + rows + reach, height), :])
-        bands.append(band[..., above // scale : (above + rows) // scale if top + rows < height else None, :])
-    return torch.cat(bands, -2)
+        found = compute(y[..., top - above : min(top + rows + reach, height), :])
+        return found[..., above // scale : (above + rows) // scale if top + rows < height else None, :]
+
+    *others, lowest = range(0, height, rows)
+    last = band(lowest)  # says how many rows there are: the result is written once, where it belongs
+    size = (*last.shape[:2], lowest // scale + last.shape[-2], last.shape[-1])
+    lies = torch.channels_last if last.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    result = torch.empty(size, dtype=last.dtype, device=last.device, memory_format=lies)
+    result[..., lowest // scale :, :] = last
+    for top in others:
+        result[..., top // scale : (top + rows) // scale, :] = band(top)
+    return result
 
 
 def replicate_border(h: Tensor, size: int) -> Tensor:

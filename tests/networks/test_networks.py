@@ -307,3 +307,13 @@ def test_a_part_of_a_classified_image_takes_the_classes_of_its_place() -> None:
     assert inside.stop - inside.start > 16
     torch.testing.assert_close(part, whole, rtol=1e-9, atol=1e-9)
     assert (left - whole).abs().max() > 1e-6
+
+
+def test_classes_are_the_same_where_blocks_are_classified_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(3)
+    network = networks.create("fast", kinds=3, widths=[8, 8, 8], blocks=[1, 1], middle=1).eval()
+    y = 2 * torch.rand(1, 3, 640, 96) - 1
+    whole = network.seeing(y)
+    monkeypatch.setattr("rebridge.networks.fast.BLOCKS_AT_ONCE", 60)
+    bands = network.seeing(y)
+    torch.testing.assert_close(bands.likely, whole.likely, rtol=0, atol=1e-6)
