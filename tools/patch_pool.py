@@ -79,12 +79,14 @@ class Pool:
         self.treat = torch.empty(0, device=device)
         self.grown = threading.Condition()
         self.fault: Exception | None = None
-        threading.Thread(target=self._fill, daemon=True).start()
+        self.open = True
+        self.filling = threading.Thread(target=self._fill, daemon=True)
+        self.filling.start()
 
     def _fill(self) -> None:
         try:
-            for chunk in self.chunks:
-                self._keep(*chunk)
+            while self.open:
+                self._keep(*next(self.chunks))
         except Exception as fault:
             with self.grown:
                 self.fault = fault
@@ -101,6 +103,12 @@ class Pool:
         with self.grown:
             self.made += count
             self.grown.notify()
+
+    def close(self) -> None:
+        """End the thread, and the processes."""
+        self.open = False
+        self.filling.join()
+        del self.chunks
 
     def batch(self, count: int) -> Labelled:
         """Draw a batch in [-1, 1]; labels and places are left out."""

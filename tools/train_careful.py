@@ -472,6 +472,8 @@ def fit(options: argparse.Namespace) -> None:
             print(f"{step} {(clock() - begin) / 60:.1f} min  {text}{drawn}", flush=True)
             sums = {}
             keep(average, where, output)
+    if batches.pool is not None:
+        batches.pool.close()
     keep(average, where, output)
     print("done", flush=True)
 
