@@ -12,14 +12,14 @@ import argparse
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from patch_pool import Pool
+from patch_stream import streamed
 from torch import Tensor, nn
 
 from rebridge import networks
@@ -405,12 +405,10 @@ class Batches:
         self.options = options
         self.judged, self.simple = (patches(photographs, options.clean, 1.5, single=one) for one in (False, True))
         self.mended = toning(photographs) if options.only_tone else patches(photographs, options.clean / 3, alarm=1.0)
-        self.pool: Pool | None = None
+        self.stream: Iterator[Labelled] | None = None
         if options.workers:
             seed = options.seed * 10_000_000
-            self.pool = Pool(
-                self.mended, options.patch, seed, options.device, options.workers, options.echo, options.pool
-            )
+            self.stream = streamed(self.mended, options.batch, options.patch, seed, options.device, options.workers)
 
     def judging(self, step: int) -> bool:
         """Test if a step is the examiner's."""
@@ -424,8 +422,8 @@ class Batches:
         if self.judging(step):
             source = self.simple if share < options.single else self.judged
             batch = source.batch(options.judge_batch, options.judge_patch, seed)
-        elif self.pool is not None:
-            return self.pool.batch(options.batch)
+        elif self.stream is not None:
+            return next(self.stream)
         else:
             batch = self.mended.batch(options.batch, options.patch, seed)
         return in_range(Labelled(*(value.to(options.device) for value in batch)))
@@ -465,15 +463,9 @@ def fit(options: argparse.Namespace) -> None:
             sums[key] = (total + value, times + 1)
         if step % options.report == 0:
             text = " ".join(f"{key} {float(total) / times:.3f}" for key, (total, times) in sums.items())
-            pool = batches.pool
-            drawn = (
-                f"  {pool.made:,} patches, shown {pool.shown / pool.made:.1f} times, {pool.waits} waits" if pool else ""
-            )
-            print(f"{step} {(clock() - begin) / 60:.1f} min  {text}{drawn}", flush=True)
+            print(f"{step} {(clock() - begin) / 60:.1f} min  {text}  {step * options.batch:,} patches", flush=True)
             sums = {}
             keep(average, where, output)
-    if batches.pool is not None:
-        batches.pool.close()
     keep(average, where, output)
     print("done", flush=True)
 
@@ -510,9 +502,6 @@ def main() -> None:
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0, help="processes that render; 0: between the steps")
-    parser.add_argument(
-        "--echo", type=float, default=3.0, help="with --workers, how often a patch is shown on average at most"
-    )
     parser.add_argument("--single", type=float, default=0.0, help="share of the time with one strong fault at most")
     parser.add_argument("--only-judge", action="store_true")
     parser.add_argument("--only-tone", action="store_true")
@@ -531,7 +520,6 @@ def main() -> None:
         "--layers", type=float, default=0.2, help="share of foreign rain layers beside our own rain, which is 1"
     )
     parser.add_argument("--weight", nargs="*", default=[], help="KIND=SHARE, other than usual")
-    parser.add_argument("--pool", type=int, default=20_000, help="with --workers, most patches that are kept")
     parser.add_argument("--report", type=int, default=200, help="steps between lines of the log, and kept weights")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

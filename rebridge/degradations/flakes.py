@@ -45,7 +45,7 @@ class DrawnSnow(Degradation):
         for _ in range(draw.integer(1, 4)):
             seen = seen * (1 - self.layer(image.shape[-2], image.shape[-1], angle, draw))
         veil = draw.uniform(self.veil) * (draw.uniform((0, 1)) < 0.5)
-        return lay_over(image, (1 - seen) * draw.uniform(self.opacity), draw.uniform(self.light), veil, False)
+        return lay_over(image, (1 - seen) * draw.uniform(self.opacity), draw.uniform(self.light), veil, "cover")
 
     def layer(self, height: int, width: int, angle: float, draw: Draw) -> Tensor:
         """Draw the flakes of one size as opacities (height, width) in [0, 1]."""
@@ -117,4 +117,5 @@ class ClumpedSnow(Degradation):
         flakes = ((noise - draw.uniform(self.level)) * 2).clamp(0, 1).contiguous()
         kernel = line_kernel(draw.uniform(self.travel), 0.4, math.pi * draw.uniform((-0.5, 0.5)))
         cover = (1.5 * smear(flakes, kernel)).clamp(0, 1) * draw.uniform(self.opacity)
-        return lay_over(image, cover, draw.uniform(self.light), draw.uniform(self.veil), draw.uniform((0, 1)) < 0.3)
+        light, veil = draw.uniform(self.light), draw.uniform(self.veil)
+        return lay_over(image, cover, light, veil, "add" if draw.uniform((0, 1)) < 0.3 else "cover")

@@ -44,12 +44,26 @@ def smear(field: Tensor, kernel: Tensor) -> Tensor:
     return torch.from_numpy(smeared)
 
 
-def lay_over(image: Tensor, cover: Tensor, light: float, veil: float, additive: bool) -> Tensor:
+WAYS = ("add", "cover", "screen", "lighten")
+"""How light is laid over a picture: to it, over a share of it, as two projectors add up, or where it is brighter."""
+
+
+def lay_over(image: Tensor, cover: Tensor, light: float, veil: float, way: str) -> Tensor:
     """Lay light of opacity `cover` (H, W) over a picture (C, H, W) in [0, 1].
 
-    Returns (C, H, W), not clamped.
+    way: one of `WAYS`. Returns (C, H, W), not clamped.
     """
-    lit = image + cover * (light if additive else light - image)
+    added: Tensor | float
+    match way:
+        case "add":
+            added = light
+        case "cover":
+            added = light - image
+        case "screen":
+            added = light * (1 - image)
+        case _:
+            added = (light - image).clamp(min=0)
+    lit = image + cover * added
     return lit + veil * (light - lit)
 
 
@@ -89,9 +103,9 @@ class DrawnRain(Degradation):
         cover = torch.zeros(image.shape[-2:])
         for _ in range(draw.integer(1, 3)):
             cover = torch.maximum(cover, self.layer(image.shape[-2], image.shape[-1], angle, draw))
-        additive = draw.uniform((0, 1)) < self.additive
+        way = "add" if draw.uniform((0, 1)) < self.additive else "cover"
         veil = draw.uniform(self.veil) * (draw.uniform((0, 1)) < 0.5)
-        return lay_over(image, cover * draw.uniform(self.opacity), draw.uniform(self.light), veil, additive)
+        return lay_over(image, cover * draw.uniform(self.opacity), draw.uniform(self.light), veil, way)
 
     def layer(self, height: int, width: int, angle: float, draw: Draw) -> Tensor:
         """Draw one layer of lines as opacities (height, width) in [0, 1]."""
@@ -158,9 +172,9 @@ class SmearedRain(Degradation):
         )
         field = smear(field.contiguous(), kernel) / (float(kernel.max()) * 1.5)
         cover = 1 - torch.exp(-1.5 * field)
-        additive = draw.uniform((0, 1)) < self.additive
+        way = "add" if draw.uniform((0, 1)) < self.additive else "cover"
         veil = draw.uniform(self.veil) * (draw.uniform((0, 1)) < 0.5)
-        return lay_over(image, cover * draw.uniform(self.opacity), draw.uniform(self.light), veil, additive)
+        return lay_over(image, cover * draw.uniform(self.opacity), draw.uniform(self.light), veil, way)
 
 
 @dataclass(frozen=True)
@@ -201,13 +215,7 @@ class TaperedRain(Degradation):
             cover = cover + self.layer(image.shape[-2], image.shape[-1], angle, draw)
         cover, light = draw.uniform(self.opacity) * (1 - torch.exp(-cover)), draw.uniform(self.light)
         veil = draw.uniform(self.veil) * (draw.uniform((0, 1)) < 0.5)
-        way = draw.integer(0, 3)
-        if way == 0:
-            return lay_over(image, cover, light, veil, additive=True)
-        if way == 1:
-            return lay_over(image, cover, light, veil, additive=False)
-        lit = image + cover * (light * (1 - image) if way == 2 else (light - image).clamp(min=0))
-        return lit + veil * (light - lit)
+        return lay_over(image, cover, light, veil, WAYS[draw.integer(0, 3)])
 
     def layer(self, height: int, width: int, angle: float, draw: Draw) -> Tensor:
         """Draw the light of one layer of streaks, (height, width).

@@ -61,7 +61,7 @@ def restored_by_tile(journey: Journey, walk: Sampler, images: Tensor, asked: Ask
 
     Returns a new tensor.
     """
-    result = torch.zeros_like(images)
+    result = torch.zeros(images.shape)
     condition = engine.coloured(images, journey.model.info.channels).to(journey.model.device)
     size = images.shape[-2], images.shape[-1]
     layout = engine.tiled(journey.model, condition, size, asked.tiles, wrap)
@@ -79,7 +79,7 @@ def restored_by_tile(journey: Journey, walk: Sampler, images: Tensor, asked: Ask
             torch.cuda.empty_cache()
     if asked.progress is not None:
         asked.progress(1, 1)
-    return result
+    return result.to(images)
 
 
 @torch.no_grad()
@@ -99,7 +99,7 @@ def restored_rows(
         images: (B, C, H, W) in [0, 1].
         layout: the tiles and their denoisers, as `engine.tiled` makes them.
         strength: share of the change that is made.
-        into: the whole result, as large as the images and 0, where there is room for it; its rows are handed out.
+        into: the whole result, float32, as large as the images and 0, where there is room for it; its rows are handed out.
 
     Yields:
         The number of the first row, and finished rows (B, C, h, W) in [0, 1], from the top of the picture to its end.

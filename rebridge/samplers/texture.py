@@ -9,12 +9,13 @@ normal distributions, the natural spectrum is had at the least error (Freirich e
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+
+from rebridge.degradations.optics import gaussian_kernel
 
 EVEN_SIDE = 7
 """Side in pixels of the windows in which an estimate is called smooth or textured."""
@@ -77,9 +78,8 @@ def blurred(image: Tensor, sigma: float) -> Tensor:
 
     sigma: its standard deviation in pixels.
     """
-    reach = math.ceil(3 * sigma)
-    line = torch.exp(-(torch.arange(-reach, reach + 1, device=image.device) ** 2) / (2 * sigma**2))
-    line = (line / line.sum()).to(image)
+    line = gaussian_kernel(sigma).sum(0).to(image)
+    reach = len(line) // 2
     planes = F.pad(image, (reach, reach, reach, reach), mode="replicate").flatten(0, 1)[:, None]
     across = F.conv2d(planes, line.view(1, 1, 1, -1))
     return F.conv2d(across, line.view(1, 1, -1, 1)).view(image.shape)

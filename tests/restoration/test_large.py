@@ -68,6 +68,22 @@ def test_tiles_of_packaged_models_change_no_pixel_by_a_level(name: str, kind: st
     assert (restore(image, tile=side) - whole).abs().max() < 1 / 255
 
 
+def test_tiles_are_blended_in_float32_where_pictures_have_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights of tiles that overlap sum to one; in bfloat16 they would miss it."""
+
+    def unchanged(
+        model: Any, walk: Any, images: Tensor, layout: Any, place: tuple[slice, slice], *others: Any
+    ) -> Tensor:
+        return images[..., place[0], place[1]].float()
+
+    monkeypatch.setattr(large, "_restored_tile", unchanged)
+    monkeypatch.setattr(engine, "coloured", lambda images, channels: images.float())
+    restore, image = restorer(), picture().bfloat16()
+    found = large.restored_by_tile(restore, restore.sampler(), image, ASKED, restore._wrap)
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, image)
+
+
 def test_only_walks_of_one_quiet_step_go_by_tile() -> None:
     def goes(restore: Restorer, **changes: Any) -> bool:
         return large.goes_by_tile(restore, restore.sampler(), (136, 330), replace(ASKED, **changes))
