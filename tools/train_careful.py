@@ -4,6 +4,7 @@
     python tools/train_careful.py --minutes 70 --start runs/small-1/last.pt --output runs/small-2
     python tools/train_careful.py --minutes 12 --only-tone --start runs/small-2/last.pt --output runs/small-3
     python tools/train_careful.py --minutes 9 --judge-every 0 --device cuda --workers 14 --batch 128 --start ...
+    python tools/train_careful.py --minutes 60 --judge-every 0 --start thin.pt --teacher whole.pt --precision float32 ...
 
 Both losses are shares: the logarithm of each picture's error, so that a hardly visible fault counts as a grave one does.
 """
@@ -51,6 +52,8 @@ FOLDERS = {
     "clean/screenshots": 0.5,
     "clean/rendered": 0.7,
 }
+TAUGHT_FLOOR = 1e-4
+"""Mean square distance to a teacher below which it need not be followed."""
 WEIGHTS = {
     "rain": 1.6,
     "haze": 1.2,
@@ -108,11 +111,12 @@ def tone_loss(model: Careful, batch: Labelled) -> tuple[Tensor, dict[str, Tensor
     return after.mean(), {"before": before.mean(), **figures}
 
 
-def mend_loss(model: Careful, batch: Labelled) -> tuple[Tensor, dict[str, Tensor]]:
+def mend_loss(model: Careful, batch: Labelled, teacher: Careful | None = None) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of trunk and trust on a batch in [-1, 1]; the examiner and the tone are as they are.
 
     Trust is taught as a share of the whole change, tone and all, which teaches it caution; a network that restores applies it to
-    what follows the tone.
+    what follows the tone. A teacher with the same examiner and tone says what can be known of the truth: what nobody could guess
+    does not disturb the learning.
     """
     y, target, treat = batch.degraded, batch.target, batch.treat
     with torch.no_grad():
@@ -131,11 +135,20 @@ def mend_loss(model: Careful, batch: Labelled) -> tuple[Tensor, dict[str, Tensor
     trusted = log_error(blend, target)
     harm = (trusted - before).clamp_min(0)
     loss = restored.mean() + trusted.mean() + harm.mean()
+    told: dict[str, Tensor] = {}
+    if teacher is not None:
+        with torch.no_grad():
+            sharpened = teacher.sharper(toned)
+            guess = toned + teacher.trunk(toned, y, sharpened, treat)[0].float() + sharpened
+        unlike = log_error(whole, guess, TAUGHT_FLOOR).mean()
+        loss = loss + unlike
+        told = {"teacher": log_error(guess, target, 3e-4).mean(), "unlike": unlike.detach()}
     return loss, {
         "before": before.mean(),
         "restored": restored.mean().detach(),
         "trusted": trusted.mean().detach(),
         "harm": harm.mean().detach(),
+        **told,
     }
 
 
@@ -443,6 +456,10 @@ def fit(options: argparse.Namespace) -> None:
     if options.start and (beside := Path(options.start).with_name("where.pt")).exists():
         where.load_state_dict(torch.load(beside))
     optimisers = optimisers_of(model, where, options)
+    teacher = None
+    if options.teacher:
+        teacher = network_of(torch.load(options.teacher), verdict=True).eval().requires_grad_(False)
+        teacher = teacher.to(options.device, memory_format=torch.channels_last)
     clock = time.process_time if options.device == "cpu" and not options.workers else time.monotonic
     begin, seconds, step = clock(), 60 * options.minutes, 0
     sums: dict[str, tuple[Tensor | float, int]] = {}
@@ -450,11 +467,11 @@ def fit(options: argparse.Namespace) -> None:
     while (share := (clock() - begin) / seconds) < 1:
         rate = min(1.0, step / 100) * (options.floor + (1 - options.floor) * 0.5 * (1 + math.cos(math.pi * share)))
         batch = batches.at(step, share)
-        with torch.autocast(options.device, torch.bfloat16):
+        with torch.autocast(options.device, torch.bfloat16, enabled=options.precision == "bfloat16"):
             if options.only_tone:
                 loss, figures = tone_loss(model, batch)
             else:
-                loss, figures = judge_loss(model, where, batch) if batches.judging(step) else mend_loss(model, batch)
+                loss, figures = judge_loss(model, where, batch) if batches.judging(step) else mend_loss(model, batch, teacher)
         stepped(optimisers, loss, rate)
         step += 1
         averaged(average, model, min(options.ema, (1 + step) / (10 + step)))
@@ -493,6 +510,9 @@ def main() -> None:
     parser.add_argument("--output", required=True)
     parser.add_argument("--start")
     parser.add_argument("--examiner")
+    parser.add_argument("--teacher", help="weights of a larger network that knows the same kinds by the same examiner")
+    parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--prior", help="begin the trunk with this prior; its widths, blocks and middle")
     parser.add_argument("--widths", type=int, nargs="*")
     parser.add_argument("--blocks", type=int, nargs="*")
@@ -523,7 +543,7 @@ def main() -> None:
     parser.add_argument("--report", type=int, default=200, help="steps between lines of the log, and kept weights")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)
     WEIGHTS.update({kind: float(weight) for kind, _, weight in (given.partition("=") for given in options.weight)})
     fit(options)

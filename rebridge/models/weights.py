@@ -23,6 +23,7 @@ from rebridge.images.atomic import reason
 from rebridge.images.regular import irregular
 from rebridge.models.base import ModelError
 from rebridge.models.config import CONFIG_FILE, WEIGHTS_FILE
+from rebridge.models.eight_bits import rounded, widened
 from rebridge.models.paging import page_out
 
 _NAMES = {
@@ -59,15 +60,17 @@ class StoredWeights:
 
     Args:
         state: tensors by name.
-        dtype: of the stored floating-point tensors; None leaves theirs.
+        dtype: of the stored floating-point tensors; None leaves theirs; torch.int8: large ones in `eight_bits`, others in float16.
 
     Raises:
-        ModelError: a dtype that weights are not stored in; at iteration a weight with NaN or infinite values.
+        ModelError: a dtype that weights are not stored in; a weight with NaN or infinite values, at iteration.
     """
 
     def __init__(self, state: Mapping[str, Tensor], dtype: torch.dtype | None = None) -> None:
-        if dtype not in (None, torch.float32, torch.float16, torch.bfloat16):
-            raise ModelError(f"weights can be stored as float32, float16 or bfloat16, got {dtype}")
+        if dtype not in (None, torch.float32, torch.float16, torch.bfloat16, torch.int8):
+            raise ModelError(f"weights can be stored as float32, float16, bfloat16 or int8, got {dtype}")
+        if dtype == torch.int8:
+            state, dtype = rounded(state), None
         kinds = {
             name: (dtype or value.dtype) if value.is_floating_point() else value.dtype for name, value in state.items()
         }
@@ -123,7 +126,7 @@ def fill(parts: Mapping[str, nn.Module | None], weights: Mapping[str, Tensor]) -
 
 
 def mapped_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
-    """Map the weights of a file, or of the one that it replaces, by checksum.
+    """Map the weights of a file, or of the one that it replaces, by checksum; those in eight bits are widened.
 
     Args:
         path: of the file.
@@ -136,9 +139,9 @@ def mapped_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
     previous = path.with_name(PREVIOUS_FILE)
     try:
         if sha256 in (None, found):
-            return load_file(path)
+            return widened(load_file(path))
         if previous.is_file() and checksum(previous) == sha256:  # a run was killed while it replaced the files
-            return load_file(previous)
+            return widened(load_file(previous))
         load_file(path)  # a damaged file is said to be damaged, not another one
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise ModelError(f"{path} is damaged or incomplete; copy or download it again ({reason(error)})") from error
