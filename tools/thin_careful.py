@@ -1,0 +1,91 @@
+"""Takes blocks out of the trunk of a `careful` network: those that are missed least; the rest is trained on afterwards.
+
+    REBRIDGE_DATA=data python tools/thin_careful.py rdbm-small --blocks 1 2 1 --middle 2 --output runs/tiny-1/thin.pt
+
+All blocks add to what they get, so that a network without some of them is one with a worse estimate, not another one.
+"""
+
+import argparse
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from train_careful import DATA, FOLDERS, in_range, mend_loss, network_of, patches
+
+from rebridge.data.mixtures import Labelled, Photographs
+from rebridge.models import load_model
+from rebridge.networks.careful import Careful
+
+
+def levels(model: Careful) -> list[list[nn.Sequential]]:
+    """The sequences of blocks, those that have as many of them together: each size before and after, and the middle."""
+    trunk = model.trunk
+    pairs = zip(trunk.before, trunk.after, strict=True)
+    return [[level.blocks for level in pair] for pair in pairs] + [[trunk.middle.blocks]]  # type: ignore[misc]
+
+
+@torch.no_grad()
+def error(model: Careful, batches: Sequence[Labelled]) -> float:
+    """Mean logarithm of the error of what is restored."""
+    return sum(float(mend_loss(model, batch)[1]["restored"]) for batch in batches) / len(batches)
+
+
+def choices(sequences: Sequence[nn.Sequential], count: int) -> Iterator[tuple[tuple[nn.Module, ...], ...]]:
+    """Every choice of so many blocks of each sequence, in their order."""
+    return itertools.product(*(itertools.combinations(sequence, count) for sequence in sequences))
+
+
+def thinned(model: Careful, counts: Sequence[int], batches: Sequence[Labelled]) -> None:
+    """Leave so many blocks at each size and in the middle, size by size, and print what that costs."""
+    print(f"all: {error(model, batches):.3f}", flush=True)
+    trunk = model.trunk
+    for index, count in enumerate(counts):
+        best, chosen = float("inf"), None
+        for choice in choices(levels(model)[index], count):
+            kept = [level.blocks for level in (*trunk.before, *trunk.after, trunk.middle)]
+            _put(levels(model)[index], model, choice)
+            found = error(model, batches)
+            if found < best:
+                best, chosen = found, choice
+            for level, blocks in zip((*trunk.before, *trunk.after, trunk.middle), kept, strict=True):
+                level.blocks = blocks
+        assert chosen is not None
+        _put(levels(model)[index], model, chosen)
+        print(f"level {index}, {count} left: {best:.3f}", flush=True)
+
+
+def _put(sequences: Sequence[nn.Sequential], model: Careful, choice: Sequence[Sequence[nn.Module]]) -> None:
+    """Replace sequences of blocks by those that were chosen."""
+    places = [level for level in (*model.trunk.before, *model.trunk.after, model.trunk.middle)]
+    for sequence, blocks in zip(sequences, choice, strict=True):
+        level = next(place for place in places if place.blocks is sequence)
+        level.blocks = nn.Sequential(*blocks)
+
+
+def main() -> None:
+    """Read the options, thin and write the weights."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", help="weights, or a packaged model")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--blocks", type=int, nargs="+", required=True)
+    parser.add_argument("--middle", type=int, required=True)
+    parser.add_argument("--batches", type=int, default=6, help="of eight patches, that it is judged by")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    state: dict[str, Tensor] = (
+        torch.load(options.checkpoint)
+        if options.checkpoint.endswith(".pt")
+        else load_model(options.checkpoint).network.state_dict()
+    )
+    model = network_of(state, verdict="verdict.mean" in state).eval().to(memory_format=torch.channels_last)
+    source = patches(Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()]), 0.07, alarm=1.0)
+    thinned(model, [*options.blocks, options.middle], [in_range(source.batch(8, 128, seed)) for seed in range(options.batches)])
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(model.state_dict(), options.output)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
+
+
+if __name__ == "__main__":
+    main()
