@@ -46,6 +46,7 @@ from rebridge.training import Step, load_config, train
 from rebridge.training.data import Awaited
 
 CASES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("rdbm-tiny", ("noise",)),
     ("rdbm-tiny", ()),
     ("rdbm-small", ("noise",)),
     ("rdbm-small", ()),
@@ -295,8 +296,8 @@ def waits(bench: Bench, walk: Callable[[Callable[..., None]], object]) -> int:
 def sampling(bench: Bench, sizes: Sizes) -> None:
     """Measure what samplers take beside the network, and if they wait for the device."""
     rows: list[dict[str, Any]] = []
-    bench.table["samplers"] = {"model": "rdbm-tiny", "side": sizes.side, "rows": rows}
-    network = opened("rdbm-tiny", (), bench.device, "float32").network
+    bench.table["samplers"] = {"model": "rdbm-texture", "side": sizes.side, "rows": rows}
+    network = opened("rdbm-texture", (), bench.device, "float32").network
     count = max(sizes.batch // 4, 1)
     y = 2 * picture(sizes.side).to(bench.device).expand(count, -1, -1, -1).contiguous() - 1
     t = torch.ones(count, device=bench.device)

@@ -2,7 +2,7 @@
 
     python benchmarks/overhead.py
 
-The network is one of a known time, by default that of `rdbm-tiny` at 256x256. Time outside it is measured inside one run: the
+The network is one of a known time, by default of 50 ms. Time outside it is measured inside one run: the
 whole walk less the time spent in network calls, medians. Waits are counted as calls of Tensor.item, tolist, bool or a copy to
 the CPU between the end of the first step and that of the last; states are tensors of the size of the image that live while the
 network runs, the degraded image not counted.

@@ -23,7 +23,7 @@ from rebridge.training.data import validation_pairs
 CONFIG = Path(__file__).parent.parent / "configs" / "time-sampling.yaml"
 VARIANTS: dict[str, list[str]] = {
     "one-step regression (t = 1 only)": ["objective=regression"],
-    "end 7/8, rollout 1/8 (rdbm-tiny)": [],
+    "end 7/8, rollout 1/8 (configs/rdbm-fast.yaml)": [],
     "blend, all at the end, half again at rollouts uniform in weight": [
         *["prediction=blend", "states={end_fraction: 1.0, rollout_again: 0.5, times: uniform-in-weight}"],
     ],

@@ -2,7 +2,7 @@
 
     python benchmarks/training_speed.py --json docs/tables/training-speed.json
 
-The network and the degradations are those of configs/rdbm-tiny.yaml. Each way trains for some iterations in a process of its own,
+The network and the degradations are those of configs/rdbm-fast.yaml. Each way trains for some iterations in a process of its own,
 one after the other; the first iterations, which allocate and compile, are not counted. The plain loop has torch's own AdamW and
 memory as the system gives it. On one thread seconds are those of the processor in the training process, so that they hold on a
 busy machine too. Beside the pictures a second stands the share of the time that the loop waited for data, and the floor of the

@@ -21,6 +21,7 @@ from rebridge.data.mixtures import held_out
 from rebridge.degradations.base import Draw
 from rebridge.degradations.mixture import LABELS, Mixture
 from rebridge.degradations.preparation import Preparation
+from rebridge.models.eight_bits import rounded, widened
 from rebridge.networks.careful import Careful
 
 
@@ -118,12 +119,17 @@ def main() -> None:
     parser.add_argument("--degraded", type=int, default=400)
     parser.add_argument("--visible", type=float, default=38.0)
     parser.add_argument("--tone-visible", type=float, default=44.0)
+    parser.add_argument("--eight-bits", action="store_true", help="round the weights as a package in eight bits does")
     parser.add_argument("--least", type=float, default=0.3)
     parser.add_argument("--margin", type=float, default=0.4)
     parser.add_argument("--at-least", nargs="*", default=[], help="KIND=PROBABILITY, where another set has shown harm")
     options = parser.parse_args()
     torch.set_num_threads(1)
     state = torch.load(options.checkpoint)
+    if options.eight_bits:  # to be decided on as it will be stored
+        state = {
+            key: value.float() if value.is_floating_point() else value for key, value in widened(rounded(state)).items()
+        }
     model = network_of(state, verdict="verdict.mean" in state).eval().to(memory_format=torch.channels_last)
     pictures = sound_pictures(options.crops)
     found = harms(model, pictures, options.least / 2)

@@ -1,6 +1,7 @@
-"""Puts a calibrated `careful` network into the package: float16 weights, and a card with the figures of benchmarks/pictures.py.
+"""Puts a calibrated `careful` network into the package: its weights, and a card with the figures of benchmarks/pictures.py.
 
 python tools/package_careful.py runs/small/calibrated.pt --figures docs/tables/pictures.json --commands runs/small/commands.txt
+python tools/package_careful.py runs/tiny/calibrated.pt --name rdbm-tiny --eight-bits --figures ...
 """
 
 import argparse
@@ -40,10 +41,10 @@ ImageNet (non-commercial research), Urban100 and SunHays80 (Huang et al. 2015, S
 al. 2010, research), CamVid (Brostow et al. 2009, academic), eight faces of CelebA-HQ (non-commercial research), SROIE
 receipts (research), nextcloud screenshots (CC BY-SA 4.0), and pictures drawn for the project; every twelfth picture of
 each folder was kept out, by name. Degraded by `rebridge.degradations.mixture`; besides, PolyU real noise (non-commercial
-research), MEFB exposures (research) and rain layers of VRGNet. The trunk began as `pixel-prior-small`. The
-weights are released under the licence of rebridge, Apache-2.0.
+research), MEFB exposures (research) and rain layers of VRGNet. The weights are released under the licence of rebridge,
+Apache-2.0.
 
-Trained on one core of a CPU, at last on a GPU, by
+Trained by
 
 {commands}
 
@@ -53,21 +54,21 @@ Trained on one core of a CPU, at last on a GPU, by
 
 ## Figures
 
-`python benchmarks/pictures.py --model rdbm-tiny --model {name} --own 8 --write docs/tables/pictures.json`; PSNR in dB, means
+`python benchmarks/pictures.py --model rdbm-tiny --model rdbm-small --own 8 --write docs/tables/pictures.json`; PSNR in dB, means
 over crops of at most 320 pixels; for clean pictures it is that of the result against the untouched input. "Named" is
 with the kind given.
 
-| set | n | input | rdbm-tiny | {name} | worst | made worse by 0.1 dB | named |
+| set | n | input | {other} | {name} | worst | made worse by 0.1 dB | named |
 |---|---|---|---|---|---|---|---|
 {rows}
 """
 
 
-def rows(tables: dict[str, dict[str, dict[str, float]]], name: str) -> str:
+def rows(tables: dict[str, dict[str, dict[str, float]]], name: str, other: str) -> str:
     """Lines of the table of figures, one for each set."""
     lines = []
     for key, row in tables[name].items():
-        old = tables["rdbm-tiny"].get(key)
+        old = tables[other].get(key)
         start = f"{row['in']:.2f}" if row["in"] < 100 else "-"
         named = f"{row['named']:.2f}" if "named" in row else "-"
         figure = "median" if start == "-" else "out"
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, required=True)
     parser.add_argument("--commands", type=Path, required=True)
     parser.add_argument("--limits", type=Path, required=True)
+    parser.add_argument("--eight-bits", action="store_true", help="store the large weights in eight bits")
     options = parser.parse_args()
     state = torch.load(options.checkpoint)
     network = network_of(state, verdict="verdict.mean" in state)
@@ -99,16 +101,20 @@ def main() -> None:
         "tasks": tasks,
     }
     parameters = sum(weight.numel() for weight in network.parameters())
+    (other,) = (name for name in ("rdbm-tiny", "rdbm-small") if name != options.name)
     text = card(options.name, config, parameters) + ABOUT.format(
         name=options.name,
+        other=other,
         kinds=", ".join(KINDS),
         commands="\n".join(f"    {line}" for line in options.commands.read_text().splitlines()),
         limits=options.limits.read_text().strip(),
-        rows=rows(json.loads(options.figures.read_text()), options.name),
+        rows=rows(json.loads(options.figures.read_text()), options.name, other),
     )
     denoiser = NetworkDenoiser(network, bridge, "blend")
     model = models.TrainedModel(denoiser, sampler=SAMPLER, tasks=tasks, name=options.name, training=training)
-    folder = model.save_pretrained(MODELS / options.name, card=text, dtype=torch.float16)
+    folder = model.save_pretrained(
+        MODELS / options.name, card=text, dtype=torch.int8 if options.eight_bits else torch.float16
+    )
     size = sum(file.stat().st_size for file in folder.iterdir())
     print(f"{folder}: {parameters:,} parameters, {size / 1e6:.2f} MB")
 

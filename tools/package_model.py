@@ -1,10 +1,10 @@
 """Put a trained model into the package: float16 weights, and a card with the metrics that `rebridge evaluate` printed.
 
-rebridge train configs/rdbm-tiny.yaml
-rebridge evaluate --model runs/rdbm-tiny/low-light/model --clean $REBRIDGE_DATA/eval/cbsd68 --steps 1 --json \\
-    > docs/tables/rdbm-tiny.json
-python tools/package_model.py configs/rdbm-tiny.yaml --metrics docs/tables/rdbm-tiny.json --steps 1 \
-    --command "rebridge evaluate --model rdbm-tiny --clean \\$REBRIDGE_DATA/eval/cbsd68 --json"
+rebridge train configs/rdbm-fast.yaml
+rebridge evaluate --model runs/rdbm-fast/low-light/model --clean $REBRIDGE_DATA/eval/cbsd68 --steps 1 --json \\
+    > docs/tables/rdbm-fast.json
+python tools/package_model.py configs/rdbm-fast.yaml --metrics docs/tables/rdbm-fast.json --steps 1 \
+    --command "rebridge evaluate --model rdbm-fast --clean \\$REBRIDGE_DATA/eval/cbsd68 --json"
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 TABLES, CITATIONS = ROOT / "docs" / "tables", ROOT / "docs" / "citations"
 MARKS = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 MODELS = ("rdbm-tiny", "rdbm-small")
+TOLD_HEADS = ("`rdbm-tiny`", "`rdbm-small`", "told: `rdbm-tiny`", "told: `rdbm-small`")
 FOREIGN = (
     ("rain", "rain"), ("real rain", "real rain"), ("snow", "snow"), ("haze by depth", "haze by depth"),
     ("real haze_indoor", "real haze, indoors"), ("real haze_outdoor", "real haze, outdoors"),
@@ -83,10 +84,9 @@ def entered(table: dict[str, Any], name: str) -> float | None:
     return next((found for model in table if (found := figure(table, model, name, "in")) is not None), None)
 
 
-def three(table: dict[str, Any], name: str) -> list[float | None]:
-    """Look up what rdbm-tiny, rdbm-small, and rdbm-small with the kind named make of a set."""
-    told = figure(table, "rdbm-small", name, "named")
-    return [*(figure(table, model, name, "out") for model in MODELS), told]
+def four(table: dict[str, Any], name: str) -> list[float | None]:
+    """Look up what both restorers make of a set by themselves, and with the kind named."""
+    return [figure(table, model, name, key) for key in ("out", "named") for model in MODELS]
 
 
 def models_short() -> str:
@@ -95,10 +95,10 @@ def models_short() -> str:
     head = ["", *SHORT.values(), "sound photographs, worst"]
     lines = [["degraded", *(decibels(entered(table, name)) for name in SHORT), "-"]]
     worst = [figure(table, model, "clean photographs", "worst") for model in MODELS]
-    labels = ("`rdbm-tiny`", "`rdbm-small`, by itself", "`rdbm-small`, told what is wrong")
+    labels = [f"`{model}`, {way}" for way in ("by itself", "told what is wrong") for model in MODELS]
     for place, label in enumerate(labels):
         harm = decibels(worst[place]) if place < len(worst) else "-"
-        lines.append([label, *(decibels(three(table, name)[place]) for name in SHORT), harm])
+        lines.append([label, *(decibels(four(table, name)[place]) for name in SHORT), harm])
     return rows(head, lines)
 
 
@@ -112,7 +112,7 @@ def sets(head: str, names: Sequence[tuple[str, str]], restored: bool = True) -> 
     """
     table = read("pictures")
     if restored:
-        heads = ["degraded", "`rdbm-tiny`", "`rdbm-small`", "told what is wrong"]
+        heads = ["degraded", *TOLD_HEADS]
     else:
         heads = [
             f"`{model}`: median" if key == "median" else "worst" for model in MODELS for key in ("median", "worst")
@@ -121,7 +121,7 @@ def sets(head: str, names: Sequence[tuple[str, str]], restored: bool = True) -> 
     for name, label in names:
         count = max(table[model].get(name, {}).get("images", 0) for model in MODELS)
         left = [figure(table, model, name, key) for model in MODELS for key in ("median", "worst")]
-        values = [entered(table, name), *three(table, name)] if restored else left
+        values = [entered(table, name), *four(table, name)] if restored else left
         lines.append([label, f"{count:.0f}", *map(decibels, values)])
     return rows([head, "pictures", *heads], lines)
 
@@ -145,7 +145,7 @@ def others() -> str:
     """The models for one task, on the whole of CBSD68, by `rebridge evaluate`."""
     head = ["model", "degradation", "pictures", "degraded", "restored", "median", "SSIM"]
     lines = []
-    for name in ("rdbm-tiny", "hi-diff-blur-tiny", "enlarge-small"):
+    for name in ("hi-diff-blur-tiny", "enlarge-small"):
         for task in read(name)["tasks"]:
             if task["task"] != "clean":
                 cells = [f"{task[key]:.2f}" for key in ("input_psnr", "psnr", "median_psnr")]
@@ -156,13 +156,13 @@ def others() -> str:
 def gains() -> str:
     """Gains over the degraded picture by kind: ours, and the best peers on pictures of the same kind."""
     table = read("pictures")
-    head = ["kind", "`rdbm-tiny`", "`rdbm-small`", "told what is wrong", "peers, and `rdbm-tiny` on the same pictures"]
+    head = ["kind", *TOLD_HEADS, "peers, and the first `rdbm-tiny` on the same pictures"]
     lines = []
     for part in read("peers")["kinds"]:
-        ours: list[str] = ["-"] * 3
+        ours: list[str] = ["-"] * 4
         if names := KINDS.get(part["kind"]):
-            for place in range(3):
-                pairs = [(three(table, name)[place], entered(table, name)) for name in names]
+            for place in range(4):
+                pairs = [(four(table, name)[place], entered(table, name)) for name in names]
                 known = [after - before for after, before in pairs if after is not None and before is not None]
                 ours[place] = decibels(fmean(known), signed=True) if known else "-"
         told = [described(found) for found in part["sets"] if found["peers"] and found["input"] is not None]
@@ -174,7 +174,7 @@ def described(found: dict[str, Any]) -> str:
     """Write the gains of peers on one set."""
     before = found["input"]
     peers = [f"{name} {value - before:+.1f}" for name, value in found["peers"].items()]
-    return f"{found['set']}: {', '.join(peers)}, `rdbm-tiny` {found['rdbm-tiny'] - before:+.1f}"
+    return f"{found['set']}: {', '.join(peers)}, the first `rdbm-tiny` {found['first rdbm-tiny'] - before:+.1f}"
 
 
 def peers() -> str:
@@ -183,8 +183,10 @@ def peers() -> str:
     for part in read("peers")["kinds"]:
         for found in part["sets"]:
             values = ", ".join(f"{name} {value:.1f}" for name, value in found["peers"].items()) or "-"
-            lines.append([part["kind"], found["set"], decibels(found["input"]), decibels(found["rdbm-tiny"]), values])
-    return rows(["kind", "pictures kept aside", "degraded", "`rdbm-tiny`", "others"], lines)
+            lines.append(
+                [part["kind"], found["set"], decibels(found["input"]), decibels(found["first rdbm-tiny"]), values]
+            )
+    return rows(["kind", "pictures kept aside", "degraded", "the first `rdbm-tiny`", "others"], lines)
 
 
 def costs() -> str:
@@ -480,7 +482,9 @@ def gpu_lines(found: dict[str, Any]) -> str:
             f"matrix product's, {row['times the plain loop']:.1f} times the plain loop.\n"
         )
     for row in found.get("samplers", {}).get("rows", []):
-        text += f"- Sampler `{row['sampler']}`: {row['time beside the network']:+.1%} beside the network, "
+        text += (
+            f"- Sampler `{row['sampler']}`: {row['time beside the network']:+.1%} beside {found['samplers']['model']}, "
+        )
         text += f"{row['waits in the loop']} waits in the loop.\n"
     return f"\n{text}" if text else ""
 

@@ -7,8 +7,9 @@ All blocks add to what they get, so that a network without some of them is one w
 
 import argparse
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -19,48 +20,31 @@ from rebridge.models import load_model
 from rebridge.networks.careful import Careful
 
 
-def levels(model: Careful) -> list[list[nn.Sequential]]:
-    """The sequences of blocks, those that have as many of them together: each size before and after, and the middle."""
-    trunk = model.trunk
-    pairs = zip(trunk.before, trunk.after, strict=True)
-    return [[level.blocks for level in pair] for pair in pairs] + [[trunk.middle.blocks]]  # type: ignore[misc]
-
-
 @torch.no_grad()
 def error(model: Careful, batches: Sequence[Labelled]) -> float:
     """Mean logarithm of the error of what is restored."""
     return sum(float(mend_loss(model, batch)[1]["restored"]) for batch in batches) / len(batches)
 
 
-def choices(sequences: Sequence[nn.Sequential], count: int) -> Iterator[tuple[tuple[nn.Module, ...], ...]]:
-    """Every choice of so many blocks of each sequence, in their order."""
-    return itertools.product(*(itertools.combinations(sequence, count) for sequence in sequences))
-
-
 def thinned(model: Careful, counts: Sequence[int], batches: Sequence[Labelled]) -> None:
-    """Leave so many blocks at each size and in the middle, size by size, and print what that costs."""
-    print(f"all: {error(model, batches):.3f}", flush=True)
+    """Leave so many blocks at each size, before and after the middle, and in the middle; print what that costs."""
     trunk = model.trunk
-    for index, count in enumerate(counts):
-        best, chosen = float("inf"), None
-        for choice in choices(levels(model)[index], count):
-            kept = [level.blocks for level in (*trunk.before, *trunk.after, trunk.middle)]
-            _put(levels(model)[index], model, choice)
-            found = error(model, batches)
-            if found < best:
-                best, chosen = found, choice
-            for level, blocks in zip((*trunk.before, *trunk.after, trunk.middle), kept, strict=True):
-                level.blocks = blocks
-        assert chosen is not None
-        _put(levels(model)[index], model, chosen)
-        print(f"level {index}, {count} left: {best:.3f}", flush=True)
+    sizes = [*zip(trunk.before, trunk.after, strict=True), (trunk.middle,)]
+    print(f"all: {error(model, batches):.3f}", flush=True)
+    for levels, count in zip(sizes, counts, strict=True):
+        every = [itertools.combinations(cast(nn.Sequential, level.blocks), count) for level in levels]
+        found = []
+        for choice in itertools.product(*every):
+            leave(levels, choice)
+            found.append((error(model, batches), choice))
+        least, choice = min(found, key=lambda one: one[0])
+        leave(levels, choice)
+        print(f"{count} left: {least:.3f}", flush=True)
 
 
-def _put(sequences: Sequence[nn.Sequential], model: Careful, choice: Sequence[Sequence[nn.Module]]) -> None:
-    """Replace sequences of blocks by those that were chosen."""
-    places = [level for level in (*model.trunk.before, *model.trunk.after, model.trunk.middle)]
-    for sequence, blocks in zip(sequences, choice, strict=True):
-        level = next(place for place in places if place.blocks is sequence)
+def leave(levels: Sequence[nn.Module], choice: Sequence[Sequence[nn.Module]]) -> None:
+    """Let levels have the blocks that were chosen for each."""
+    for level, blocks in zip(levels, choice, strict=True):
         level.blocks = nn.Sequential(*blocks)
 
 
@@ -80,8 +64,14 @@ def main() -> None:
         else load_model(options.checkpoint).network.state_dict()
     )
     model = network_of(state, verdict="verdict.mean" in state).eval().to(memory_format=torch.channels_last)
-    source = patches(Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()]), 0.07, alarm=1.0)
-    thinned(model, [*options.blocks, options.middle], [in_range(source.batch(8, 128, seed)) for seed in range(options.batches)])
+    source = patches(
+        Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()]), 0.07, alarm=1.0
+    )
+    thinned(
+        model,
+        [*options.blocks, options.middle],
+        [in_range(source.batch(8, 128, seed)) for seed in range(options.batches)],
+    )
     options.output.parent.mkdir(parents=True, exist_ok=True)
     torch.save(model.state_dict(), options.output)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)

@@ -4,7 +4,7 @@
     python tools/train_careful.py --minutes 70 --start runs/small-1/last.pt --output runs/small-2
     python tools/train_careful.py --minutes 12 --only-tone --start runs/small-2/last.pt --output runs/small-3
     python tools/train_careful.py --minutes 9 --judge-every 0 --device cuda --workers 14 --batch 128 --start ...
-    python tools/train_careful.py --minutes 60 --judge-every 0 --start thin.pt --teacher whole.pt --precision float32 ...
+    torchrun --nproc_per_node 2 tools/train_careful.py --minutes 60 --judge-every 0 --start thin.pt --teacher whole.pt ...
 
 Both losses are shares: the logarithm of each picture's error, so that a hardly visible fault counts as a grave one does.
 """
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from patch_stream import streamed
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from rebridge import networks
 from rebridge.data.crops import dihedral
@@ -150,46 +150,6 @@ def mend_loss(model: Careful, batch: Labelled, teacher: Careful | None = None) -
         "harm": harm.mean().detach(),
         **told,
     }
-
-
-def warm(model: Careful, name: str) -> None:
-    """Begin the trunk with the weights of a packaged `fast` network, as far as they fit."""
-    from rebridge.models import load_model
-
-    old = load_model(name)
-    source, trunk = old.network, model.trunk
-    place = {task: index for index, task in enumerate(old.tasks)}
-    sound = place["clean"]
-    # A kind that the old network does not know begins as one that it knows: as "clean", it would stay one that changes nothing.
-    use = {"rain": "rain", "snow": "snow", "noise": "noise", "blur": "blur", "jpeg": "noise", "raindrop": "snow"}
-    waves = F.silu(source.time(torch.ones(1)))
-    levels = [
-        (trunk.middle, source.middle),
-        *zip(trunk.before, source.before, strict=True),
-        *zip(trunk.after, source.after, strict=True),
-    ]
-    with torch.no_grad():
-        for new, level in levels:
-            columns = level.kind.weight[:, :, 0, 0]
-            new.kind.bias.copy_(level.time(waves)[0] + columns[:, sound])
-            for index, kind in enumerate(LABELS):
-                if kind in use:
-                    new.kind.weight[:, index] = columns[:, place[use[kind]]] - columns[:, sound]
-            for block, other in zip(new.blocks, level.blocks, strict=False):
-                block.load_state_dict(other.state_dict())
-        for key in ("down", "up"):
-            getattr(trunk, key).load_state_dict(getattr(source, key).state_dict())
-        trunk.tail.load_state_dict(source.tail.state_dict())
-        trunk.head.weight.zero_()
-        trunk.head.weight[:, :12] = source.head.weight[:, 12:24]
-        trunk.head.weight[:, 24:] = source.equalised.weight
-        trunk.head.bias.copy_(source.head.bias + source.equalised.bias)
-        model.equaliser.load_state_dict(source.equaliser.state_dict())
-        for key in ("enter", "inner", "norms"):
-            getattr(model.examiner.around, key).load_state_dict(getattr(source.guide, key).state_dict())
-        columns = source.guide.leave.weight
-        model.examiner.around.leave.weight.mul_(0.3)
-        model.examiner.around.leave.weight[-len(columns) :] = columns
 
 
 @torch.no_grad()
@@ -350,7 +310,7 @@ def begin_with_prior(model: Careful, name: str, level: float = 8.0) -> None:
 
 
 def beginning(options: argparse.Namespace, judged: MixedPatches) -> Careful:
-    """Make the network, with the weights of an earlier run, a prior or a packaged network as far as they fit."""
+    """Make the network, with the weights of an earlier run or of a prior as far as they fit."""
     sizes = {key: getattr(options, key) for key in ("widths", "blocks", "middle") if getattr(options, key)}
     if options.start and not options.prior:
         kept = {key: value for key, value in torch.load(options.start).items() if not key.startswith("verdict.")}
@@ -362,7 +322,6 @@ def beginning(options: argparse.Namespace, judged: MixedPatches) -> Careful:
         kept = {key: value for key, value in torch.load(options.start).items() if not key.startswith(left)}
         model.load_state_dict(kept, strict=False)
     else:
-        warm(model, "rdbm-tiny")
         whiten(model, judged)
         if options.examiner:
             kept = {key: value for key, value in torch.load(options.examiner).items() if key.startswith("examiner.")}
@@ -389,11 +348,38 @@ def optimisers_of(model: Careful, where: nn.Module, options: argparse.Namespace)
     return made
 
 
+def place() -> tuple[int, int]:
+    """Which process this is, from 0, and how many there are."""
+    return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+
+
+def shared(value: float) -> float:
+    """Tell all processes the greatest of their values."""
+    if not distributed.is_initialized():
+        return value
+    told = torch.tensor(value, dtype=torch.float64)
+    distributed.all_reduce(told, distributed.ReduceOp.MAX)
+    return float(told)
+
+
+def average_gradients(optimisers: list[Muon]) -> None:
+    """Replace gradients by their means over all processes, where there are several."""
+    if not distributed.is_initialized():
+        return
+    found = [p.grad for one in optimisers for group in one.param_groups for p in group["params"] if p.grad is not None]
+    joint = torch.cat([gradient.flatten() for gradient in found])
+    distributed.all_reduce(joint)
+    joint /= distributed.get_world_size()
+    for gradient, mean in zip(found, joint.split([gradient.numel() for gradient in found]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
 def stepped(optimisers: list[Muon], loss: Tensor, rate: float) -> None:
     """Make one step at a share of the peak learning rates; gradients that are no numbers count as none."""
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
     loss.backward()
+    average_gradients(optimisers)
     for optimiser in optimisers:
         parameters = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
         if not parameters:
@@ -404,6 +390,11 @@ def stepped(optimisers: list[Muon], loss: Tensor, rate: float) -> None:
         for group in optimiser.param_groups:
             group["lr"] = rate * group["peak"]
         optimiser.step()
+
+
+def first_seed(options: argparse.Namespace) -> int:
+    """Seed of the first batch; each process has seeds of its own."""
+    return options.seed * 10_000_000 + 1_000_000 * place()[0]
 
 
 class Batches:
@@ -420,7 +411,7 @@ class Batches:
         self.mended = toning(photographs) if options.only_tone else patches(photographs, options.clean / 3, alarm=1.0)
         self.stream: Iterator[Labelled] | None = None
         if options.workers:
-            seed = options.seed * 10_000_000
+            seed = first_seed(options)
             self.stream = streamed(self.mended, options.batch, options.patch, seed, options.device, options.workers)
 
     def judging(self, step: int) -> bool:
@@ -431,7 +422,7 @@ class Batches:
     def at(self, step: int, share: float) -> Labelled:
         """Make the batch of a step, after a share of the time."""
         options = self.options
-        seed = options.seed * 10_000_000 + step
+        seed = first_seed(options) + step
         if self.judging(step):
             source = self.simple if share < options.single else self.judged
             batch = source.batch(options.judge_batch, options.judge_patch, seed)
@@ -464,27 +455,33 @@ def fit(options: argparse.Namespace) -> None:
     begin, seconds, step = clock(), 60 * options.minutes, 0
     sums: dict[str, tuple[Tensor | float, int]] = {}
     print(f"loaded; {sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
-    while (share := (clock() - begin) / seconds) < 1:
+    while (share := shared((clock() - begin) / seconds)) < 1:
         rate = min(1.0, step / 100) * (options.floor + (1 - options.floor) * 0.5 * (1 + math.cos(math.pi * share)))
         batch = batches.at(step, share)
         with torch.autocast(options.device, torch.bfloat16, enabled=options.precision == "bfloat16"):
             if options.only_tone:
                 loss, figures = tone_loss(model, batch)
             else:
-                loss, figures = judge_loss(model, where, batch) if batches.judging(step) else mend_loss(model, batch, teacher)
+                loss, figures = (
+                    judge_loss(model, where, batch) if batches.judging(step) else mend_loss(model, batch, teacher)
+                )
         stepped(optimisers, loss, rate)
         step += 1
         averaged(average, model, min(options.ema, (1 + step) / (10 + step)))
         for key, value in figures.items():
             total, times = sums.get(key, (0.0, 0))
             sums[key] = (total + value, times + 1)
-        if step % options.report == 0:
+        if step % options.report == 0 and place()[0] == 0:
             text = " ".join(f"{key} {float(total) / times:.3f}" for key, (total, times) in sums.items())
-            print(f"{step} {(clock() - begin) / 60:.1f} min  {text}  {step * options.batch:,} patches", flush=True)
+            print(
+                f"{step} {(clock() - begin) / 60:.1f} min  {text}  {step * options.batch * place()[1]:,} patches",
+                flush=True,
+            )
             sums = {}
             keep(average, where, output)
-    keep(average, where, output)
-    print("done", flush=True)
+    if place()[0] == 0:
+        keep(average, where, output)
+        print("done", flush=True)
 
 
 @torch.no_grad()
@@ -512,7 +509,6 @@ def main() -> None:
     parser.add_argument("--examiner")
     parser.add_argument("--teacher", help="weights of a larger network that knows the same kinds by the same examiner")
     parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--prior", help="begin the trunk with this prior; its widths, blocks and middle")
     parser.add_argument("--widths", type=int, nargs="*")
     parser.add_argument("--blocks", type=int, nargs="*")
@@ -543,8 +539,10 @@ def main() -> None:
     parser.add_argument("--report", type=int, default=200, help="steps between lines of the log, and kept weights")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    if "RANK" in os.environ:
+        distributed.init_process_group("gloo")
     WEIGHTS.update({kind: float(weight) for kind, _, weight in (given.partition("=") for given in options.weight)})
     fit(options)
 

@@ -23,7 +23,7 @@ def rounded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         state: tensors by name; those of two dimensions and more, the first of which counts a layer's outputs, are rounded.
 
     Returns:
-        int8 tensors, beside each the float32 scales of its outputs, (outputs,); other fractions in float16, and the rest as it was.
+        int8 tensors, beside each the float32 scales of its outputs, (outputs,); other fractions in float16, the rest as it was.
     """
     stored: dict[str, Tensor] = {}
     for name, value in state.items():

@@ -60,7 +60,7 @@ class StoredWeights:
 
     Args:
         state: tensors by name.
-        dtype: of the stored floating-point tensors; None leaves theirs; torch.int8: large ones in `eight_bits`, others in float16.
+        dtype: of the stored floating-point tensors; None leaves theirs; torch.int8 as `eight_bits` says.
 
     Raises:
         ModelError: a dtype that weights are not stored in; a weight with NaN or infinite values, at iteration.

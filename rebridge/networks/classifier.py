@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rebridge.networks.averages import block_means
 from rebridge.networks.layers import ChannelNorm, at_least_float32
 
 BLOCK = 16
@@ -69,18 +70,18 @@ def block_statistics(y: Tensor) -> Tensor:
         (B, STATISTICS, H/16, W/16).
     """
     y = (at_least_float32(y).contiguous() + 1) / 2  # pools and differences go along rows
-    mean = F.avg_pool2d(y, BLOCK)
-    deviation = (F.avg_pool2d(y.square(), BLOCK) - mean.square()).clamp_min(0).sqrt()
-    found = [mean, deviation, F.avg_pool2d(y.amin(1, keepdim=True), BLOCK)]
+    mean = block_means(y, BLOCK)
+    deviation = (block_means(y.square(), BLOCK) - mean.square()).clamp_min(0).sqrt()
+    found = [mean, deviation, block_means(y.amin(1, keepdim=True), BLOCK)]
     scaled = y
     for scale in range(SCALES):
         block = BLOCK >> scale
-        coarser = F.avg_pool2d(scaled, 2)
+        coarser = block_means(scaled, 2)
         detail = scaled - F.interpolate(coarser, scale_factor=2.0, mode="bilinear")
-        found += [F.avg_pool2d(detail.abs(), block), F.avg_pool2d(detail.relu().square(), block).sqrt()]
-        found += [F.avg_pool2d(step.abs(), block) for step in _differences(scaled.mean(1, keepdim=True))]
+        found += [block_means(detail.abs(), block), block_means(detail.relu().square(), block).sqrt()]
+        found += [block_means(step.abs(), block) for step in _differences(scaled.mean(1, keepdim=True))]
         if scale == 0:
-            found.append(F.avg_pool2d((detail[:, 0::2] - detail[:, 1:2]).abs(), block))
+            found.append(block_means((detail[:, 0::2] - detail[:, 1:2]).abs(), block))
         scaled = coarser
     return torch.log(torch.cat(found, dim=1) + 1e-3) + 3
 

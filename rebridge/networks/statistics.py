@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rebridge.networks.averages import block_means
 from rebridge.networks.exporting import exporting, lower_median, quantiles, repeated_to
 
 TURNS = 16
@@ -22,8 +23,8 @@ CELL = 32
 SHARES_OF_BLOCKS = (0.25, 0.75)
 LINE_NUMBERS = TURNS * 2 * (2 * (1 + len(SHARES_OF_BLOCKS)) + 1)
 """Numbers that `line_statistics` gives for a picture."""
-STRIP = 2**20
-"""Most pixels that are filtered at once."""
+STRIP = 2**17
+"""Most pixels that are filtered at once: what is found of them stays in the processor's cache."""
 LEAST_SIDE = 96
 """Smaller pictures are continued by repetition of their border."""
 AIR_BLOCK = 8
@@ -93,7 +94,7 @@ def line_statistics(y: Tensor) -> Tensor:
         brightest = brightest.clamp_min(0)
         middle = lower_median(brightest) if exporting() else brightest.median(dim=2).values
         found.append(torch.log(middle + 1e-3))
-        grey = F.avg_pool2d(grey, 2)
+        grey = block_means(grey, 2)
     return torch.cat(found, 1)
 
 
@@ -110,8 +111,8 @@ def block_energies(grey: Tensor, filters: Tensor, side: int) -> tuple[Tensor, Te
     parts: list[tuple[Tensor, ...]] = []
     for top in (0,) if exporting() else range(0, height, rows):
         answer = F.conv2d(grey[..., top : min(top + rows, height) + KERNEL - 1, :], filters)
-        bright = F.avg_pool2d(answer.relu().square(), side, ceil_mode=True)
-        dark = F.avg_pool2d((-answer).relu().square(), side, ceil_mode=True)
+        bright = F.avg_pool2d(answer.relu().square_(), side, ceil_mode=True)
+        dark = F.avg_pool2d(answer.clamp(max=0).square_(), side, ceil_mode=True)
         parts.append((bright.flatten(2), dark.flatten(2), F.max_pool2d(answer, side, ceil_mode=True).flatten(2)))
     first, second, third = (torch.cat(kept, 2) for kept in zip(*parts, strict=True))
     return first, second, third
@@ -150,9 +151,9 @@ def block_airs(y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     for top in (0,) if exporting() else range(0, height, rows):
         strip = (y[..., top : min(top + rows, height), :width].float() + 1) / 2
         grey = strip.mean(1, keepdim=True)
-        light = F.avg_pool2d(grey, AIR_BLOCK)
-        contrast = (F.avg_pool2d(grey.square(), AIR_BLOCK) - light.square()).clamp_min(0).sqrt()
-        means = F.avg_pool2d(strip, AIR_BLOCK)
+        light = block_means(grey, AIR_BLOCK)
+        contrast = (block_means(grey.square(), AIR_BLOCK) - light.square()).clamp_min(0).sqrt()
+        means = block_means(strip, AIR_BLOCK)
         colour = means.amax(1, keepdim=True) - means.amin(1, keepdim=True)
         dark = -F.max_pool2d(-strip.amin(1, keepdim=True), AIR_BLOCK)
         found.append(torch.cat([dark, light, torch.log(contrast + 3e-3), torch.log(colour + 1e-2)], 1))

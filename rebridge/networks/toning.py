@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rebridge.networks.averages import block_means, surrounding_means
 from rebridge.networks.classifier import STATISTICS, block_statistics
 from rebridge.networks.exporting import exporting, quantiles, valueless
 from rebridge.networks.layers import zero_init
@@ -48,9 +49,9 @@ def feature_blocks(change: Tensor) -> Tensor:
     Mean, mean size and root mean square (B, 9, H/16, W/16), in logarithmic scale.
     """
     change = change.float()
-    size = F.avg_pool2d(change.abs(), 16)
-    square = F.avg_pool2d(change.square(), 16).sqrt()
-    return torch.cat([F.avg_pool2d(change, 16), torch.log(size + 1e-3) + 3, torch.log(square + 1e-3) + 3], 1)
+    size = block_means(change.abs(), 16)
+    square = block_means(change.square(), 16).sqrt()
+    return torch.cat([block_means(change, 16), torch.log(size + 1e-3) + 3, torch.log(square + 1e-3) + 3], 1)
 
 
 def held_back(change: Tensor, held: Tensor) -> Tensor:
@@ -58,7 +59,7 @@ def held_back(change: Tensor, held: Tensor) -> Tensor:
 
     Its sides are multiples of 16. held: (B,) in [0, 1], for which pictures.
     """
-    places = F.avg_pool2d(F.avg_pool2d(change.float(), STEADY_BLOCK), 3, 1, 1, count_include_pad=False)
+    places = surrounding_means(block_means(change.float(), STEADY_BLOCK))
     slow = F.interpolate(places, scale_factor=float(STEADY_BLOCK), mode="bilinear")
     return change - STEADY * held.view(-1, 1, 1, 1) * slow
 
@@ -102,7 +103,7 @@ def impression(y: Tensor, features: Tensor) -> Impression:
     side = 4
     while not exporting() and y[0, 0].numel() > MOST_LEVELS * side**2:
         side *= 2
-    small = (F.avg_pool2d(y, side).float() + 1) / 2
+    small = (block_means(y, side).float() + 1) / 2
     levels = torch.cat([small, small.amin(1, keepdim=True)], 1).flatten(2)
     shares = torch.tensor(SHARES, device=y.device)
     found = quantiles(levels, shares) if exporting() else torch.quantile(levels, shares, dim=-1)
@@ -177,7 +178,7 @@ class Examiner(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Features of y, whose sides are multiples of 16."""
-        detail = torch.tanh(DETAIL * (y - F.avg_pool2d(y, 3, 1, 1, count_include_pad=False)))
+        detail = torch.tanh(DETAIL * (y - surrounding_means(y)))
         h = F.pixel_unshuffle(torch.cat([y, detail], 1), 2).contiguous(memory_format=torch.channels_last)
         for layer, norm in zip(self.stem, self.norms, strict=True):
             h = F.gelu(norm(layer(h)))
@@ -261,7 +262,7 @@ class Tone(nn.Module):
         self, image: Tensor, features: Tensor, judged: Tensor, air: Tensor, lean: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Optical depth -log t, (B, 1, H/8, W/8), of pictures (B, 3, H, W) in [0, 1], and these at that size."""
-        small = F.avg_pool2d(image, 8)
+        small = block_means(image, 8)
         dark = -F.max_pool2d(-image, 8)
         scaled = small / air.clamp_min(0.05)
         seen = torch.cat([small, dark, F.max_pool2d(image, 8), scaled, scaled.amin(1, keepdim=True)], 1)

@@ -1,6 +1,6 @@
 """Training: a loop for any network and loss, and methods for files.
 
-training.train_file("configs/rdbm-tiny.yaml")                 # what `rebridge train` does
+training.train_file("configs/rdbm-fast.yaml")                 # what `rebridge train` does
 training.fit(task, config, data)                              # your own network, loss and data
 for step in training.steps(task, config, data): ...           # the same, in your own loop
 """

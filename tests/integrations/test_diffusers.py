@@ -33,6 +33,7 @@ def test_the_pipeline_gives_what_the_restorer_gives(pipe: Any) -> None:
     restore = rebridge.Restorer.from_pretrained("rdbm-tiny", device="cpu")
     found = pipe(PICTURE, num_inference_steps=3, generator=seeded(5)).images[0]
     assert np.array_equal(np.asarray(found), np.asarray(restore(PICTURE, steps=3, seed=5)))
+    assert not np.array_equal(np.asarray(found), np.asarray(PICTURE))
     (tensor,) = pipe(PICTURE, output_type="pt", return_dict=False)
     array = pipe(PICTURE, output_type="np").images
     assert np.array_equal(tensor.permute(0, 2, 3, 1).numpy(), array)

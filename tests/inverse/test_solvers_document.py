@@ -20,7 +20,7 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     model = TrainedModel.of(network, bridges.create("vp"), "preconditioned", sampler=sampler, tasks=["rain"])
     model.save_pretrained(tmp_path / "pixel-prior-small")
     plain = networks.create("fast", widths=[4, 8], blocks=[1], middle=1, embedding=8)
-    TrainedModel.of(plain, bridges.create("rdbm"), sampler=sampler).save_pretrained(tmp_path / "rdbm-tiny")
+    TrainedModel.of(plain, bridges.create("rdbm"), sampler=sampler).save_pretrained(tmp_path / "rdbm-texture")
     monkeypatch.setattr(places, "PACKAGED", tmp_path)
     code = "\n".join(re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL))
     shown: dict[str, Any] = {}
