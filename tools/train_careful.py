@@ -32,8 +32,9 @@ from rebridge.degradations.mixture import LABEL_SIDE, LABELS, RENDERERS, Mixture
 from rebridge.degradations.preparation import Preparation
 from rebridge.degradations.weather import Air, Haze, scatter
 from rebridge.models import load_prior
-from rebridge.networks.careful import HAZE, LOWLIGHT, Careful
+from rebridge.networks.careful import Careful
 from rebridge.networks.classifier import block_statistics
+from rebridge.networks.kinds import HAZE, LOWLIGHT
 from rebridge.networks.toning import feature_blocks, impression
 from rebridge.training.muon import Muon
 from rebridge.training.timesteps import times_of_noise

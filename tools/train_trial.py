@@ -23,7 +23,8 @@ from rebridge.data.mixtures import Photographs
 from rebridge.degradations.base import Draw
 from rebridge.degradations.mixture import LABELS, RENDERERS, Mixture
 from rebridge.degradations.preparation import Preparation
-from rebridge.networks.careful import RAIN, TRIED, Careful
+from rebridge.networks.careful import TRIED, Careful
+from rebridge.networks.kinds import RAIN
 from rebridge.networks.trial import RainTrial
 
 SIZES = (192, 224, 256, 288)

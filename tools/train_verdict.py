@@ -26,7 +26,8 @@ from rebridge.degradations.distance import DepthHaze
 from rebridge.degradations.mixture import LABELS, RENDERERS, Mixture
 from rebridge.degradations.preparation import Preparation
 from rebridge.degradations.weather import Haze
-from rebridge.networks.careful import HAZE, Careful
+from rebridge.networks.careful import Careful
+from rebridge.networks.kinds import HAZE
 from rebridge.networks.statistics import air_statistics
 from rebridge.networks.toning import impression
 from rebridge.networks.verdict import Verdict, gathered

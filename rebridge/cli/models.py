@@ -79,7 +79,7 @@ def compare(options: CompareOptions, as_json: Json = False) -> None:
     """Compare samplers, bridges, models and zero-shot solvers.
 
     Samplers: `rebridge compare --clean photos --task rain`, or `rebridge compare --analytic --bridge goub`. Solvers:
-    `rebridge compare --clean photos --operator sr4 --operator noise@25 --solver all --model rdbm-tiny`. A generative model
+    `rebridge compare --clean photos --operator sr4 --operator noise@25 --solver all --model rdbm-texture`. A generative model
     inside a bridge with the same model alone, from pure noise (ddim) and from the degraded image under noise (sdedit):
     `rebridge compare --method irbridge --clean photos --task rain`.
 

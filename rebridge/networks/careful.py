@@ -7,8 +7,8 @@ It blends in what it expects to help.
     x_hat  = z + trunk(z, y, c)                 rain, snow, drops, noise, blur, JPEG
     x0_hat = z + trust (x_hat - z)              trust in [0, 1] at each place, learned as what would have been best
 
-Where air or exposure are treated, slow changes are the tone's: of those of the trunk, which has seen no haze but our own,
-a share is kept.
+Noise is taken out first where there is haze too, and haze is looked for again without it. Where air or exposure are treated,
+slow changes are the tone's: of those of the trunk, which has seen no haze but our own, a share is kept.
 
 Where no kind is found, the result is y itself, bit for bit, and nothing but the examiner is computed. The kinds may be given
 by the caller instead. It is a regression: the state x_t and the time do not matter. Derived.
@@ -23,23 +23,27 @@ from torch import Tensor
 
 from rebridge.networks.equaliser import Equaliser
 from rebridge.networks.exporting import exporting, valueless
+from rebridge.networks.kinds import CODED, HAZE, KINDS, LOWLIGHT, NOISE, RAIN, SNOW, SOFT
 from rebridge.networks.layers import Network, check_inputs, check_sizes, context_of, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import AIR, NUMBERS, picture_statistics
 from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature_blocks, held_back, impression
+from rebridge.networks.treating import Treating
 from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial, coarseness, doubt_of_rain, tried
 from rebridge.networks.trunk import Trunk
 from rebridge.networks.trust import TrustMap
 from rebridge.networks.verdict import Verdict, gathered
 
-KINDS = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg")
-RAIN, HAZE, SNOW, LOWLIGHT, NOISE, SOFT, CODED = (
-    KINDS.index(kind) for kind in ("rain", "haze", "snow", "lowlight", "noise", "blur", "jpeg")
-)
+__all__ = ("KINDS", "Careful", "Parts", "Treating")
+
 LEAST_AIR = 0.45
 """Brightness, in [0, 1], that a hundredth of a hazy picture exceeds."""
 TRIED = -3.5
 """Logit of rain at a first look above which a trial decides."""
+VEILED = -3.0
+"""Logit of haze in a noisy picture above which it is looked for again without the noise."""
+SURER = 0.9
+"""How much surer of haze that look is, in logits: without noise fewer sound pictures are taken for hazy ones."""
 COARSE = 1.5
 """How much surer of haze a verdict must be, in logits, in a compressed picture."""
 BAND = 2**21
@@ -152,7 +156,7 @@ class Careful(Network):
             change = torch.zeros(len(y), 3, height, width, dtype=y.dtype, device=y.device)
             sick = decided.amax(1) > 0
             if sick.any():
-                part = self._change(padded[sick], features[sick], seen.of(sick), decided[sick])
+                part = self._change_in_order(padded[sick], features[sick], seen.of(sick), decided[sick])
                 change[sick] = part[..., :height, :width].to(change)
         return strength * (change if self.channels == 3 else change.mean(1, keepdim=True))
 
@@ -161,6 +165,21 @@ class Careful(Network):
         found = self.mend(padded, features, seen, decided)
         trusted = F.interpolate(found.trust, scale_factor=float(PLACE), mode="bilinear")
         return decided.amax(1).view(-1, 1, 1, 1) * (found.toned - padded + trusted * (found.whole - found.toned))
+
+    def _change_in_order(self, padded: Tensor, features: Tensor, seen: Impression, decided: Tensor) -> Tensor:
+        """What becomes of pictures, the noise first where there is haze too, which would raise it."""
+        both = noisy_and_hazy(decided)
+        if not both.any():
+            return self._change(padded, features, seen, decided)
+        first, then = decided.clone(), decided[both]
+        first[both] = 0.0
+        first[both, NOISE], then[:, NOISE] = decided[both, NOISE], 0.0
+        change = self._change(padded, features, seen, first)
+        clear = (padded + change)[both].clamp(-1, 1)
+        features = self._features(clear)
+        after = impression(clear, features) if seen.clear is None else seen.clear.of(both)
+        change[both] = clear + self._change(clear, features, after, then) - padded[both]
+        return change
 
     def look(self, y: Tensor | LazyImages, trial: bool = True) -> Impression:
         """Sum up whole pictures (B, 3, H, W) in [-1, 1].
@@ -180,15 +199,21 @@ class Careful(Network):
         return impression(padded, features)._replace(measured=measured, places=features)
 
     def _after_trial(self, padded: Tensor, seen: Impression) -> Impression:
-        """Add what a trial says of rain, where the first look leaves it open; an exported graph looks once."""
+        """Add what a trial says of rain and a look without noise of haze, where the first look leaves them open.
+
+        An exported graph looks once.
+        """
         if self.trial is None or exporting() or valueless(padded):
             return seen
         judged = self.judge(seen)
-        rain = judged[:, RAIN].clone()
+        rain, haze = judged[:, RAIN].clone(), judged[:, HAZE].clone()
         for row in (rain - doubt_of_rain(judged[:, CODED], judged[:, NOISE]) > TRIED).nonzero()[:, 0].tolist():
             here = slice(row, row + 1)
             rain[here] = self.trial(self.try_rain(padded[here], seen.of(here)))
-        return seen._replace(rain=rain)
+        for row in ((self.decide(judged)[:, NOISE] > 0) & (haze > VEILED)).nonzero()[:, 0].tolist():
+            here = slice(row, row + 1)
+            haze[here] = self.judge(self.without_noise(padded[here], seen.of(here)))[:, HAZE] + SURER
+        return seen._replace(rain=rain, haze=haze)
 
     def try_rain(self, picture: Tensor, seen: Impression | None = None) -> Tensor:
         """Take rain out of parts of a picture for a trial.
@@ -200,12 +225,20 @@ class Careful(Network):
         Returns:
             What a `RainTrial` judges by, (1, known).
         """
+        y, x, before = self._treated_parts(picture, seen, RAIN)
+        return tried(self.judge(before), self.judge(self._first_look(x)), y, x)
+
+    def without_noise(self, picture: Tensor, seen: Impression | None = None) -> Impression:
+        """Look at parts of a picture without its noise; arguments as those of `try_rain`."""
+        return self._first_look(self._treated_parts(picture, seen, NOISE)[1])._replace(places=None)
+
+    def _treated_parts(self, picture: Tensor, seen: Impression | None, kind: int) -> tuple[Tensor, Tensor, Impression]:
+        """Parts of a picture, the same treated for one kind, and what is seen of them before."""
         y = mosaic(picture, TRIAL_PARTS, TRIAL_SIDE)
         seen = self._first_look(y) if seen is None or y.shape != picture.shape else seen
         named = torch.zeros(1, len(KINDS), device=y.device)
-        named[:, RAIN] = 1.0
-        x = (y + self(y, torch.ones(1, device=y.device), y, named, seen=seen)).clamp(-1, 1)
-        return tried(self.judge(seen), self.judge(self._first_look(x)), y, x)
+        named[:, kind] = 1.0
+        return y, (y + self(y, torch.ones(1, device=y.device), y, named, seen=seen)).clamp(-1, 1), seen
 
     def judge(self, seen: Impression) -> Tensor:
         """Judge whole pictures by what is seen of them.
@@ -215,13 +248,16 @@ class Careful(Network):
         Faint noise is seen by the examiner's own filters before a verdict hears of it: the greater of both counts. Sound
         pictures may be soft, and blur takes both: there the lesser counts. The air of haze is bright: a picture that is dark
         everywhere may be pale, and would only get darker. JPEG takes contrast as haze does. Of rain a trial has the word,
-        where one was made.
+        where one was made, and of haze in noise a look without it.
         """
         logits = self.examiner.logits(seen)
         decided = logits if self.verdict is None else self._heard(seen, logits)
         if seen.rain is not None:
             decided = decided.clone()
             decided[:, RAIN] = seen.rain - doubt_of_rain(decided[:, CODED], decided[:, NOISE])
+        if seen.haze is not None:
+            decided = decided.clone()
+            decided[:, HAZE] = seen.haze
         return decided
 
     def _heard(self, seen: Impression, logits: Tensor) -> Tensor:
@@ -281,15 +317,20 @@ class Careful(Network):
         decided = self.decide(self.judge(seen)) if kinds is None else kinds
         if not (decided[:, HAZE] > 0).any():
             return seen
+        if len(y) == 1 and noisy_and_hazy(decided).all():
+            whole = mosaic(y, TRIAL_PARTS, TRIAL_SIDE) if isinstance(y, LazyImages) else y
+            seen = seen._replace(clear=self.without_noise(pad_to_multiple(whole.expand(-1, 3, -1, -1), self.multiple)))
+        after = seen if seen.clear is None else seen.clear
 
         def depths(band: Tensor) -> Tensor:
             padded = pad_to_multiple(band.expand(-1, 3, -1, -1), self.multiple)
             features = seen.of_whole(padded)
             features = self.examiner(padded) if features is None else features
-            return self.tone.depth_map(padded, features, seen, decided[:, HAZE], decided[:, LOWLIGHT])
+            return self.tone.depth_map(padded, features, after, decided[:, HAZE], decided[:, LOWLIGHT])
 
         found = in_bands(depths, y, REACH + DEPTH_REACH, self.multiple, PLACE // 2, BAND).flatten(1)
-        return seen._replace(depths=torch.stack(found.aminmax(dim=1), 1))
+        after = after._replace(depths=torch.stack(found.aminmax(dim=1), 1))
+        return after if seen.clear is None else seen._replace(clear=after)
 
     def treating(self, kinds: Sequence[str], strength: float = 1.0) -> "Treating":
         """Make a network that treats these kinds, whatever is found.
@@ -326,71 +367,6 @@ class Careful(Network):
         return (self.equaliser(image) - image).to(toned)
 
 
-class Treating(Network):
-    """A `Careful` network that is told what to treat.
-
-    Or one that has seen the whole picture of which it gets parts.
-
-    Args:
-        network: the network itself.
-        kinds: what to treat; None for what the network finds.
-        strength: share of the change that is made, in [0, 1].
-        seen: `look` at the whole pictures.
-
-    Raises:
-        ValueError: for a kind that is not one of `KINDS`, and for a strength outside [0, 1].
-    """
-
-    def __init__(
-        self,
-        network: Careful,
-        kinds: Sequence[str] | None = None,
-        strength: float = 1.0,
-        seen: Impression | None = None,
-    ) -> None:
-        super().__init__()
-        unknown = [kind for kind in kinds or () if kind not in KINDS]
-        if unknown or (kinds is not None and not kinds):
-            raise ValueError(f"kinds must be some of {', '.join(KINDS)}, got {', '.join(unknown) or 'none'}")
-        if not 0 <= strength <= 1:
-            raise ValueError(f"strength must lie in [0, 1], got {strength:g}")
-        self.network = network
-        self.channels = network.channels
-        self.multiple = network.multiple
-        self.context = network.context
-        self.examined = network.examined
-        self.treated = kinds
-        self.strength = strength
-        self.seen = seen
-
-    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        """Residual of the clean estimate, (B, 3, H, W)."""
-        residual: Tensor = self.network(x, t, y, self._told(y), self.strength, self.seen)
-        return residual
-
-    def _told(self, y: Tensor | LazyImages) -> Tensor | None:
-        """What to treat in each picture, (B, kinds); None for what is found."""
-        if self.treated is None:
-            return None
-        device = next(self.network.parameters()).device
-        return torch.tensor([[float(kind in self.treated) for kind in KINDS]], device=device).expand(len(y), -1)
-
-    def diagnose(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Network.diagnose`; kinds that were named are treated, whatever is found.
-
-        What was seen already is not looked at again.
-        """
-        seen = self.network.look(y, self.treated is None) if self.seen is None else self.seen
-        probabilities, treated = self.network.diagnosed(seen)
-        named = self._told(y)
-        return probabilities, treated if named is None else named
-
-    def treating(self, kinds: Sequence[str], strength: float = 1.0) -> "Treating":
-        """See `Careful.treating`: the last word counts."""
-        return Treating(self.network, kinds, strength, self.seen)
-
-    def seeing(self, y: Tensor | LazyImages) -> "Treating":
-        """See `Careful.seeing`; what has seen its pictures does not look again."""
-        if self.seen is not None:
-            return self
-        return Treating(self.network, self.treated, self.strength, self.network.looking(y, self._told(y)))
+def noisy_and_hazy(decided: Tensor) -> Tensor:
+    """Tell in which pictures both are treated, (B,); decided: (B, kinds)."""
+    return (decided[:, NOISE] > 0) & (decided[:, HAZE] > 0)

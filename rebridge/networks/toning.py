@@ -75,14 +75,20 @@ class Impression(NamedTuple):
     """(B, NUMBERS): `rebridge.networks.statistics`, where they are asked for."""
     rain: Tensor | None = None
     """(B,): logits of rain after a trial, where trials are made."""
+    haze: Tensor | None = None
+    """(B,): logits of haze after a look without noise, where trials are made."""
     places: Tensor | None = None
     """(B, features, H/16, W/16): the examiner's features, where whole pictures were looked at."""
     depths: Tensor | None = None
     """(B, 2): the least and the greatest optical depth, where parts of the picture are to be toned."""
+    clear: "Impression | None" = None
+    """Of the same pictures without their noise, where parts of them are to be toned after that."""
 
     def of(self, rows: Tensor | slice) -> "Impression":
         """Return the impression of some of the pictures, which `rows` (B,) chooses."""
-        return Impression._make(None if values is None else values[rows] for values in self)
+        chosen = (values if values is None else values.of(rows) if isinstance(values, Impression) else values[rows]
+                  for values in self)  # fmt: skip
+        return Impression._make(chosen)
 
     def of_whole(self, y: Tensor) -> Tensor | None:
         """Return the places of pictures (B, 3, H, W).

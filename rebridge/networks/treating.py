@@ -1,0 +1,85 @@
+"""A `careful` network that has been told what to treat, or has seen the whole picture."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from rebridge.networks.kinds import KINDS
+from rebridge.networks.layers import Network
+from rebridge.networks.lazy import LazyImages
+from rebridge.networks.toning import Impression
+
+if TYPE_CHECKING:
+    from rebridge.networks.careful import Careful
+
+
+class Treating(Network):
+    """A `Careful` network that is told what to treat.
+
+    Or one that has seen the whole picture of which it gets parts.
+
+    Args:
+        network: the network itself.
+        kinds: what to treat; None for what the network finds.
+        strength: share of the change that is made, in [0, 1].
+        seen: `look` at the whole pictures.
+
+    Raises:
+        ValueError: for a kind that is not one of `KINDS`, and for a strength outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        network: "Careful",
+        kinds: Sequence[str] | None = None,
+        strength: float = 1.0,
+        seen: Impression | None = None,
+    ) -> None:
+        super().__init__()
+        unknown = [kind for kind in kinds or () if kind not in KINDS]
+        if unknown or (kinds is not None and not kinds):
+            raise ValueError(f"kinds must be some of {', '.join(KINDS)}, got {', '.join(unknown) or 'none'}")
+        if not 0 <= strength <= 1:
+            raise ValueError(f"strength must lie in [0, 1], got {strength:g}")
+        self.network = network
+        self.channels = network.channels
+        self.multiple = network.multiple
+        self.context = network.context
+        self.examined = network.examined
+        self.treated = kinds
+        self.strength = strength
+        self.seen = seen
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        """Residual of the clean estimate, (B, 3, H, W)."""
+        residual: Tensor = self.network(x, t, y, self._told(y), self.strength, self.seen)
+        return residual
+
+    def _told(self, y: Tensor | LazyImages) -> Tensor | None:
+        """What to treat in each picture, (B, kinds); None for what is found."""
+        if self.treated is None:
+            return None
+        device = next(self.network.parameters()).device
+        return torch.tensor([[float(kind in self.treated) for kind in KINDS]], device=device).expand(len(y), -1)
+
+    def diagnose(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Network.diagnose`; kinds that were named are treated, whatever is found.
+
+        What was seen already is not looked at again.
+        """
+        seen = self.network.look(y, self.treated is None) if self.seen is None else self.seen
+        probabilities, treated = self.network.diagnosed(seen)
+        named = self._told(y)
+        return probabilities, treated if named is None else named
+
+    def treating(self, kinds: Sequence[str], strength: float = 1.0) -> "Treating":
+        """See `Careful.treating`: the last word counts."""
+        return Treating(self.network, kinds, strength, self.seen)
+
+    def seeing(self, y: Tensor | LazyImages) -> "Treating":
+        """See `Careful.seeing`; what has seen its pictures does not look again."""
+        if self.seen is not None:
+            return self
+        return Treating(self.network, self.treated, self.strength, self.network.looking(y, self._told(y)))
