@@ -177,7 +177,11 @@ class Careful(Network):
         change = self._change(padded, features, seen, first)
         clear = (padded + change)[both].clamp(-1, 1)
         features = self._features(clear)
-        after = impression(clear, features) if seen.clear is None else seen.clear.of(both)
+        if seen.clear is not None:
+            after = seen.clear.of(both)
+        else:  # by the parts that `without_noise` looks at, so that tiles of large pictures are toned like whole ones
+            parts = mosaic(clear, TRIAL_PARTS, TRIAL_SIDE)
+            after = impression(parts, features if parts.shape == clear.shape else self._features(parts))
         change[both] = clear + self._change(clear, features, after, then) - padded[both]
         return change
 
