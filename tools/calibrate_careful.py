@@ -21,7 +21,7 @@ from rebridge.data.mixtures import held_out
 from rebridge.degradations.base import Draw
 from rebridge.degradations.mixture import LABELS, Mixture
 from rebridge.degradations.preparation import Preparation
-from rebridge.models.eight_bits import rounded, widened
+from rebridge.models.eight_bits import rounded, unrounded
 from rebridge.networks.careful import Careful
 
 
@@ -128,7 +128,8 @@ def main() -> None:
     state = torch.load(options.checkpoint)
     if options.eight_bits:  # to be decided on as it will be stored
         state = {
-            key: value.float() if value.is_floating_point() else value for key, value in widened(rounded(state)).items()
+            key: value.float() if value.is_floating_point() else value
+            for key, value in unrounded(rounded(state)).items()
         }
     model = network_of(state, verdict="verdict.mean" in state).eval().to(memory_format=torch.channels_last)
     pictures = sound_pictures(options.crops)

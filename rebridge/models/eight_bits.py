@@ -1,4 +1,6 @@
-"""Weights in eight bits: w = scale * q with one scale for each output of a layer, and q from -127 to 127.
+"""Weights in eight bits: w = scale * q.
+
+There is one scale for each output of a layer, and q goes from -127 to 127.
 
 Symmetric rounding to the nearest, as in Jacob et al., "Quantization and training of neural networks for efficient
 integer-arithmetic-only inference" (2018). It is a way to store weights: they are computed with in float32.
@@ -13,7 +15,7 @@ SCALE = ".scale"
 """What the name of a weight's scales ends in."""
 LEAST_ROUNDED = 512
 """Numbers that a weight has at least that is rounded: smaller ones take little space."""
-STEPS = 127
+LARGEST_STEP = 127
 
 
 def rounded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -32,14 +34,17 @@ def rounded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif value.ndim < 2 or value.numel() < LEAST_ROUNDED:
             stored[name] = value.detach().half()
         else:
-            scale = value.detach().float().abs().flatten(1).amax(1) / STEPS
+            scale = value.detach().float().abs().flatten(1).amax(1) / LARGEST_STEP
             steps = value.detach().float() / _beside(scale.clamp_min(torch.finfo(torch.float32).tiny), value)
             stored[name], stored[name + SCALE] = steps.round().to(torch.int8), scale
     return stored
 
 
-def widened(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Undo `rounded` as far as that goes: float32 weights for int8 ones that have scales; all else is handed on."""
+def unrounded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Undo `rounded` as far as that goes.
+
+    Weights of int8 that have scales become float32; all else is handed on.
+    """
     small = {name for name, value in weights.items() if value.dtype == torch.int8 and name + SCALE in weights}
     scales = {name + SCALE for name in small}
     return {

@@ -23,7 +23,7 @@ from rebridge.images.atomic import reason
 from rebridge.images.regular import irregular
 from rebridge.models.base import ModelError
 from rebridge.models.config import CONFIG_FILE, WEIGHTS_FILE
-from rebridge.models.eight_bits import rounded, widened
+from rebridge.models.eight_bits import rounded, unrounded
 from rebridge.models.paging import page_out
 
 _NAMES = {
@@ -126,7 +126,9 @@ def fill(parts: Mapping[str, nn.Module | None], weights: Mapping[str, Tensor]) -
 
 
 def mapped_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
-    """Map the weights of a file, or of the one that it replaces, by checksum; those in eight bits are widened.
+    """Map the weights of a file, or of the one that it replaces, by checksum.
+
+    Those in eight bits are widened.
 
     Args:
         path: of the file.
@@ -139,9 +141,9 @@ def mapped_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
     previous = path.with_name(PREVIOUS_FILE)
     try:
         if sha256 in (None, found):
-            return widened(load_file(path))
+            return unrounded(load_file(path))
         if previous.is_file() and checksum(previous) == sha256:  # a run was killed while it replaced the files
-            return widened(load_file(previous))
+            return unrounded(load_file(previous))
         load_file(path)  # a damaged file is said to be damaged, not another one
     except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise ModelError(f"{path} is damaged or incomplete; copy or download it again ({reason(error)})") from error

@@ -11,7 +11,10 @@ from rebridge.networks.exporting import exporting
 
 
 def block_means(image: Tensor, side: int) -> Tensor:
-    """Mean of each block of side x side pixels, (B, C, H // side, W // side), of (B, C, H, W)."""
+    """Average blocks of side x side pixels.
+
+    (B, C, H, W) to (B, C, H // side, W // side).
+    """
     if exporting() or image.is_meta:
         return F.avg_pool2d(image, side)
     rows, columns = (length // side for length in image.shape[-2:])
@@ -20,7 +23,7 @@ def block_means(image: Tensor, side: int) -> Tensor:
 
 
 def surrounding_means(image: Tensor) -> Tensor:
-    """Mean of each pixel of (B, C, H, W) and those of its eight neighbours that there are."""
+    """Average each pixel and its neighbours, up to eight, of (B, C, H, W)."""
     if exporting() or image.is_meta:
         return F.avg_pool2d(image, 3, 1, 1, count_include_pad=False)
     total = image

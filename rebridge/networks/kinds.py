@@ -1,4 +1,4 @@
-"""Kinds of degradation that a `careful` network tells apart, and their places among its numbers."""
+"""Kinds of degradation that a `careful` network knows, and their places."""
 
 KINDS = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg")
 RAIN, HAZE, SNOW, LOWLIGHT, NOISE, SOFT, CODED = (

@@ -1,4 +1,7 @@
-"""A `careful` network that has been told what to treat, or has seen the whole picture."""
+"""A `careful` network that has been told what to treat.
+
+Or one that has seen the whole picture.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

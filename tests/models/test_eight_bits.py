@@ -9,7 +9,7 @@ from torch import nn
 
 from rebridge import bridges, networks
 from rebridge.models import ModelError, TrainedModel, load_model
-from rebridge.models.eight_bits import rounded, widened
+from rebridge.models.eight_bits import rounded, unrounded
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -23,7 +23,7 @@ def network(seed: int = 0) -> nn.Module:
 def test_a_weight_comes_back_within_half_a_step_of_its_output() -> None:
     draw = torch.Generator().manual_seed(1)
     weight = torch.randn(24, 8, 3, 3, generator=draw) * torch.logspace(-6, 1, 24)[:, None, None, None]
-    back = widened(rounded({"w": weight}))["w"]
+    back = unrounded(rounded({"w": weight}))["w"]
     step = weight.abs().flatten(1).amax(1) / 127
     error = (back - weight).abs().flatten(1).amax(1)
     assert (error <= 0.51 * step).all()
@@ -32,7 +32,7 @@ def test_a_weight_comes_back_within_half_a_step_of_its_output() -> None:
 
 def test_what_a_file_holds_is_a_fixed_point() -> None:
     state = rounded({"w": torch.randn(40, 40)})
-    again = rounded(widened(state))
+    again = rounded(unrounded(state))
     assert all(torch.equal(again[key], state[key]) for key in state)
 
 
@@ -40,7 +40,7 @@ def test_outputs_of_zeros_and_of_tiny_numbers_stay_finite() -> None:
     weight = torch.zeros(3, 400)
     weight[1] = 1e-7
     weight[2, 0] = 3.0
-    back = widened(rounded({"w": weight}))["w"]
+    back = unrounded(rounded({"w": weight}))["w"]
     torch.testing.assert_close(back, weight, rtol=1e-5, atol=0)
 
 
@@ -54,7 +54,7 @@ def test_small_weights_counts_and_other_scales_are_left_as_they_are() -> None:
     }
     stored = rounded(state)
     assert stored.keys() == state.keys()
-    for key, value in widened(stored).items():
+    for key, value in unrounded(stored).items():
         assert torch.equal(value, state[key].half() if state[key].is_floating_point() else state[key])
 
 
