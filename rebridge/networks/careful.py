@@ -169,7 +169,7 @@ class Careful(Network):
     def _change_in_order(self, padded: Tensor, features: Tensor, seen: Impression, decided: Tensor) -> Tensor:
         """What becomes of pictures, the noise first where there is haze too, which would raise it."""
         both = noisy_and_hazy(decided)
-        if not both.any():
+        if self.trial is None or not both.any():
             return self._change(padded, features, seen, decided)
         first, then = decided.clone(), decided[both]
         first[both] = 0.0

@@ -36,7 +36,7 @@ def pictures(batch: int) -> Tensor:
 
 @torch.no_grad()
 def test_haze_is_taken_out_of_what_is_left_without_noise() -> None:
-    network, y, t = awake(), pictures(1), torch.ones(1)
+    network, y, t = awake(verdict=True, trial=True), pictures(1), torch.ones(1)
     clear = (y + network(y, t, y, named("noise"))).clamp(-1, 1)
     expected = clear + network(clear, t, clear, named("haze", "rain")) - y
     torch.testing.assert_close(network(y, t, y, named("noise", "haze", "rain")), expected)
@@ -47,7 +47,7 @@ def test_haze_is_taken_out_of_what_is_left_without_noise() -> None:
 
 @torch.no_grad()
 def test_each_picture_of_a_batch_goes_its_own_way() -> None:
-    network, y, t = awake(), pictures(4), torch.ones(4)
+    network, y, t = awake(verdict=True, trial=True), pictures(4), torch.ones(4)
     kinds = torch.cat([named("noise", "haze"), named("noise"), named("haze", "snow"), named()])
     together = network(y, t, y, kinds)
     alone = [network(y[i : i + 1], t[:1], y[i : i + 1], kinds[i : i + 1]) for i in range(4)]
