@@ -1,6 +1,6 @@
 """Means over blocks and surroundings, as torch's pooling has them.
 
-They are computed by sums along rows, which a processor does about four times faster.
+They are computed by sums along rows, which a processor does faster.
 """
 
 import torch

@@ -108,7 +108,7 @@ class Careful(Network):
             raise ValueError(f"channels must be 1 or 3, got {channels}")
         self.channels = channels
         self.multiple = max(2 ** len(widths), PLACE)
-        self.context = context_of(blocks, middle)
+        self.context = max(context_of(blocks, middle), REACH)
         self.examiner = Examiner(len(KINDS), features)
         self.tone = Tone(features)
         self.trunk = Trunk(len(KINDS), widths, blocks, middle)
@@ -168,8 +168,8 @@ class Careful(Network):
 
     def _change_in_order(self, padded: Tensor, features: Tensor, seen: Impression, decided: Tensor) -> Tensor:
         """What becomes of pictures, the noise first where there is haze too, which would raise it."""
-        both = noisy_and_hazy(decided)
-        if self.trial is None or not both.any():
+        both = self._in_order(decided)
+        if not both.any():
             return self._change(padded, features, seen, decided)
         first, then = decided.clone(), decided[both]
         first[both] = 0.0
@@ -184,6 +184,10 @@ class Careful(Network):
             after = impression(parts, features if parts.shape == clear.shape else self._features(parts))
         change[both] = clear + self._change(clear, features, after, then) - padded[both]
         return change
+
+    def _in_order(self, decided: Tensor) -> Tensor:
+        """In which pictures noise goes before haze, (B,): where both are treated, by a network that makes trials."""
+        return (decided[:, NOISE] > 0) & (decided[:, HAZE] > 0) & (self.trial is not None)
 
     def look(self, y: Tensor | LazyImages, trial: bool = True) -> Impression:
         """Sum up whole pictures (B, 3, H, W) in [-1, 1].
@@ -321,10 +325,14 @@ class Careful(Network):
         decided = self.decide(self.judge(seen)) if kinds is None else kinds
         if not (decided[:, HAZE] > 0).any():
             return seen
-        if len(y) == 1 and noisy_and_hazy(decided).all():
-            whole = mosaic(y, TRIAL_PARTS, TRIAL_SIDE) if isinstance(y, LazyImages) else y
-            seen = seen._replace(clear=self.without_noise(pad_to_multiple(whole.expand(-1, 3, -1, -1), self.multiple)))
-        after = seen if seen.clear is None else seen.clear
+        both = self._in_order(decided)
+        after = seen
+        if both.any():
+            parts = pad_to_multiple(mosaic(y, TRIAL_PARTS, TRIAL_SIDE).expand(-1, 3, -1, -1), self.multiple)
+            cleared = [self.without_noise(parts[row : row + 1]) for row in both.nonzero()[:, 0].tolist()]
+            features, levels = seen.features.clone(), seen.levels.clone()
+            features[both], levels[both] = (torch.cat([one[place] for one in cleared]) for place in range(2))
+            after = Impression(features, levels)
 
         def depths(band: Tensor) -> Tensor:
             padded = pad_to_multiple(band.expand(-1, 3, -1, -1), self.multiple)
@@ -333,8 +341,8 @@ class Careful(Network):
             return self.tone.depth_map(padded, features, after, decided[:, HAZE], decided[:, LOWLIGHT])
 
         found = in_bands(depths, y, REACH + DEPTH_REACH, self.multiple, PLACE // 2, BAND).flatten(1)
-        after = after._replace(depths=torch.stack(found.aminmax(dim=1), 1))
-        return after if seen.clear is None else seen._replace(clear=after)
+        span = torch.stack(found.aminmax(dim=1), 1)
+        return seen._replace(depths=span, clear=after._replace(depths=span) if both.any() else None)
 
     def treating(self, kinds: Sequence[str], strength: float = 1.0) -> "Treating":
         """Make a network that treats these kinds, whatever is found.
@@ -369,8 +377,3 @@ class Careful(Network):
             return torch.zeros_like(toned)
         image = toned.clamp(-1, 1).float()
         return (self.equaliser(image) - image).to(toned)
-
-
-def noisy_and_hazy(decided: Tensor) -> Tensor:
-    """Tell in which pictures both are treated, (B,); decided: (B, kinds)."""
-    return (decided[:, NOISE] > 0) & (decided[:, HAZE] > 0)
