@@ -331,7 +331,8 @@ class Careful(Network):
             parts = pad_to_multiple(mosaic(y, TRIAL_PARTS, TRIAL_SIDE).expand(-1, 3, -1, -1), self.multiple)
             cleared = [self.without_noise(parts[row : row + 1]) for row in both.nonzero()[:, 0].tolist()]
             features, levels = seen.features.clone(), seen.levels.clone()
-            features[both], levels[both] = (torch.cat([one[place] for one in cleared]) for place in range(2))
+            features[both] = torch.cat([one.features for one in cleared])
+            levels[both] = torch.cat([one.levels for one in cleared])
             after = Impression(features, levels)
 
         def depths(band: Tensor) -> Tensor:
