@@ -40,8 +40,8 @@ LEAST_AIR = 0.45
 """Brightness, in [0, 1], that a hundredth of a hazy picture exceeds."""
 TRIED = -3.5
 """Logit of rain at a first look above which a trial decides."""
-VEILED = -3.0
-"""Logit of haze in a noisy picture above which it is looked for again without the noise."""
+GRAINY, VEILED = 3.0, -3.0
+"""Logits of noise and of haze above which haze is looked for again without the noise: sound grain is not as noisy."""
 SURER = 0.9
 """How much surer of haze that look is, in logits: without noise fewer sound pictures are taken for hazy ones."""
 COARSE = 1.5
@@ -218,7 +218,7 @@ class Careful(Network):
         for row in (rain - doubt_of_rain(judged[:, CODED], judged[:, NOISE]) > TRIED).nonzero()[:, 0].tolist():
             here = slice(row, row + 1)
             rain[here] = self.trial(self.try_rain(padded[here], seen.of(here)))
-        for row in ((self.decide(judged)[:, NOISE] > 0) & (haze > VEILED)).nonzero()[:, 0].tolist():
+        for row in ((judged[:, NOISE] > GRAINY) & (haze > VEILED)).nonzero()[:, 0].tolist():
             here = slice(row, row + 1)
             haze[here] = self.judge(self.without_noise(padded[here], seen.of(here)))[:, HAZE] + SURER
         return seen._replace(rain=rain, haze=haze)

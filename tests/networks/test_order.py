@@ -85,8 +85,8 @@ def test_a_look_without_noise_decides_on_haze(monkeypatch: pytest.MonkeyPatch, s
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("haze", "noise"), [(4.0, -9.0), (-9.0, 5.0)])
-def test_a_picture_without_noise_or_far_from_haze_is_looked_at_once(
+@pytest.mark.parametrize(("haze", "noise"), [(4.0, -9.0), (2.0, 2.5), (-9.0, 5.0)])
+def test_a_picture_without_much_noise_or_far_from_haze_is_looked_at_once(
     monkeypatch: pytest.MonkeyPatch, haze: float, noise: float
 ) -> None:
     network, y = awake(verdict=True, trial=True), pictures(1)
