@@ -438,6 +438,7 @@ def fit(options: argparse.Namespace) -> None:
     """Train for a fixed time and keep the averaged weights in `last.pt`."""
     torch.manual_seed(options.seed)
     torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = options.device != "cpu"  # all batches have one shape
     output = Path(options.output)
     output.mkdir(parents=True, exist_ok=True)
     RENDERERS["rain"] = (*RENDERERS["rain"], (options.layers, RainLayers(DATA / "train/pairs/rain_layers")))

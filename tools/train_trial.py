@@ -23,7 +23,8 @@ from rebridge.data.mixtures import Photographs
 from rebridge.degradations.base import Draw
 from rebridge.degradations.mixture import LABELS, RENDERERS, Mixture
 from rebridge.degradations.preparation import Preparation
-from rebridge.networks.careful import TRIED, Careful
+from rebridge.networks.careful import Careful
+from rebridge.networks.judging import TRIED
 from rebridge.networks.kinds import RAIN
 from rebridge.networks.trial import RainTrial
 
@@ -104,6 +105,8 @@ def main() -> None:
     parser.add_argument("checkpoint")
     parser.add_argument("--output", required=True)
     parser.add_argument("--minutes", type=float, default=6.0)
+    parser.add_argument("--known", nargs="*", default=[], help="files of earlier runs: what was gathered already")
+    parser.add_argument("--keep", help="file to keep what is gathered in")
     parser.add_argument("--held", type=float, default=2.0, help="minutes of pictures that were kept out")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
@@ -114,7 +117,12 @@ def main() -> None:
     state = {key: value for key, value in torch.load(options.checkpoint).items() if not key.startswith("trial.")}
     model = network_of(state, verdict="verdict.mean" in state).eval().to(memory_format=torch.channels_last)
     photographs = Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()])
-    known, labels = gather(model, photographs, options.minutes, options.seed + 1)
+    sets = [tuple(torch.load(path)) for path in options.known]
+    if options.minutes > 0:
+        sets.append(gather(model, photographs, options.minutes, options.seed + 1))
+    known, labels = (torch.cat(parts) for parts in zip(*sets, strict=True))
+    if options.keep:
+        torch.save((known, labels), options.keep)
     sure = labels[:, RAIN] >= 0
     trial = RainTrial(len(LABELS))
     fit(trial, known[sure], labels[sure, RAIN], options.steps, options.seed)

@@ -56,13 +56,13 @@ class Transition:
         Raises:
             ValueError: the transition needs x0 or noise that is not given.
         """
-        a, b, c, sigma = (per_image(value.to(x.device, x.dtype), x.ndim) for value in self._parts)
+        a, b, c, sigma = self._numbers or (per_image(value.to(x.device, x.dtype), x.ndim) for value in self._parts)
         z = a * x + c * y
         for name, part, factor in (("x0", x0, b), ("noise", noise, sigma)):
             if part is not None:
                 z = z + factor * part
             elif name in self.needs:
-                raise ValueError(f"this transition needs {name}: its factor is up to {factor.abs().max().item():g}")
+                raise ValueError(f"this transition needs {name}: its factor is up to {_largest(factor):g}")
         return z
 
     @cached_property
@@ -71,12 +71,25 @@ class Transition:
         return frozenset(name for name, factor in (("x0", self.b), ("noise", self.sigma)) if bool((factor != 0).any()))
 
     def split(self) -> list[Transition]:
-        """Split transitions at several times, (N,), into N transitions at one."""
-        return [Transition(*values) for values in zip(*(part.unbind() for part in self._parts), strict=True)]
+        """Split transitions at several times, (N,), into N transitions at one, whose numbers no device waits for."""
+        found = [Transition(*values) for values in zip(*(part.unbind() for part in self._parts), strict=True)]
+        for one in found:
+            _ = one._numbers
+        return found
+
+    @cached_property
+    def _numbers(self) -> tuple[float, float, float, float] | None:
+        """The parts of a transition at one time."""
+        a, b, c, sigma = self._parts
+        return None if a.ndim else (a.item(), b.item(), c.item(), sigma.item())
 
     @property
     def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.a, self.b, self.c, self.sigma
+
+
+def _largest(factor: Tensor | float) -> float:
+    return float(torch.as_tensor(factor).abs().max())
 
 
 # -- the equation, on coefficients -------------------------------------------------------------------------------------

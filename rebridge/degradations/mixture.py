@@ -36,7 +36,7 @@ RENDERERS: dict[str, tuple[tuple[float, Degradation], ...]] = {
     "raindrop": ((1.0, Raindrop()),),
     "lowlight": ((0.4, LowLight()), (0.35, Night()), (0.25, Dim())),
     "noise": ((0.5, GaussianNoise(sigma=(0.006, 0.21))), (0.25, CameraNoise()), (0.25, Grain())),
-    "blur": ((0.55, Blur(noisy=0.5)), (0.3, Softening()), (0.15, Enlarged())),
+    "blur": ((0.62, Blur(noisy=0.35)), (0.26, Softening()), (0.12, Enlarged())),
     "jpeg": ((1.0, Resaved()),),
 }
 """Renderers of each kind with their shares."""

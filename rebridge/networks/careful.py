@@ -7,8 +7,9 @@ It blends in what it expects to help.
     x_hat  = z + trunk(z, y, c)                 rain, snow, drops, noise, blur, JPEG
     x0_hat = z + trust (x_hat - z)              trust in [0, 1] at each place, learned as what would have been best
 
-Noise is taken out first where there is haze too, and haze is looked for again without it. Where air or exposure are treated,
-slow changes are the tone's: of those of the trunk, which has seen no haze but our own, a share is kept.
+Noise is taken out first where there is haze too, and haze is looked for again without it. Noise that shows only when a dark
+picture is bright is taken out with the dark. Where air or exposure are treated, slow changes are the tone's: of those of the
+trunk, which has seen no haze but our own, a share is kept.
 
 Where no kind is found, the result is y itself, bit for bit, and nothing but the examiner is computed. The kinds may be given
 by the caller instead. It is a regression: the state x_t and the time do not matter. Derived.
@@ -23,37 +24,22 @@ from torch import Tensor
 
 from rebridge.networks.equaliser import Equaliser
 from rebridge.networks.exporting import exporting, valueless
-from rebridge.networks.kinds import CODED, HAZE, KINDS, LOWLIGHT, NOISE, RAIN, SNOW, SOFT
-from rebridge.networks.layers import Network, check_inputs, check_sizes, context_of, in_bands, pad_to_multiple
+from rebridge.networks.judging import BAND, PLACE, REACH, Judging
+from rebridge.networks.kinds import HAZE, KINDS, LOWLIGHT, NOISE, RAIN, SNOW
+from rebridge.networks.layers import check_inputs, check_sizes, context_of, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
-from rebridge.networks.statistics import AIR, NUMBERS, picture_statistics
+from rebridge.networks.statistics import AIR, NUMBERS
 from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature_blocks, held_back, impression
 from rebridge.networks.treating import Treating
-from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial, coarseness, doubt_of_rain, tried
+from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial
 from rebridge.networks.trunk import Trunk
 from rebridge.networks.trust import TrustMap
-from rebridge.networks.verdict import Verdict, gathered
+from rebridge.networks.verdict import Verdict
 
 __all__ = ("KINDS", "Careful", "Parts", "Treating")
 
-LEAST_AIR = 0.45
-"""Brightness, in [0, 1], that a hundredth of a hazy picture exceeds."""
-TRIED = -3.5
-"""Logit of rain at a first look above which a trial decides."""
-GRAINY, VEILED = 3.0, -3.0
-"""Logits of noise and of haze above which haze is looked for again without the noise: sound grain is not as noisy."""
-SURER = 0.9
-"""How much surer of haze that look is, in logits: without noise fewer sound pictures are taken for hazy ones."""
-COARSE = 1.5
-"""How much surer of haze a verdict must be, in logits, in a compressed picture."""
-BAND = 2**21
-"""Most pixels that the examiner sees at once where it sees a whole picture."""
-REACH = 160
-"""Rows above and below that a feature depends on."""
 DEPTH_REACH = 160
 """More rows above and below that the depth of haze depends on."""
-PLACE = 16
-"""Side in pixels of the places that the examiner and the trust distinguish."""
 
 
 class Parts(NamedTuple):
@@ -71,7 +57,7 @@ class Parts(NamedTuple):
     """(B, 1, H/16, W/16) in [0, 1]."""
 
 
-class Careful(Network):
+class Careful(Judging):
     """Residual x0_hat - y (B, 3, H, W), 0 where nothing ails the picture.
 
     See the head of this module.
@@ -85,8 +71,6 @@ class Careful(Network):
 
     told = True
     examined = KINDS
-    low: Tensor
-    high: Tensor
 
     def __init__(
         self,
@@ -162,9 +146,20 @@ class Careful(Network):
 
     def _change(self, padded: Tensor, features: Tensor, seen: Impression, decided: Tensor) -> Tensor:
         """What becomes of pictures that are to be treated, 0 where nothing is decided."""
-        found = self.mend(padded, features, seen, decided)
+        found = self.mend(padded, features, seen, self._with_raised(padded, seen, decided))
         trusted = F.interpolate(found.trust, scale_factor=float(PLACE), mode="bilinear")
         return decided.amax(1).view(-1, 1, 1, 1) * (found.toned - padded + trusted * (found.whole - found.toned))
+
+    def _with_raised(self, padded: Tensor, seen: Impression, decided: Tensor) -> Tensor:
+        """Add noise to the kinds (B, kinds) where it shows when the picture is bright."""
+        if self.trial is None or exporting() or valueless(decided):
+            return decided
+        raised = seen.raised
+        if raised is None:
+            raised = self.raised_noise(mosaic(padded, TRIAL_PARTS, TRIAL_SIDE), seen, decided)
+        kinds = decided.clone()
+        kinds[:, NOISE] = torch.maximum(decided[:, NOISE], raised * decided[:, LOWLIGHT])
+        return kinds
 
     def _change_in_order(self, padded: Tensor, features: Tensor, seen: Impression, decided: Tensor) -> Tensor:
         """What becomes of pictures, the noise first where there is haze too, which would raise it."""
@@ -182,130 +177,13 @@ class Careful(Network):
         else:  # by the parts that `without_noise` looks at, so that tiles of large pictures are toned like whole ones
             parts = mosaic(clear, TRIAL_PARTS, TRIAL_SIDE)
             after = impression(parts, features if parts.shape == clear.shape else self._features(parts))
+            after = after._replace(raised=torch.zeros(len(clear), device=clear.device))
         change[both] = clear + self._change(clear, features, after, then) - padded[both]
         return change
 
     def _in_order(self, decided: Tensor) -> Tensor:
         """In which pictures noise goes before haze, (B,): where both are treated, by a network that makes trials."""
         return (decided[:, NOISE] > 0) & (decided[:, HAZE] > 0) & (self.trial is not None)
-
-    def look(self, y: Tensor | LazyImages, trial: bool = True) -> Impression:
-        """Sum up whole pictures (B, 3, H, W) in [-1, 1].
-
-        Lazy ones by windows from all over them. trial: try to take rain out where it is open.
-        """
-        whole = mosaic(y) if isinstance(y, LazyImages) else y
-        padded = pad_to_multiple(whole.expand(-1, 3, -1, -1), self.multiple)
-        seen = self._after_trial(padded, self._first_look(padded)) if trial else self._first_look(padded)
-        return seen._replace(places=None) if isinstance(y, LazyImages) else seen
-
-    def _first_look(self, padded: Tensor) -> Impression:
-        return self._seen(padded, self._features(padded))
-
-    def _seen(self, padded: Tensor, features: Tensor, judged: bool = True) -> Impression:
-        measured = picture_statistics(padded) if judged and self.verdict is not None else None
-        return impression(padded, features)._replace(measured=measured, places=features)
-
-    def _after_trial(self, padded: Tensor, seen: Impression) -> Impression:
-        """Add what a trial says of rain and a look without noise of haze, where the first look leaves them open.
-
-        An exported graph looks once.
-        """
-        if self.trial is None or exporting() or valueless(padded):
-            return seen
-        judged = self.judge(seen)
-        rain, haze = judged[:, RAIN].clone(), judged[:, HAZE].clone()
-        for row in (rain - doubt_of_rain(judged[:, CODED], judged[:, NOISE]) > TRIED).nonzero()[:, 0].tolist():
-            here = slice(row, row + 1)
-            rain[here] = self.trial(self.try_rain(padded[here], seen.of(here)))
-        for row in ((judged[:, NOISE] > GRAINY) & (haze > VEILED)).nonzero()[:, 0].tolist():
-            here = slice(row, row + 1)
-            haze[here] = self.judge(self.without_noise(padded[here], seen.of(here)))[:, HAZE] + SURER
-        return seen._replace(rain=rain, haze=haze)
-
-    def try_rain(self, picture: Tensor, seen: Impression | None = None) -> Tensor:
-        """Take rain out of parts of a picture for a trial.
-
-        Args:
-            picture: (1, 3, H, W), sides multiples of 16.
-            seen: a first look at it, which is not repeated where the picture is tried as a whole.
-
-        Returns:
-            What a `RainTrial` judges by, (1, known).
-        """
-        y, x, before = self._treated_parts(picture, seen, RAIN)
-        return tried(self.judge(before), self.judge(self._first_look(x)), y, x)
-
-    def without_noise(self, picture: Tensor, seen: Impression | None = None) -> Impression:
-        """Look at parts of a picture without its noise; arguments as those of `try_rain`."""
-        return self._first_look(self._treated_parts(picture, seen, NOISE)[1])._replace(places=None)
-
-    def _treated_parts(self, picture: Tensor, seen: Impression | None, kind: int) -> tuple[Tensor, Tensor, Impression]:
-        """Parts of a picture, the same treated for one kind, and what is seen of them before."""
-        y = mosaic(picture, TRIAL_PARTS, TRIAL_SIDE)
-        seen = self._first_look(y) if seen is None or y.shape != picture.shape else seen
-        named = torch.zeros(1, len(KINDS), device=y.device)
-        named[:, kind] = 1.0
-        return y, (y + self(y, torch.ones(1, device=y.device), y, named, seen=seen)).clamp(-1, 1), seen
-
-    def judge(self, seen: Impression) -> Tensor:
-        """Judge whole pictures by what is seen of them.
-
-        Returns logits (B, kinds) of the kinds that are there.
-
-        Faint noise is seen by the examiner's own filters before a verdict hears of it: the greater of both counts. Sound
-        pictures may be soft, and blur takes both: there the lesser counts. The air of haze is bright: a picture that is dark
-        everywhere may be pale, and would only get darker. JPEG takes contrast as haze does. Of rain a trial has the word,
-        where one was made, and of haze in noise a look without it.
-        """
-        logits = self.examiner.logits(seen)
-        decided = logits if self.verdict is None else self._heard(seen, logits)
-        if seen.rain is not None:
-            decided = decided.clone()
-            decided[:, RAIN] = seen.rain - doubt_of_rain(decided[:, CODED], decided[:, NOISE])
-        if seen.haze is not None:
-            decided = decided.clone()
-            decided[:, HAZE] = seen.haze
-        return decided
-
-    def _heard(self, seen: Impression, logits: Tensor) -> Tensor:
-        """Logits of the verdict, bounded by those of the examiner."""
-        assert self.verdict is not None
-        decided: Tensor = self.verdict(gathered(seen, logits)).clone()
-        decided[:, NOISE] = torch.maximum(decided[:, NOISE], logits[:, NOISE])
-        decided[:, SOFT] = torch.minimum(decided[:, SOFT], logits[:, SOFT])
-        decided[:, HAZE] = decided[:, HAZE] - COARSE * coarseness(decided[:, CODED])
-        dark = seen.levels[:, :3, -1].mean(1) < LEAST_AIR
-        decided[:, HAZE] = torch.where(dark, decided[:, HAZE].clamp(max=0), decided[:, HAZE])
-        return decided
-
-    def _features(self, padded: Tensor) -> Tensor:
-        """The examiner's features, in bands of a large picture: they depend on what lies within `REACH` rows."""
-        return in_bands(self.examiner, padded, REACH, PLACE, PLACE, BAND)
-
-    def examine(self, y: Tensor) -> Tensor:
-        """Estimate the probability (B, kinds) of each kind of `KINDS`.
-
-        For pictures (B, 3, H, W) in [-1, 1].
-        """
-        return self.judge(self.look(y)).sigmoid()
-
-    def diagnose(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Network.diagnose`."""
-        return self.diagnosed(self.look(y))
-
-    def diagnosed(self, seen: Impression) -> tuple[Tensor, Tensor]:
-        """Estimate what ails pictures, as `Network.diagnose`, from what was seen of them."""
-        logits = self.judge(seen)
-        return logits.float().sigmoid(), self.decide(logits)
-
-    def decide(self, logits: Tensor) -> Tensor:
-        """Turn logits (B, kinds) into what is treated, in [0, 1].
-
-        Nothing below the probability `low`, all above `high`.
-        """
-        low, high = self.low.float(), self.high.float()
-        return ((logits.float().sigmoid() - low) / (high - low).clamp_min(1e-3)).clamp(0, 1)
 
     def seeing(self, y: Tensor | LazyImages) -> "Treating":
         """Return the network for parts of whole pictures (B, 3, H, W).
@@ -323,17 +201,21 @@ class Careful(Network):
         """
         seen = self.look(y, kinds is None)
         decided = self.decide(self.judge(seen)) if kinds is None else kinds
+        if not (decided[:, [HAZE, LOWLIGHT]] > 0).any():
+            return seen
+        parts = pad_to_multiple(mosaic(y, TRIAL_PARTS, TRIAL_SIDE).expand(-1, 3, -1, -1), self.multiple)
+        if self.trial is not None:
+            seen = seen._replace(raised=self.raised_noise(parts, seen, decided))
         if not (decided[:, HAZE] > 0).any():
             return seen
         both = self._in_order(decided)
         after = seen
         if both.any():
-            parts = pad_to_multiple(mosaic(y, TRIAL_PARTS, TRIAL_SIDE).expand(-1, 3, -1, -1), self.multiple)
             cleared = [self.without_noise(parts[row : row + 1]) for row in both.nonzero()[:, 0].tolist()]
             features, levels = seen.features.clone(), seen.levels.clone()
             features[both] = torch.cat([one.features for one in cleared])
             levels[both] = torch.cat([one.levels for one in cleared])
-            after = Impression(features, levels)
+            after = Impression(features, levels, raised=torch.zeros_like(decided[:, NOISE]))
 
         def depths(band: Tensor) -> Tensor:
             padded = pad_to_multiple(band.expand(-1, 3, -1, -1), self.multiple)

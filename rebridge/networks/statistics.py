@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rebridge.networks.averages import block_means
 from rebridge.networks.exporting import exporting, lower_median, quantiles, repeated_to
+from rebridge.networks.layers import in_float32
 
 TURNS = 16
 KERNEL = 17
@@ -54,6 +55,10 @@ def picture_statistics(y: Tensor) -> Tensor:
         y = repeated_to(y, LEAST_SIDE)
     elif any(missing):
         y = F.pad(y.float(), (0, missing[1], 0, missing[0]), mode="replicate")
+    return in_float32(_statistics, y)
+
+
+def _statistics(y: Tensor) -> Tensor:
     return torch.cat([line_statistics(y), air_statistics(y), grid_statistics(y)], 1)
 
 

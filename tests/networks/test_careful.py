@@ -237,7 +237,7 @@ def test_a_large_picture_is_seen_in_bands_as_it_is_whole(monkeypatch: pytest.Mon
     y = pictures(1, 560, 64)[0]
     with torch.no_grad():
         whole = AWAKE.look(y)
-        monkeypatch.setattr("rebridge.networks.careful.BAND", 64 * 96)
+        monkeypatch.setattr("rebridge.networks.judging.BAND", 64 * 96)
         bands = AWAKE.look(y)
     torch.testing.assert_close(bands.features, whole.features, rtol=1e-4, atol=1e-5)
     assert torch.equal(bands.levels, whole.levels)

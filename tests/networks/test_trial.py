@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from rebridge import networks
-from rebridge.networks.careful import KINDS, TRIED, Careful
+from rebridge.networks.careful import KINDS, Careful
+from rebridge.networks.judging import TRIED
 from rebridge.networks.kinds import RAIN
 from rebridge.networks.layers import Network
 from rebridge.networks.lazy import mosaic

@@ -1,4 +1,4 @@
-"""No sampler reads a value back from the device inside its loop."""
+"""No sampler reads a value back from the device inside its loop, or hands it numbers one by one."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ READS = ("item", "tolist", "__bool__", "__float__", "__int__", "cpu", "numpy")
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the reads of a tensor's value so far."""
+    """Names of the reads of a tensor's value so far, and of the moves of numbers to a device."""
     seen: list[str] = []
     for name in READS:
         original = getattr(Tensor, name)
@@ -23,6 +23,15 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return original(self, *given, **more)
 
         monkeypatch.setattr(Tensor, name, reading)
+    converted = Tensor.to
+
+    def converting(self: Tensor, *given: Any, **more: Any) -> Any:
+        found = converted(self, *given, **more)
+        if self.ndim < 2 and found is not self:  # a number or a time, which a device would wait for
+            seen.append("to")
+        return found
+
+    monkeypatch.setattr(Tensor, "to", converting)
     return seen
 
 

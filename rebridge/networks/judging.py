@@ -1,0 +1,187 @@
+"""What a careful network sees in whole pictures, and what it finds to ail them.
+
+A first look gathers features and numbers, a verdict decides by them; where that leaves rain open, a trial takes it out, and
+where noise may hide haze, or hides in the dark, a look without it, or in the light, decides. Derived.
+"""
+
+import torch
+from torch import Tensor
+
+from rebridge.networks.exporting import exporting, valueless
+from rebridge.networks.kinds import CODED, HAZE, KINDS, LOWLIGHT, NOISE, RAIN, SOFT
+from rebridge.networks.layers import Network, in_bands, pad_to_multiple
+from rebridge.networks.lazy import LazyImages, mosaic
+from rebridge.networks.statistics import picture_statistics
+from rebridge.networks.toning import Examiner, Impression, Tone, impression
+from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial, coarseness, doubt_of_rain, tried
+from rebridge.networks.verdict import Verdict, gathered
+
+LEAST_AIR = 0.45
+"""Brightness, in [0, 1], that a hundredth of a hazy picture exceeds."""
+TRIED = -3.5
+"""Logit of rain at a first look above which a trial decides."""
+GRAINY, VEILED = 3.0, -3.0
+"""Logits of noise and of haze above which haze is looked for again without the noise: sound grain is not as noisy."""
+SURER = 0.9
+"""How much surer of haze that look is, in logits: without noise fewer sound pictures are taken for hazy ones."""
+RAISED = 2.0
+"""Logit of noise in a brightened picture above which it is treated as noisy."""
+COARSE = 1.5
+"""How much surer of haze a verdict must be, in logits, in a compressed picture."""
+BAND = 2**21
+"""Most pixels that the examiner sees at once where it sees a whole picture."""
+REACH = 160
+"""Rows above and below that a feature depends on."""
+PLACE = 16
+"""Side in pixels of the places that the examiner and the trust distinguish."""
+
+
+class Judging(Network):
+    """A network that judges whole pictures before it treats them; see the head of this module."""
+
+    multiple: int
+    examiner: Examiner
+    tone: Tone
+    verdict: Verdict | None
+    trial: RainTrial | None
+    low: Tensor
+    high: Tensor
+
+    def look(self, y: Tensor | LazyImages, trial: bool = True) -> Impression:
+        """Sum up whole pictures (B, 3, H, W) in [-1, 1].
+
+        Lazy ones by windows from all over them. trial: try to take rain out where it is open.
+        """
+        whole = mosaic(y) if isinstance(y, LazyImages) else y
+        padded = pad_to_multiple(whole.expand(-1, 3, -1, -1), self.multiple)
+        seen = self._after_trial(padded, self._first_look(padded)) if trial else self._first_look(padded)
+        return seen._replace(places=None) if isinstance(y, LazyImages) else seen
+
+    def _first_look(self, padded: Tensor) -> Impression:
+        return self._seen(padded, self._features(padded))
+
+    def _seen(self, padded: Tensor, features: Tensor, judged: bool = True) -> Impression:
+        measured = picture_statistics(padded) if judged and self.verdict is not None else None
+        return impression(padded, features)._replace(measured=measured, places=features)
+
+    def _after_trial(self, padded: Tensor, seen: Impression) -> Impression:
+        """Add what a trial says of rain and a look without noise of haze, where the first look leaves them open.
+
+        An exported graph looks once.
+        """
+        if self.trial is None or exporting() or valueless(padded):
+            return seen
+        judged = self.judge(seen)
+        rain, haze = judged[:, RAIN].clone(), judged[:, HAZE].clone()
+        for row in (rain - doubt_of_rain(judged[:, CODED], judged[:, NOISE]) > TRIED).nonzero()[:, 0].tolist():
+            here = slice(row, row + 1)
+            rain[here] = self.trial(self.try_rain(padded[here], seen.of(here)))
+        for row in ((judged[:, NOISE] > GRAINY) & (haze > VEILED)).nonzero()[:, 0].tolist():
+            here = slice(row, row + 1)
+            haze[here] = self.judge(self.without_noise(padded[here], seen.of(here)))[:, HAZE] + SURER
+        return seen._replace(rain=rain, haze=haze)
+
+    def try_rain(self, picture: Tensor, seen: Impression | None = None) -> Tensor:
+        """Take rain out of parts of a picture for a trial.
+
+        Args:
+            picture: (1, 3, H, W), sides multiples of 16.
+            seen: a first look at it, which is not repeated where the picture is tried as a whole.
+
+        Returns:
+            What a `RainTrial` judges by, (1, known).
+        """
+        y, x, before = self._treated_parts(picture, seen, RAIN)
+        return tried(self.judge(before), self.judge(self._first_look(x)), y, x)
+
+    def without_noise(self, picture: Tensor, seen: Impression | None = None) -> Impression:
+        """Look at parts of a picture without its noise; arguments as those of `try_rain`."""
+        return self._first_look(self._treated_parts(picture, seen, NOISE)[1])._replace(places=None)
+
+    @torch.no_grad()
+    def raised_noise(self, parts: Tensor, seen: Impression, kinds: Tensor) -> Tensor:
+        """Test if noise shows when dark pictures are bright.
+
+        Args:
+            parts: of the pictures, (B, 3, H, W), sides multiples of 16.
+            seen: of the whole pictures.
+            kinds: (B, kinds) in [0, 1], what is treated.
+
+        Returns:
+            1 where it does, 0 where not and where noise is treated anyhow or the exposure is not, (B,).
+        """
+        raised = torch.zeros(len(parts), device=parts.device)
+        for row in ((kinds[:, LOWLIGHT] > 0) & (kinds[:, NOISE] == 0)).nonzero()[:, 0].tolist():
+            here = slice(row, row + 1)
+            one = seen.of(here)
+            features = self._features(parts[here])
+            toned = self.tone(parts[here], features, one, kinds[here, HAZE], kinds[here, LOWLIGHT])
+            raised[row] = (self.judge(self._first_look(toned.clamp(-1, 1)))[:, NOISE] > RAISED).float()[0]
+        return raised
+
+    def _treated_parts(self, picture: Tensor, seen: Impression | None, kind: int) -> tuple[Tensor, Tensor, Impression]:
+        """Parts of a picture, the same treated for one kind, and what is seen of them before."""
+        y = mosaic(picture, TRIAL_PARTS, TRIAL_SIDE)
+        seen = self._first_look(y) if seen is None or y.shape != picture.shape else seen
+        named = torch.zeros(1, len(KINDS), device=y.device)
+        named[:, kind] = 1.0
+        return y, (y + self(y, torch.ones(1, device=y.device), y, named, seen=seen)).clamp(-1, 1), seen
+
+    def judge(self, seen: Impression) -> Tensor:
+        """Judge whole pictures by what is seen of them.
+
+        Returns logits (B, kinds) of the kinds that are there.
+
+        Faint noise is seen by the examiner's own filters before a verdict hears of it: the greater of both counts. Sound
+        pictures may be soft, and blur takes both: there the lesser counts. The air of haze is bright: a picture that is dark
+        everywhere may be pale, and would only get darker. JPEG takes contrast as haze does. Of rain a trial has the word,
+        where one was made, and of haze in noise a look without it.
+        """
+        logits = self.examiner.logits(seen)
+        decided = logits if self.verdict is None else self._heard(seen, logits)
+        if seen.rain is not None:
+            decided = decided.clone()
+            decided[:, RAIN] = seen.rain - doubt_of_rain(decided[:, CODED], decided[:, NOISE])
+        if seen.haze is not None:
+            decided = decided.clone()
+            decided[:, HAZE] = seen.haze
+        return decided
+
+    def _heard(self, seen: Impression, logits: Tensor) -> Tensor:
+        """Logits of the verdict, bounded by those of the examiner."""
+        assert self.verdict is not None
+        decided: Tensor = self.verdict(gathered(seen, logits)).clone()
+        decided[:, NOISE] = torch.maximum(decided[:, NOISE], logits[:, NOISE])
+        decided[:, SOFT] = torch.minimum(decided[:, SOFT], logits[:, SOFT])
+        decided[:, HAZE] = decided[:, HAZE] - COARSE * coarseness(decided[:, CODED])
+        dark = seen.levels[:, :3, -1].mean(1) < LEAST_AIR
+        decided[:, HAZE] = torch.where(dark, decided[:, HAZE].clamp(max=0), decided[:, HAZE])
+        return decided
+
+    def _features(self, padded: Tensor) -> Tensor:
+        """The examiner's features, in bands of a large picture: they depend on what lies within `REACH` rows."""
+        return in_bands(self.examiner, padded, REACH, PLACE, PLACE, BAND)
+
+    def examine(self, y: Tensor) -> Tensor:
+        """Estimate the probability (B, kinds) of each kind of `KINDS`.
+
+        For pictures (B, 3, H, W) in [-1, 1].
+        """
+        return self.judge(self.look(y)).sigmoid()
+
+    def diagnose(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Network.diagnose`."""
+        return self.diagnosed(self.look(y))
+
+    def diagnosed(self, seen: Impression) -> tuple[Tensor, Tensor]:
+        """Estimate what ails pictures, as `Network.diagnose`, from what was seen of them."""
+        logits = self.judge(seen)
+        return logits.float().sigmoid(), self.decide(logits)
+
+    def decide(self, logits: Tensor) -> Tensor:
+        """Turn logits (B, kinds) into what is treated, in [0, 1].
+
+        Nothing below the probability `low`, all above `high`.
+        """
+        low, high = self.low.float(), self.high.float()
+        return ((logits.float().sigmoid() - low) / (high - low).clamp_min(1e-3)).clamp(0, 1)
