@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=6.0)
     parser.add_argument("--known", nargs="*", default=[], help="files of earlier runs: what was gathered already")
     parser.add_argument("--keep", help="file to keep what is gathered in")
-    parser.add_argument("--held", type=float, default=2.0, help="minutes of pictures that were kept out")
+    parser.add_argument("--held", type=float, default=2.0, help="minutes of pictures that were kept out; 0: no report")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -126,9 +126,10 @@ def main() -> None:
     sure = labels[:, RAIN] >= 0
     trial = RainTrial(len(LABELS))
     fit(trial, known[sure], labels[sure, RAIN], options.steps, options.seed)
-    seen, kept = gather(model, HeldOut(), options.held, 9001)
-    report("first look", seen[:, RAIN], kept)
-    report("trial", trial(seen), kept)
+    if options.held > 0:
+        seen, kept = gather(model, HeldOut(), options.held, 9001)
+        report("first look", seen[:, RAIN], kept)
+        report("trial", trial(seen), kept)
     Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     torch.save(state | {f"trial.{key}": value for key, value in trial.state_dict().items()}, options.output)
 

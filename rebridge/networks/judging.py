@@ -24,8 +24,8 @@ GRAINY, VEILED = 3.0, -3.0
 """Logits of noise and of haze above which haze is looked for again without the noise: sound grain is not as noisy."""
 SURER = 0.9
 """How much surer of haze that look is, in logits: without noise fewer sound pictures are taken for hazy ones."""
-RAISED = 2.0
-"""Logit of noise in a brightened picture above which it is treated as noisy."""
+RAISED = (2.0, 6.0)
+"""Logits of noise in a brightened picture between which it goes from untreated to treated as noisy."""
 COARSE = 1.5
 """How much surer of haze a verdict must be, in logits, in a compressed picture."""
 BAND = 2**21
@@ -100,7 +100,7 @@ class Judging(Network):
 
     @torch.no_grad()
     def raised_noise(self, parts: Tensor, seen: Impression, kinds: Tensor) -> Tensor:
-        """Test if noise shows when dark pictures are bright.
+        """Look for noise that shows when dark pictures are bright.
 
         Args:
             parts: of the pictures, (B, 3, H, W), sides multiples of 16.
@@ -108,7 +108,7 @@ class Judging(Network):
             kinds: (B, kinds) in [0, 1], what is treated.
 
         Returns:
-            1 where it does, 0 where not and where noise is treated anyhow or the exposure is not, (B,).
+            How much it is to be treated, in [0, 1]; 0 where noise is treated anyhow or the exposure is not, (B,).
         """
         raised = torch.zeros(len(parts), device=parts.device)
         for row in ((kinds[:, LOWLIGHT] > 0) & (kinds[:, NOISE] == 0)).nonzero()[:, 0].tolist():
@@ -116,8 +116,9 @@ class Judging(Network):
             one = seen.of(here)
             features = self._features(parts[here])
             toned = self.tone(parts[here], features, one, kinds[here, HAZE], kinds[here, LOWLIGHT])
-            raised[row] = (self.judge(self._first_look(toned.clamp(-1, 1)))[:, NOISE] > RAISED).float()[0]
-        return raised
+            raised[row] = self.judge(self._first_look(toned.clamp(-1, 1)))[0, NOISE]
+        least, most = RAISED
+        return ((raised - least) / (most - least)).clamp(0, 1)
 
     def _treated_parts(self, picture: Tensor, seen: Impression | None, kind: int) -> tuple[Tensor, Tensor, Impression]:
         """Parts of a picture, the same treated for one kind, and what is seen of them before."""

@@ -78,7 +78,7 @@ class Impression(NamedTuple):
     haze: Tensor | None = None
     """(B,): logits of haze after a look without noise, where trials are made."""
     raised: Tensor | None = None
-    """(B,) in [0, 1]: if noise shows when the picture is bright, where parts of it are to be treated."""
+    """(B,) in [0, 1]: how much noise shows when the picture is bright, where parts of it are to be treated."""
     places: Tensor | None = None
     """(B, features, H/16, W/16): the examiner's features, where whole pictures were looked at."""
     depths: Tensor | None = None
