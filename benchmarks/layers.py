@@ -34,7 +34,7 @@ import rebridge
 from rebridge import degradations
 from rebridge.images import Image, read_image, write_image
 from rebridge.models import TrainedModel, load_model
-from rebridge.networks import careful, fast
+from rebridge.networks import fast, judging
 
 PHOTO = Path(__file__).parent.parent / "examples" / "images" / "chelsea.jpg"
 MODELS = ("rdbm-tiny", "rdbm-small", "enlarge-small", "inpaint-small")
@@ -62,7 +62,7 @@ PARTS = {
     "TrustMap": "trust", "Trunk": "trunk", "Verdict": "verdict",
 }  # fmt: skip
 """Classes of modules, and the names of the parts of a network that they are."""
-FUNCTIONS = ((careful, "picture_statistics", "statistics"), (fast, "fill_holes", "filling"))
+FUNCTIONS = ((judging, "picture_statistics", "statistics"), (fast, "fill_holes", "filling"))
 MARK = "part: "
 
 
