@@ -19,9 +19,9 @@ import os
 import sys
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
@@ -360,6 +360,11 @@ def value_of(text: str) -> Any:
 def _hints(build: Callable[..., Any]) -> dict[str, Any]:
     """Types of the parameters of what is built; empty where they cannot be resolved."""
     target = build.func if isinstance(build, partial) else build
+    return _types(target) if isinstance(target, Hashable) else _types.__wrapped__(target)
+
+
+@lru_cache(maxsize=512)
+def _types(target: Callable[..., Any]) -> dict[str, Any]:
     try:
         if isinstance(target, type) and not hasattr(target, "__dataclass_fields__"):
             return typing.get_type_hints(vars(target).get("__init__", target))

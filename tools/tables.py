@@ -415,8 +415,8 @@ def speed() -> str:
     worst = max(share, key=lambda name: float(share[name].rstrip("%")))
     lines.append([f"samplers beside a network of {overhead['milliseconds']:g} ms", f"{share[worst]} at most (`{worst}`)",
                   f"no waits in {len(share)} of {len(share)}", "`overhead.py`"])  # fmt: skip
-    about = f"\nMachine: {machine_line(training['machine'])}.\n"
-    return rows(["what", "figure", "beside", "command"], lines) + about
+    about = f"\nMachine of training and samplers: {machine_line(training['machine'])}; of the rest: "
+    return rows(["what", "figure", "beside", "command"], lines) + about + f"{machine_line(folder['machine'])}.\n"
 
 
 def modes() -> str:

@@ -200,6 +200,8 @@ class Careful(Judging):
             kinds: (B, kinds), what to treat; None for what is found.
         """
         seen = self.look(y, kinds is None)
+        if kinds is None:
+            seen = seen._replace(judged=self.judge(seen))
         decided = self.decide(self.judge(seen)) if kinds is None else kinds
         if not (decided[:, [HAZE, LOWLIGHT]] > 0).any():
             return seen

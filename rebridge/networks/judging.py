@@ -138,6 +138,8 @@ class Judging(Network):
         everywhere may be pale, and would only get darker. JPEG takes contrast as haze does. Of rain a trial has the word,
         where one was made, and of haze in noise a look without it.
         """
+        if seen.judged is not None:
+            return seen.judged
         logits = self.examiner.logits(seen)
         decided = logits if self.verdict is None else self._heard(seen, logits)
         if seen.rain is not None:

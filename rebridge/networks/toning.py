@@ -79,6 +79,8 @@ class Impression(NamedTuple):
     """(B,): logits of haze after a look without noise, where trials are made."""
     raised: Tensor | None = None
     """(B,) in [0, 1]: how much noise shows when the picture is bright, where parts of it are to be treated."""
+    judged: Tensor | None = None
+    """(B, kinds): logits of the kinds, where they were decided on once for all parts."""
     places: Tensor | None = None
     """(B, features, H/16, W/16): the examiner's features, where whole pictures were looked at."""
     depths: Tensor | None = None

@@ -196,7 +196,7 @@ class Sampler:
 
     def check(self, bridge: Bridge) -> None:
         """Raise ValueError for a bridge that does not fit, or that is none."""
-        check_bridge(bridge)
+        _check_bridge(bridge)
         if self.needs_noise and bridge.noiseless:
             raise ValueError(
                 f"sampler {self.name!r} needs a bridge with noise, but {bridge.name!r} here has gamma = 0; use dbim or ode"
@@ -354,6 +354,9 @@ def remembered(function: Callable[..., Kept]) -> Callable[..., Kept]:
         return kept(*arguments)
 
     return call
+
+
+_check_bridge = remembered(check_bridge)
 
 
 @remembered
