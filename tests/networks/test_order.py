@@ -118,6 +118,17 @@ def test_tiles_of_several_pictures_are_toned_like_those_of_each_alone() -> None:
 
 
 @torch.no_grad()
+def test_parts_are_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, y = awake(verdict=True, trial=True), pictures(1)
+    seen = network.looking(y)
+    assert seen.judged is not None
+    torch.testing.assert_close(seen.judged, network.judge(network.look(y)))
+    monkeypatch.setattr(network, "_heard", lambda *given: pytest.fail("judged again"))
+    tile = y[..., 16:, 16:].contiguous()
+    network(tile, torch.ones(1), tile, None, 1.0, seen)
+
+
+@torch.no_grad()
 def test_a_network_without_trials_treats_all_at_once_in_tiles_too() -> None:
     network, y = awake(verdict=True), pictures(1)
     seen = network.looking(y, named("noise", "haze"))
