@@ -71,7 +71,10 @@ class Transition:
         return frozenset(name for name, factor in (("x0", self.b), ("noise", self.sigma)) if bool((factor != 0).any()))
 
     def split(self) -> list[Transition]:
-        """Split transitions at several times, (N,), into N transitions at one, whose numbers no device waits for."""
+        """Split transitions at several times, (N,), into N transitions at one.
+
+        Their numbers are read off at once: no device waits for them later.
+        """
         found = [Transition(*values) for values in zip(*(part.unbind() for part in self._parts), strict=True)]
         for one in found:
             _ = one._numbers

@@ -20,7 +20,7 @@ _LEVEL, _HASTY = 6, 1
 """Levels of compression: of pictures, and of the rows that are tried."""
 _WORTH = 0.98
 """Share of the size that a search for matches must come below: it takes three times as long."""
-_FILTER: int | None = getattr(cv2, "IMWRITE_PNG_FILTER", None)
+_FILTER: int | None = vars(cv2).get("IMWRITE_PNG_FILTER")
 """The option that chooses the filter, where OpenCV has it: in photographs one filter for all rows, a fourth faster than a choice
 by row, makes files at most 3 % larger."""
 _FEWEST_TRIED, _MOST_TRIED = 32, 96

@@ -1,4 +1,4 @@
-"""What a careful network sees in whole pictures, and what it finds to ail them.
+"""Judging whole pictures: what a careful network sees in them and finds.
 
 A first look gathers features and numbers, a verdict decides by them; where that leaves rain open, a trial takes it out, and
 where noise may hide haze, or hides in the dark, a look without it, or in the light, decides. Derived.
@@ -37,7 +37,10 @@ PLACE = 16
 
 
 class Judging(Network):
-    """A network that judges whole pictures before it treats them; see the head of this module."""
+    """A network that judges whole pictures before it treats them.
+
+    See the head of this module.
+    """
 
     multiple: int
     examiner: Examiner
