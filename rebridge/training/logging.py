@@ -5,8 +5,10 @@ A JSON line per report, trackers (TensorBoard, wandb), and a progress bar with r
 
 import contextlib
 import json
+import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,24 +61,25 @@ class RunLog:
         self.trackers = [TRACKERS[name](output, start) for name in trackers] if active else []
 
     def __enter__(self) -> "RunLog":
-        with contextlib.suppress(OSError):
+        with _shown():
             self.bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        with contextlib.suppress(OSError):
+        with _shown():
             self.bar.stop()
+        _let_go()
         for tracker in self.trackers:
             tracker.finish()
 
     def say(self, sentence: str) -> None:
         """Print a sentence above the progress bar."""
-        with contextlib.suppress(OSError):
+        with _shown():
             self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
     def advance(self, iteration: int) -> None:
         """Move the progress bar: so many iterations are done."""
-        with contextlib.suppress(OSError):
+        with _shown():
             self.bar.update(self.task, completed=iteration)
 
     def report(self, iteration: int, metrics: dict[str, float], text: str | None = None) -> None:
@@ -98,7 +101,7 @@ class RunLog:
         if text is not None:
             self.say(f"{iteration}/{self.iterations}  {text}")
         elif self.console.is_terminal:
-            with contextlib.suppress(OSError):
+            with _shown():
                 self.bar.update(self.task, completed=iteration, note=f"{shown}  {rate:.2f} it/s")
         else:
             rest = _duration((self.iterations - iteration) / max(rate, 1e-9))
@@ -120,6 +123,26 @@ class RunLog:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
             kept = [line for line in lines if _belongs(line, self.start, unvalidated)]
             write_atomic(path, "".join(f"{line}\n" for line in kept).encode(), overwrite=True)
+
+
+@contextlib.contextmanager
+def _shown() -> Iterator[None]:
+    """Show something; a terminal that is gone stops nothing."""
+    try:
+        yield
+    except OSError:
+        _let_go()
+
+
+def _let_go() -> None:
+    """Send what the standard streams hold nowhere if what they led to is gone: else the program's end would fail on it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            with contextlib.suppress(OSError), open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def begin_line(config: FitConfig, start: int, what: str, processes: int, device: str) -> str:

@@ -23,6 +23,7 @@ from torch.utils.data import TensorDataset
 from rebridge.training import CheckpointError, FitConfig, Step, Task, Validation, fit, train
 from rebridge.training.checkpoints import checkpoint_folders, load_checkpoint
 from rebridge.training.data import training_pairs, validation_pairs
+from rebridge.training.logging import RunLog
 from rebridge.training.methods.bridge import BridgeTraining
 from rebridge.training.ownership import RunLock
 
@@ -321,6 +322,22 @@ def test_the_hangup_of_a_terminal_leaves_a_checkpoint(tiny: Tiny, tmp_path: Path
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert len(list(config.output.glob("checkpoint-*"))) == 1
+
+
+def test_what_a_terminal_that_is_gone_was_to_show_does_not_fail_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        stream.write("held back")
+        with pytest.raises(BrokenPipeError):
+            stream.flush()
+        with RunLog(tmp_path, 0, 1, trackers=()):
+            pass
+        stream.flush()
+        monkeypatch.undo()
 
 
 def test_a_full_disk_leaves_no_partial_folder_and_the_earlier_checkpoint(
