@@ -62,7 +62,8 @@ class Transition:
             if part is not None:
                 z = z + factor * part
             elif name in self.needs:
-                raise ValueError(f"this transition needs {name}: its factor is up to {_largest(factor):g}")
+                largest = (self.b if name == "x0" else self.sigma).abs().max().item()
+                raise ValueError(f"this transition needs {name}: its factor is up to {largest:g}")
         return z
 
     @cached_property
@@ -89,10 +90,6 @@ class Transition:
     @property
     def _parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.a, self.b, self.c, self.sigma
-
-
-def _largest(factor: Tensor | float) -> float:
-    return float(torch.as_tensor(factor).abs().max())
 
 
 # -- the equation, on coefficients -------------------------------------------------------------------------------------

@@ -19,10 +19,10 @@ _WIDEST = 1_000_000
 _LEVEL, _HASTY = 6, 1
 """Levels of compression: of pictures, and of the rows that are tried."""
 _WORTH = 0.98
-"""Share of the size that a search for matches must come below: it takes three times as long."""
+"""Share of the size that a search for matches must come below, as it takes longer."""
 _FILTER: int | None = vars(cv2).get("IMWRITE_PNG_FILTER")
-"""The option that chooses the filter, where OpenCV has it: in photographs one filter for all rows, a fourth faster than a choice
-by row, makes files at most 3 % larger."""
+"""The option that chooses the filter, where OpenCV has it: in photographs one filter for all rows is faster than a choice
+by row, and the files are hardly larger."""
 _FEWEST_TRIED, _MOST_TRIED = 32, 96
 """Rows by which the way to compress is chosen; an eighth of the picture within these bounds."""
 
@@ -87,7 +87,7 @@ def _packed(samples: np.ndarray) -> list[bytes]:
 def _strategy(samples: np.ndarray) -> int:
     """Choose how to compress by trying some rows.
 
-    Without the search for matches photographs are written four times faster, and are hardly larger or even smaller;
+    Without the search for matches photographs are written faster, and are hardly larger or even smaller;
     drawings and ramps need it. A hasty search tells them apart: it makes hardly less of a photograph.
     """
     rows = min(max(len(samples) // 8, _FEWEST_TRIED), _MOST_TRIED)

@@ -74,15 +74,16 @@ class Judging(Network):
         """
         if self.trial is None or exporting() or valueless(padded):
             return seen
-        judged = self.judge(seen)
-        rain, haze = judged[:, RAIN].clone(), judged[:, HAZE].clone()
-        for row in (rain - doubt_of_rain(judged[:, CODED], judged[:, NOISE]) > TRIED).nonzero()[:, 0].tolist():
+        judged = self.judge(seen).clone()
+        doubt = doubt_of_rain(judged[:, CODED], judged[:, NOISE])
+        judged[:, RAIN] -= doubt
+        for row in (judged[:, RAIN] > TRIED).nonzero()[:, 0].tolist():
             here = slice(row, row + 1)
-            rain[here] = self.trial(self.try_rain(padded[here], seen.of(here)))
-        for row in ((judged[:, NOISE] > GRAINY) & (haze > VEILED)).nonzero()[:, 0].tolist():
+            judged[here, RAIN] = self.trial(self.try_rain(padded[here], seen.of(here))) - doubt[here]
+        for row in ((judged[:, NOISE] > GRAINY) & (judged[:, HAZE] > VEILED)).nonzero()[:, 0].tolist():
             here = slice(row, row + 1)
-            haze[here] = self.judge(self.without_noise(padded[here], seen.of(here)))[:, HAZE] + SURER
-        return seen._replace(rain=rain, haze=haze)
+            judged[here, HAZE] = self.judge(self.without_noise(padded[here], seen.of(here)))[:, HAZE] + SURER
+        return seen._replace(judged=judged)
 
     def try_rain(self, picture: Tensor, seen: Impression | None = None) -> Tensor:
         """Take rain out of parts of a picture for a trial.
@@ -116,9 +117,10 @@ class Judging(Network):
         raised = torch.zeros(len(parts), device=parts.device)
         for row in ((kinds[:, LOWLIGHT] > 0) & (kinds[:, NOISE] == 0)).nonzero()[:, 0].tolist():
             here = slice(row, row + 1)
-            one = seen.of(here)
-            features = self._features(parts[here])
-            toned = self.tone(parts[here], features, one, kinds[here, HAZE], kinds[here, LOWLIGHT])
+            y, one = parts[here], seen.of(here)
+            places = one.of_whole(y)
+            features = self._features(y) if places is None else places
+            toned = self.tone(y, features, one, kinds[here, HAZE], kinds[here, LOWLIGHT])
             raised[row] = self.judge(self._first_look(toned.clamp(-1, 1)))[0, NOISE]
         least, most = RAISED
         return ((raised - least) / (most - least)).clamp(0, 1)
@@ -138,20 +140,13 @@ class Judging(Network):
 
         Faint noise is seen by the examiner's own filters before a verdict hears of it: the greater of both counts. Sound
         pictures may be soft, and blur takes both: there the lesser counts. The air of haze is bright: a picture that is dark
-        everywhere may be pale, and would only get darker. JPEG takes contrast as haze does. Of rain a trial has the word,
-        where one was made, and of haze in noise a look without it.
+        everywhere may be pale, and would only get darker. JPEG takes contrast as haze does. What was judged already, and
+        tried, stays as it is.
         """
         if seen.judged is not None:
             return seen.judged
         logits = self.examiner.logits(seen)
-        decided = logits if self.verdict is None else self._heard(seen, logits)
-        if seen.rain is not None:
-            decided = decided.clone()
-            decided[:, RAIN] = seen.rain - doubt_of_rain(decided[:, CODED], decided[:, NOISE])
-        if seen.haze is not None:
-            decided = decided.clone()
-            decided[:, HAZE] = seen.haze
-        return decided
+        return logits if self.verdict is None else self._heard(seen, logits)
 
     def _heard(self, seen: Impression, logits: Tensor) -> Tensor:
         """Logits of the verdict, bounded by those of the examiner."""

@@ -73,14 +73,10 @@ class Impression(NamedTuple):
     """(B, 4, shares): quantiles of the three colours and of the darkest of them, in [0, 1]."""
     measured: Tensor | None = None
     """(B, NUMBERS): `rebridge.networks.statistics`, where they are asked for."""
-    rain: Tensor | None = None
-    """(B,): logits of rain after a trial, where trials are made."""
-    haze: Tensor | None = None
-    """(B,): logits of haze after a look without noise, where trials are made."""
+    judged: Tensor | None = None
+    """(B, kinds): logits of the kinds, after trials where those are made."""
     raised: Tensor | None = None
     """(B,) in [0, 1]: how much noise shows when the picture is bright, where parts of it are to be treated."""
-    judged: Tensor | None = None
-    """(B, kinds): logits of the kinds, where they were decided on once for all parts."""
     places: Tensor | None = None
     """(B, features, H/16, W/16): the examiner's features, where whole pictures were looked at."""
     depths: Tensor | None = None

@@ -230,6 +230,15 @@ def test_grey_with_alpha_stays_grey_with_alpha_of_16_bits(tmp_path: Path) -> Non
     assert torch.equal(image.alpha, expected)
 
 
+def test_an_opencv_that_chooses_filters_itself_writes_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = as_image(picture(bits=8, channels=3))
+    files = [encode_image(pixels, ".png")]
+    monkeypatch.setattr("rebridge.images.png_write._FILTER", None)
+    files.append(encode_image(pixels, ".png"))
+    first, second = (cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED) for file in files)
+    assert np.array_equal(first, second)
+
+
 @pytest.mark.parametrize("kind", ["photograph", "drawing", "ramp", "texture"])
 def test_the_way_to_compress_is_as_good_as_the_better_one(kind: str) -> None:
     rows, columns = np.mgrid[0:320, 0:400]

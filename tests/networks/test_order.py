@@ -6,28 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from rebridge import Restorer, networks
+from rebridge import Restorer
 from rebridge.models import load_model
-from rebridge.networks.careful import Careful
 from rebridge.networks.kinds import HAZE, KINDS, NOISE
 from rebridge.networks.toning import impression
-
-SIZES = {"widths": [8, 12, 16], "blocks": [1, 1], "middle": 1, "features": 16}
-
-
-def awake(**told: bool) -> Careful:
-    """A network of random weights whose first look finds noise, and leaves haze open."""
-    torch.manual_seed(0)
-    network = networks.create("careful", **SIZES, **told)
-    assert isinstance(network, Careful)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return network.eval()
-
-
-def named(*kinds: str) -> Tensor:
-    return torch.tensor([[float(kind in kinds) for kind in KINDS]])
+from tests.networks.waking import awake, named
 
 
 def pictures(batch: int) -> Tensor:
@@ -66,9 +49,7 @@ def test_a_look_without_noise_decides_on_haze(monkeypatch: pytest.MonkeyPatch, s
         logits = torch.full((len(seen.levels), len(KINDS)), -9.0)
         logits[:, HAZE] = said[1] if looks else said[0]
         logits[:, NOISE] = said[2]
-        if seen.haze is not None:
-            logits[:, HAZE] = seen.haze
-        return logits
+        return logits if seen.judged is None else seen.judged
 
     def treated(picture: Tensor, seen: Any, kind: int) -> tuple[Tensor, Tensor, Any]:
         assert kind == NOISE
@@ -79,8 +60,8 @@ def test_a_look_without_noise_decides_on_haze(monkeypatch: pytest.MonkeyPatch, s
     monkeypatch.setattr(network, "_treated_parts", treated)
     seen = network.look(y)
     assert len(looks) == 2
-    assert seen.haze is not None
-    assert ((seen.haze > 0) == sure).all()
+    assert seen.judged is not None
+    assert ((seen.judged[:, HAZE] > 0) == sure).all()
     assert (network.decide(network.judge(seen))[:, HAZE] > 0).all() == sure
 
 
@@ -98,7 +79,7 @@ def test_a_picture_without_much_noise_or_far_from_haze_is_looked_at_once(
 
     monkeypatch.setattr(network, "judge", judge)
     monkeypatch.setattr(network, "_treated_parts", lambda *given: pytest.fail("looked again"))
-    assert network.look(y).haze is not None
+    assert network.look(y).judged is not None
 
 
 @torch.no_grad()

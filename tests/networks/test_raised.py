@@ -8,27 +8,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from rebridge import Restorer, networks
+from rebridge import Restorer
 from rebridge.models import load_model
-from rebridge.networks.careful import Careful
 from rebridge.networks.judging import RAISED
 from rebridge.networks.kinds import KINDS, LOWLIGHT, NOISE
-
-SIZES = {"widths": [8, 12, 16], "blocks": [1, 1], "middle": 1, "features": 16}
-
-
-def awake(**told: bool) -> Careful:
-    torch.manual_seed(0)
-    network = networks.create("careful", **SIZES, **told)
-    assert isinstance(network, Careful)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return network.eval()
-
-
-def named(*kinds: str) -> Tensor:
-    return torch.tensor([[float(kind in kinds) for kind in KINDS]])
+from tests.networks.waking import awake, named
 
 
 def hearing(noise: float) -> Callable[[Any], Tensor]:

@@ -108,3 +108,12 @@ def test_the_grid_of_jpeg_stands_out_wherever_it_begins(top: int, left: int) -> 
     plain, marked = (grid_statistics(2 * image[..., top:, left:] - 1)[0].view(2, 3) for image in (smooth, saved))
     assert (marked[:, 1] > plain[:, 1] + 0.5).all()
     assert (marked[:, 1] - marked[:, 2] > 0.5).all()
+
+
+def test_statistics_are_of_float32_whatever_the_rest_is_computed_in() -> None:
+    y = 2 * scene(3) - 1
+    expected = picture_statistics(y)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = picture_statistics(y)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
