@@ -235,7 +235,8 @@ def test_an_opencv_that_chooses_filters_itself_writes_the_same_pixels(monkeypatc
     files = [encode_image(pixels, ".png")]
     monkeypatch.setattr("rebridge.images.png_write._FILTER", None)
     files.append(encode_image(pixels, ".png"))
-    first, second = (cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED) for file in files)
+    first, second = (np.asarray(cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED)) for file in files)
+    assert first.shape == (*pixels.pixels.shape[1:], 3)
     assert np.array_equal(first, second)
 
 
