@@ -12,10 +12,12 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import torch
 import torch.nn.functional as F  # noqa: N812
+from backdrops import before_backdrop
 from torch import Tensor, nn
 from train_careful import DATA, FOLDERS, DepthPairs, RainLayers, in_range, label_loss, network_of, patches
 
@@ -28,9 +30,9 @@ from rebridge.degradations.preparation import Preparation
 from rebridge.degradations.weather import Haze
 from rebridge.networks.careful import Careful
 from rebridge.networks.kinds import HAZE
-from rebridge.networks.statistics import air_statistics
+from rebridge.networks.statistics import air_map, air_statistics
 from rebridge.networks.toning import impression
-from rebridge.networks.verdict import Verdict, gathered
+from rebridge.networks.verdict import MapVoice, Verdict, gathered
 
 SIZES = ((160, 8), (224, 6), (288, 4))
 """Sides of the patches and how many of each make a batch."""
@@ -60,7 +62,7 @@ def graded(seed: int, side: int = 192) -> Tensor:
 
 @torch.no_grad()
 def gather(model: Careful, photographs: Photographs, minutes: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw pictures for so many minutes: all about them (N, known), and the labels (N, kinds)."""
+    """Draw pictures for so many minutes: all about them but maps (N, known), and the labels (N, kinds)."""
     streams = [patches(photographs, 0.4, 1.2), patches(photographs, 0.3, 1.0)]
     known, labels, index, begin = [], [], 0, time.process_time()
     while time.process_time() - begin < 60 * minutes:
@@ -77,39 +79,52 @@ def gather(model: Careful, photographs: Photographs, minutes: float, seed: int) 
     return torch.cat(known), torch.cat(labels)
 
 
+class Airs(NamedTuple):
+    """What haze is told by, of many pictures."""
+
+    heard: Tensor
+    """(N, numbers): levels and air."""
+    maps: Tensor
+    """(N, MAP_NUMBERS, MAP_SIDE, MAP_SIDE): of the air."""
+    labels: Tensor
+    """(N, kinds)"""
+
+
 @torch.no_grad()
-def gather_air(photographs: Photographs, minutes: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw larger pictures, most upright, half of them hazy: what haze is told by (N, numbers), labels (N, kinds)."""
+def gather_air(photographs: Photographs, minutes: float, seed: int) -> Airs:
+    """Draw larger pictures, most upright, half of them hazy, and a third of things before an even backdrop."""
     usual = RENDERERS["haze"]
     RENDERERS["haze"] = ((0.25, Haze(beta=(0.2, 1.2))), (0.75, DepthHaze(beta=(0.15, 2.5))))
     hazy = dict.fromkeys(LABELS, 0.5) | {"haze": 3.5}
     mostly = Mixture(counts=(0.42, 0.4, 0.13, 0.05), weights=hazy, faded=0.15)
     several = Mixture(counts=(0, 0.4, 0.35, 0.25), faded=0.15)
     pairs, preparation = DepthPairs(DATA / "train/rgbd/middlebury"), Preparation()
-    heard, labels, index, begin = [], [], 0, time.process_time()
+    heard, maps, labels, index, begin = [], [], [], 0, time.process_time()
     while time.process_time() - begin < 60 * minutes:
         draw = Draw(seed * 10_000_000 + index)
         kind = draw.uniform((0, 1))
         label = torch.zeros(len(LABELS))
-        if kind < 0.05:
+        if kind < 0.04:
             pair = pairs.draw(256, draw)
             label[HAZE] = float(draw.uniform((0, 1)) < 0.5)
             image = pair.degraded if label[HAZE] else pair.target
-        elif kind < 0.1:
+        elif kind < 0.08:
             image = (graded(seed * 10_000_000 + index) + 1) / 2
         else:
             size = UPRIGHT_SIZES[draw.integer(0, len(UPRIGHT_SIZES) - 1)]
             image = preparation.patch(photographs.draw(draw), size, draw)
             image = image.flip(-1) if draw.uniform((0, 1)) < 0.5 else image
             image = image.transpose(-1, -2) if draw.uniform((0, 1)) < 0.1 else image
-            mixed = (mostly if draw.uniform((0, 1)) < 0.8 else several)(image.contiguous(), draw)
+            image = before_backdrop(image, draw) if draw.uniform((0, 1)) < 0.3 else image
+            mixed = (mostly if draw.uniform((0, 1)) < 0.85 else several)(image.contiguous(), draw)
             image, label = preparation.saved(mixed.degraded, draw), mixed.labels
         y = (2 * (image * 255).round() / 255 - 1)[None]
         heard.append(torch.cat([impression(y, y).levels.flatten(1), air_statistics(y)], 1))
+        maps.append(air_map(y).half())
         labels.append(label)
         index += 1
     RENDERERS["haze"] = usual
-    return torch.cat(heard), torch.stack(labels)
+    return Airs(torch.cat(heard), torch.cat(maps), torch.stack(labels))
 
 
 def fit_layers(module: nn.Module, loss: Callable[[], Tensor], steps: int, rate: float = 1.5e-3) -> None:
@@ -160,6 +175,25 @@ def fit_air(verdict: Verdict, heard: Tensor, labels: Tensor, epochs: int, seed: 
     fit_layers(verdict.air, loss, epochs * len(scaled) // 256)
 
 
+def fit_maps(verdict: Verdict, maps: Tensor, labels: Tensor, steps: int, seed: int) -> None:
+    """Fit the voices that see the map of the air."""
+    torch.manual_seed(seed)
+    sure = labels[:, verdict.haze] >= 0
+    maps, there = maps[sure].float().contiguous(memory_format=torch.channels_last), labels[sure, verdict.haze]
+    for voice in verdict.maps:
+        assert isinstance(voice, MapVoice)
+        voice.mean.copy_(maps.mean((0, 2, 3))[:, None, None])
+        voice.scale.copy_(maps.std((0, 2, 3))[:, None, None])
+
+        def loss(voice: MapVoice = voice) -> Tensor:
+            rows = torch.randint(len(maps), (128,))
+            seen = maps[rows] if float(torch.rand(())) < 0.5 else maps[rows].flip(-1)
+            seen = seen + 0.15 * voice.scale * torch.randn_like(seen)
+            return F.binary_cross_entropy_with_logits(voice(seen), there[rows])
+
+        fit_layers(voice, loss, steps, 2e-3)
+
+
 def told_apart(there: Tensor, elsewhere: Tensor) -> str:
     """Say how well logits of pictures with a kind stand out from those of pictures without it."""
     worst = elsewhere.sort(descending=True).values
@@ -180,6 +214,17 @@ def report(verdict: Verdict, known: Tensor, labels: Tensor) -> None:
         print(f"{kind:9s} {len(there):5d} there; {told_apart(there, logits[sound, index])}")
 
 
+@torch.no_grad()
+def report_haze(verdict: Verdict, airs: Airs) -> None:
+    """Print how well haze is told from sound pictures by levels, air and maps."""
+    places = verdict.places
+    scaled = ((airs.heard - verdict.mean[places]) / verdict.scale[places]).clamp(-6, 6)
+    hazy, sound = airs.labels[:, verdict.haze] == 1, (airs.labels == 0).all(1)
+    for what, maps in (("levels and air", None), ("with maps", airs.maps)):
+        told = verdict.told(scaled, maps)[:, 0]
+        print(f"haze by {what}: {int(hazy.sum())} there; {told_apart(told[hazy], told[sound])}")
+
+
 def main() -> None:
     """Gather, fit and write the weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -188,21 +233,44 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--known", nargs="*", default=[], help="files of earlier runs: what was gathered already")
     parser.add_argument("--keep", help="file to keep what is gathered in")
+    parser.add_argument("--held", type=float, default=2.0, help="minutes of pictures that were kept out")
     parser.add_argument("--air-minutes", type=float, default=0.0, help="for larger pictures that haze alone is told by")
     parser.add_argument("--air-known", nargs="*", default=[], help="files of earlier runs: such pictures")
-    parser.add_argument("--only-air", action="store_true", help="leave all but the voices that tell haze as it is")
+    parser.add_argument("--air-keep", help="file to keep these in")
+    parser.add_argument("--only", choices=("air", "maps"), help="fit those voices that tell haze and leave the rest as it is")
+    parser.add_argument("--steps", type=int, default=6000, help="of the voices that see the map of the air")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     RENDERERS["rain"] = (*RENDERERS["rain"], (0.2, RainLayers(DATA / "train/pairs/rain_layers")))
-    state = torch.load(options.checkpoint)
-    kept = {key: value for key, value in state.items() if options.only_air or not key.startswith("verdict.")}
-    model = network_of(kept, verdict=True)
-    assert model.verdict is not None
-    model = model.eval().to(memory_format=torch.channels_last)
     photographs = Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()])
+    airs = [Airs(*torch.load(path)) for path in options.air_known]
+    if options.air_minutes > 0:
+        airs.append(gather_air(photographs, options.air_minutes, options.seed + 1))
+        if options.air_keep:
+            torch.save(tuple(airs[-1]), options.air_keep)
+    state = torch.load(options.checkpoint)
+    kept = {key: value for key, value in state.items() if options.only or not key.startswith("verdict.")}
+    model = network_of(kept, verdict=True, air_map=bool(airs)).eval().to(memory_format=torch.channels_last)
+    assert model.verdict is not None
+    if options.only == "maps":
+        fitted = Airs(*map(torch.cat, zip(*airs, strict=True)))
+        fit_maps(model.verdict, fitted.maps, fitted.labels, options.steps, options.seed)
+    else:
+        fit_all(model, photographs, airs, options)
+    if options.held > 0:
+        if options.only is None:
+            report(model.verdict, *gather(model, HeldOut(), options.held, 9001))
+        report_haze(model.verdict, gather_air(HeldOut(), options.held, 9001))
+    Path(options.output).parent.mkdir(parents=True, exist_ok=True)
+    torch.save(model.state_dict(), options.output)
+
+
+def fit_all(model: Careful, photographs: Photographs, airs: list[Airs], options: argparse.Namespace) -> None:
+    """Gather what a verdict hears, and fit all of it, or the voices that tell haze."""
+    assert model.verdict is not None
     sets = [tuple(torch.load(path)[:2]) for path in options.known]
     if options.minutes > 0:
         sets.append(gather(model, photographs, options.minutes, options.seed + 1))
@@ -210,17 +278,15 @@ def main() -> None:
     print(f"{len(known)} pictures gathered", flush=True)
     if options.keep:
         torch.save((known, labels), options.keep)
-    if not options.only_air:
+    if not options.only:
         model.verdict.mean.copy_(known.mean(0))
         model.verdict.scale.copy_(known.std(0) + 1e-3)
         fit(model.verdict, known, labels, options.epochs, options.seed)
-    airs = [(known[:, model.verdict.places], labels), *(tuple(torch.load(path)[-2:]) for path in options.air_known)]
-    if options.air_minutes > 0:
-        airs.append(gather_air(photographs, options.air_minutes, options.seed + 1))
-    fit_air(model.verdict, *(torch.cat(parts) for parts in zip(*airs, strict=True)), 2 * options.epochs, options.seed)
-    report(model.verdict, *gather(model, HeldOut(), 2.0, 9001))
-    Path(options.output).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(model.state_dict(), options.output)
+    heard = [(known[:, model.verdict.places], labels), *((found.heard, found.labels) for found in airs)]
+    fit_air(model.verdict, *(torch.cat(parts) for parts in zip(*heard, strict=True)), 2 * options.epochs, options.seed)
+    if airs:
+        fitted = Airs(*map(torch.cat, zip(*airs, strict=True)))
+        fit_maps(model.verdict, fitted.maps, fitted.labels, options.steps, options.seed)
 
 
 if __name__ == "__main__":

@@ -22,14 +22,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rebridge.networks.equaliser import Equaliser
+from rebridge.networks.equaliser import STATISTICS_REACH, Equaliser
 from rebridge.networks.exporting import exporting, valueless
-from rebridge.networks.judging import BAND, PLACE, REACH, Judging
+from rebridge.networks.judging import BAND, REACH, Judging
 from rebridge.networks.kinds import HAZE, KINDS, LOWLIGHT, NOISE, RAIN, SNOW
 from rebridge.networks.layers import check_inputs, check_sizes, context_of, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import AIR, NUMBERS
-from rebridge.networks.toning import SHARES, Examiner, Impression, Tone, feature_blocks, held_back, impression
+from rebridge.networks.toning import PLACE, SHARES, Examiner, Impression, Tone, feature_blocks, held_back, impression
 from rebridge.networks.treating import Treating
 from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial
 from rebridge.networks.trunk import Trunk
@@ -38,6 +38,8 @@ from rebridge.networks.verdict import Verdict
 
 __all__ = ("KINDS", "Careful", "Parts", "Treating")
 
+SURER_CONTEXT = 32
+"""Pixels around a part beyond what its layers mostly depend on: without them streaks of rain differ by up to two levels."""
 DEPTH_REACH = 160
 """More rows above and below that the depth of haze depends on."""
 
@@ -65,7 +67,8 @@ class Careful(Judging):
     channels: of an image; grey ones are treated as three equal colours. widths: of the trunk's levels, at 1/2, 1/4, ...
     of the size; blocks: before and again after the middle at each level but the last; middle: blocks there; features: of
     the examiner; equalise: filter pictures by an `Equaliser` before the trunk; verdict: a `Verdict` decides on the kinds, and
-    what the examiner says of them is a part of what it hears; air: it tells haze by levels and air alone; trial: a `RainTrial`
+    what the examiner says of them is a part of what it hears; air: it tells haze by levels and air alone; air_map: and by
+    a map of the air; trial: a `RainTrial`
     decides on rain. The examiner, the air and the exposure see the whole picture that is handed over.
     """
 
@@ -82,6 +85,7 @@ class Careful(Judging):
         equalise: bool = True,
         verdict: bool = False,
         air: bool = False,
+        air_map: bool = False,
         trial: bool = False,
     ) -> None:
         super().__init__()
@@ -92,7 +96,9 @@ class Careful(Judging):
             raise ValueError(f"channels must be 1 or 3, got {channels}")
         self.channels = channels
         self.multiple = max(2 ** len(widths), PLACE)
-        self.context = max(context_of(blocks, middle), REACH)
+        needed = max(context_of(blocks, middle), STATISTICS_REACH if equalise else 0) + SURER_CONTEXT
+        self.context = max(needed, REACH)
+        self.spare = self.context - needed
         self.examiner = Examiner(len(KINDS), features)
         self.tone = Tone(features)
         self.trunk = Trunk(len(KINDS), widths, blocks, middle)
@@ -101,7 +107,7 @@ class Careful(Judging):
         known = 3 * features + 4 * len(SHARES) + len(KINDS) + NUMBERS
         first = 3 * features + 4 * len(SHARES)
         heard = [*range(3 * features, first), *(first + len(KINDS) + place for place in AIR)] if air else []
-        self.verdict = Verdict(known, len(KINDS), air=heard, haze=HAZE) if verdict else None
+        self.verdict = Verdict(known, len(KINDS), air=heard, haze=HAZE, sees=air_map) if verdict else None
         self.trial = RainTrial(len(KINDS)) if trial else None
         self.register_buffer("low", torch.full((len(KINDS),), 0.4))
         self.register_buffer("high", torch.full((len(KINDS),), 0.6))
@@ -148,7 +154,9 @@ class Careful(Judging):
         """What becomes of pictures that are to be treated, 0 where nothing is decided."""
         found = self.mend(padded, features, seen, self._with_raised(padded, seen, decided))
         trusted = F.interpolate(found.trust, scale_factor=float(PLACE), mode="bilinear")
-        return decided.amax(1).view(-1, 1, 1, 1) * (found.toned - padded + trusted * (found.whole - found.toned))
+        change = found.toned - seen.needed(padded) + trusted * (found.whole - found.toned)
+        change = decided.amax(1).view(-1, 1, 1, 1) * change
+        return change if seen.spare is None else F.pad(change, seen.spare)
 
     def _with_raised(self, padded: Tensor, seen: Impression, decided: Tensor) -> Tensor:
         """Add noise to the kinds (B, kinds) where it shows when the picture is bright."""
@@ -169,7 +177,7 @@ class Careful(Judging):
         first, then = decided.clone(), decided[both]
         first[both] = 0.0
         first[both, NOISE], then[:, NOISE] = decided[both, NOISE], 0.0
-        change = self._change(padded, features, seen, first)
+        change = self._change(padded, features, seen._replace(spare=None), first)
         clear = (padded + change)[both].clamp(-1, 1)
         features = self._features(clear)
         if seen.clear is not None:
@@ -242,10 +250,11 @@ class Careful(Judging):
     def mend(self, y: Tensor, features: Tensor, seen: Impression, kinds: Tensor) -> Parts:
         """Compute all parts for y (B, 3, H, W), whose sides are multiples of 16.
 
-        From its features, what is seen of the whole, and the kinds to treat.
+        From its features, what is seen of the whole, and the kinds to treat. Of a part of a picture, what is needed.
         """
         logits = self.examiner.logits(seen)
-        toned = self.tone(y, features, seen, kinds[:, HAZE], kinds[:, LOWLIGHT])
+        toned = seen.needed(self.tone(y, features, seen, kinds[:, HAZE], kinds[:, LOWLIGHT]))
+        y, features = seen.needed(y), seen.needed(features, PLACE)
         sharper = self.sharper(toned)
         residual, deep = self.trunk(toned, y, sharper, kinds)
         changed = residual + sharper

@@ -38,7 +38,7 @@ STATISTICS_REACH = 16 * (NEAR // 2 + 1)
 """Pixels to each side that the gains at a place depend on, but for some of the ripples."""
 LIMIT = 4.0
 """Bound of a gain's logarithm."""
-WINDOWS_AT_ONCE, WINDOWS_ON_GPU = 256, 4096
+WINDOWS_AT_ONCE, WINDOWS_ON_GPU = 128, 4096
 """Most windows that are filtered at once, on a processor and on a GPU."""
 RIPPLES = 16
 """Of the finer spectra, of windows of 64x64 pixels, the frequencies below 16/64 in both directions are looked at."""
@@ -168,16 +168,25 @@ def power_spectra(y: Tensor, side: int = FREQUENCIES[0]) -> Tensor:
         (B, H/(side/2) - 1, W/(side/2) - 1, side, side/2 + 1).
     """
     line = torch.hann_window(side, dtype=y.dtype, device=y.device)
+    weight = torch.outer(line, line)
     if exporting():
         windows = half_overlapping(y.mean(1, keepdim=True), side)[:, 0]
-    else:
-        windows = y.mean(1).unfold(1, side, side // 2).unfold(2, side, side // 2)
-    windows = (windows - windows.mean((-1, -2), keepdim=True)) * torch.outer(line, line)
-    if exporting():
-        real, imaginary = spectrum(windows)
+        real, imaginary = spectrum((windows - windows.mean((-1, -2), keepdim=True)) * weight)
         return real.square() + imaginary.square()
-    found = spectra_of(windows)
+    rows = y.mean(1).unfold(1, side, side // 2).unfold(2, side, side // 2)
+    # some rows of windows at a time: they and their spectra need a dozen times the memory of the images
+    return torch.cat([_powers(windows, weight) for windows in rows.split(_rows_at_once(rows), 1)], 1)
+
+
+def _powers(windows: Tensor, weight: Tensor) -> Tensor:
+    found = spectra_of((windows - windows.mean((-1, -2), keepdim=True)) * weight)
     return (found * found.conj()).real
+
+
+def _rows_at_once(windows: Tensor) -> int:
+    """How many rows of windows (B, rows, columns, ...) are transformed at once."""
+    most = WINDOWS_ON_GPU if windows.device.type == "cuda" else WINDOWS_AT_ONCE
+    return max(most // windows.shape[2], 1)
 
 
 def _extended(y: Tensor) -> tuple[Tensor, Tensor]:
@@ -215,13 +224,13 @@ def log_fall(spectra: Tensor) -> Tensor:
 def _filtered(extended: Tensor, gains: Tensor) -> Tensor:
     """Filter images (B, C, H, W) in half overlapping windows by gains (B, H/32 - 1, W/32 - 1, 32, 17).
 
-    Some rows of windows at a time, as windows and their spectra need a dozen times the memory of the images.
+    Some rows of windows at a time, as in `power_spectra`.
     """
     half = FILTER_WINDOW // 2
     line = torch.hann_window(FILTER_WINDOW, dtype=extended.dtype, device=extended.device).sqrt()
     weight = torch.outer(line, line)
     count = gains.shape[1]
-    step = max((WINDOWS_ON_GPU if gains.device.type == "cuda" else WINDOWS_AT_ONCE) // gains.shape[2], 1)
+    step = _rows_at_once(gains)
     whole, last = torch.empty_like(extended), gains.new_zeros(0)
     for first in range(0, count, step):
         stop = min(first + step, count)

@@ -125,6 +125,15 @@ def cell_means(h: Tensor, rows: int, columns: int) -> Tensor:
     return _shares(h.shape[-2], rows, h) @ h @ _shares(h.shape[-1], columns, h).transpose(0, 1)
 
 
+def cell_maxima(h: Tensor, rows: int, columns: int) -> Tensor:
+    """Compute `adaptive_max_pool2d` of (B, C, H, W) to (B, C, rows, columns)."""
+    for axis, cells in ((2, rows), (3, columns)):
+        inside = _inside(h.shape[axis], cells, h.device)
+        shaped = inside[:, :, None] if axis == 2 else inside[:, None]
+        h = torch.cat([h.masked_fill(~cell, -torch.inf).amax(axis, keepdim=True) for cell in shaped], axis)
+    return h
+
+
 def quantiles(values: Tensor, shares: Tensor) -> Tensor:
     """Compute `torch.quantile` over the last axis, (len(shares), ...)."""
     ordered = values.sort(-1).values
@@ -153,10 +162,15 @@ def _waves(side: int, frequencies: int, like: Tensor) -> tuple[Tensor, Tensor]:
     return angles.cos().to(like), angles.sin().to(like)
 
 
+def _inside(side: int, cells: int, device: torch.device) -> Tensor:
+    """Which places belong to each cell, (cells, side)."""
+    places = torch.arange(side, device=device)
+    cell = torch.arange(cells, device=device)[:, None]
+    first, last = cell * side // cells, ((cell + 1) * side + cells - 1) // cells
+    return (places >= first) & (places < last)
+
+
 def _shares(side: int, cells: int, like: Tensor) -> Tensor:
     """Weights (cells, side) of the places that each cell is the mean of."""
-    places = torch.arange(side, device=like.device)
-    cell = torch.arange(cells, device=like.device)[:, None]
-    first, last = cell * side // cells, ((cell + 1) * side + cells - 1) // cells
-    inside = ((places >= first) & (places < last)).to(like.dtype)
+    inside = _inside(side, cells, like.device).to(like.dtype)
     return inside / inside.sum(1, keepdim=True)

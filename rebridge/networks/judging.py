@@ -11,8 +11,8 @@ from rebridge.networks.exporting import exporting, valueless
 from rebridge.networks.kinds import CODED, HAZE, KINDS, LOWLIGHT, NOISE, RAIN, SOFT
 from rebridge.networks.layers import Network, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
-from rebridge.networks.statistics import picture_statistics
-from rebridge.networks.toning import Examiner, Impression, Tone, impression
+from rebridge.networks.statistics import air_map, picture_statistics
+from rebridge.networks.toning import NEAR, PLACE, Examiner, Impression, Tone, impression
 from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial, coarseness, doubt_of_rain, tried
 from rebridge.networks.verdict import Verdict, gathered
 
@@ -28,12 +28,10 @@ RAISED = (2.0, 6.0)
 """Logits of noise in a brightened picture between which it goes from untreated to treated as noisy."""
 COARSE = 1.5
 """How much surer of haze a verdict must be, in logits, in a compressed picture."""
-BAND = 2**21
-"""Most pixels that the examiner sees at once where it sees a whole picture."""
+BAND = 2**20
+"""Most pixels that are seen at once of a whole picture."""
 REACH = 160
 """Rows above and below that a feature depends on."""
-PLACE = 16
-"""Side in pixels of the places that the examiner and the trust distinguish."""
 
 
 class Judging(Network):
@@ -64,8 +62,11 @@ class Judging(Network):
         return self._seen(padded, self._features(padded))
 
     def _seen(self, padded: Tensor, features: Tensor, judged: bool = True) -> Impression:
-        measured = picture_statistics(padded) if judged and self.verdict is not None else None
-        return impression(padded, features)._replace(measured=measured, places=features)
+        seen = impression(padded, features)._replace(places=features)
+        if judged and self.verdict is not None:
+            seen = seen._replace(measured=picture_statistics(padded))
+            seen = seen._replace(air=air_map(padded)) if self.verdict.maps else seen
+        return seen
 
     def _after_trial(self, padded: Tensor, seen: Impression) -> Impression:
         """Add what a trial says of rain and a look without noise of haze, where the first look leaves them open.
@@ -151,7 +152,7 @@ class Judging(Network):
     def _heard(self, seen: Impression, logits: Tensor) -> Tensor:
         """Logits of the verdict, bounded by those of the examiner."""
         assert self.verdict is not None
-        decided: Tensor = self.verdict(gathered(seen, logits)).clone()
+        decided: Tensor = self.verdict(gathered(seen, logits), seen.air).clone()
         decided[:, NOISE] = torch.maximum(decided[:, NOISE], logits[:, NOISE])
         decided[:, SOFT] = torch.minimum(decided[:, SOFT], logits[:, SOFT])
         decided[:, HAZE] = decided[:, HAZE] - COARSE * coarseness(decided[:, CODED])
@@ -160,8 +161,8 @@ class Judging(Network):
         return decided
 
     def _features(self, padded: Tensor) -> Tensor:
-        """The examiner's features, in bands of a large picture: they depend on what lies within `REACH` rows."""
-        return in_bands(self.examiner, padded, REACH, PLACE, PLACE, BAND)
+        """The examiner's features; what places show by themselves is taken from a large picture in bands."""
+        return self.examiner.joined(in_bands(self.examiner.near, padded, NEAR, PLACE, PLACE, BAND))
 
     def examine(self, y: Tensor) -> Tensor:
         """Estimate the probability (B, kinds) of each kind of `KINDS`.

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rebridge.networks.averages import block_means
-from rebridge.networks.exporting import exporting, lower_median, quantiles, repeated_to
+from rebridge.networks.exporting import cell_maxima, cell_means, exporting, lower_median, quantiles, repeated_to
 from rebridge.networks.layers import in_float32
 
 TURNS = 16
@@ -37,6 +37,10 @@ TIE = 1e-3
 DARK_SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 AIR_NUMBERS = 5 * FIFTHS + len(DARK_SHARES) + 4
 """Numbers that `air_statistics` gives for a picture."""
+MAP_SIDE = 12
+"""Cells along each axis of the map of the air."""
+MAP_NUMBERS = 16
+"""Numbers of each cell, see `air_map`."""
 GRID_NUMBERS = 6
 """Numbers that `grid_statistics` gives for a picture."""
 NUMBERS = LINE_NUMBERS + AIR_NUMBERS + GRID_NUMBERS
@@ -50,12 +54,15 @@ def picture_statistics(y: Tensor) -> Tensor:
 
     Pictures (B, 3, H, W) in [-1, 1]; those of less than `LEAST_SIDE` pixels are continued.
     """
-    missing = [0, 0] if exporting() else [max(LEAST_SIDE - side, 0) for side in y.shape[-2:]]
+    return in_float32(_statistics, continued(y))
+
+
+def continued(y: Tensor) -> Tensor:
+    """Continue pictures (B, C, H, W) of less than `LEAST_SIDE` pixels by repetition of their border."""
     if exporting():
-        y = repeated_to(y, LEAST_SIDE)
-    elif any(missing):
-        y = F.pad(y.float(), (0, missing[1], 0, missing[0]), mode="replicate")
-    return in_float32(_statistics, y)
+        return repeated_to(y, LEAST_SIDE)
+    missing = [max(LEAST_SIDE - side, 0) for side in y.shape[-2:]]
+    return F.pad(y.float(), (0, missing[1], 0, missing[0]), mode="replicate") if any(missing) else y
 
 
 def _statistics(y: Tensor) -> Tensor:
@@ -143,12 +150,30 @@ def air_statistics(y: Tensor) -> Tensor:
 
 
 def block_airs(y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Measure blocks of `AIR_BLOCK` pixels, in strips of rows.
+    """Measure blocks of `AIR_BLOCK` pixels.
 
     In pictures (B, 3, H, W) in [-1, 1].
 
     Returns:
         Dark channel, brightness, logarithms of contrast and colourfulness, and height from 0 at the top to 1, each (B, blocks).
+    """
+    blocks = block_colours(y)
+    low, mean, _, contrast = blocks.split([3, 3, 3, 1], 1)
+    colour = mean.amax(1) - mean.amin(1)
+    down = torch.arange(blocks.shape[2], dtype=torch.float32, device=y.device) / (blocks.shape[2] - 1)
+    place = down[:, None].expand(blocks.shape[0], -1, blocks.shape[3])
+    found = low.amin(1), mean.mean(1), contrast[:, 0], torch.log(colour + 1e-2), place
+    dark, light, contrast, colour, place = (values.flatten(1) for values in found)
+    return dark, light, contrast, colour, place
+
+
+def block_colours(y: Tensor) -> Tensor:
+    """Measure blocks of `AIR_BLOCK` pixels in strips of rows.
+
+    In pictures (B, 3, H, W) in [-1, 1].
+
+    Returns:
+        (B, 10, H/8, W/8): least, mean and greatest value of each colour in [0, 1], and the logarithm of the contrast.
     """
     height, width = (side // AIR_BLOCK * AIR_BLOCK for side in y.shape[-2:])
     rows = height if exporting() else max(STRIP // width // AIR_BLOCK, 1) * AIR_BLOCK
@@ -156,17 +181,43 @@ def block_airs(y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     for top in (0,) if exporting() else range(0, height, rows):
         strip = (y[..., top : min(top + rows, height), :width].float() + 1) / 2
         grey = strip.mean(1, keepdim=True)
-        light = block_means(grey, AIR_BLOCK)
-        contrast = (block_means(grey.square(), AIR_BLOCK) - light.square()).clamp_min(0).sqrt()
-        means = block_means(strip, AIR_BLOCK)
-        colour = means.amax(1, keepdim=True) - means.amin(1, keepdim=True)
-        dark = -F.max_pool2d(-strip.amin(1, keepdim=True), AIR_BLOCK)
-        found.append(torch.cat([dark, light, torch.log(contrast + 3e-3), torch.log(colour + 1e-2)], 1))
-    blocks = torch.cat(found, 2)
-    down = torch.arange(blocks.shape[2], dtype=torch.float32, device=y.device) / (blocks.shape[2] - 1)
-    place = down[:, None].expand(blocks.shape[0], -1, blocks.shape[3])
-    dark, light, contrast, colour = blocks.flatten(2).unbind(1)
-    return dark, light, contrast, colour, place.flatten(1)
+        variance = block_means(grey.square(), AIR_BLOCK) - block_means(grey, AIR_BLOCK).square()
+        contrast = torch.log(variance.clamp_min(0).sqrt() + 3e-3)
+        least, most = -F.max_pool2d(-strip, AIR_BLOCK), F.max_pool2d(strip, AIR_BLOCK)
+        found.append(torch.cat([least, block_means(strip, AIR_BLOCK), most, contrast], 1))
+    return torch.cat(found, 2)
+
+
+def air_map(y: Tensor) -> Tensor:
+    """Sum up where pictures are pale, dark, colourful and full of contrast, (B, MAP_NUMBERS, MAP_SIDE, MAP_SIDE), float32.
+
+    In as many cells whatever the size. Over the blocks of a cell: the least of the least and the mean of the least values of each
+    colour, the mean of the means and the greatest of the greatest; mean and greatest contrast, greatest and least
+    colourfulness.
+
+    Args:
+        y: (B, 3, H, W) in [-1, 1]; those of less than `LEAST_SIDE` pixels are continued.
+    """
+
+    def cells(blocks: Tensor) -> Tensor:
+        low, mean, high, contrast = blocks.split([3, 3, 3, 1], 1)
+        colour = mean.amax(1, keepdim=True) - mean.amin(1, keepdim=True)
+        size = MAP_SIDE, MAP_SIDE
+        if exporting():
+            means, maxima = cell_means(torch.cat([low, mean, contrast], 1), *size), cell_maxima
+        else:
+            means, maxima = F.adaptive_avg_pool2d(torch.cat([low, mean, contrast], 1), size), adaptive_maxima
+        low_mean, mean, contrast_mean = means.split([3, 3, 1], 1)
+        extremes = maxima(torch.cat([-low, high, contrast, colour, -colour], 1), *size)
+        darkest, brightest, contrast, most, least = extremes.split([3, 3, 1, 1, 1], 1)
+        return torch.cat([-darkest, low_mean, mean, brightest, contrast_mean, contrast, most, -least], 1)
+
+    return in_float32(lambda picture: cells(block_colours(picture)), continued(y))
+
+
+def adaptive_maxima(h: Tensor, rows: int, columns: int) -> Tensor:
+    """Compute `adaptive_max_pool2d` of (B, C, H, W) to (B, C, rows, columns)."""
+    return F.adaptive_max_pool2d(h, (rows, columns))
 
 
 def correlation_of_rows(a: Tensor, b: Tensor) -> Tensor:

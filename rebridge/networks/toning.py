@@ -9,6 +9,7 @@ learned map; where haze is dense it leans on the prior itself. Derived; Koschmie
 for the edges of t.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,8 @@ from rebridge.networks.trunk import Norm
 
 SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 """Quantiles of the brightness of a picture that its tone is judged by."""
+NEAR = 32
+"""Pixels above and below that what a place shows by itself depends on."""
 DETAIL = 8.0
 """Factor on differences to the surroundings, which are small beside the brightness and tell more."""
 MOST_LEVELS = 2**21
@@ -39,6 +42,8 @@ DEEPEST = 2.8
 """Greatest optical depth that is undone: a transmission of 0.06."""
 STEADY = 0.6
 """Share of slow changes that is held back where the tone has the word."""
+PLACE = 16
+"""Side in pixels of the places that the examiner and the trust distinguish."""
 STEADY_BLOCK = 16
 """Side in pixels of the blocks by which a change is slow."""
 
@@ -73,6 +78,8 @@ class Impression(NamedTuple):
     """(B, 4, shares): quantiles of the three colours and of the darkest of them, in [0, 1]."""
     measured: Tensor | None = None
     """(B, NUMBERS): `rebridge.networks.statistics`, where they are asked for."""
+    air: Tensor | None = None
+    """(B, MAP_NUMBERS, MAP_SIDE, MAP_SIDE): `statistics.air_map`, where a verdict sees it."""
     judged: Tensor | None = None
     """(B, kinds): logits of the kinds, after trials where those are made."""
     raised: Tensor | None = None
@@ -83,12 +90,49 @@ class Impression(NamedTuple):
     """(B, 2): the least and the greatest optical depth, where parts of the picture are to be toned."""
     clear: "Impression | None" = None
     """Of the same pictures without their noise, where parts of them are to be toned after that."""
+    spare: tuple[int, int, int, int] | None = None
+    """Of a part of the pictures: pixels at its left, right, top and bottom that only its tone need see."""
 
     def of(self, rows: Tensor | slice) -> "Impression":
         """Return the impression of some of the pictures, which `rows` (B,) chooses."""
-        chosen = (values if values is None else values.of(rows) if isinstance(values, Impression) else values[rows]
-                  for values in self)  # fmt: skip
-        return Impression._make(chosen)
+
+        def chosen(values: "Tensor | Impression | tuple[int, ...] | None") -> object:
+            match values:
+                case Tensor():
+                    return values[rows]
+                case Impression():
+                    return values.of(rows)
+            return values
+
+        return Impression._make(map(chosen, self))
+
+    def of_part(self, rows: slice, columns: slice, size: Sequence[int], spare: int) -> "Impression":
+        """Return the impression for a part of the pictures, with its own places.
+
+        Args:
+            rows, columns: the part, with all around it that a network must see.
+            size: height and width of the pictures.
+            spare: how many of these pixels, a multiple of 16, only the tone need see.
+
+        Returns:
+            This impression itself for a part whose sides do not lie where those of places do.
+        """
+        sides = [(part.start, min(part.stop, end), end) for part, end in zip((rows, columns), size, strict=True)]
+        if any(start % PLACE or (stop % PLACE and stop < end) for start, stop, end in sides):
+            return self
+        high, wide = (slice(start // PLACE, -(-stop // PLACE)) for start, stop, _ in sides)
+        (top, bottom), (left, right) = (
+            (spare * (start > 0), spare * (stop < end)) for start, stop, end in sides
+        )
+        places = None if self.places is None else self.places[..., high, wide]
+        return self._replace(places=places, spare=(left, right, top, bottom))
+
+    def needed(self, values: Tensor, scale: int = 1) -> Tensor:
+        """Cut off what only the tone need see, of values (B, C, h, w) at 1 / scale of the size."""
+        if self.spare is None:
+            return values
+        left, right, top, bottom = (side // scale for side in self.spare)
+        return values[..., top : values.shape[-2] - bottom, left : values.shape[-1] - right]
 
     def of_whole(self, y: Tensor) -> Tensor | None:
         """Return the places of pictures (B, 3, H, W).
@@ -98,7 +142,7 @@ class Impression(NamedTuple):
         if self.places is None:
             return None
         rows, _, height, width = self.places.shape
-        return self.places if (len(y), *y.shape[-2:]) == (rows, 16 * height, 16 * width) else None
+        return self.places if (len(y), *y.shape[-2:]) == (rows, PLACE * height, PLACE * width) else None
 
 
 def impression(y: Tensor, features: Tensor) -> Impression:
@@ -184,11 +228,19 @@ class Examiner(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Features of y, whose sides are multiples of 16."""
+        return self.joined(self.near(y))
+
+    def near(self, y: Tensor) -> Tensor:
+        """What places show by themselves, (B, width + STATISTICS, H/16, W/16): it depends on what lies within `NEAR`."""
         detail = torch.tanh(DETAIL * (y - surrounding_means(y)))
         h = F.pixel_unshuffle(torch.cat([y, detail], 1), 2).contiguous(memory_format=torch.channels_last)
         for layer, norm in zip(self.stem, self.norms, strict=True):
             h = F.gelu(norm(layer(h)))
-        measured = block_statistics(y)
+        return torch.cat([h, block_statistics(y).to(h)], 1)
+
+    def joined(self, near: Tensor) -> Tensor:
+        """Features from what all places show by themselves."""
+        h, measured = near.split([near.shape[1] - STATISTICS, STATISTICS], 1)
         features: Tensor = self.blocks(h + self.measured(measured) + self.around(measured))
         return features
 

@@ -28,6 +28,7 @@ class Treating(Network):
         kinds: what to treat; None for what the network finds.
         strength: share of the change that is made, in [0, 1].
         seen: `look` at the whole pictures.
+        size: height and width of these, where parts of them are to say where they lie.
 
     Raises:
         ValueError: for a kind that is not one of `KINDS`, and for a strength outside [0, 1].
@@ -39,6 +40,7 @@ class Treating(Network):
         kinds: Sequence[str] | None = None,
         strength: float = 1.0,
         seen: Impression | None = None,
+        size: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         unknown = [kind for kind in kinds or () if kind not in KINDS]
@@ -54,6 +56,7 @@ class Treating(Network):
         self.treated = kinds
         self.strength = strength
         self.seen = seen
+        self.size = size
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Residual of the clean estimate, (B, 3, H, W)."""
@@ -79,10 +82,18 @@ class Treating(Network):
 
     def treating(self, kinds: Sequence[str], strength: float = 1.0) -> "Treating":
         """See `Careful.treating`: the last word counts."""
-        return Treating(self.network, kinds, strength, self.seen)
+        return Treating(self.network, kinds, strength, self.seen, self.size)
 
     def seeing(self, y: Tensor | LazyImages) -> "Treating":
         """See `Careful.seeing`; what has seen its pictures does not look again."""
         if self.seen is not None:
             return self
-        return Treating(self.network, self.treated, self.strength, self.network.looking(y, self._told(y)))
+        seen = self.network.looking(y, self._told(y))
+        return Treating(self.network, self.treated, self.strength, seen, y.shape[-2:])
+
+    def part(self, rows: slice, columns: slice) -> "Treating":
+        """See `Network.part`; its features are those of the whole, where these are at hand."""
+        if self.seen is None or self.size is None:
+            return self
+        seen = self.seen.of_part(rows, columns, self.size, self.network.spare)
+        return Treating(self.network, self.treated, self.strength, seen)

@@ -2,40 +2,85 @@
 
 A few layers judge all that was gathered about the picture: pooled features, quantiles of the brightness, and the numbers of
 `rebridge.networks.statistics`. What is gathered does not change while the layers learn, so that they can see tens of
-thousands of pictures in minutes. Haze is told by few numbers alone, the levels and the air: with all of them, layers learn the
-photographs they see and not what haze is. Derived; measured by tools/train_verdict.py.
+thousands of pictures in minutes. Haze is told by few numbers alone, the levels and the air, and by a coarse map of the air: with
+all numbers, layers learn the photographs they see and not what haze is. Derived; measured by tools/train_verdict.py.
 """
 
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rebridge.networks.statistics import MAP_NUMBERS, MAP_SIDE
 from rebridge.networks.toning import Impression
 
 AIR_VOICES = 3
 """Layers that tell haze, fitted apart; their mean counts."""
+MAP_VOICES = 3
+"""Layers that tell haze by the map of the air, fitted apart; their mean counts."""
 UNOPPOSED = 2.0
 """How much less sure of haze, in logits, the layers that hear everything may be; beyond it they have the word."""
+UNSEEN = 1.0
+"""How much less sure of it those may be that hear the levels and the air, beside those that see the map."""
+
+
+class MapVoice(nn.Module):
+    """Logit of haze (B,) from maps of the air (B, MAP_NUMBERS, MAP_SIDE, MAP_SIDE).
+
+    mean, scale: of each number, as the training pictures have them, (MAP_NUMBERS, 1, 1).
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int = 24, deeper: int = 32) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(MAP_NUMBERS, 1, 1))
+        self.register_buffer("scale", torch.ones(MAP_NUMBERS, 1, 1))
+        self.enter = nn.Conv2d(MAP_NUMBERS + 1, width, 3, padding=1)
+        self.inner = nn.Conv2d(width, width, 3, padding=1)
+        self.down = nn.Conv2d(width, deeper, 3, padding=1, stride=2)
+        self.drop = nn.Dropout(0.1)
+        self.first = nn.Linear(3 * deeper, deeper)
+        self.second = nn.Linear(deeper, 1)
+
+    def forward(self, air: Tensor) -> Tensor:
+        """Judge; numbers that no training picture came near to are cut off."""
+        scaled = ((air.float() - self.mean) / self.scale).clamp(-6, 6)
+        height = torch.linspace(-1.5, 1.5, MAP_SIDE, device=air.device)[:, None].expand(len(air), 1, -1, MAP_SIDE)
+        h = F.gelu(self.inner(F.gelu(self.enter(torch.cat([scaled, height], 1)))))
+        h = F.gelu(self.down(h)).flatten(2)
+        pooled = self.drop(torch.cat([h.mean(2), h.amax(2), h.amin(2)], 1))
+        logit: Tensor = self.second(F.gelu(self.first(pooled)))[:, 0]
+        return logit.float()
 
 
 class Verdict(nn.Module):
     """Logits (B, kinds) of what was gathered (B, known) about whole pictures.
 
     known: numbers per picture. kinds: of degradation. air: places among the numbers of those that haze is told by, none for all;
-    haze: its place among the kinds. mean, scale: of each number, as the training pictures have them.
+    haze: its place among the kinds; sees: voices that see the map of the air have a say too. mean, scale: of each number, as the training pictures have them.
     """
 
     mean: Tensor
     scale: Tensor
 
     def __init__(
-        self, known: int, kinds: int, width: int = 160, inner: int = 64, air: Sequence[int] = (), haze: int = 1
+        self,
+        known: int,
+        kinds: int,
+        width: int = 160,
+        inner: int = 64,
+        air: Sequence[int] = (),
+        haze: int = 1,
+        sees: bool = False,
     ) -> None:
         super().__init__()
         self.places = list(air)
         self.haze = haze
         self.air = nn.ModuleList(_few(len(self.places)) for _ in range(AIR_VOICES if self.places else 0))
+        self.maps = nn.ModuleList(MapVoice() for _ in range(MAP_VOICES if sees else 0))
         self.register_buffer("mean", torch.zeros(known))
         self.register_buffer("scale", torch.ones(known))
         self.layers = nn.Sequential(
@@ -48,19 +93,33 @@ class Verdict(nn.Module):
             nn.Linear(inner, kinds),
         )
 
-    def forward(self, known: Tensor) -> Tensor:
-        """Judge; numbers that no training picture came near to are cut off."""
+    def forward(self, known: Tensor, air: Tensor | None = None) -> Tensor:
+        """Judge; numbers that no training picture came near to are cut off.
+
+        Args:
+            known: `gathered`, (B, known).
+            air: maps of the air of the same pictures, for voices that see them.
+        """
         scaled = ((known.float() - self.mean) / self.scale).clamp(-6, 6)
         logits: Tensor = self.layers(scaled).float()
         if not self.places:
             return logits
         every = logits[:, self.haze : self.haze + 1] + UNOPPOSED
-        told = torch.minimum(self.voices(scaled[:, self.places]).mean(0), every)
+        told = torch.minimum(self.told(scaled[:, self.places], air), every)
         return torch.cat([logits[:, : self.haze], told, logits[:, self.haze + 1 :]], 1)
+
+    def told(self, heard: Tensor, air: Tensor | None = None) -> Tensor:
+        """Logits of haze (B, 1) by what it is told by alone, scaled and cut off, and by a map of the air."""
+        told = self.voices(heard).mean(0)
+        return torch.minimum(self.seen(air).mean(0)[:, None], told + UNSEEN) if self.maps and air is not None else told
 
     def voices(self, heard: Tensor) -> Tensor:
         """Collect the logits of haze, (voices, B, 1), from what it is told by alone."""
         return torch.stack([voice(heard).float() for voice in self.air])
+
+    def seen(self, air: Tensor) -> Tensor:
+        """Collect the logits of haze, (voices, B), from maps of the air (B, ...)."""
+        return torch.stack([voice(air) for voice in self.maps])
 
 
 def gathered(seen: Impression, logits: Tensor) -> Tensor:

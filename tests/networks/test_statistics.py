@@ -10,13 +10,17 @@ from PIL import Image
 from torch import Tensor
 
 from rebridge.networks import statistics as module
+from rebridge.networks.exporting import cell_maxima
 from rebridge.networks.statistics import (
     AIR_NUMBERS,
     FIFTHS,
     GRID_NUMBERS,
     LINE_NUMBERS,
+    MAP_NUMBERS,
+    MAP_SIDE,
     NUMBERS,
     TURNS,
+    air_map,
     air_statistics,
     grid_statistics,
     line_statistics,
@@ -117,3 +121,41 @@ def test_statistics_are_of_float32_whatever_the_rest_is_computed_in() -> None:
         found = picture_statistics(y)
     assert found.dtype == torch.float32
     assert torch.equal(found, expected)
+
+
+def test_a_map_of_the_air_shows_where_what_is() -> None:
+    image = torch.full((1, 3, 192, 288), 0.5)
+    image[:, 0, :16, :24] = 0.25  # the first cell, a reddish dark one
+    image[:, 1, 17, 25] = 1.0  # one pixel of the cell below and beside
+    found = air_map(2 * image - 1)[0]
+    assert found.shape == (MAP_NUMBERS, MAP_SIDE, MAP_SIDE)
+    least, least_mean, mean, greatest = (found[3 * index : 3 * index + 3] for index in range(4))
+    contrast, most_contrast, colourful, least_colourful = found[12:]
+    assert least[:, 0, 0].tolist() == mean[:, 0, 0].tolist() == least_mean[:, 0, 0].tolist() == [0.25, 0.5, 0.5]
+    assert greatest[:, 1, 1].tolist() == [0.5, 1.0, 0.5]
+    assert float(colourful[0, 0]) == float(least_colourful[0, 0]) == 0.25
+    assert float(colourful[1, 1]) == pytest.approx(0.5 / 64)
+    assert float(least_colourful[1, 1]) == 0.0
+    assert float(most_contrast[1, 1]) > float(contrast[1, 1]) > float(contrast[0, 0])
+    assert torch.equal(found[:, 3:, 3:], found[:, 3:4, 3:4].expand(-1, 9, 9))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (40, 97), (250, 170), (1000, 300)])
+def test_a_map_of_the_air_has_as_many_cells_whatever_the_size(size: tuple[int, int]) -> None:
+    y = 2 * torch.rand(2, 3, *size) - 1
+    found = air_map(y)
+    assert found.shape == (2, MAP_NUMBERS, MAP_SIDE, MAP_SIDE)
+    assert found.isfinite().all()
+
+
+def test_a_map_of_the_air_is_the_same_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    y = 2 * torch.rand(1, 3, 200, 144) - 1
+    whole = air_map(y)
+    monkeypatch.setattr(module, "STRIP", 3000)
+    torch.testing.assert_close(air_map(y), whole)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(12, 12), (3, 7), (12, 5)])
+def test_cells_of_exported_graphs_are_those_of_torch(rows: int, columns: int) -> None:
+    h = torch.randn(2, 3, 25, 12)
+    assert torch.equal(cell_maxima(h, rows, columns), torch.nn.functional.adaptive_max_pool2d(h, (rows, columns)))

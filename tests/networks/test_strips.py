@@ -53,3 +53,10 @@ def test_half_overlapping_windows_add_up_as_fold_adds_them() -> None:
     windows = torch.randn(2, 3, 4, 5, 64, 64)
     columns = windows.permute(0, 1, 4, 5, 2, 3).flatten(1, 3).flatten(2)
     assert torch.equal(equaliser.overlap_added_in_place(windows), fold(columns, (160, 192), 64, stride=32))
+
+
+def test_spectra_of_some_rows_of_windows_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    y = torch.rand(2, 3, 160, 96)
+    whole = equaliser.power_spectra(y)
+    monkeypatch.setattr(equaliser, "WINDOWS_AT_ONCE", 10)
+    torch.testing.assert_close(equaliser.power_spectra(y), whole, rtol=1e-4, atol=1e-6)

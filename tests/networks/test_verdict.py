@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from tests.networks.waking import awake
 
 from rebridge import networks
 from rebridge.networks.careful import KINDS, Careful
-from rebridge.networks.verdict import Verdict, gathered
+from rebridge.networks.statistics import MAP_NUMBERS, MAP_SIDE, air_map
+from rebridge.networks.verdict import UNSEEN, MapVoice, Verdict, gathered
 
 
 def test_numbers_far_from_those_of_training_are_cut_off() -> None:
@@ -38,3 +40,28 @@ def test_the_network_decides_by_its_verdict() -> None:
         assert torch.equal(network.judge(seen), judged)
     with pytest.raises(ValueError, match="without statistics"):
         network.judge(seen._replace(measured=None))
+
+
+@pytest.mark.parametrize(("heard", "seen", "told"), [(3.0, 1.0, 1.0), (-2.0, 5.0, UNSEEN - 2.0), (0.5, 1.0, 1.0)])
+def test_haze_is_told_by_the_map_unless_levels_and_air_speak_against_it(heard: float, seen: float, told: float) -> None:
+    judge = Verdict(5, 2, air=[1, 2], haze=1, sees=True).eval()
+    with torch.no_grad():
+        for voices, logit in ((judge.air, heard), (judge.maps, seen)):
+            for voice in voices:
+                last = voice.second if isinstance(voice, MapVoice) else voice[-1]
+                last.weight.zero_()
+                last.bias.fill_(logit)
+        judge.layers[-1].weight.zero_()
+        judge.layers[-1].bias.fill_(9.0)
+        air = torch.rand(3, MAP_NUMBERS, MAP_SIDE, MAP_SIDE)
+        assert judge(torch.zeros(3, 5), air)[:, 1].tolist() == pytest.approx([told] * 3)
+        assert judge(torch.zeros(3, 5))[:, 1].tolist() == pytest.approx([heard] * 3)
+
+
+def test_a_network_that_sees_maps_looks_at_its_pictures() -> None:
+    network = awake(verdict=True, air=True, air_map=True)
+    y = torch.zeros(1, 3, 96, 96)
+    seen = network.look(y)
+    assert seen.air is not None
+    assert torch.equal(seen.air, air_map(y))
+    assert awake(verdict=True, air=True).look(y).air is None
