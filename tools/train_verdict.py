@@ -186,7 +186,7 @@ def fit_maps(verdict: Verdict, maps: Tensor, labels: Tensor, steps: int, seed: i
         voice.scale.copy_(maps.std((0, 2, 3))[:, None, None])
 
         def loss(voice: MapVoice = voice) -> Tensor:
-            rows = torch.randint(len(maps), (128,))
+            rows = torch.randint(len(maps), (256,))
             seen = maps[rows] if float(torch.rand(())) < 0.5 else maps[rows].flip(-1)
             seen = seen + 0.15 * voice.scale * torch.randn_like(seen)
             return F.binary_cross_entropy_with_logits(voice(seen), there[rows])
@@ -237,7 +237,9 @@ def main() -> None:
     parser.add_argument("--air-minutes", type=float, default=0.0, help="for larger pictures that haze alone is told by")
     parser.add_argument("--air-known", nargs="*", default=[], help="files of earlier runs: such pictures")
     parser.add_argument("--air-keep", help="file to keep these in")
-    parser.add_argument("--only", choices=("air", "maps"), help="fit those voices that tell haze and leave the rest as it is")
+    parser.add_argument(
+        "--only", choices=("air", "maps"), help="fit those voices that tell haze and leave the rest as it is"
+    )
     parser.add_argument("--steps", type=int, default=6000, help="of the voices that see the map of the air")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)

@@ -121,9 +121,7 @@ class Impression(NamedTuple):
         if any(start % PLACE or (stop % PLACE and stop < end) for start, stop, end in sides):
             return self
         high, wide = (slice(start // PLACE, -(-stop // PLACE)) for start, stop, _ in sides)
-        (top, bottom), (left, right) = (
-            (spare * (start > 0), spare * (stop < end)) for start, stop, end in sides
-        )
+        (top, bottom), (left, right) = ((spare * (start > 0), spare * (stop < end)) for start, stop, end in sides)
         places = None if self.places is None else self.places[..., high, wide]
         return self._replace(places=places, spare=(left, right, top, bottom))
 

@@ -21,7 +21,7 @@ MAP_VOICES = 3
 """Layers that tell haze by the map of the air, fitted apart; their mean counts."""
 UNOPPOSED = 2.0
 """How much less sure of haze, in logits, the layers that hear everything may be; beyond it they have the word."""
-UNSEEN = 1.0
+UNSEEN = 1.5
 """How much less sure of it those may be that hear the levels and the air, beside those that see the map."""
 
 
@@ -60,7 +60,8 @@ class Verdict(nn.Module):
     """Logits (B, kinds) of what was gathered (B, known) about whole pictures.
 
     known: numbers per picture. kinds: of degradation. air: places among the numbers of those that haze is told by, none for all;
-    haze: its place among the kinds; sees: voices that see the map of the air have a say too. mean, scale: of each number, as the training pictures have them.
+    haze: its place among the kinds; sees: voices that
+    see the map of the air have a say too. mean, scale: of each number, as the training pictures have them.
     """
 
     mean: Tensor

@@ -3,12 +3,12 @@
 import pytest
 import torch
 from torch import Tensor
-from tests.networks.waking import awake
 
 from rebridge.denoisers import TiledDenoiser
 from rebridge.networks.careful import Careful
 from rebridge.networks.toning import Impression
 from rebridge.networks.treating import Treating
+from tests.networks.waking import awake
 
 NETWORK = awake(trial=True, verdict=True)
 PICTURE = 2 * torch.rand(1, 3, 150, 700, generator=torch.Generator().manual_seed(3)) - 1

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tests.networks.waking import awake
 
 from rebridge import networks
 from rebridge.networks.careful import KINDS, Careful
 from rebridge.networks.statistics import MAP_NUMBERS, MAP_SIDE, air_map
 from rebridge.networks.verdict import UNSEEN, MapVoice, Verdict, gathered
+from tests.networks.waking import awake
 
 
 def test_numbers_far_from_those_of_training_are_cut_off() -> None:
