@@ -137,7 +137,7 @@ class Careful(Judging):
         places = None if seen is None else seen.of_whole(padded)
         features = self.examiner(padded) if places is None else places
         if seen is None:
-            seen = self._seen(padded, features, kinds is None)
+            seen = self._seen(padded, features, y.expand(-1, 3, -1, -1), kinds is None)
             seen = self._after_trial(padded, seen) if kinds is None else seen
         decided = self.decide(self.judge(seen)) if kinds is None else kinds.to(y)
         if exporting() or valueless(decided):

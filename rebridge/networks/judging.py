@@ -54,18 +54,21 @@ class Judging(Network):
         Lazy ones by windows from all over them. trial: try to take rain out where it is open.
         """
         whole = mosaic(y) if isinstance(y, LazyImages) else y
-        padded = pad_to_multiple(whole.expand(-1, 3, -1, -1), self.multiple)
-        seen = self._after_trial(padded, self._first_look(padded)) if trial else self._first_look(padded)
+        whole = whole.expand(-1, 3, -1, -1)
+        padded = pad_to_multiple(whole, self.multiple)
+        seen = self._first_look(padded, whole)
+        seen = self._after_trial(padded, seen) if trial else seen
         return seen._replace(places=None) if isinstance(y, LazyImages) else seen
 
-    def _first_look(self, padded: Tensor) -> Impression:
-        return self._seen(padded, self._features(padded))
+    def _first_look(self, padded: Tensor, picture: Tensor | None = None) -> Impression:
+        return self._seen(padded, self._features(padded), picture)
 
-    def _seen(self, padded: Tensor, features: Tensor, judged: bool = True) -> Impression:
+    def _seen(self, padded: Tensor, features: Tensor, picture: Tensor | None, judged: bool = True) -> Impression:
+        """What is seen of padded pictures; a map has no use for what was put beside them, which would shift its cells."""
         seen = impression(padded, features)._replace(places=features)
         if judged and self.verdict is not None:
             seen = seen._replace(measured=picture_statistics(padded))
-            seen = seen._replace(air=air_map(padded)) if self.verdict.maps else seen
+            seen = seen._replace(air=air_map(padded if picture is None else picture)) if self.verdict.maps else seen
         return seen
 
     def _after_trial(self, padded: Tensor, seen: Impression) -> Impression:

@@ -19,10 +19,10 @@ AIR_VOICES = 3
 """Layers that tell haze, fitted apart; their mean counts."""
 MAP_VOICES = 3
 """Layers that tell haze by the map of the air, fitted apart; their mean counts."""
-UNOPPOSED = 2.0
+UNOPPOSED = 3.0
 """How much less sure of haze, in logits, the layers that hear everything may be; beyond it they have the word."""
-UNSEEN = 1.5
-"""How much less sure of it those may be that hear the levels and the air, beside those that see the map."""
+UNSEEN = 3.0
+"""How much less sure of it those may be that hear the levels and the air, where others see the map."""
 
 
 class MapVoice(nn.Module):
@@ -119,8 +119,8 @@ class Verdict(nn.Module):
         return torch.stack([voice(heard).float() for voice in self.air])
 
     def seen(self, air: Tensor) -> Tensor:
-        """Collect the logits of haze, (voices, B), from maps of the air (B, ...)."""
-        return torch.stack([voice(air) for voice in self.maps])
+        """Collect the logits of haze, (voices, B), from maps of the air (B, ...): means of each map and its mirror image."""
+        return torch.stack([(voice(air) + voice(air.flip(-1))) / 2 for voice in self.maps])
 
 
 def gathered(seen: Impression, logits: Tensor) -> Tensor:

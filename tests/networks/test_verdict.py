@@ -60,8 +60,15 @@ def test_haze_is_told_by_the_map_unless_levels_and_air_speak_against_it(heard: f
 
 def test_a_network_that_sees_maps_looks_at_its_pictures() -> None:
     network = awake(verdict=True, air=True, air_map=True)
-    y = torch.zeros(1, 3, 96, 96)
+    y = 2 * torch.rand(1, 3, 100, 118) - 1
     seen = network.look(y)
     assert seen.air is not None
     assert torch.equal(seen.air, air_map(y))
     assert awake(verdict=True, air=True).look(y).air is None
+
+
+def test_a_map_and_its_mirror_image_say_the_same() -> None:
+    judge = Verdict(5, 2, air=[1, 2], haze=1, sees=True).eval()
+    air = torch.rand(3, MAP_NUMBERS, MAP_SIDE, MAP_SIDE)
+    with torch.no_grad():
+        assert torch.equal(judge.seen(air), judge.seen(air.flip(-1)))
