@@ -225,6 +225,27 @@ def report_haze(verdict: Verdict, airs: Airs) -> None:
         print(f"haze by {what}: {int(hazy.sum())} there; {told_apart(told[hazy], told[sound])}")
 
 
+def fit_all(model: Careful, photographs: Photographs, airs: list[Airs], options: argparse.Namespace) -> None:
+    """Gather what a verdict hears, and fit all of it, or the voices that tell haze."""
+    assert model.verdict is not None
+    sets = [tuple(torch.load(path)[:2]) for path in options.known]
+    if options.minutes > 0:
+        sets.append(gather(model, photographs, options.minutes, options.seed + 1))
+    known, labels = (torch.cat(parts) for parts in zip(*sets, strict=True))
+    print(f"{len(known)} pictures gathered", flush=True)
+    if options.keep:
+        torch.save((known, labels), options.keep)
+    if not options.only:
+        model.verdict.mean.copy_(known.mean(0))
+        model.verdict.scale.copy_(known.std(0) + 1e-3)
+        fit(model.verdict, known, labels, options.epochs, options.seed)
+    heard = [(known[:, model.verdict.places], labels), *((found.heard, found.labels) for found in airs)]
+    fit_air(model.verdict, *(torch.cat(parts) for parts in zip(*heard, strict=True)), 2 * options.epochs, options.seed)
+    if airs:
+        fitted = Airs(*map(torch.cat, zip(*airs, strict=True)))
+        fit_maps(model.verdict, fitted.maps, fitted.labels, options.steps, options.seed)
+
+
 def main() -> None:
     """Gather, fit and write the weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -268,27 +289,6 @@ def main() -> None:
         report_haze(model.verdict, gather_air(HeldOut(), options.held, 9001))
     Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     torch.save(model.state_dict(), options.output)
-
-
-def fit_all(model: Careful, photographs: Photographs, airs: list[Airs], options: argparse.Namespace) -> None:
-    """Gather what a verdict hears, and fit all of it, or the voices that tell haze."""
-    assert model.verdict is not None
-    sets = [tuple(torch.load(path)[:2]) for path in options.known]
-    if options.minutes > 0:
-        sets.append(gather(model, photographs, options.minutes, options.seed + 1))
-    known, labels = (torch.cat(parts) for parts in zip(*sets, strict=True))
-    print(f"{len(known)} pictures gathered", flush=True)
-    if options.keep:
-        torch.save((known, labels), options.keep)
-    if not options.only:
-        model.verdict.mean.copy_(known.mean(0))
-        model.verdict.scale.copy_(known.std(0) + 1e-3)
-        fit(model.verdict, known, labels, options.epochs, options.seed)
-    heard = [(known[:, model.verdict.places], labels), *((found.heard, found.labels) for found in airs)]
-    fit_air(model.verdict, *(torch.cat(parts) for parts in zip(*heard, strict=True)), 2 * options.epochs, options.seed)
-    if airs:
-        fitted = Airs(*map(torch.cat, zip(*airs, strict=True)))
-        fit_maps(model.verdict, fitted.maps, fitted.labels, options.steps, options.seed)
 
 
 if __name__ == "__main__":

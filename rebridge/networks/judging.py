@@ -12,7 +12,7 @@ from rebridge.networks.kinds import CODED, HAZE, KINDS, LOWLIGHT, NOISE, RAIN, S
 from rebridge.networks.layers import Network, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import air_map, picture_statistics
-from rebridge.networks.toning import NEAR, PLACE, Examiner, Impression, Tone, impression
+from rebridge.networks.toning import PLACE_REACH, PLACE, Examiner, Impression, Tone, impression
 from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial, coarseness, doubt_of_rain, tried
 from rebridge.networks.verdict import Verdict, gathered
 
@@ -165,7 +165,7 @@ class Judging(Network):
 
     def _features(self, padded: Tensor) -> Tensor:
         """The examiner's features; what places show by themselves is taken from a large picture in bands."""
-        return self.examiner.joined(in_bands(self.examiner.near, padded, NEAR, PLACE, PLACE, BAND))
+        return self.examiner.joined(in_bands(self.examiner.near, padded, PLACE_REACH, PLACE, PLACE, BAND))
 
     def examine(self, y: Tensor) -> Tensor:
         """Estimate the probability (B, kinds) of each kind of `KINDS`.

@@ -58,7 +58,7 @@ def picture_statistics(y: Tensor) -> Tensor:
 
 
 def continued(y: Tensor) -> Tensor:
-    """Continue pictures (B, C, H, W) of less than `LEAST_SIDE` pixels by repetition of their border."""
+    """Continue small pictures (B, C, H, W) to `LEAST_SIDE` pixels, by their border."""
     if exporting():
         return repeated_to(y, LEAST_SIDE)
     missing = [max(LEAST_SIDE - side, 0) for side in y.shape[-2:]]
@@ -189,9 +189,9 @@ def block_colours(y: Tensor) -> Tensor:
 
 
 def air_map(y: Tensor) -> Tensor:
-    """Sum up where pictures are pale, dark, colourful and full of contrast, (B, MAP_NUMBERS, MAP_SIDE, MAP_SIDE), float32.
+    """Sum up where pictures are pale, dark, colourful and full of contrast.
 
-    In as many cells whatever the size. Over the blocks of a cell: the least of the least and the mean of the least values of each
+    In as many cells whatever the size, (B, MAP_NUMBERS, MAP_SIDE, MAP_SIDE), float32. Over the blocks of a cell: the least of the least and the mean of the least values of each
     colour, the mean of the means and the greatest of the greatest; mean and greatest contrast, greatest and least
     colourfulness.
 

@@ -24,7 +24,7 @@ from rebridge.networks.trunk import Norm
 
 SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 """Quantiles of the brightness of a picture that its tone is judged by."""
-NEAR = 32
+PLACE_REACH = 32
 """Pixels above and below that what a place shows by itself depends on."""
 DETAIL = 8.0
 """Factor on differences to the surroundings, which are small beside the brightness and tell more."""
@@ -126,7 +126,10 @@ class Impression(NamedTuple):
         return self._replace(places=places, spare=(left, right, top, bottom))
 
     def needed(self, values: Tensor, scale: int = 1) -> Tensor:
-        """Cut off what only the tone need see, of values (B, C, h, w) at 1 / scale of the size."""
+        """Cut off what only the tone need see.
+
+        Of values (B, C, h, w) at 1 / scale of the size of the pictures.
+        """
         if self.spare is None:
             return values
         left, right, top, bottom = (side // scale for side in self.spare)
@@ -229,7 +232,10 @@ class Examiner(nn.Module):
         return self.joined(self.near(y))
 
     def near(self, y: Tensor) -> Tensor:
-        """What places show by themselves, (B, width + STATISTICS, H/16, W/16): it depends on what lies within `NEAR`."""
+        """Collect what places show by themselves, (B, width + STATISTICS, H/16, W/16).
+
+        It depends on what lies within `PLACE_REACH`.
+        """
         detail = torch.tanh(DETAIL * (y - surrounding_means(y)))
         h = F.pixel_unshuffle(torch.cat([y, detail], 1), 2).contiguous(memory_format=torch.channels_last)
         for layer, norm in zip(self.stem, self.norms, strict=True):

@@ -92,7 +92,10 @@ class Treating(Network):
         return Treating(self.network, self.treated, self.strength, seen, y.shape[-2:])
 
     def part(self, rows: slice, columns: slice) -> "Treating":
-        """See `Network.part`; its features are those of the whole, where these are at hand."""
+        """See `Network.part`.
+
+        Its features are those of the whole, where these are at hand.
+        """
         if self.seen is None or self.size is None:
             return self
         seen = self.seen.of_part(rows, columns, self.size, self.network.spare)

@@ -110,7 +110,12 @@ class Verdict(nn.Module):
         return torch.cat([logits[:, : self.haze], told, logits[:, self.haze + 1 :]], 1)
 
     def told(self, heard: Tensor, air: Tensor | None = None) -> Tensor:
-        """Logits of haze (B, 1) by what it is told by alone, scaled and cut off, and by a map of the air."""
+        """Compute the logits of haze, (B, 1), by what it is told by.
+
+        Args:
+            heard: numbers of levels and air, scaled and cut off.
+            air: maps of the air.
+        """
         told = self.voices(heard).mean(0)
         return torch.minimum(self.seen(air).mean(0)[:, None], told + UNSEEN) if self.maps and air is not None else told
 
@@ -119,7 +124,10 @@ class Verdict(nn.Module):
         return torch.stack([voice(heard).float() for voice in self.air])
 
     def seen(self, air: Tensor) -> Tensor:
-        """Collect the logits of haze, (voices, B), from maps of the air (B, ...): means of each map and its mirror image."""
+        """Collect the logits of haze, (voices, B), from maps of the air (B, ...).
+
+        They are means of those of a map and of its mirror image.
+        """
         return torch.stack([(voice(air) + voice(air.flip(-1))) / 2 for voice in self.maps])
 
 

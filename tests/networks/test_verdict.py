@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from rebridge import networks
 from rebridge.networks.careful import KINDS, Careful
@@ -46,13 +47,12 @@ def test_the_network_decides_by_its_verdict() -> None:
 def test_haze_is_told_by_the_map_unless_levels_and_air_speak_against_it(heard: float, seen: float, told: float) -> None:
     judge = Verdict(5, 2, air=[1, 2], haze=1, sees=True).eval()
     with torch.no_grad():
-        for voices, logit in ((judge.air, heard), (judge.maps, seen)):
-            for voice in voices:
-                last = voice.second if isinstance(voice, MapVoice) else voice[-1]
-                last.weight.zero_()
-                last.bias.fill_(logit)
-        judge.layers[-1].weight.zero_()
-        judge.layers[-1].bias.fill_(9.0)
+        lasts = [(voice[-1], heard) for voice in judge.air if isinstance(voice, nn.Sequential)]
+        lasts += [(voice.second, seen) for voice in judge.maps if isinstance(voice, MapVoice)]
+        for last, logit in [*lasts, (judge.layers[-1], 9.0)]:
+            assert isinstance(last, nn.Linear)
+            last.weight.zero_()
+            last.bias.fill_(logit)
         air = torch.rand(3, MAP_NUMBERS, MAP_SIDE, MAP_SIDE)
         assert judge(torch.zeros(3, 5), air)[:, 1].tolist() == pytest.approx([told] * 3)
         assert judge(torch.zeros(3, 5))[:, 1].tolist() == pytest.approx([heard] * 3)
