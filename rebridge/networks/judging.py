@@ -12,7 +12,7 @@ from rebridge.networks.kinds import CODED, HAZE, KINDS, LOWLIGHT, NOISE, RAIN, S
 from rebridge.networks.layers import Network, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import air_map, picture_statistics
-from rebridge.networks.toning import PLACE_REACH, PLACE, Examiner, Impression, Tone, impression
+from rebridge.networks.toning import PLACE, PLACE_REACH, Examiner, Impression, Tone, impression
 from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial, coarseness, doubt_of_rain, tried
 from rebridge.networks.verdict import Verdict, gathered
 

@@ -191,9 +191,9 @@ def block_colours(y: Tensor) -> Tensor:
 def air_map(y: Tensor) -> Tensor:
     """Sum up where pictures are pale, dark, colourful and full of contrast.
 
-    In as many cells whatever the size, (B, MAP_NUMBERS, MAP_SIDE, MAP_SIDE), float32. Over the blocks of a cell: the least of the least and the mean of the least values of each
-    colour, the mean of the means and the greatest of the greatest; mean and greatest contrast, greatest and least
-    colourfulness.
+    In as many cells whatever the size, (B, MAP_NUMBERS, MAP_SIDE, MAP_SIDE), float32. Over the blocks of a cell: the least of the
+    least and the mean of the least values of each colour, the mean of the means and the greatest of the greatest; mean and
+    greatest contrast, greatest and least colourfulness.
 
     Args:
         y: (B, 3, H, W) in [-1, 1]; those of less than `LEAST_SIDE` pixels are continued.
