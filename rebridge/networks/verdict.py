@@ -128,7 +128,8 @@ class Verdict(nn.Module):
 
         They are means of those of a map and of its mirror image.
         """
-        return torch.stack([(voice(air) + voice(air.flip(-1))) / 2 for voice in self.maps])
+        both = torch.cat([air, air.flip(-1)])
+        return torch.stack([voice(both).unflatten(0, (2, -1)).mean(0) for voice in self.maps])
 
 
 def gathered(seen: Impression, logits: Tensor) -> Tensor:
