@@ -56,7 +56,8 @@ class Network(nn.Module):
         """Return the network for one part of the whole images of `seeing`.
 
         Args:
-            rows, columns: the part, which may reach beyond the images up to the next multiple of `multiple`.
+            rows, columns: the part, with `context` pixels around what is kept of it where the images go on; it may reach beyond
+                them up to the next multiple of `multiple`.
         """
         return self
 
