@@ -48,7 +48,7 @@ class MapVoice(nn.Module):
     def forward(self, air: Tensor) -> Tensor:
         """Judge; numbers that no training picture came near to are cut off."""
         scaled = ((air.float() - self.mean) / self.scale).clamp(-6, 6)
-        height = torch.linspace(-1.5, 1.5, MAP_SIDE, device=air.device)[:, None].expand(len(air), 1, -1, MAP_SIDE)
+        height = torch.linspace(-1.5, 1.5, MAP_SIDE, device=air.device)[:, None].expand_as(scaled[:, :1])
         h = F.gelu(self.inner(F.gelu(self.enter(torch.cat([scaled, height], 1)))))
         h = F.gelu(self.down(h)).flatten(2)
         pooled = self.drop(torch.cat([h.mean(2), h.amax(2), h.amin(2)], 1))

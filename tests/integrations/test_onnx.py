@@ -96,7 +96,7 @@ def test_the_graph_takes_any_time_batch_and_size(exported: Path, model_folder: P
     ("name", "options"),
     [
         ("fast", {"widths": (8, 8), "blocks": (1,), "kinds": 3, "equalise": True, "ripples": True, "fill": True}),
-        ("careful", {"widths": (8, 8), "blocks": (1,), "middle": 1, "features": 8, "verdict": True}),
+        ("careful", {"widths": (8, 8), "blocks": (1,), "middle": 1, "features": 8, "verdict": True, "air": True, "air_map": True}),
         ("hi-diff-tiny", {"widths": (8, 8, 8), "blocks": (1,) * 3, "heads": (1,) * 3, "dense": 1, "encoder_width": 8}),
     ],
 )
@@ -105,9 +105,10 @@ def test_networks_that_branch_and_transform_export_too(name: str, options: dict[
     network = shaken(networks.create(name, **options))
     write_graph(TrainedModel.of(network, bridges.create("rdbm"), "residual").denoiser, tmp_path / "x.onnx", 3)
     session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
-    for height, width in ((50, 70), (21, 96), (128, 33)):
-        y = torch.from_numpy(picture(height, width)).permute(2, 0, 1)[None].float() / 127.5 - 1
-        feed = {"x": y, "t": torch.tensor([0.7]), "y": y}
+    for batch, height, width in ((1, 50, 70), (1, 21, 96), (3, 128, 33)):
+        pictures = np.stack([picture(height, width, seed) for seed in range(batch)])
+        y = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+        feed = {"x": y, "t": torch.full((batch,), 0.7), "y": y}
         with torch.no_grad():
             change = network(*feed.values())
             wanted = change + y

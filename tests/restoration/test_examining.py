@@ -60,14 +60,14 @@ def test_a_restorer_that_has_looked_gives_the_same_bits_and_findings(small: Rest
 def test_whole_images_are_looked_at_once(small: Restorer, picture: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     network: Any = small.model.network
     looks = []
-    forward = network.examiner.forward
+    joined = network.examiner.joined
 
-    def watched(y: Tensor) -> Tensor:
-        looks.append(len(y))
-        found: Tensor = forward(y)
+    def watched(near: Tensor) -> Tensor:
+        looks.append(len(near))
+        found: Tensor = joined(near)
         return found
 
-    monkeypatch.setattr(network.examiner, "forward", watched)
+    monkeypatch.setattr(network.examiner, "joined", watched)
     monkeypatch.setattr(network, "trial", None)  # which looks at parts of a picture, treated
     batch = torch.cat([picture, picture.flip(-1)])
     looked, findings = look(small, batch)
