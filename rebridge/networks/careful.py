@@ -26,7 +26,7 @@ from rebridge.networks.equaliser import STATISTICS_REACH, Equaliser
 from rebridge.networks.exporting import exporting, valueless
 from rebridge.networks.judging import BAND, REACH, Judging
 from rebridge.networks.kinds import HAZE, KINDS, LOWLIGHT, NOISE, RAIN, SNOW
-from rebridge.networks.layers import check_inputs, check_sizes, context_of, in_bands, pad_to_multiple
+from rebridge.networks.layers import check_inputs, check_levels, check_sizes, context_of, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import AIR, NUMBERS
 from rebridge.networks.toning import PLACE, SHARES, Examiner, Impression, Tone, feature_blocks, held_back, impression
@@ -89,7 +89,8 @@ class Careful(Judging):
         trial: bool = False,
     ) -> None:
         super().__init__()
-        check_sizes(channels=channels, widths=widths, blocks=blocks, middle=middle, features=features)
+        check_sizes(channels=channels, middle=middle, features=features)
+        check_levels(widths=widths, blocks=blocks)
         if len(blocks) != len(widths) - 1:
             raise ValueError(f"blocks must have one entry less than widths, got {len(blocks)} and {len(widths)}")
         if channels not in (1, 3):

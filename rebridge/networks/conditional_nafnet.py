@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.layers import TimeEmbedding, check_sizes
+from rebridge.networks.layers import TimeEmbedding, check_levels, check_sizes
 from rebridge.networks.unet import ChannelGain
 
 
@@ -82,7 +82,8 @@ class ConditionalNAFNet(nn.Module):
         conditional: bool = True,
     ) -> None:
         super().__init__()
-        check_sizes(channels=channels, width=width, encoder=encoder, decoder=decoder)
+        check_sizes(channels=channels, width=width)
+        check_levels(encoder=encoder, decoder=decoder)
         if len(encoder) != len(decoder):
             raise ValueError(f"encoder and decoder must have as many levels, got {len(encoder)} and {len(decoder)}")
         self.channels = channels

@@ -38,6 +38,7 @@ from rebridge.networks.layers import (
     Network,
     TimeEmbedding,
     check_inputs,
+    check_levels,
     check_sizes,
     context_of,
     in_bands,
@@ -136,7 +137,8 @@ class Fast(Network):
         conditions: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(channels=channels, widths=widths, blocks=blocks, middle=middle, embedding=embedding)
+        check_sizes(channels=channels, middle=middle, embedding=embedding)
+        check_levels(widths=widths, blocks=blocks)
         if len(blocks) != len(widths) - 1:
             raise ValueError(f"blocks must have one entry less than widths, got {len(blocks)} and {len(widths)}")
         if kinds and (kinds < 2 or channels != 3):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from rebridge.networks.hidiff_blocks import Fewer, Level
 from rebridge.networks.latent_prior import LatentDenoiser, LatentDiffusion, LatentEncoder
-from rebridge.networks.layers import Network, check_inputs, check_sizes, pad_to_multiple
+from rebridge.networks.layers import Network, check_inputs, check_levels, check_sizes, pad_to_multiple
 
 Prior = Literal["diffusion", "none"]
 Form = Literal["gopro", "realblur"]
@@ -82,8 +82,14 @@ class HiDiffConfig:
 
     def check(self) -> None:
         """Raise ValueError for sizes that are impossible or do not fit one another."""
-        check_sizes(channels=self.channels, widths=self.widths, blocks=self.blocks, heads=self.heads)
-        check_sizes(unshuffle=self.unshuffle, side=self.side, features=self.features, window=self.window or 1)
+        check_levels(widths=self.widths, blocks=self.blocks, heads=self.heads)
+        check_sizes(
+            channels=self.channels,
+            unshuffle=self.unshuffle,
+            side=self.side,
+            features=self.features,
+            window=self.window or 1,
+        )
         check_sizes(encoder_width=self.encoder_width, denoiser_width=self.denoiser_width)
         counts = len(self.widths), len(self.blocks), len(self.heads)
         if not counts[0] == counts[1] == counts[2] >= 3:

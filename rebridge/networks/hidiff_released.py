@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from rebridge.networks.hidiff import HiDiffConfig, PriorNetwork, Transformer, freeze_for
 from rebridge.networks.hidiff_blocks import Block
 from rebridge.networks.latent_prior import LatentEncoder, TokenMixer
-from rebridge.networks.layers import check_sizes, pad_to_multiple
+from rebridge.networks.layers import check_levels, check_sizes, pad_to_multiple
 
 FORMS = ("gopro", "realblur")
 SLOPE = 0.1
@@ -179,7 +179,8 @@ class ReleasedHiDiff(PriorNetwork):
         window: int | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(channels=channels, widths=widths, blocks=blocks, heads=heads, side=side, steps=steps)
+        check_sizes(channels=channels, side=side, steps=steps)
+        check_levels(widths=widths, blocks=blocks, heads=heads)
         if form not in FORMS:
             raise ValueError(f"form must be gopro or realblur, got {form!r}")
         self.channels = channels

@@ -169,16 +169,22 @@ def check_inputs(x: Tensor, t: Tensor, y: Tensor, channels: int) -> None:
         raise ValueError(f"t must be ({x.shape[0]},), one time per image, got {tuple(t.shape)}")
 
 
-def check_sizes(**sizes: int | Sequence[int]) -> None:
-    """Raise ValueError naming the first size that is no positive integer.
-
-    A size may also be a sequence of positive integers.
-    """
+def check_sizes(**sizes: int) -> None:
+    """Raise ValueError naming the first size that is no positive integer."""
     for name, size in sizes.items():
-        several = isinstance(size, (list, tuple))
-        values = list(size) if isinstance(size, (list, tuple)) else [size]
-        if not values or any(not isinstance(value, int) or value < 1 for value in values):
-            raise ValueError(f"{name} must be {'positive integers' if several else 'a positive integer'}, got {size}")
+        if not _is_size(size):
+            raise ValueError(f"{name} must be a positive integer, got {size}")
+
+
+def check_levels(**sizes: Sequence[int]) -> None:
+    """Raise ValueError naming the first that is no list of positive integers, one for each level of a network."""
+    for name, levels in sizes.items():
+        if not (isinstance(levels, (list, tuple)) and levels and all(map(_is_size, levels))):
+            raise ValueError(f"{name} must be a list of positive integers, got {levels}")
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def context_of(blocks: Sequence[int], middle: int) -> int:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.layers import ScaleShift, check_sizes, pad_to_multiple
+from rebridge.networks.layers import ScaleShift, check_levels, check_sizes, pad_to_multiple
 
 _GROUPS = 32
 
@@ -154,7 +154,8 @@ class SwinUNet(nn.Module):
         extractor: Sequence[int] = (),
     ) -> None:
         super().__init__()
-        check_sizes(channels=channels, width=width, multipliers=multipliers, blocks=blocks, window=window, depth=depth)
+        check_sizes(channels=channels, width=width, window=window, depth=depth)
+        check_levels(multipliers=multipliers, blocks=blocks)
         levels = len(multipliers)
         self.channels, self.sinusoids = channels, width
         self.factor = 2 ** (len(extractor) // 2)

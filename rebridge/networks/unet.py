@@ -12,7 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rebridge.networks.conditions import ConditionLayers, conditions_of
-from rebridge.networks.layers import Network, ScaleShift, TimeEmbedding, check_inputs, check_sizes, pad_to_multiple
+from rebridge.networks.layers import (
+    Network,
+    ScaleShift,
+    TimeEmbedding,
+    check_inputs,
+    check_levels,
+    check_sizes,
+    pad_to_multiple,
+)
 
 HEADS = 4
 HEAD_WIDTH = 32
@@ -199,7 +207,8 @@ class UNet(Network):
         conditions: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        check_sizes(channels=channels, width=width, multipliers=multipliers, steps=steps)
+        check_sizes(channels=channels, width=width, steps=steps)
+        check_levels(multipliers=multipliers)
         if width % GROUPS:
             raise ValueError(f"width must be a multiple of {GROUPS}, got {width}")
         self.channels = channels

@@ -239,12 +239,13 @@ def test_an_unknown_parameter_is_answered_with_the_parameters_there_are() -> Non
 @pytest.mark.parametrize(
     ("name", "params", "message"),
     [
-        ("fast", {"widths": [32, 0]}, r"widths must be positive integers, got \[32, 0\]"),
+        ("fast", {"widths": True}, "widths must be a list of positive integers, got True"),
+        ("fast", {"widths": [32, 0]}, r"widths must be a list of positive integers, got \[32, 0\]"),
         ("fast", {"widths": [8, 8], "blocks": [1, 1]}, "blocks must have one entry less than widths, got 2 and 2"),
         ("fast", {"kinds": 1}, "kinds must be 0, or at least 2 with 3 channels, got 1 with 3 channels"),
         ("fast", {"middle": 1.5}, "network 'fast' takes a whole number as middle, got 1.5"),
         ("rdbm-s", {"width": 12}, "width must be a multiple of 8, got 12"),
-        ("rdbm-s", {"multipliers": []}, r"multipliers must be positive integers, got \[\]"),
+        ("rdbm-s", {"multipliers": []}, r"multipliers must be a list of positive integers, got \[\]"),
         ("rdbm-s", {"channels": "3"}, "network 'rdbm-s' takes a whole number as channels, got '3'"),
     ],
 )
