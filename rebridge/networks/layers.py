@@ -177,7 +177,10 @@ def check_sizes(**sizes: int) -> None:
 
 
 def check_levels(**sizes: Sequence[int]) -> None:
-    """Raise ValueError naming the first that is no list of positive integers, one for each level of a network."""
+    """Raise ValueError naming the first that is no list of positive integers.
+
+    Each has one for each level of a network.
+    """
     for name, levels in sizes.items():
         if not (isinstance(levels, (list, tuple)) and levels and all(map(_is_size, levels))):
             raise ValueError(f"{name} must be a list of positive integers, got {levels}")
