@@ -29,11 +29,11 @@ from rebridge.networks.kinds import HAZE, KINDS, LOWLIGHT, NOISE, RAIN, SNOW
 from rebridge.networks.layers import check_inputs, check_levels, check_sizes, context_of, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import AIR, NUMBERS
-from rebridge.networks.toning import PLACE, SHARES, Examiner, Impression, Tone, feature_blocks, held_back, impression
+from rebridge.networks.toning import PLACE, SHARES, Examiner, Impression, Tone, impression
 from rebridge.networks.treating import Treating
 from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial
 from rebridge.networks.trunk import Trunk
-from rebridge.networks.trust import TrustMap
+from rebridge.networks.trust import STEADY, TrustMap, feature_blocks, held_back, steadiness
 from rebridge.networks.verdict import Verdict
 
 __all__ = ("KINDS", "Careful", "Parts", "Treating")
@@ -177,7 +177,7 @@ class Careful(Judging):
             return self._change(padded, features, seen, decided)
         first, then = decided.clone(), decided[both]
         first[both] = 0.0
-        first[both, NOISE], then[:, NOISE] = decided[both, NOISE], 0.0
+        first[both, NOISE] = decided[both, NOISE]
         change = self._change(padded, features, seen._replace(spare=None), first)
         clear = (padded + change)[both].clamp(-1, 1)
         features = self._features(clear)
@@ -235,7 +235,7 @@ class Careful(Judging):
             return self.tone.depth_map(padded, features, after, decided[:, HAZE], decided[:, LOWLIGHT])
 
         found = in_bands(depths, y, REACH + DEPTH_REACH, self.multiple, PLACE // 2, BAND).flatten(1)
-        span = torch.stack(found.aminmax(dim=1), 1)
+        span = torch.stack([*found.aminmax(dim=1), found.mean(1)], 1)
         return seen._replace(depths=span, clear=after._replace(depths=span) if both.any() else None)
 
     def treating(self, kinds: Sequence[str], strength: float = 1.0) -> "Treating":
@@ -254,17 +254,23 @@ class Careful(Judging):
         From its features, what is seen of the whole, and the kinds to treat. Of a part of a picture, what is needed.
         """
         logits = self.examiner.logits(seen)
-        toned = seen.needed(self.tone(y, features, seen, kinds[:, HAZE], kinds[:, LOWLIGHT]))
+        whole, depth = self.tone.undone(y, features, seen, kinds[:, HAZE], kinds[:, LOWLIGHT])
+        toned = seen.needed(whole)
         y, features = seen.needed(y), seen.needed(features, PLACE)
         sharper = self.sharper(toned)
         residual, deep = self.trunk(toned, y, sharper, kinds)
         changed = residual + sharper
         trust = self.trust(features, deep, feature_blocks(toned + changed - y), kinds, logits)
-        return Parts(logits, kinds, toned, toned + held_back(changed, self._held(kinds)), trust)
+        return Parts(logits, kinds, toned, toned + held_back(changed, self._held(kinds, depth)), trust)
 
-    def _held(self, kinds: Tensor) -> Tensor:
-        """Which slow changes are the tone's, (B,): those of rain and snow, which veil a picture, are the trunk's."""
-        return kinds[:, [HAZE, LOWLIGHT]].amax(1) * (1 - kinds[:, [RAIN, SNOW]].amax(1))
+    def _held(self, kinds: Tensor, depth: Tensor) -> Tensor:
+        """Which share of slow changes is the tone's, (B,): those of rain and snow, which veil a picture, are the trunk's.
+
+        What is left of noise after haze was taken out, which raises it, tells the trunk nothing slow.
+        """
+        steady = torch.where(kinds[:, NOISE] > 0, 1.0, steadiness(depth))
+        held = torch.maximum(kinds[:, HAZE] * steady, STEADY[1] * kinds[:, LOWLIGHT])
+        return held * (1 - kinds[:, [RAIN, SNOW]].amax(1))
 
     def sharper(self, toned: Tensor) -> Tensor:
         """Compute what the equaliser adds to pictures (B, 3, H, W)."""

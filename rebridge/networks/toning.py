@@ -40,33 +40,8 @@ LEAK = 0.05
 """Slope of the optical depth outside of [0, `DEEPEST`]."""
 DEEPEST = 2.8
 """Greatest optical depth that is undone: a transmission of 0.06."""
-STEADY = 0.6
-"""Share of slow changes that is held back where the tone has the word."""
 PLACE = 16
 """Side in pixels of the places that the examiner and the trust distinguish."""
-STEADY_BLOCK = 16
-"""Side in pixels of the blocks by which a change is slow."""
-
-
-def feature_blocks(change: Tensor) -> Tensor:
-    """Sum up a change (B, 3, H, W) over blocks of 16 pixels.
-
-    Mean, mean size and root mean square (B, 9, H/16, W/16), in logarithmic scale.
-    """
-    change = change.float()
-    size = block_means(change.abs(), 16)
-    square = block_means(change.square(), 16).sqrt()
-    return torch.cat([block_means(change, 16), torch.log(size + 1e-3) + 3, torch.log(square + 1e-3) + 3], 1)
-
-
-def held_back(change: Tensor, held: Tensor) -> Tensor:
-    """Hold back most of the slow part of a change (B, 3, H, W).
-
-    Its sides are multiples of 16. held: (B,) in [0, 1], for which pictures.
-    """
-    places = surrounding_means(block_means(change.float(), STEADY_BLOCK))
-    slow = F.interpolate(places, scale_factor=float(STEADY_BLOCK), mode="bilinear")
-    return change - STEADY * held.view(-1, 1, 1, 1) * slow
 
 
 class Impression(NamedTuple):
@@ -87,7 +62,7 @@ class Impression(NamedTuple):
     places: Tensor | None = None
     """(B, features, H/16, W/16): the examiner's features, where whole pictures were looked at."""
     depths: Tensor | None = None
-    """(B, 2): the least and the greatest optical depth, where parts of the picture are to be toned."""
+    """(B, 3): least, greatest and mean optical depth, where parts of the picture are to be toned."""
     clear: "Impression | None" = None
     """Of the same pictures without their noise, where parts of them are to be toned after that."""
     spare: tuple[int, int, int, int] | None = None
@@ -256,6 +231,15 @@ class Examiner(nn.Module):
         return logits.float()
 
 
+class Toned(NamedTuple):
+    """Pictures of which air and exposure were undone."""
+
+    picture: Tensor
+    """(B, 3, H, W)"""
+    depth: Tensor
+    """(B,): mean optical depth of the whole pictures, 0 where none was looked for."""
+
+
 class Tone(nn.Module):
     """z (B, 3, H, W), y without the air between and at a good exposure.
 
@@ -284,27 +268,39 @@ class Tone(nn.Module):
 
         Sides of y are multiples of 16; haze, dark: (B,) in [0, 1], how much to treat each.
         """
+        return self.undone(y, features, seen, haze, dark).picture
+
+    def undone(self, y: Tensor, features: Tensor, seen: Impression, haze: Tensor, dark: Tensor) -> Toned:
+        """Compute z as `forward` does, and say how dense the haze was."""
         rows = (haze > 0) | (dark > 0)
         if exporting() or valueless(rows):
-            return torch.where(rows.view(-1, 1, 1, 1), self._toned(y, features, seen, haze, dark), y)
-        toned = y.clone()
+            picture, depth = self._toned(y, features, seen, haze, dark)
+            return Toned(torch.where(rows.view(-1, 1, 1, 1), picture, y), depth)
+        toned, depths = y.clone(), torch.zeros(len(y), device=y.device)
         if rows.any():
             parts = y[rows], features[rows], seen.of(rows), haze[rows], dark[rows]
-            toned[rows] = self._toned(*parts).to(toned)
-        return toned
+            picture, depths[rows] = self._toned(*parts)
+            toned[rows] = picture.to(toned)
+        return Toned(toned, depths)
 
     def depth_map(self, y: Tensor, features: Tensor, seen: Impression, haze: Tensor, dark: Tensor) -> Tensor:
         """Compute the optical depth that `forward` takes out, (B, 1, H/8, W/8)."""
         return self._coarse((y.float() + 1) / 2, features, *self._judged(seen, haze, dark))[0]
 
-    def _toned(self, y: Tensor, features: Tensor, seen: Impression, haze: Tensor, dark: Tensor) -> Tensor:
+    def _toned(self, y: Tensor, features: Tensor, seen: Impression, haze: Tensor, dark: Tensor) -> Toned:
         image = (y.float() + 1) / 2
         judged, air, lean = self._judged(seen, haze, dark)
         coarse, small = self._coarse(image, features, judged, air, lean)
-        fine = guided(coarse, small.mean(1, keepdim=True), image.mean(1, keepdim=True), span=seen.depths)
+        fine = guided(
+            coarse,
+            small.mean(1, keepdim=True),
+            image.mean(1, keepdim=True),
+            span=None if seen.depths is None else seen.depths[:, :2],
+        )
         depth = haze.view(-1, 1, 1, 1) * fine
         cleared = (image - air) * depth.exp() + air
-        return 2 * self._exposed(cleared, judged, dark) - 1
+        mean = coarse.mean((1, 2, 3)) if seen.depths is None else seen.depths[:, 2]
+        return Toned(2 * self._exposed(cleared, judged, dark) - 1, mean)
 
     def _judged(self, seen: Impression, haze: Tensor, dark: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What is known of pictures as a whole (B, 96), their air (B, 3, 1, 1) and how far to lean on a prior (B, 1, 1, 1).

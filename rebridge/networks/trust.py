@@ -1,14 +1,22 @@
 """Maps of trust: the share of a change to make at each place.
 
-What was learned to help is blended in, the rest left out. Derived.
+What was learned to help is blended in, the rest left out; and where the tone has the word, slow changes are held back. Derived.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rebridge.networks.averages import block_means, surrounding_means
 from rebridge.networks.exporting import cell_means, exporting
 from rebridge.networks.layers import zero_init
+
+STEADY = (0.2, 0.6)
+"""Least and most share of slow changes that is held back where the tone has the word."""
+THIN, RISE = 0.25, 3.0
+"""Mean optical depth above which more than the least is held back of hazy pictures, and how fast the share rises."""
+STEADY_BLOCK = 16
+"""Side in pixels of the blocks by which a change is slow."""
 
 
 class TrustMap(nn.Module):
@@ -39,3 +47,36 @@ class TrustMap(nn.Module):
             h = h + F.gelu(layer(h))
         trust: Tensor = self.leave(h).float().sigmoid()
         return trust
+
+
+def feature_blocks(change: Tensor) -> Tensor:
+    """Sum up a change (B, 3, H, W) over blocks of 16 pixels.
+
+    Mean, mean size and root mean square (B, 9, H/16, W/16), in logarithmic scale.
+    """
+    change = change.float()
+    size = block_means(change.abs(), 16)
+    square = block_means(change.square(), 16).sqrt()
+    return torch.cat([block_means(change, 16), torch.log(size + 1e-3) + 3, torch.log(square + 1e-3) + 3], 1)
+
+
+def steadiness(depth: Tensor) -> Tensor:
+    """Share of slow changes that is held back of hazy pictures, (B,).
+
+    In thin haze what the trunk paints comes closer to the truth than a map of few parameters, in dense haze it does not.
+
+    Args:
+        depth: mean optical depth of each, (B,).
+    """
+    least, most = STEADY
+    return (least + RISE * (depth - THIN)).clamp(least, most)
+
+
+def held_back(change: Tensor, held: Tensor) -> Tensor:
+    """Hold back a share of the slow part of a change (B, 3, H, W).
+
+    Its sides are multiples of 16. held: (B,) in [0, 1], which share.
+    """
+    places = surrounding_means(block_means(change.float(), STEADY_BLOCK))
+    slow = F.interpolate(places, scale_factor=float(STEADY_BLOCK), mode="bilinear")
+    return change - held.view(-1, 1, 1, 1) * slow

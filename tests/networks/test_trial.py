@@ -12,8 +12,9 @@ from rebridge.networks.judging import TRIED
 from rebridge.networks.kinds import RAIN
 from rebridge.networks.layers import Network
 from rebridge.networks.lazy import mosaic
-from rebridge.networks.toning import STEADY, Impression, held_back
+from rebridge.networks.toning import Impression
 from rebridge.networks.trial import LAYER_NUMBERS, TRIAL_PARTS, TRIAL_SIDE, RainTrial, layer_numbers
+from rebridge.networks.trust import held_back
 from tests.networks.waking import SIZES
 
 
@@ -164,17 +165,27 @@ def test_a_small_picture_is_not_looked_at_again_before_a_trial() -> None:
 def test_slow_changes_are_held_back_where_the_tone_has_the_word() -> None:
     even = torch.full((2, 3, 64, 64), 0.2)
     fast = torch.where((torch.arange(64)[:, None] + torch.arange(64)) % 2 == 0, 0.1, -0.1).expand(2, 3, -1, -1)
-    found = held_back(even + fast, torch.tensor([1.0, 0.0]))
-    assert torch.allclose(found[0], (1 - STEADY) * 0.2 + fast[0], atol=1e-6)
-    assert 0 < STEADY < 1
+    found = held_back(even + fast, torch.tensor([0.6, 0.0]))
+    assert torch.allclose(found[0], 0.4 * 0.2 + fast[0], atol=1e-6)
     assert torch.equal(found[1], (even + fast)[1])
+
+
+@pytest.mark.parametrize(("depth", "share"), [(0.05, 0.2), (0.35, 0.5), (1.0, 0.6)])
+def test_slow_changes_are_the_tones_where_haze_is_dense_and_all_of_them_without_its_noise(
+    depth: float, share: float
+) -> None:
+    network = trying(3.0, 3.0)
+    names: tuple[list[str], ...] = ([], ["haze"], ["lowlight"], ["haze", "noise"], ["noise"])
+    kinds = torch.tensor([[float(kind in some) for kind in KINDS] for some in names])
+    held = network._held(kinds, torch.full((5,), depth))
+    assert held.tolist() == pytest.approx([0, share, 0.6, 1, 0])
 
 
 def test_rain_and_snow_leave_slow_changes_to_the_trunk() -> None:
     network = trying(3.0, 3.0)
     names: tuple[list[str], ...] = ([], ["haze"], ["lowlight", "noise"], ["haze", "rain"], ["haze", "snow"], ["rain"])
     kinds = torch.tensor([[float(kind in some) for kind in KINDS] for some in names])
-    assert network._held(kinds).tolist() == [0, 1, 1, 0, 0, 0]
+    assert network._held(kinds, torch.ones(6)).tolist() == pytest.approx([0, 0.6, 0.6, 0, 0, 0])
 
 
 def test_networks_without_a_trial_are_as_before() -> None:
