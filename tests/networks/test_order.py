@@ -21,13 +21,8 @@ def pictures(batch: int) -> Tensor:
 def test_haze_is_taken_out_of_what_is_left_without_noise() -> None:
     network, y, t = awake(verdict=True, trial=True), pictures(1), torch.ones(1)
     clear = (y + network(y, t, y, named("noise"))).clamp(-1, 1)
-    expected = (
-        clear
-        + network._change(
-            clear, network.examiner(clear), impression(clear, network.examiner(clear)), named("noise", "haze", "rain")
-        )
-        - y
-    )
+    seen = network.examiner(clear)
+    expected = clear + network._change(clear, seen, impression(clear, seen), named("noise", "haze", "rain")) - y
     torch.testing.assert_close(network(y, t, y, named("noise", "haze", "rain")), expected)
     features = network.examiner(y)
     at_once = network._change(y, features, impression(y, features), named("noise", "haze", "rain"))
