@@ -10,8 +10,7 @@ were kept out of training are told apart.
 import argparse
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +30,6 @@ from rebridge.degradations.preparation import Preparation
 from rebridge.degradations.weather import Haze
 from rebridge.networks.careful import Careful
 from rebridge.networks.kinds import HAZE
-from rebridge.networks.layers import pad_to_multiple
 from rebridge.networks.statistics import air_map, air_statistics
 from rebridge.networks.toning import impression
 from rebridge.networks.verdict import MapVoice, Verdict, gathered
@@ -92,71 +90,41 @@ class Airs(NamedTuple):
     """(N, kinds)"""
 
 
-class AirPictures:
-    """Draws larger pictures, most upright, half of them hazy, and a third of things before an even backdrop."""
-
-    def __init__(self, photographs: Photographs) -> None:
-        self.photographs = photographs
-        hazy = dict.fromkeys(LABELS, 0.5) | {"haze": 3.5}
-        self.mostly = Mixture(counts=(0.42, 0.4, 0.13, 0.05), weights=hazy, faded=0.15)
-        self.several = Mixture(counts=(0, 0.4, 0.35, 0.25), faded=0.15)
-        self.pairs, self.preparation = DepthPairs(DATA / "train/rgbd/middlebury"), Preparation()
-
-    def draw(self, seed: int, sizes: Sequence[int] = UPRIGHT_SIZES) -> tuple[Tensor, Tensor]:
-        """Draw a picture (3, H, W) in [0, 1] and its labels (kinds,)."""
-        draw = Draw(seed)
+@torch.no_grad()
+def gather_air(photographs: Photographs, minutes: float, seed: int) -> Airs:
+    """Draw larger pictures, most upright, half of them hazy, and a third of things before an even backdrop."""
+    usual = RENDERERS["haze"]
+    RENDERERS["haze"] = ((0.25, Haze(beta=(0.2, 1.2))), (0.75, DepthHaze(beta=(0.15, 2.5))))
+    hazy = dict.fromkeys(LABELS, 0.5) | {"haze": 3.5}
+    mostly = Mixture(counts=(0.42, 0.4, 0.13, 0.05), weights=hazy, faded=0.15)
+    several = Mixture(counts=(0, 0.4, 0.35, 0.25), faded=0.15)
+    pairs, preparation = DepthPairs(DATA / "train/rgbd/middlebury"), Preparation()
+    heard, maps, labels, index, begin = [], [], [], 0, time.process_time()
+    while time.process_time() - begin < 60 * minutes:
+        draw = Draw(seed * 10_000_000 + index)
         kind = draw.uniform((0, 1))
         label = torch.zeros(len(LABELS))
         if kind < 0.04:
-            pair = self.pairs.draw(256, draw)
+            pair = pairs.draw(256, draw)
             label[HAZE] = float(draw.uniform((0, 1)) < 0.5)
-            return (pair.degraded if label[HAZE] else pair.target), label
-        if kind < 0.08:
-            return (graded(seed) + 1) / 2, label
-        image = self.preparation.patch(self.photographs.draw(draw), sizes[draw.integer(0, len(sizes) - 1)], draw)
-        image = image.flip(-1) if draw.uniform((0, 1)) < 0.5 else image
-        image = image.transpose(-1, -2) if draw.uniform((0, 1)) < 0.1 else image
-        image = before_backdrop(image, draw) if draw.uniform((0, 1)) < 0.3 else image
-        mixed = (self.mostly if draw.uniform((0, 1)) < 0.85 else self.several)(image.contiguous(), draw)
-        return self.preparation.saved(mixed.degraded, draw), mixed.labels
-
-
-@contextmanager
-def dense_haze() -> Iterator[None]:
-    """Have mixtures draw haze of all densities."""
-    usual = RENDERERS["haze"]
-    RENDERERS["haze"] = ((0.25, Haze(beta=(0.2, 1.2))), (0.75, DepthHaze(beta=(0.15, 2.5))))
-    yield
+            image = pair.degraded if label[HAZE] else pair.target
+        elif kind < 0.08:
+            image = (graded(seed * 10_000_000 + index) + 1) / 2
+        else:
+            size = UPRIGHT_SIZES[draw.integer(0, len(UPRIGHT_SIZES) - 1)]
+            image = preparation.patch(photographs.draw(draw), size, draw)
+            image = image.flip(-1) if draw.uniform((0, 1)) < 0.5 else image
+            image = image.transpose(-1, -2) if draw.uniform((0, 1)) < 0.1 else image
+            image = before_backdrop(image, draw) if draw.uniform((0, 1)) < 0.3 else image
+            mixed = (mostly if draw.uniform((0, 1)) < 0.85 else several)(image.contiguous(), draw)
+            image, label = preparation.saved(mixed.degraded, draw), mixed.labels
+        y = (2 * (image * 255).round() / 255 - 1)[None]
+        heard.append(torch.cat([impression(y, y).levels.flatten(1), air_statistics(y)], 1))
+        maps.append(air_map(y).half())
+        labels.append(label)
+        index += 1
     RENDERERS["haze"] = usual
-
-
-@torch.no_grad()
-def gather_air(photographs: Photographs, minutes: float, seed: int, model: Careful | None = None) -> Airs:
-    """Draw pictures that haze is told by, for so many minutes.
-
-    With a model, noise is added to each and taken out again by it, as `Judging.without_noise` does.
-    """
-    pictures, noisy = AirPictures(photographs), Mixture(counts=(0, 1), weights=noise_alone(), faded=0.0)
-    heard, maps, labels, index, begin = [], [], [], 0, time.process_time()
-    with dense_haze():
-        while time.process_time() - begin < 60 * minutes:
-            number = seed * 10_000_000 + index
-            image, label = pictures.draw(number, UPRIGHT_SIZES if model is None else UPRIGHT_SIZES[:3])
-            if model is not None:
-                image = noisy(image.contiguous(), Draw(number + 5_000_000)).degraded
-            y = (2 * (image * 255).round() / 255 - 1)[None]
-            if model is not None:
-                y = model.clear_of_noise(pad_to_multiple(y, model.multiple))
-            heard.append(torch.cat([impression(y, y).levels.flatten(1), air_statistics(y)], 1))
-            maps.append(air_map(y).half())
-            labels.append(label)
-            index += 1
     return Airs(torch.cat(heard), torch.cat(maps), torch.stack(labels))
-
-
-def noise_alone() -> dict[str, float]:
-    """Make weights of a mixture that draws nothing but noise."""
-    return dict.fromkeys(LABELS, 0.0) | {"noise": 1.0}
 
 
 def fit_layers(module: nn.Module, loss: Callable[[], Tensor], steps: int, rate: float = 1.5e-3) -> None:
@@ -288,7 +256,6 @@ def main() -> None:
     parser.add_argument("--keep", help="file to keep what is gathered in")
     parser.add_argument("--held", type=float, default=2.0, help="minutes of pictures that were kept out")
     parser.add_argument("--air-minutes", type=float, default=0.0, help="for larger pictures that haze alone is told by")
-    parser.add_argument("--cleared", action="store_true", help="of noise, which is added to them before")
     parser.add_argument("--air-known", nargs="*", default=[], help="files of earlier runs: such pictures")
     parser.add_argument("--air-keep", help="file to keep these in")
     parser.add_argument(
@@ -302,17 +269,15 @@ def main() -> None:
     cv2.setNumThreads(1)
     RENDERERS["rain"] = (*RENDERERS["rain"], (0.2, RainLayers(DATA / "train/pairs/rain_layers")))
     photographs = Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()])
-    state = torch.load(options.checkpoint)
-    kept = {key: value for key, value in state.items() if options.only or not key.startswith("verdict.")}
-    sees = bool(options.air_known) or options.air_minutes > 0
-    model = network_of(kept, verdict=True, air_map=sees).eval().to(memory_format=torch.channels_last)
-    assert model.verdict is not None
     airs = [Airs(*torch.load(path)) for path in options.air_known]
-    clears = model if options.cleared else None
     if options.air_minutes > 0:
-        airs.append(gather_air(photographs, options.air_minutes, options.seed + 1, clears))
+        airs.append(gather_air(photographs, options.air_minutes, options.seed + 1))
         if options.air_keep:
             torch.save(tuple(airs[-1]), options.air_keep)
+    state = torch.load(options.checkpoint)
+    kept = {key: value for key, value in state.items() if options.only or not key.startswith("verdict.")}
+    model = network_of(kept, verdict=True, air_map=bool(airs)).eval().to(memory_format=torch.channels_last)
+    assert model.verdict is not None
     if options.only == "maps":
         fitted = Airs(*map(torch.cat, zip(*airs, strict=True)))
         fit_maps(model.verdict, fitted.maps, fitted.labels, options.steps, options.seed)
@@ -321,7 +286,7 @@ def main() -> None:
     if options.held > 0:
         if options.only is None:
             report(model.verdict, *gather(model, HeldOut(), options.held, 9001))
-        report_haze(model.verdict, gather_air(HeldOut(), options.held, 9001, clears))
+        report_haze(model.verdict, gather_air(HeldOut(), options.held, 9001))
     Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     torch.save(model.state_dict(), options.output)
 

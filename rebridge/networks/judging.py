@@ -104,11 +104,7 @@ class Judging(Network):
 
     def without_noise(self, picture: Tensor, seen: Impression | None = None) -> Impression:
         """Look at parts of a picture without its noise; arguments as those of `try_rain`."""
-        return self._first_look(self.clear_of_noise(picture, seen))._replace(places=None)
-
-    def clear_of_noise(self, picture: Tensor, seen: Impression | None = None) -> Tensor:
-        """Take the noise out of parts of a picture; arguments as those of `try_rain`."""
-        return self._treated_parts(picture, seen, NOISE)[1]
+        return self._first_look(self._treated_parts(picture, seen, NOISE)[1])._replace(places=None)
 
     @torch.no_grad()
     def raised_noise(self, parts: Tensor, seen: Impression, kinds: Tensor) -> Tensor:
