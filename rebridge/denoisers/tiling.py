@@ -12,7 +12,7 @@ quarter of the overlap therefore gives exactly what it would give on the whole i
 many pixels more around each tile, and one that looks no farther than these gives exactly that too.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -156,11 +156,17 @@ class TiledDenoiser:
     def places(
         self, height: int, width: int, like: Tensor | None = None
     ) -> tuple[list[WeightedPlace], list[WeightedPlace]]:
-        """Divide the rows and the columns of images into tiles, see `partition`."""
-        core = _up(self._seen(self.tile or max(height, width)), self.align) - 2 * self.context
+        """Divide the rows and the columns of images into tiles, see `partition`, and `partition_seen` with a context."""
+        seen = _up(self._seen(self.tile or max(height, width)), self.align)
+        core = seen - 2 * self.context
         default = OVERLAP_IN_CONTEXT if self.context else DEFAULT_OVERLAP
         overlap = min(default, core // 4) if self.overlap is None else min(self.overlap, core // 2)
-        rows, columns = (list(partition(side, core, overlap, self.align, like)) for side in (height, width))
+        if self.context:
+            rows, columns = (
+                list(partition_seen(side, seen, overlap, self.context, self.align, like)) for side in (height, width)
+            )
+        else:
+            rows, columns = (list(partition(side, core, overlap, self.align, like)) for side in (height, width))
         return rows, columns
 
     def around(self, place: slice) -> slice:
@@ -213,9 +219,62 @@ def partition(
     stride = _stride(tile, overlap, align)
     starts = [*range(0, length - tile, stride), length - tile]
     margin = overlap // 4
+    windows = _windows(length, starts, tile, margin, overlap - 2 * margin)
+    for window, start in zip(windows, starts, strict=True):
+        place = slice(start, start + tile)
+        yield place, window[place] if like is None else window[place].to(like)
+
+
+def partition_seen(
+    length: int, seen: int, overlap: int, context: int, align: int = 1, like: Tensor | None = None
+) -> Iterator[WeightedPlace]:
+    """Divide an axis into tiles of which as much is seen of each, those at the ends too.
+
+    So memory that one tile has left suits the next. What is seen begins at multiples of `GRID`, and ends at one of `align` or
+    with the axis.
+
+    Args:
+        length: of the axis, in pixels.
+        seen: largest size of a tile with its context, exceeded where that leaves too little for the tile.
+        overlap: pixels that neighbours share, their context not counted.
+        context: pixels that are seen beside a tile on each side that has a neighbour.
+        align: see above.
+        like: a tensor of the dtype and device that weights shall have.
+
+    Yields:
+        The place of each tile without its context, and its weights.
+    """
+    count, stride = _alike(length, seen, overlap + 2 * context)
+    tile = _up(length - (count - 1) * stride, align)
+    starts = [index * stride for index in range(count)]
+    margin = overlap // 4
+    windows = _windows(starts[-1] + tile, starts, tile, context + margin, overlap - 2 * margin)
+    for window, start in zip(windows, starts, strict=True):
+        stop = start + tile
+        place = slice(start + context * (start > 0), stop - context if stop < length else length)
+        yield place, window[place] if like is None else window[place].to(like)
+
+
+def _alike(length: int, seen: int, shared: int) -> tuple[int, int]:
+    """How many tiles of one size, and from one to the next, where neighbours share so many pixels."""
+    found = 1, 0
+    if length <= seen:
+        return found
+    for count in range(2, length):
+        stride = (length - shared) // count // GRID * GRID
+        if stride < GRID:
+            break
+        found = count, stride
+        if length - (count - 1) * stride <= seen:
+            break
+    return found
+
+
+def _windows(length: int, starts: Sequence[int], tile: int, margin: int, rise: int) -> Tensor:
+    """Weights (tiles, length) that are 0 in the margin of each tile, rise, and sum to one at every pixel."""
     distance = torch.arange(tile, dtype=torch.float64) + 0.5
     distance = torch.minimum(distance, tile - distance)
-    ramp = ((distance - margin) / max(overlap - 2 * margin, 1)).clamp(0, 1) if overlap else torch.ones_like(distance)
+    ramp = ((distance - margin) / max(rise, 1)).clamp(0, 1) if margin or rise else torch.ones_like(distance)
     windows = torch.zeros(len(starts), length, dtype=torch.float64)
     for window, start in zip(windows, starts, strict=True):
         window[start : start + tile] = ramp
@@ -224,9 +283,7 @@ def partition(
     windows[0, :half] = windows[0, :half].clamp(min=1.0)
     windows[-1, length - half :] = windows[-1, length - half :].clamp(min=1.0)
     windows /= windows.sum(dim=0)
-    for window, start in zip(windows, starts, strict=True):
-        place = slice(start, start + tile)
-        yield place, window[place] if like is None else window[place].to(like)
+    return windows
 
 
 def _stride(tile: int, overlap: int, align: int) -> int:
