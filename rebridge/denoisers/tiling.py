@@ -156,7 +156,10 @@ class TiledDenoiser:
     def places(
         self, height: int, width: int, like: Tensor | None = None
     ) -> tuple[list[WeightedPlace], list[WeightedPlace]]:
-        """Divide the rows and the columns of images into tiles, see `partition`, and `partition_seen` with a context."""
+        """Divide the rows and the columns of images into tiles.
+
+        See `partition`, and `partition_seen` with a context.
+        """
         seen = _up(self._seen(self.tile or max(height, width)), self.align)
         core = seen - 2 * self.context
         default = OVERLAP_IN_CONTEXT if self.context else DEFAULT_OVERLAP
@@ -228,9 +231,9 @@ def partition(
 def partition_seen(
     length: int, seen: int, overlap: int, context: int, align: int = 1, like: Tensor | None = None
 ) -> Iterator[WeightedPlace]:
-    """Divide an axis into tiles of which as much is seen of each, those at the ends too.
+    """Divide an axis into tiles that all see as much.
 
-    So memory that one tile has left suits the next. What is seen begins at multiples of `GRID`, and ends at one of `align` or
+    Those at the ends too, so that memory that one tile has left suits the next. What is seen begins at multiples of `GRID`, and ends at one of `align` or
     with the axis.
 
     Args:

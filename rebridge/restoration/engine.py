@@ -32,7 +32,7 @@ from rebridge.samplers import ImageNoise, Sampler
 from rebridge.samplers.base import Callback, Noise
 
 AUTO_TILE_PIXELS = 1024 * 1024
-AUTO_TILE = 1792
+AUTO_TILE = 1408
 MOST_SAMPLES = 10_000
 
 Wrap = Callable[[Denoiser], Denoiser]

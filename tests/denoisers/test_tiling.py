@@ -1,5 +1,6 @@
 """Tiling: the same estimate as on the whole image, wherever the network cannot tell the difference."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from rebridge import bridges, samplers
 from rebridge.denoisers import Estimate
-from rebridge.denoisers.tiling import TiledDenoiser, partition
+from rebridge.denoisers.tiling import GRID, TiledDenoiser, partition, partition_seen
 from rebridge.images.atomic import out_of_memory
 from rebridge.samplers.noise import ImageNoise
 
@@ -30,6 +31,41 @@ def test_the_weights_of_all_tiles_sum_to_one_everywhere(length: int, tile: int, 
 def test_tiles_share_the_axis_evenly_and_begin_on_the_grid() -> None:
     places = [place for place, _ in partition(1104, 768, 64, align=16)]
     assert [(place.start, place.stop) for place in places] == [(0, 592), (512, 1104)]
+
+
+@settings(deadline=None)
+@given(
+    length=st.integers(1, 3000),
+    room=st.integers(64, 400),
+    share=st.floats(0, 0.5),
+    context=st.integers(1, 12).map(lambda count: 16 * count),
+)
+def test_as_much_is_seen_of_all_tiles_with_a_context(length: int, room: int, share: float, context: int) -> None:
+    seen, overlap = 16 * (room // 16) + 2 * context, int(share * 16 * (room // 16))
+    parts = list(partition_seen(length, seen, overlap, context, 16))
+    total = torch.zeros(length, dtype=torch.float64)
+    for place, weights in parts:
+        assert (weights >= 0).all()
+        assert len(weights) == len(total[place]) > 0
+        total[place] += weights
+    assert (total - 1).abs().max() < 1e-9
+    arounds = [(max(place.start - context, 0), min(place.stop + context, length)) for place, _ in parts]
+    assert arounds[0][0] == 0
+    assert arounds[-1][1] == length
+    assert all(start % GRID == 0 and (stop % 16 == 0 or stop == length) for start, stop in arounds)
+    sizes = [-(-(stop - start) // 16) for start, stop in arounds]
+    assert max(sizes) == min(sizes)
+    assert 16 * sizes[0] <= seen + max(GRID, 2 * overlap)
+    for (place, weights), (following, more) in itertools.pairwise(
+        parts
+    ):  # none counts that lies at the end of what is seen
+        assert weights[-1] == 0 or place.stop == length or overlap < 4
+        assert more[0] == 0 or overlap < 4
+        assert following.start < place.stop or not overlap
+
+
+def test_an_axis_that_is_seen_at_once_is_one_tile() -> None:
+    assert [place for place, _ in partition_seen(300, 300, 32, 64)] == [slice(0, 300)]
 
 
 @settings(deadline=None)

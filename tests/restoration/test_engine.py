@@ -229,6 +229,6 @@ def test_tiles_are_windows_of_which_the_middle_counts_or_as_large_as_asked(
     if window is not None and (side is not None or max(height, width) > window):
         assert found == (window, min(window // 2, window if overlap is None else overlap))
     elif side is None:
-        assert found == (1792 if height * width > 1024**2 else None, overlap)
+        assert found == (1408 if height * width > 1024**2 else None, overlap)
     else:
         assert found == (side or None, overlap)
