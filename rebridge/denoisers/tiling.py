@@ -233,8 +233,8 @@ def partition_seen(
 ) -> Iterator[WeightedPlace]:
     """Divide an axis into tiles that all see as much.
 
-    Those at the ends too, so that memory that one tile has left suits the next. What is seen begins at multiples of `GRID`, and ends at one of `align` or
-    with the axis.
+    Those at the ends too, so that memory that one tile has left suits the next. What is seen begins at multiples of `GRID`, and
+    ends at one of `align` or with the axis.
 
     Args:
         length: of the axis, in pixels.
