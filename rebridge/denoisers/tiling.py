@@ -173,13 +173,11 @@ class TiledDenoiser:
         return rows, columns
 
     def around(self, place: slice) -> slice:
-        """Widen a tile's place by its context, from a multiple of `GRID` on.
+        """Widen a tile's place by its context.
 
         Beyond the end of an axis a slice ends by itself.
         """
-        if not self.context:
-            return place
-        return slice(max(place.start - self.context, 0) // GRID * GRID, place.stop + self.context)
+        return slice(max(place.start - self.context, 0), place.stop + self.context)
 
     def shrink(self, side: int) -> bool:
         """Halve the batch of tiles, then the tile; False when nothing is left to halve."""
