@@ -164,13 +164,13 @@ class TiledDenoiser:
         core = seen - 2 * self.context
         default = OVERLAP_IN_CONTEXT if self.context else DEFAULT_OVERLAP
         overlap = min(default, core // 4) if self.overlap is None else min(self.overlap, core // 2)
-        if self.context:
-            rows, columns = (
-                list(partition_seen(side, seen, overlap, self.context, self.align, like)) for side in (height, width)
-            )
-        else:
-            rows, columns = (list(partition(side, core, overlap, self.align, like)) for side in (height, width))
-        return rows, columns
+
+        def divided(side: int) -> list[WeightedPlace]:
+            if self.context:
+                return list(partition_seen(side, seen, overlap, self.context, self.align, like))
+            return list(partition(side, core, overlap, self.align, like))
+
+        return divided(height), divided(width)
 
     def around(self, place: slice) -> slice:
         """Widen a tile's place by its context.

@@ -268,7 +268,7 @@ class Careful(Judging):
 
         What is left of noise after haze was taken out, which raises it, tells the trunk nothing slow.
         """
-        steady = torch.where(kinds[:, NOISE] > 0, 1.0, steadiness(depth))
+        steady = 1 - (1 - steadiness(depth)) * (1 - kinds[:, NOISE])
         held = torch.maximum(kinds[:, HAZE] * steady, STEADY[1] * kinds[:, LOWLIGHT])
         return held * (1 - kinds[:, [RAIN, SNOW]].amax(1))
 

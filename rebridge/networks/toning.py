@@ -291,16 +291,13 @@ class Tone(nn.Module):
         image = (y.float() + 1) / 2
         judged, air, lean = self._judged(seen, haze, dark)
         coarse, small = self._coarse(image, features, judged, air, lean)
-        fine = guided(
-            coarse,
-            small.mean(1, keepdim=True),
-            image.mean(1, keepdim=True),
-            span=None if seen.depths is None else seen.depths[:, :2],
-        )
+        whole, span = coarse.mean((1, 2, 3)), None
+        if seen.depths is not None:
+            whole, span = seen.depths[:, 2], seen.depths[:, :2]
+        fine = guided(coarse, small.mean(1, keepdim=True), image.mean(1, keepdim=True), span=span)
         depth = haze.view(-1, 1, 1, 1) * fine
         cleared = (image - air) * depth.exp() + air
-        mean = coarse.mean((1, 2, 3)) if seen.depths is None else seen.depths[:, 2]
-        return Toned(2 * self._exposed(cleared, judged, dark) - 1, mean)
+        return Toned(2 * self._exposed(cleared, judged, dark) - 1, whole)
 
     def _judged(self, seen: Impression, haze: Tensor, dark: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What is known of pictures as a whole (B, 96), their air (B, 3, 1, 1) and how far to lean on a prior (B, 1, 1, 1).

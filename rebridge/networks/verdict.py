@@ -59,9 +59,9 @@ class MapVoice(nn.Module):
 class Verdict(nn.Module):
     """Logits (B, kinds) of what was gathered (B, known) about whole pictures.
 
-    known: numbers per picture. kinds: of degradation. air: places among the numbers of those that haze is told by, none for all;
-    haze: its place among the kinds; sees: voices that
-    see the map of the air have a say too. mean, scale: of each number, as the training pictures have them.
+    known: numbers per picture. kinds: of degradation. air: places among the numbers of those that haze is told by, none for all.
+    haze: its place among the kinds. sees: voices that see the map of the air have a say too. mean, scale: of each number, as the
+    training pictures have them.
     """
 
     mean: Tensor

@@ -56,9 +56,7 @@ def test_as_much_is_seen_of_all_tiles_with_a_context(length: int, room: int, sha
     sizes = [-(-(stop - start) // 16) for start, stop in arounds]
     assert max(sizes) == min(sizes)
     assert 16 * sizes[0] <= seen + max(GRID, 2 * overlap)
-    for (place, weights), (following, more) in itertools.pairwise(
-        parts
-    ):  # none counts that lies at the end of what is seen
+    for (place, weights), (following, more) in itertools.pairwise(parts):  # what lies at the edge does not count
         assert weights[-1] == 0 or place.stop == length or overlap < 4
         assert more[0] == 0 or overlap < 4
         assert following.start < place.stop or not overlap

@@ -25,6 +25,7 @@ from rebridge.samplers import ImageNoise
 
 onnxruntime = pytest.importorskip("onnxruntime")
 ROOT = Path(__file__).parents[2]
+JUDGING = dict.fromkeys(("verdict", "air", "air_map"), True)
 ALONE = """
 import runpy, sys
 for name in ("torch", "rebridge", "onnx", "PIL"):
@@ -96,18 +97,7 @@ def test_the_graph_takes_any_time_batch_and_size(exported: Path, model_folder: P
     ("name", "options"),
     [
         ("fast", {"widths": (8, 8), "blocks": (1,), "kinds": 3, "equalise": True, "ripples": True, "fill": True}),
-        (
-            "careful",
-            {
-                "widths": (8, 8),
-                "blocks": (1,),
-                "middle": 1,
-                "features": 8,
-                "verdict": True,
-                "air": True,
-                "air_map": True,
-            },
-        ),
+        ("careful", {"widths": (8, 8), "blocks": (1,), "middle": 1, "features": 8, **JUDGING}),
         ("hi-diff-tiny", {"widths": (8, 8, 8), "blocks": (1,) * 3, "heads": (1,) * 3, "dense": 1, "encoder_width": 8}),
     ],
 )

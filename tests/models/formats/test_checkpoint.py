@@ -49,9 +49,8 @@ def test_a_file_restores_a_picture_of_any_size_and_becomes_a_folder(tmp_path: Pa
     assert again.info.tasks == model.info.tasks
     assert again.denoiser.clamp == model.denoiser.clamp
     found = rebridge.Restorer(again)(picture(), steps=2, seed=0)
-    assert (
-        np.abs(found.astype(int) - restored).max() <= 1
-    )  # weights of folders lie in another layout: sums end otherwise
+    # weights of folders lie in another layout, in which sums end otherwise
+    assert np.abs(found.astype(int) - restored).max() <= 1
     assert again.info.licence is not None
     assert "MIT" in again.info.licence or name in ("rddm_two_unets", "hidiff")
 
