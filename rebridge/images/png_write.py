@@ -1,30 +1,32 @@
 """Writing PNG files.
 
-OpenCV filters and compresses the pixels, faster than anything else here; the chunks around them are ours, because no
-library writes 16 bits, grey with alpha, EXIF and ICC profile together.
+ISA-L compresses photographs, several times as fast as zlib, which searches drawings for more; the filters before it and the
+chunks around it are ours, because no library writes 16 bits, grey with alpha, EXIF and ICC profile together.
 """
 
 import struct
 import zlib
+from collections.abc import Iterator
 
-import cv2
 import numpy as np
 
 from rebridge.images import metadata
-from rebridge.images.png import COPIED, RAW_PROFILE, TEXTS, assembled, scan
+from rebridge.images.png import COPIED, RAW_PROFILE, TEXTS, assembled
 from rebridge.images.raster import Raster, comment_text
 
-_WIDEST = 1_000_000
-"""The most columns or rows that libpng takes."""
-_LEVEL, _HASTY = 6, 1
-"""Levels of compression: of pictures, and of the rows that are tried."""
-_WORTH = 0.98
-"""Share of the size that a search for matches must come below, as it takes longer."""
-_FILTER: int | None = vars(cv2).get("IMWRITE_PNG_FILTER")
-"""The option that chooses the filter, where OpenCV has it: in photographs one filter for all rows is faster than a choice
-by row, and the files are hardly larger."""
+try:
+    from isal import isal_zlib as fast
+except ImportError:  # where there is none for the processor
+    fast = zlib  # type: ignore[misc]
+
+_FAST, _SMALL = 1, 6
+"""Levels of compression: of photographs, where more makes files hardly smaller, and of drawings by zlib."""
+_NONE, _LEFT, _ABOVE = 0, 1, 2
+"""Filters by PNG's numbers: a row as it is, as differences to the pixels at the left, or to those above."""
+_BAND = 2**20
+"""Most bytes that are filtered at once; at least a row."""
 _FEWEST_TRIED, _MOST_TRIED = 32, 96
-"""Rows by which the way to compress is chosen; an eighth of the picture within these bounds."""
+"""Rows by which it is decided whether to filter; an eighth of the picture within these bounds."""
 
 
 def encode_png(raster: Raster) -> bytes:
@@ -63,62 +65,56 @@ def _to_hexadecimal(kind: bytes, block: bytes) -> bytes:
 
 
 def _packed(samples: np.ndarray) -> list[bytes]:
-    """Filter and compress pixels with OpenCV; only its IDAT chunks are used.
+    """Filter and compress pixels.
 
-    A filter looks at bytes, not at samples, so that grey with alpha, which OpenCV cannot write, goes as samples of
-    the same number of bytes: 8 bits as grey of 16 bits, 16 bits as RGBA of 8 bits.
+    Photographs are smaller as differences, drawings and screenshots as they are: some rows are tried.
     """
-    height, width, channels = samples.shape
-    if max(height, width) > _WIDEST:
-        return _packed_simply(samples)
-    if channels == 2:
-        stored = np.ascontiguousarray(samples, samples.dtype.newbyteorder(">")).view(np.uint8)
-        if samples.itemsize == 1:
-            samples = stored.reshape(height, width, 2).view(">u2").astype(np.uint16)
-        else:
-            samples = stored.reshape(height, width, 4)
-    if samples.shape[2] > 1:
-        samples = samples[..., [2, 1, 0, 3][: samples.shape[2]]]
-    samples = np.ascontiguousarray(samples)
-    data = _encoded(samples, _strategy(samples))
-    return [content for name, content in scan(data.tobytes())[0] if name == b"IDAT"]
-
-
-def _strategy(samples: np.ndarray) -> int:
-    """Choose how to compress by trying some rows.
-
-    Without the search for matches photographs are written faster, and are hardly larger or even smaller;
-    drawings and ramps need it. A hasty search tells them apart: it makes hardly less of a photograph.
-    """
-    rows = min(max(len(samples) // 8, _FEWEST_TRIED), _MOST_TRIED)
-    first = max(0, (len(samples) - rows) // 2)
-    part = np.ascontiguousarray(samples[first : first + rows])
-    plain, search = cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_STRATEGY_DEFAULT
-    simple, searched = (len(_encoded(part, strategy, _HASTY)) for strategy in (plain, search))
-    return search if searched < _WORTH * simple else plain
-
-
-def _encoded(samples: np.ndarray, strategy: int, level: int = _LEVEL) -> np.ndarray:
-    options = [cv2.IMWRITE_PNG_COMPRESSION, level, cv2.IMWRITE_PNG_STRATEGY, strategy]
-    if strategy == cv2.IMWRITE_PNG_STRATEGY_RLE and _FILTER is not None:
-        options += [_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH]
-    is_done, data = cv2.imencode(".png", samples, options)
-    if not is_done:
-        raise ValueError("OpenCV cannot encode the pixels as PNG")
-    return data
-
-
-def _packed_simply(samples: np.ndarray) -> list[bytes]:
-    """Compress pixels of pictures too long for libpng.
-
-    Each is stored as its difference from the one to the left.
-    """
-    channels = samples.shape[2]
+    height, _, channels = samples.shape
     step = channels * samples.itemsize
-    packer, pieces = zlib.compressobj(6), []
-    for row in samples:
-        line = np.frombuffer(row.astype(row.dtype.newbyteorder(">")).tobytes(), np.uint8)
-        difference = line.copy()
-        difference[step:] -= line[:-step]
-        pieces.append(packer.compress(b"\1" + difference.tobytes()))
+    lines = np.ascontiguousarray(samples, samples.dtype.newbyteorder(">")).view(np.uint8).reshape(height, -1)
+    rows = min(max(height // 8, _FEWEST_TRIED), _MOST_TRIED)
+    first = max(0, (height - rows) // 2)
+    part = lines[first : first + rows]
+    plain, filtered = (len(fast.compress(one.tobytes(), _FAST)) for one in (_as_they_are(part), _filtered(part, step)))
+    is_drawn = plain <= filtered
+    packer = zlib.compressobj(_SMALL) if is_drawn else fast.compressobj(_FAST)
+    pieces = [packer.compress(band.tobytes()) for band in _bands(lines, step, not is_drawn)]
     return [piece for piece in [*pieces, packer.flush()] if piece]
+
+
+def _bands(lines: np.ndarray, step: int, is_filtered: bool) -> Iterator[np.ndarray]:
+    """Yield rows of bytes as they are stored, in bands that bound memory."""
+    rows = max(_BAND // lines.shape[1], 1)
+    for top in range(0, len(lines), rows):
+        band = lines[top : top + rows]
+        yield _filtered(band, step, lines[top - 1] if top else None) if is_filtered else _as_they_are(band)
+
+
+def _as_they_are(lines: np.ndarray) -> np.ndarray:
+    """Put the number of no filter before each row of bytes (rows, bytes)."""
+    return np.pad(lines, ((0, 0), (1, 0)), constant_values=_NONE)
+
+
+def _filtered(lines: np.ndarray, step: int, above: np.ndarray | None = None) -> np.ndarray:
+    """Store each row as the differences that are smaller in sum: to the left, or to the row above.
+
+    Args:
+        lines: (rows, bytes), uint8.
+        step: bytes of a pixel.
+        above: the row before the first; None for the first of a picture.
+
+    Returns:
+        (rows, 1 + bytes): the number of the filter, and the differences modulo 256.
+    """
+    left, upper = lines.copy(), lines.copy()
+    left[:, step:] -= lines[:, :-step]
+    upper[1:] -= lines[:-1]
+    if above is not None:
+        upper[0] -= above
+    is_left = (_sizes(left) <= _sizes(upper))[:, None]
+    return np.hstack([np.where(is_left, np.uint8(_LEFT), np.uint8(_ABOVE)), np.where(is_left, left, upper)])
+
+
+def _sizes(differences: np.ndarray) -> np.ndarray:
+    """Sum the sizes of differences (rows, bytes), which count as -128 to 127."""
+    return np.abs(differences.view(np.int8)).view(np.uint8).sum(1)

@@ -231,6 +231,19 @@ class Examiner(nn.Module):
         return logits.float()
 
 
+class Cells(NamedTuple):
+    """What the depth of pictures is judged by, at 1/8 of their size, each (B, 3, H/8, W/8) in [0, 1]."""
+
+    mean: Tensor
+    least: Tensor
+    greatest: Tensor
+
+    @classmethod
+    def of(cls, image: Tensor) -> "Cells":
+        """Of pictures (B, 3, H, W) in [0, 1], whose sides are multiples of 8."""
+        return cls(block_means(image, 8), -F.max_pool2d(-image, 8), F.max_pool2d(image, 8))
+
+
 class Toned(NamedTuple):
     """Pictures of which air and exposure were undone."""
 
@@ -276,28 +289,39 @@ class Tone(nn.Module):
         if exporting() or valueless(rows):
             picture, depth = self._toned(y, features, seen, haze, dark)
             return Toned(torch.where(rows.view(-1, 1, 1, 1), picture, y), depth)
-        toned, depths = y.clone(), torch.zeros(len(y), device=y.device)
-        if rows.any():
-            parts = y[rows], features[rows], seen.of(rows), haze[rows], dark[rows]
-            picture, depths[rows] = self._toned(*parts)
-            toned[rows] = picture.to(toned)
+        depths = torch.zeros(len(y), device=y.device)
+        if not rows.any():
+            return Toned(y, depths)
+        toned = y.clone()
+        picture, depths[rows] = self._toned(y[rows], features[rows], seen.of(rows), haze[rows], dark[rows])
+        toned[rows] = picture.to(toned)
         return Toned(toned, depths)
 
     def depth_map(self, y: Tensor, features: Tensor, seen: Impression, haze: Tensor, dark: Tensor) -> Tensor:
         """Compute the optical depth that `forward` takes out, (B, 1, H/8, W/8)."""
-        return self._coarse((y.float() + 1) / 2, features, *self._judged(seen, haze, dark))[0]
+        return self._coarse(Cells.of((y.float() + 1) / 2), features, *self._judged(seen, haze, dark))
 
     def _toned(self, y: Tensor, features: Tensor, seen: Impression, haze: Tensor, dark: Tensor) -> Toned:
         image = (y.float() + 1) / 2
+        picture, depth = self.applied(image, Cells.of(image), features, seen, haze, dark)
+        return Toned(2 * picture - 1, depth)
+
+    def applied(
+        self, image: Tensor, cells: Cells, features: Tensor, seen: Impression, haze: Tensor, dark: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Undo air and exposure of pictures (B, 3, h, w) in [0, 1] by cells and features of the same ones, maybe larger.
+
+        Returns:
+            The pictures, in about [0, 1], and the mean optical depth of the whole ones, (B,).
+        """
         judged, air, lean = self._judged(seen, haze, dark)
-        coarse, small = self._coarse(image, features, judged, air, lean)
+        coarse = self._coarse(cells, features, judged, air, lean)
         whole, span = coarse.mean((1, 2, 3)), None
         if seen.depths is not None:
             whole, span = seen.depths[:, 2], seen.depths[:, :2]
-        fine = guided(coarse, small.mean(1, keepdim=True), image.mean(1, keepdim=True), span=span)
+        fine = guided(coarse, cells.mean.mean(1, keepdim=True), image.mean(1, keepdim=True), span=span)
         depth = haze.view(-1, 1, 1, 1) * fine
-        cleared = (image - air) * depth.exp() + air
-        return Toned(2 * self._exposed(cleared, judged, dark) - 1, whole)
+        return self._exposed((image - air) * depth.exp() + air, judged, dark), whole
 
     def _judged(self, seen: Impression, haze: Tensor, dark: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What is known of pictures as a whole (B, 96), their air (B, 3, 1, 1) and how far to lean on a prior (B, 1, 1, 1).
@@ -313,23 +337,19 @@ class Tone(nn.Module):
             lean = torch.zeros_like(lean)
         return judged, air[:, :, None, None], lean.view(-1, 1, 1, 1)
 
-    def _coarse(
-        self, image: Tensor, features: Tensor, judged: Tensor, air: Tensor, lean: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Optical depth -log t, (B, 1, H/8, W/8), of pictures (B, 3, H, W) in [0, 1], and these at that size."""
-        small = block_means(image, 8)
-        dark = -F.max_pool2d(-image, 8)
-        scaled = small / air.clamp_min(0.05)
-        seen = torch.cat([small, dark, F.max_pool2d(image, 8), scaled, scaled.amin(1, keepdim=True)], 1)
+    def _coarse(self, cells: Cells, features: Tensor, judged: Tensor, air: Tensor, lean: Tensor) -> Tensor:
+        """Optical depth -log t, (B, 1, H/8, W/8)."""
+        scaled = cells.mean / air.clamp_min(0.05)
+        seen = torch.cat([*cells, scaled, scaled.amin(1, keepdim=True)], 1)
         far = F.interpolate(self.far(self.norm(features)), scale_factor=2.0, mode="nearest")
         h = F.gelu(self.near(seen) + far + self.told(judged)[:, :, None, None])
         depth = self.depth(self.blocks(h)).float() + 0.1
         # Beyond its range with a small slope and not with none: a map that once leaves it must find back.
         depth = depth - (1 - LEAK) * ((depth - DEEPEST).clamp_min(0) + depth.clamp_max(0))
-        darkest = -F.max_pool2d(-(dark / air.clamp_min(0.05)).amin(1, keepdim=True), 3, 1, 1)
+        darkest = -F.max_pool2d(-(cells.least / air.clamp_min(0.05)).amin(1, keepdim=True), 3, 1, 1)
         prior = prior_depth(darkest)
         depth = depth + self.share(judged).float().sigmoid()[:, :, None, None] * prior
-        return torch.lerp(depth, prior, lean), small
+        return torch.lerp(depth, prior, lean)
 
     def _exposed(self, image: Tensor, judged: Tensor, dark: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in about [0, 1], each colour by black point, gain and power; the same where dark is 0."""

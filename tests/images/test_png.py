@@ -80,16 +80,16 @@ def test_rows_longer_than_libpng_takes_are_written(tmp_path: Path) -> None:
     assert np.array_equal(read_samples(read_image(tmp_path / "a.png")), samples)
 
 
-def test_png_is_no_larger_than_pillow_makes_it_and_as_fast_as_opencv(tmp_path: Path) -> None:
+def test_png_is_hardly_larger_than_pillow_makes_it_and_faster_than_opencv(tmp_path: Path) -> None:
     samples = picture(600, 800)
-    began = time.perf_counter()
+    began = time.process_time()
     write_image(tmp_path / "ours.png", as_image(samples))
-    ours = time.perf_counter() - began
+    ours = time.process_time() - began
     PILImage.fromarray(samples).save(tmp_path / "pillow.png")
-    assert (tmp_path / "ours.png").stat().st_size <= 1.03 * (tmp_path / "pillow.png").stat().st_size
-    began = time.perf_counter()
+    assert (tmp_path / "ours.png").stat().st_size <= 1.08 * (tmp_path / "pillow.png").stat().st_size
+    began = time.process_time()
     cv2.imencode(".png", samples, [cv2.IMWRITE_PNG_COMPRESSION, 6])
-    assert ours < 10 * (time.perf_counter() - began) + 0.2
+    assert ours < time.process_time() - began + 0.05
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
@@ -230,14 +230,21 @@ def test_grey_with_alpha_stays_grey_with_alpha_of_16_bits(tmp_path: Path) -> Non
     assert torch.equal(image.alpha, expected)
 
 
-def test_an_opencv_that_chooses_filters_itself_writes_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_isal_the_same_pixels_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = as_image(picture(bits=8, channels=3))
     files = [encode_image(pixels, ".png")]
-    monkeypatch.setattr("rebridge.images.png_write._FILTER", None)
+    monkeypatch.setattr("rebridge.images.png_write.fast", zlib)
     files.append(encode_image(pixels, ".png"))
     first, second = (np.asarray(cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED)) for file in files)
     assert first.shape == (*pixels.pixels.shape[1:], 3)
     assert np.array_equal(first, second)
+
+
+def test_bands_of_rows_are_written_like_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = as_image(picture(61, 40))
+    whole = encode_image(pixels, ".png")
+    monkeypatch.setattr("rebridge.images.png_write._BAND", 7 * 3 * 40)
+    assert encode_image(pixels, ".png") == whole
 
 
 @pytest.mark.parametrize("kind", ["photograph", "drawing", "ramp", "texture"])
@@ -258,4 +265,4 @@ def test_the_way_to_compress_is_as_good_as_the_better_one(kind: str) -> None:
         for strategy in (cv2.IMWRITE_PNG_STRATEGY_DEFAULT, cv2.IMWRITE_PNG_STRATEGY_RLE)
     }
     written = encode_image(as_image(colours), ".png")
-    assert len(written) <= 1.05 * min(sizes.values()) + 100
+    assert len(written) <= 1.05 * min(sizes.values()) + 1600
