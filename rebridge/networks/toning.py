@@ -232,7 +232,7 @@ class Examiner(nn.Module):
 
 
 class Cells(NamedTuple):
-    """What the depth of pictures is judged by, at 1/8 of their size, each (B, 3, H/8, W/8) in [0, 1]."""
+    """What the depth of pictures is judged by, each (B, 3, H/8, W/8) in [0, 1]."""
 
     mean: Tensor
     least: Tensor
@@ -240,7 +240,7 @@ class Cells(NamedTuple):
 
     @classmethod
     def of(cls, image: Tensor) -> "Cells":
-        """Of pictures (B, 3, H, W) in [0, 1], whose sides are multiples of 8."""
+        """Sum up pictures (B, 3, H, W) in [0, 1], whose sides are multiples of 8."""
         return cls(block_means(image, 8), -F.max_pool2d(-image, 8), F.max_pool2d(image, 8))
 
 
@@ -309,7 +309,9 @@ class Tone(nn.Module):
     def applied(
         self, image: Tensor, cells: Cells, features: Tensor, seen: Impression, haze: Tensor, dark: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Undo air and exposure of pictures (B, 3, h, w) in [0, 1] by cells and features of the same ones, maybe larger.
+        """Undo air and exposure of pictures (B, 3, h, w) in [0, 1].
+
+        By cells and features of the same ones, whose size may have been greater.
 
         Returns:
             The pictures, in about [0, 1], and the mean optical depth of the whole ones, (B,).
