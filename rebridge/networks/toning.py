@@ -232,7 +232,7 @@ class Examiner(nn.Module):
 
 
 class Cells(NamedTuple):
-    """What depth is judged by, each (B, 3, H/8, W/8) in [0, 1]."""
+    """Colours of blocks of 8 x 8 pixels, each (B, 3, H/8, W/8) in [0, 1]."""
 
     mean: Tensor
     least: Tensor
