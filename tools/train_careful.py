@@ -2,7 +2,6 @@
 
     REBRIDGE_DATA=data python tools/train_careful.py --minutes 12 --only-judge --output runs/small-1
     python tools/train_careful.py --minutes 70 --start runs/small-1/last.pt --output runs/small-2
-    python tools/train_careful.py --minutes 12 --only-tone --start runs/small-2/last.pt --output runs/small-3
     python tools/train_careful.py --minutes 9 --judge-every 0 --device cuda --workers 14 --batch 128 --start ...
     torchrun --nproc_per_node 2 tools/train_careful.py --minutes 60 --judge-every 0 --start thin.pt --teacher whole.pt ...
 
@@ -27,10 +26,9 @@ from rebridge import networks
 from rebridge.data.crops import dihedral
 from rebridge.data.mixtures import Labelled, MixedPatches, Photographs, RealPairs
 from rebridge.degradations.base import Degradation, Draw
-from rebridge.degradations.distance import DepthHaze
 from rebridge.degradations.mixture import LABEL_SIDE, LABELS, RENDERERS, Mixture
 from rebridge.degradations.preparation import Preparation
-from rebridge.degradations.weather import Air, Haze, scatter
+from rebridge.degradations.weather import Air, scatter
 from rebridge.models import load_prior
 from rebridge.networks.careful import Careful
 from rebridge.networks.classifier import block_statistics
@@ -97,20 +95,6 @@ def judge_loss(model: Careful, where: nn.Module, batch: Labelled) -> tuple[Tenso
     errors = log_error(F.avg_pool2d(toned[rows], 2), F.avg_pool2d(batch.target[rows], 2), 1e-3)
     tone = errors.mean()
     return loss + 0.4 * tone, {"kinds": kinds.detach(), "places": places.detach(), "tone": tone.detach()}
-
-
-def tone_loss(model: Careful, batch: Labelled) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss of the tone alone on a batch in [-1, 1]; the examiner is as it is."""
-    rows = (batch.treat[:, HAZE] > 0) | (batch.treat[:, LOWLIGHT] > 0)
-    y, target, treat = batch.degraded[rows], batch.target[rows], batch.treat[rows]
-    with torch.no_grad():
-        features = model.examiner(y)
-        seen = impression(y, features)
-    toned = model.tone(y, features, seen, treat[:, HAZE], treat[:, LOWLIGHT])
-    before, after = (log_error(F.avg_pool2d(image, 2), F.avg_pool2d(target, 2), 3e-4) for image in (y, toned))
-    hazy = treat[:, HAZE] > 0
-    figures = {name: after[some].mean().detach() for name, some in (("hazy", hazy), ("dark", ~hazy)) if some.any()}
-    return after.mean(), {"before": before.mean(), **figures}
 
 
 def mend_loss(model: Careful, batch: Labelled, teacher: Careful | None = None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -213,18 +197,6 @@ class DepthPairs:
         labels[HAZE] = 1.0
         places = labels[:, None, None].expand(-1, size // LABEL_SIDE, size // LABEL_SIDE)
         return Labelled((hazy * 255).round() / 255, clean, labels, labels, places)
-
-
-def toning(photographs: Photographs) -> MixedPatches:
-    """Make the stream for the tone: dense haze and darkness, most of it alone."""
-    RENDERERS["haze"] = ((0.25, Haze(beta=(0.4, 1.6))), (0.75, DepthHaze(beta=(0.35, 3.2))))
-    weights = dict.fromkeys(LABELS, 0.4) | {"haze": 9.0, "lowlight": 5.0}
-    mixture = Mixture(counts=(0.0, 0.72, 0.2, 0.08), weights=weights, faded=0.1)
-    sources = [
-        (DepthPairs(DATA / "train/rgbd/middlebury"), 0.1),
-        (RealPairs(DATA / "train/pairs/lowlight", "lowlight"), 0.03),
-    ]
-    return MixedPatches(photographs, mixture, Preparation(), sources, partial=0.15, wrong=0.03)
 
 
 def patches(
@@ -412,7 +384,7 @@ class Batches:
     def __init__(self, options: argparse.Namespace, photographs: Photographs) -> None:
         self.options = options
         self.judged, self.simple = (patches(photographs, options.clean, 1.5, single=one) for one in (False, True))
-        self.mended = toning(photographs) if options.only_tone else patches(photographs, options.clean / 3, alarm=1.0)
+        self.mended = patches(photographs, options.clean / 3, alarm=1.0)
         self.stream: Iterator[Labelled] | None = None
         if options.workers:
             seed = first_seed(options)
@@ -421,7 +393,7 @@ class Batches:
     def judging(self, step: int) -> bool:
         """Test if a step is the examiner's."""
         every = self.options.judge_every
-        return self.options.only_judge or (not self.options.only_tone and every > 0 and step % every == 0)
+        return self.options.only_judge or (every > 0 and step % every == 0)
 
     def at(self, step: int, share: float) -> Labelled:
         """Make the batch of a step, after a share of the time."""
@@ -464,12 +436,8 @@ def fit(options: argparse.Namespace) -> None:
         rate = min(1.0, step / 100) * (options.floor + (1 - options.floor) * 0.5 * (1 + math.cos(math.pi * share)))
         batch = batches.at(step, share)
         with torch.autocast(options.device, torch.bfloat16, enabled=options.precision == "bfloat16"):
-            if options.only_tone:
-                loss, figures = tone_loss(model, batch)
-            else:
-                loss, figures = (
-                    judge_loss(model, where, batch) if batches.judging(step) else mend_loss(model, batch, teacher)
-                )
+            judging = batches.judging(step)
+            loss, figures = judge_loss(model, where, batch) if judging else mend_loss(model, batch, teacher)
         stepped(optimisers, loss, rate)
         step += 1
         averaged(average, model, min(options.ema, (1 + step) / (10 + step)))
@@ -525,7 +493,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes that render; 0: between the steps")
     parser.add_argument("--single", type=float, default=0.0, help="share of the time with one strong fault at most")
     parser.add_argument("--only-judge", action="store_true")
-    parser.add_argument("--only-tone", action="store_true")
     parser.add_argument("--judge-every", type=int, default=5, help="0: never")
     parser.add_argument("--judge-patch", type=int, default=192)
     parser.add_argument("--judge-batch", type=int, default=12)

@@ -21,7 +21,7 @@ import cv2
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-from train_careful import DATA, FOLDERS, DepthPairs, averaged, network_of
+from train_careful import DATA, FOLDERS, DepthPairs, averaged, log_error, network_of
 
 from rebridge.data.mixtures import Labelled, MixedPatches, Photographs, RealPairs
 from rebridge.degradations.base import Draw
@@ -42,7 +42,7 @@ AT_ONCE = 64
 DARK = 8
 """Every so manieth picture is dark instead of hazy."""
 FLOOR = 3e-4
-"""Mean square error below which pictures count as alike."""
+"""Mean square error, in the range [-1, 1], below which pictures count as alike."""
 KEEP = 20.0
 """Weight of the exposure that was learned before."""
 
@@ -119,11 +119,6 @@ def drawn(network: Careful, minutes: float, seed: int) -> Iterator[Seen]:
         yield Seen._make(torch.cat(parts) for parts in zip(*found, strict=True))
 
 
-def log_error(a: Tensor, b: Tensor) -> Tensor:
-    """Logarithm of each picture's mean square error, (B,), in the range [-1, 1], of pictures in [0, 1]."""
-    return torch.log((2 * (a - b)).square().flatten(1).mean(1) + FLOOR)
-
-
 def loss_of(tone: Tone, before: Tone, seen: Seen, dense: float) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of a tone on pictures, and figures to show.
 
@@ -136,9 +131,9 @@ def loss_of(tone: Tone, before: Tone, seen: Seen, dense: float) -> tuple[Tensor,
     whole = Impression(seen.features, seen.levels)
     cells = Cells(F.avg_pool2d(seen.image, 2), seen.least, seen.greatest)
     toned, _ = tone.applied(seen.image, cells, seen.places, whole, seen.haze, seen.dark)
-    errors = log_error(toned, seen.target)
+    errors = log_error(2 * toned, 2 * seen.target, FLOOR)
     hazy, dark = seen.haze > 0, seen.dark > 0
-    weights = hazy * torch.exp(dense * log_error(seen.image, seen.target)) + 0.1 * (dark & ~hazy)
+    weights = hazy * torch.exp(dense * log_error(2 * seen.image, 2 * seen.target, FLOOR)) + 0.1 * (dark & ~hazy)
     curves = tone.curve(tone._judged(whole, seen.haze, seen.dark)[0])
     with torch.no_grad():
         kept = before.curve(before._judged(whole, seen.haze, seen.dark)[0])
@@ -194,7 +189,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     state = torch.load(options.start)
     network = network_of(state, verdict="verdict.mean" in state).eval().requires_grad_(False)
-    known = list(drawn(network, options.minutes, options.seed))
+    known = list(drawn(network, options.minutes, options.seed)) if options.minutes else []
     if options.keep is not None:
         torch.save([tuple(one) for one in known], options.keep)
     if options.output is None:
