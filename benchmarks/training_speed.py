@@ -4,9 +4,10 @@
 
 The network and the degradations are those of configs/rdbm-fast.yaml. Each way trains for some iterations in a process of its own,
 one after the other; the first iterations, which allocate and compile, are not counted. The plain loop has torch's own AdamW and
-memory as the system gives it. On one thread seconds are those of the processor in the training process, so that they hold on a
-busy machine too. Beside the pictures a second stands the share of the time that the loop waited for data, and the floor of the
-machine, dense convolutions of 64 channels.
+memory as the system gives it. The last way has a process of one thread for each core, which average their gradients, in the
+precision that the machine has instructions for: compare it with a plain loop on all threads. On one thread seconds are those of
+the processor in the training process, so that they hold on a busy machine too; else those of the clock. Beside the pictures a
+second stands the share of the time that the loop waited for data, and the floor of the machine, dense convolutions.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 import torch
 from floor import machine, sentence
 
+from rebridge.denoisers.machine import instructions, physical_cores
 from rebridge.training import Step, load_config, train
 from rebridge.training.config import OptimisationConfig
 from rebridge.training.data import Awaited
@@ -39,13 +41,15 @@ RUN = (
     "data.tasks={rain: 1, haze: 0.75, snow: 1, lowlight: 0.75, blur: 2, noise: {weight: 1, sigma: [0.02, 0.2]}, clean: 0.5}",
     "prediction=blend", "log_every=100000", "validate_every=100000", "checkpoint_every=100000", "trackers=[]", "threads=null",
 )  # fmt: skip
-PLAIN, COMPILED = "plain", "bf16, compiled"
+FITTING = "bf16" if {"bf16", "AMX"}.intersection(instructions()) else "fp32"
+PLAIN, COMPILED, SEVERAL = "plain", "bf16, compiled", f"{FITTING}, a process for each core"
 WAYS: dict[str, tuple[str, ...]] = {
     PLAIN: ("precision=fp32", "channels_last=false", "data.workers=0"),
     "channels-last": ("precision=fp32", "channels_last=true", "data.workers=0"),
     "bf16": ("precision=bf16", "channels_last=true", "data.workers=0"),
     COMPILED: ("precision=bf16", "channels_last=true", "data.workers=0", "compile=true"),
     "bf16, data by a worker": ("precision=bf16", "channels_last=true", "data.workers=1"),
+    SEVERAL: (f"precision={FITTING}", "channels_last=true", "data.workers=0"),
 }
 SYSTEM = {"MALLOC_PERTURB_": "0"}
 """The environment in which memory is left to the system: a setting of it, at its default."""
@@ -57,7 +61,7 @@ def torchs_adamw(config: OptimisationConfig, parameters: Iterable[torch.nn.Param
 
 
 def measure(way: str, iterations: int) -> dict[str, float]:
-    """Train one way in this process; returns pictures a second and the share of waiting."""
+    """Train one way in this process, or in this one and others; returns pictures a second and the share of waiting."""
     waited: list[Awaited] = []
     original = Awaited.__init__
 
@@ -67,7 +71,8 @@ def measure(way: str, iterations: int) -> dict[str, float]:
 
     Awaited.__init__ = noted  # type: ignore[method-assign]
     times: list[tuple[float, float, float]] = []
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    clock = time.process_time if torch.get_num_threads() == processes == 1 else time.perf_counter
 
     def finished(step: Step) -> None:
         times.append((clock(), time.perf_counter(), waited[0].seconds))
@@ -84,14 +89,17 @@ def measure(way: str, iterations: int) -> dict[str, float]:
             OptimisationConfig.optimizer_of = torchs_adamw  # type: ignore
         train(load_config(CONFIG, changes), callbacks=[finished])
     spent, passed, waiting = (late - early for early, late in zip(times[NOT_COUNTED - 1], times[-1], strict=True))
-    pictures = BATCH * (iterations - NOT_COUNTED)
+    pictures = processes * BATCH * (iterations - NOT_COUNTED)
     return {"pictures a second": pictures / spent, "waiting for data": waiting / passed}
 
 
 def in_process(way: str, iterations: int) -> dict[str, float]:
-    """Train one way in a process of its own."""
+    """Train one way in a process of its own, or in one for each core."""
     words = [sys.executable, __file__, "--way", way, "--iterations", str(iterations)]
     environment = {**os.environ, **(SYSTEM if way == PLAIN else {})}
+    if way == SEVERAL:
+        words[1:1] = ["-m", "torch.distributed.run", "--nproc_per_node", str(physical_cores())]
+        environment["OMP_NUM_THREADS"] = "1"
     ended = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
     found: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
     return found
@@ -106,7 +114,9 @@ def main() -> None:
     parser.add_argument("--compiled", action="store_true", help=f"also {COMPILED}, which compiles for minutes first")
     given = parser.parse_args()
     if given.way is not None:
-        print(json.dumps(measure(given.way, given.iterations)))
+        found = measure(given.way, given.iterations)
+        if os.environ.get("RANK", "0") == "0":
+            print(json.dumps(found))
         return
     floor = machine()
     print(sentence(floor))

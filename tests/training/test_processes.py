@@ -1,6 +1,7 @@
 """Real processes: a kill from outside, and training spread over two processes."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -75,6 +76,13 @@ def test_two_processes_give_the_losses_of_one_with_the_same_pairs(tiny: Tiny, tm
     assert losses(config.output) == pytest.approx(losses(alone.output), rel=1e-5)
     a, b = (load_file(folder / "model" / "model.safetensors") for folder in (config.output, alone.output))
     assert all(torch.allclose(a[name], b[name], atol=1e-5) for name in b)
+
+
+@pytest.mark.slow
+def test_a_classifier_that_the_loss_leaves_out_holds_up_no_process(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny()
+    trained_by_two(config, tmp_path, "network.kinds=2")
+    assert all(math.isfinite(loss) for loss in losses(config.output))
 
 
 MUON = ("optimisation.optimizer=muon", "network.widths=[16,32]")

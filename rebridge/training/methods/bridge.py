@@ -233,8 +233,14 @@ class DenoiserTraining:
         settings_of(config)
 
     def build(self) -> nn.Module:
-        """The network, with the weights that training begins with."""
+        """The network, with the weights that training begins with.
+
+        A classifier that the loss leaves out stays as it is, or several processes would wait for its gradients.
+        """
         network = create("network", networks.create, self.config.network.name, self.config.network.params)
+        guide = getattr(network, "guide", None)
+        if isinstance(guide, nn.Module) and not self.config.loss.guide:
+            guide.requires_grad_(False)
         load_weights(network, self.config.start_from, "start_from")
         return network
 
