@@ -238,8 +238,8 @@ class DenoiserTraining:
         A classifier that the loss leaves out stays as it is, or several processes would wait for its gradients.
         """
         network = create("network", networks.create, self.config.network.name, self.config.network.params)
-        guide = getattr(network, "guide", None)
-        if isinstance(guide, nn.Module) and not self.config.loss.guide:
+        guide = dict(network.named_children()).get("guide")
+        if guide is not None and not self.config.loss.guide:
             guide.requires_grad_(False)
         load_weights(network, self.config.start_from, "start_from")
         return network
