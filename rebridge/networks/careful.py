@@ -219,24 +219,33 @@ class Careful(Judging):
             seen = seen._replace(raised=self.raised_noise(parts, seen, decided))
         if not (decided[:, HAZE] > 0).any():
             return seen
+        haze, dark = decided[:, HAZE], decided[:, LOWLIGHT]
+        depths = self._depths(y, seen, haze, dark)
+        seen = seen._replace(depths=depths)
         both = self._in_order(decided)
-        after = seen
-        if both.any():
-            cleared = [self.without_noise(parts[row : row + 1]) for row in both.nonzero()[:, 0].tolist()]
-            features, levels = seen.features.clone(), seen.levels.clone()
-            features[both] = torch.cat([one.features for one in cleared])
-            levels[both] = torch.cat([one.levels for one in cleared])
-            after = Impression(features, levels, raised=torch.zeros_like(decided[:, NOISE]))
+        if not both.any():
+            return seen
+        clear = Impression(seen.features.clone(), seen.levels.clone(), raised=torch.zeros_like(haze))
+        depths = depths.clone()
+        for row in both.nonzero()[:, 0].tolist():
+            here = slice(row, row + 1)
+            x = self._treated_parts(parts[here], None, NOISE)[1]
+            one = self._first_look(x)
+            clear.features[here], clear.levels[here] = one.features, one.levels
+            depths[here] = self._depths(x, one, haze[here], dark[here])
+        return seen._replace(clear=clear._replace(depths=depths))
+
+    def _depths(self, y: Tensor | LazyImages, seen: Impression, haze: Tensor, dark: Tensor) -> Tensor:
+        """Least, greatest and mean optical depth of whole pictures, (B, 3)."""
 
         def depths(band: Tensor) -> Tensor:
             padded = pad_to_multiple(band.expand(-1, 3, -1, -1), self.multiple)
             features = seen.of_whole(padded)
             features = self.examiner(padded) if features is None else features
-            return self.tone.depth_map(padded, features, after, decided[:, HAZE], decided[:, LOWLIGHT])
+            return self.tone.depth_map(padded, features, seen, haze, dark)
 
         found = in_bands(depths, y, REACH + DEPTH_REACH, self.multiple, PLACE // 2, BAND).flatten(1)
-        span = torch.stack([*found.aminmax(dim=1), found.mean(1)], 1)
-        return seen._replace(depths=span, clear=after._replace(depths=span) if both.any() else None)
+        return torch.stack([*found.aminmax(dim=1), found.mean(1)], 1)
 
     def treating(self, kinds: Sequence[str], strength: float = 1.0) -> "Treating":
         """Make a network that treats these kinds, whatever is found.

@@ -129,5 +129,5 @@ def test_tiles_of_a_noisy_and_hazy_picture_are_those_of_the_whole(name: str) -> 
     whole = restore(hazy.clamp(0, 1), tile=0)
     assert (whole - hazy).abs().mean() > 0.05
     difference = 255 * (restore(hazy.clamp(0, 1), tile=2 * model.info.context + 64) - whole).abs()
-    assert difference.max() < 8  # what is left of the noise is raised with the contrast, and depth is told from further than a tile sees
+    assert difference.max() < 4  # what is left of the noise is raised with the contrast
     assert difference.mean() < 1
