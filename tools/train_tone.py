@@ -4,9 +4,9 @@
     python tools/train_tone.py START --minutes 30 --seed 1 --keep runs/airs-1.pt
     python tools/train_tone.py START --known runs/airs-?.pt --steps 4000 --output runs/toned.pt
 
-Pictures are drawn and looked at once, and kept as what the tone sees of them, at a quarter and an eighth of their size: most of
-the time would go into the examiner otherwise. The loss is the logarithm of each picture's error, as in tools/train_careful.py.
-What the tone does with darkness is kept.
+Pictures are drawn and looked at once, and kept as what the tone sees of them, at a quarter and an eighth of their size: that
+takes more time than a step of the tone. The loss is the logarithm of each picture's error, as in tools/train_careful.py. The
+curves by which darkness is undone are held close to what they were.
 """
 
 import argparse

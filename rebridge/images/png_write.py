@@ -1,7 +1,7 @@
 """Writing PNG files.
 
-ISA-L compresses photographs, several times as fast as zlib, which searches drawings for more; the filters before it and the
-chunks around it are ours, because no library writes 16 bits, grey with alpha, EXIF and ICC profile together.
+ISA-L, which is made for speed, compresses photographs; zlib, which searches longer, drawings. The filters before them and the
+chunks around them are ours, because no library writes 16 bits, grey with alpha, EXIF and ICC profile together.
 """
 
 import struct

@@ -33,7 +33,7 @@ from rebridge.networks.toning import PLACE, SHARES, Examiner, Impression, Tone, 
 from rebridge.networks.treating import Treating
 from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial
 from rebridge.networks.trunk import Trunk
-from rebridge.networks.trust import STEADY, TrustMap, feature_blocks, held_back, steadiness
+from rebridge.networks.trust import STEADY_IN_DARK, TrustMap, feature_blocks, held_back, steadiness
 from rebridge.networks.verdict import Verdict
 
 __all__ = ("KINDS", "Careful", "Parts", "Treating")
@@ -220,9 +220,9 @@ class Careful(Judging):
         if not (decided[:, HAZE] > 0).any():
             return seen
         haze, dark = decided[:, HAZE], decided[:, LOWLIGHT]
-        depths = self._depths(y, seen, haze, dark)
-        seen = seen._replace(depths=depths)
         both = self._in_order(decided)
+        depths = torch.zeros(len(both), 3, device=both.device) if both.all() else self._depths(y, seen, haze, dark)
+        seen = seen._replace(depths=depths)
         if not both.any():
             return seen
         clear = Impression(seen.features.clone(), seen.levels.clone(), raised=torch.zeros_like(haze))
@@ -278,7 +278,7 @@ class Careful(Judging):
         What is left of noise after haze was taken out, which raises it, tells the trunk nothing slow.
         """
         steady = 1 - (1 - steadiness(depth)) * (1 - kinds[:, NOISE])
-        held = torch.maximum(kinds[:, HAZE] * steady, STEADY[1] * kinds[:, LOWLIGHT])
+        held = torch.maximum(kinds[:, HAZE] * steady, STEADY_IN_DARK * kinds[:, LOWLIGHT])
         return held * (1 - kinds[:, [RAIN, SNOW]].amax(1))
 
     def sharper(self, toned: Tensor) -> Tensor:

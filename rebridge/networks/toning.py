@@ -32,7 +32,7 @@ MOST_LEVELS = 2**21
 """Most places of a picture that its quantiles are taken from."""
 HAZE_KEPT = 0.94
 """Share of the haze that the dark channel prior would remove; some of it is what makes things look far."""
-LEAN = 0.25
+LEAN = 0.3
 """Weight of the dark channel prior beside what was learned, for each unit of optical depth of the median place."""
 MOST_LEAN = 0.7
 """Most of that weight."""

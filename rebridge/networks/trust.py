@@ -11,10 +11,12 @@ from rebridge.networks.averages import block_means, surrounding_means
 from rebridge.networks.exporting import cell_means, exporting
 from rebridge.networks.layers import zero_init
 
-STEADY = (0.2, 0.6)
-"""Least and most share of slow changes that is held back where the tone has the word."""
-THIN, RISE = 0.25, 3.0
-"""Mean optical depth above which more than the least is held back of hazy pictures, and how fast the share rises."""
+STEADY = (0.2, 0.9)
+"""Least and most share of slow changes that is held back of hazy pictures."""
+THIN, RISE = 0.25, 0.5
+"""Mean optical depth above which more than the least is held back of them, and how fast the share rises."""
+STEADY_IN_DARK = 0.6
+"""Share of slow changes that is held back of dark pictures."""
 STEADY_BLOCK = 16
 """Side in pixels of the blocks by which a change is slow."""
 
