@@ -222,18 +222,14 @@ class Careful(Judging):
         haze, dark = decided[:, HAZE], decided[:, LOWLIGHT]
         both = self._in_order(decided)
         depths = torch.zeros(len(both), 3, device=both.device) if both.all() else self._depths(y, seen, haze, dark)
-        seen = seen._replace(depths=depths)
-        if not both.any():
-            return seen
         clear = Impression(seen.features.clone(), seen.levels.clone(), raised=torch.zeros_like(haze))
-        depths = depths.clone()
         for row in both.nonzero()[:, 0].tolist():
             here = slice(row, row + 1)
             x = self._treated_parts(parts[here], None, NOISE)[1]
             one = self._first_look(x)
             clear.features[here], clear.levels[here] = one.features, one.levels
             depths[here] = self._depths(x, one, haze[here], dark[here])
-        return seen._replace(clear=clear._replace(depths=depths))
+        return seen._replace(depths=depths, clear=clear._replace(depths=depths) if both.any() else None)
 
     def _depths(self, y: Tensor | LazyImages, seen: Impression, haze: Tensor, dark: Tensor) -> Tensor:
         """Least, greatest and mean optical depth of whole pictures, (B, 3)."""
