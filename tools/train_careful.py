@@ -228,9 +228,9 @@ def in_range(batch: Labelled) -> Labelled:
     return batch._replace(degraded=degraded, target=target)
 
 
-def network_of(state: Mapping[str, Tensor], verdict: bool, air_map: bool = False) -> Careful:
+def network_of(state: Mapping[str, Tensor], verdict: bool, air_map: bool = False, light_map: bool = False) -> Careful:
     """Make a network of the sizes that its weights have; those of a verdict, or of what it sees in a map, may be missing."""
-    mapped = "verdict.maps.0.mean" in state
+    mapped, lit = "verdict.maps.0.mean" in state, "verdict.lights.0.mean" in state
     levels = [key for key in state if key.startswith("trunk.down.") and key.endswith(".weight")]
 
     def blocks(level: str) -> int:
@@ -246,10 +246,13 @@ def network_of(state: Mapping[str, Tensor], verdict: bool, air_map: bool = False
         "verdict": verdict,
         "air": verdict and ("verdict.mean" not in state or "verdict.air.0.0.weight" in state),
         "air_map": mapped or air_map,
+        "light_map": lit or light_map,
     }
     model = networks.create("careful", widths=widths, blocks=counts, middle=blocks("trunk.middle"), **told)
     assert isinstance(model, Careful)
-    model.load_state_dict(state, strict=mapped >= air_map and ("verdict.mean" in state or not verdict))
+    model.load_state_dict(
+        state, strict=mapped >= air_map and lit >= light_map and ("verdict.mean" in state or not verdict)
+    )
     return model
 
 

@@ -72,7 +72,7 @@ def gather(model: Careful, photographs: Photographs, minutes: float, seed: int) 
         saved = (preparation.saved(image, draw) * 255).round() / 255
         y = (2 * saved - 1)[None].contiguous(memory_format=torch.channels_last)
         if model.judge(model.look(y))[0, RAIN] > TRIED:
-            known.append(model.try_rain(y))
+            known.append(model.shown_by(model.tried(y, RAIN)))
             labels.append(label)
     return torch.cat(known), torch.stack(labels)
 

@@ -29,7 +29,7 @@ from rebridge.degradations.mixture import LABELS, RENDERERS, Mixture
 from rebridge.degradations.preparation import Preparation
 from rebridge.degradations.weather import Haze
 from rebridge.networks.careful import Careful
-from rebridge.networks.kinds import HAZE
+from rebridge.networks.kinds import HAZE, LOWLIGHT
 from rebridge.networks.statistics import air_map, air_statistics
 from rebridge.networks.toning import impression
 from rebridge.networks.verdict import MapVoice, Verdict, gathered
@@ -37,8 +37,11 @@ from rebridge.networks.verdict import MapVoice, Verdict, gathered
 SIZES = ((160, 8), (224, 6), (288, 4))
 """Sides of the patches and how many of each make a batch."""
 
+VOICES = {"maps": HAZE, "lights": LOWLIGHT}
+"""Voices that see the map of the air, and the kind that they tell by it."""
+
 UPRIGHT_SIZES = (192, 256, 320, 384)
-"""Sides of the upright patches that haze alone is told by."""
+"""Sides of the upright patches that haze and darkness are told by."""
 
 
 class HeldOut(Photographs):
@@ -91,24 +94,25 @@ class Airs(NamedTuple):
 
 
 @torch.no_grad()
-def gather_air(photographs: Photographs, minutes: float, seed: int) -> Airs:
-    """Draw larger pictures, most upright, half of them hazy, and a third of things before an even backdrop."""
+def gather_air(photographs: Photographs, minutes: float, seed: int, kind: int = HAZE) -> Airs:
+    """Draw larger pictures, most upright, half of them hazy or dark, and a third of things before an even backdrop."""
     usual = RENDERERS["haze"]
     RENDERERS["haze"] = ((0.25, Haze(beta=(0.2, 1.2))), (0.75, DepthHaze(beta=(0.15, 2.5))))
-    hazy = dict.fromkeys(LABELS, 0.5) | {"haze": 3.5}
-    mostly = Mixture(counts=(0.42, 0.4, 0.13, 0.05), weights=hazy, faded=0.15)
+    often = dict.fromkeys(LABELS, 0.5) | {LABELS[kind]: 3.5}
+    mostly = Mixture(counts=(0.42, 0.4, 0.13, 0.05), weights=often, faded=0.15)
     several = Mixture(counts=(0, 0.4, 0.35, 0.25), faded=0.15)
-    pairs, preparation = DepthPairs(DATA / "train/rgbd/middlebury"), Preparation()
+    pairs = DepthPairs(DATA / "train/rgbd/middlebury")
+    preparation = Preparation() if kind == HAZE else Preparation(tone=0.5)
     heard, maps, labels, index, begin = [], [], [], 0, time.process_time()
     while time.process_time() - begin < 60 * minutes:
         draw = Draw(seed * 10_000_000 + index)
-        kind = draw.uniform((0, 1))
+        chance = draw.uniform((0, 1))
         label = torch.zeros(len(LABELS))
-        if kind < 0.04:
+        if chance < 0.04:
             pair = pairs.draw(256, draw)
             label[HAZE] = float(draw.uniform((0, 1)) < 0.5)
             image = pair.degraded if label[HAZE] else pair.target
-        elif kind < 0.08:
+        elif chance < 0.08:
             image = (graded(seed * 10_000_000 + index) + 1) / 2
         else:
             size = UPRIGHT_SIZES[draw.integer(0, len(UPRIGHT_SIZES) - 1)]
@@ -125,6 +129,11 @@ def gather_air(photographs: Photographs, minutes: float, seed: int) -> Airs:
         index += 1
     RENDERERS["haze"] = usual
     return Airs(torch.cat(heard), torch.cat(maps), torch.stack(labels))
+
+
+def joined(airs: list[Airs]) -> Airs:
+    """Join what was drawn in several runs."""
+    return Airs(*map(torch.cat, zip(*airs, strict=True)))
 
 
 def fit_layers(module: nn.Module, loss: Callable[[], Tensor], steps: int, rate: float = 1.5e-3) -> None:
@@ -175,12 +184,12 @@ def fit_air(verdict: Verdict, heard: Tensor, labels: Tensor, epochs: int, seed: 
     fit_layers(verdict.air, loss, epochs * len(scaled) // 256)
 
 
-def fit_maps(verdict: Verdict, maps: Tensor, labels: Tensor, steps: int, seed: int) -> None:
-    """Fit the voices that see the map of the air."""
+def fit_maps(voices: nn.ModuleList, kind: int, airs: Airs, steps: int, seed: int) -> None:
+    """Fit the voices that see the map of the air, and tell a kind by it."""
     torch.manual_seed(seed)
-    sure = labels[:, verdict.haze] >= 0
-    maps, there = maps[sure].float().contiguous(memory_format=torch.channels_last), labels[sure, verdict.haze]
-    for voice in verdict.maps:
+    sure = airs.labels[:, kind] >= 0
+    maps, there = airs.maps[sure].float().contiguous(memory_format=torch.channels_last), airs.labels[sure, kind]
+    for voice in voices:
         assert isinstance(voice, MapVoice)
         voice.mean.copy_(maps.mean((0, 2, 3))[:, None, None])
         voice.scale.copy_(maps.std((0, 2, 3))[:, None, None])
@@ -215,11 +224,14 @@ def report(verdict: Verdict, known: Tensor, labels: Tensor) -> None:
 
 
 @torch.no_grad()
-def report_haze(verdict: Verdict, airs: Airs) -> None:
-    """Print how well haze is told from sound pictures by levels, air and maps."""
+def report_airs(verdict: Verdict, airs: Airs) -> None:
+    """Print how well haze is told from sound pictures by levels, air and maps, and darkness by maps."""
     places = verdict.places
     scaled = ((airs.heard - verdict.mean[places]) / verdict.scale[places]).clamp(-6, 6)
     hazy, sound = airs.labels[:, verdict.haze] == 1, (airs.labels == 0).all(1)
+    if verdict.dark is not None:
+        dark, shown = airs.labels[:, verdict.dark] == 1, verdict.shown(airs.maps).mean(0)
+        print(f"darkness by maps: {int(dark.sum())} there; {told_apart(shown[dark], shown[sound])}")
     for what, maps in (("levels and air", None), ("with maps", airs.maps)):
         told = verdict.told(scaled, maps)[:, 0]
         print(f"haze by {what}: {int(hazy.sum())} there; {told_apart(told[hazy], told[sound])}")
@@ -242,8 +254,7 @@ def fit_all(model: Careful, photographs: Photographs, airs: list[Airs], options:
     heard = [(known[:, model.verdict.places], labels), *((found.heard, found.labels) for found in airs)]
     fit_air(model.verdict, *(torch.cat(parts) for parts in zip(*heard, strict=True)), 2 * options.epochs, options.seed)
     if airs:
-        fitted = Airs(*map(torch.cat, zip(*airs, strict=True)))
-        fit_maps(model.verdict, fitted.maps, fitted.labels, options.steps, options.seed)
+        fit_maps(model.verdict.maps, HAZE, joined(airs), options.steps, options.seed)
 
 
 def main() -> None:
@@ -255,38 +266,45 @@ def main() -> None:
     parser.add_argument("--known", nargs="*", default=[], help="files of earlier runs: what was gathered already")
     parser.add_argument("--keep", help="file to keep what is gathered in")
     parser.add_argument("--held", type=float, default=2.0, help="minutes of pictures that were kept out")
-    parser.add_argument("--air-minutes", type=float, default=0.0, help="for larger pictures that haze alone is told by")
+    parser.add_argument(
+        "--air-minutes", type=float, default=0.0, help="for larger pictures that haze or darkness is told by"
+    )
     parser.add_argument("--air-known", nargs="*", default=[], help="files of earlier runs: such pictures")
     parser.add_argument("--air-keep", help="file to keep these in")
     parser.add_argument(
-        "--only", choices=("air", "maps"), help="fit those voices that tell haze and leave the rest as it is"
+        "--only", choices=("air", *VOICES), help="fit those voices, of haze or of darkness, and leave the rest as it is"
     )
     parser.add_argument("--steps", type=int, default=6000, help="of the voices that see the map of the air")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    kind = VOICES.get(options.only, HAZE)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     RENDERERS["rain"] = (*RENDERERS["rain"], (0.2, RainLayers(DATA / "train/pairs/rain_layers")))
     photographs = Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()])
     airs = [Airs(*torch.load(path)) for path in options.air_known]
     if options.air_minutes > 0:
-        airs.append(gather_air(photographs, options.air_minutes, options.seed + 1))
+        airs.append(gather_air(photographs, options.air_minutes, options.seed + 1, kind))
         if options.air_keep:
             torch.save(tuple(airs[-1]), options.air_keep)
     state = torch.load(options.checkpoint)
     kept = {key: value for key, value in state.items() if options.only or not key.startswith("verdict.")}
-    model = network_of(kept, verdict=True, air_map=bool(airs)).eval().to(memory_format=torch.channels_last)
+    lit = options.only == "lights"
+    model = (
+        network_of(kept, verdict=True, air_map=bool(airs) and not lit, light_map=lit)
+        .eval()
+        .to(memory_format=torch.channels_last)
+    )
     assert model.verdict is not None
-    if options.only == "maps":
-        fitted = Airs(*map(torch.cat, zip(*airs, strict=True)))
-        fit_maps(model.verdict, fitted.maps, fitted.labels, options.steps, options.seed)
+    if options.only in VOICES:
+        fit_maps(getattr(model.verdict, options.only), kind, joined(airs), options.steps, options.seed)
     else:
         fit_all(model, photographs, airs, options)
     if options.held > 0:
         if options.only is None:
             report(model.verdict, *gather(model, HeldOut(), options.held, 9001))
-        report_haze(model.verdict, gather_air(HeldOut(), options.held, 9001))
+        report_airs(model.verdict, gather_air(HeldOut(), options.held, 9001, kind))
     Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     torch.save(model.state_dict(), options.output)
 

@@ -68,8 +68,8 @@ class Careful(Judging):
     of the size; blocks: before and again after the middle at each level but the last; middle: blocks there; features: of
     the examiner; equalise: filter pictures by an `Equaliser` before the trunk; verdict: a `Verdict` decides on the kinds, and
     what the examiner says of them is a part of what it hears; air: it tells haze by levels and air alone; air_map: and by
-    a map of the air; trial: a `RainTrial`
-    decides on rain. The examiner, the air and the exposure see the whole picture that is handed over.
+    a map of the air; light_map: it tells darkness by that map too; trial: a `RainTrial` decides on rain. The examiner, the
+    air and the exposure see the whole picture that is handed over.
     """
 
     told = True
@@ -86,6 +86,7 @@ class Careful(Judging):
         verdict: bool = False,
         air: bool = False,
         air_map: bool = False,
+        light_map: bool = False,
         trial: bool = False,
     ) -> None:
         super().__init__()
@@ -108,7 +109,8 @@ class Careful(Judging):
         known = 3 * features + 4 * len(SHARES) + len(KINDS) + NUMBERS
         first = 3 * features + 4 * len(SHARES)
         heard = [*range(3 * features, first), *(first + len(KINDS) + place for place in AIR)] if air else []
-        self.verdict = Verdict(known, len(KINDS), air=heard, haze=HAZE, sees=air_map) if verdict else None
+        dark = LOWLIGHT if light_map else None
+        self.verdict = Verdict(known, len(KINDS), air=heard, haze=HAZE, sees=air_map, dark=dark) if verdict else None
         self.trial = RainTrial(len(KINDS)) if trial else None
         self.register_buffer("low", torch.full((len(KINDS),), 0.4))
         self.register_buffer("high", torch.full((len(KINDS),), 0.6))
@@ -141,15 +143,18 @@ class Careful(Judging):
             seen = self._seen(padded, features, y.expand(-1, 3, -1, -1), kinds is None)
             seen = self._after_trial(padded, seen) if kinds is None else seen
         decided = self.decide(self.judge(seen)) if kinds is None else kinds.to(y)
-        if exporting() or valueless(decided):
-            change = self._change(padded, features, seen, decided)[..., :height, :width]
-        else:
-            change = torch.zeros(len(y), 3, height, width, dtype=y.dtype, device=y.device)
-            sick = decided.amax(1) > 0
-            if sick.any():
-                part = self._change_in_order(padded[sick], features[sick], seen.of(sick), decided[sick])
-                change[sick] = part[..., :height, :width].to(change)
+        change = self.changed(padded, features, seen, decided)[..., :height, :width]
         return strength * (change if self.channels == 3 else change.mean(1, keepdim=True))
+
+    def changed(self, padded: Tensor, features: Tensor, seen: Impression, decided: Tensor) -> Tensor:
+        """See `Judging.changed`: 0 where nothing is decided."""
+        if exporting() or valueless(decided):
+            return self._change(padded, features, seen, decided)
+        change = torch.zeros_like(padded)
+        sick = decided.amax(1) > 0
+        if sick.any():
+            change[sick] = self._change_in_order(padded[sick], features[sick], seen.of(sick), decided[sick]).to(change)
+        return change
 
     def _change(self, padded: Tensor, features: Tensor, seen: Impression, decided: Tensor) -> Tensor:
         """What becomes of pictures that are to be treated, 0 where nothing is decided."""
@@ -170,20 +175,30 @@ class Careful(Judging):
         kinds[:, NOISE] = torch.maximum(decided[:, NOISE], raised * decided[:, LOWLIGHT])
         return kinds
 
+    def _change_at_once(self, padded: Tensor, features: Tensor, seen: Impression, decided: Tensor) -> Tensor:
+        """What becomes of pictures; those that a trial has treated for just that are not treated again."""
+        known = seen.known(padded, decided)
+        if known is None or seen.change is None:
+            return self._change(padded, features, seen, decided)
+        change, rest = seen.change.clone(), ~known
+        if rest.any():
+            change[rest] = self._change(padded[rest], features[rest], seen.of(rest), decided[rest]).to(change)
+        return change
+
     def _change_in_order(self, padded: Tensor, features: Tensor, seen: Impression, decided: Tensor) -> Tensor:
         """What becomes of pictures, the noise first where there is haze too, which would raise it."""
         both = self._in_order(decided)
         if not both.any():
-            return self._change(padded, features, seen, decided)
+            return self._change_at_once(padded, features, seen, decided)
         first, then = decided.clone(), decided[both]
         first[both] = 0.0
         first[both, NOISE] = decided[both, NOISE]
-        change = self._change(padded, features, seen._replace(spare=None), first)
+        change = self._change_at_once(padded, features, seen._replace(spare=None), first)
         clear = (padded + change)[both].clamp(-1, 1)
         features = self._features(clear)
         if seen.clear is not None:
             after = seen.clear.of(both)
-        else:  # by the parts that `without_noise` looks at, so that tiles of large pictures are toned like whole ones
+        else:  # by the parts that were tried, so that tiles of large pictures are toned like whole ones
             parts = mosaic(clear, TRIAL_PARTS, TRIAL_SIDE)
             after = impression(parts, features if parts.shape == clear.shape else self._features(parts))
             after = after._replace(raised=torch.zeros(len(clear), device=clear.device))
@@ -225,7 +240,8 @@ class Careful(Judging):
         clear = Impression(seen.features.clone(), seen.levels.clone(), raised=torch.zeros_like(haze))
         for row in both.nonzero()[:, 0].tolist():
             here = slice(row, row + 1)
-            x = self._treated_parts(parts[here], None, NOISE)[1]
+            known = None if seen.of_whole(parts) is None else seen.of(here)
+            x = self.tried(parts[here], NOISE, known).x
             one = self._first_look(x)
             clear.features[here], clear.levels[here] = one.features, one.levels
             depths[here] = self._depths(x, one, haze[here], dark[here])

@@ -4,6 +4,8 @@ A first look gathers features and numbers, a verdict decides by them; where that
 where noise may hide haze, or hides in the dark, a look without it, or in the light, decides. Derived.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,7 @@ from rebridge.networks.layers import Network, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import air_map, picture_statistics
 from rebridge.networks.toning import PLACE, PLACE_REACH, Examiner, Impression, Tone, impression
-from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial, coarseness, doubt_of_rain, tried
+from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial, coarseness, doubt_of_rain, numbers_of_trial
 from rebridge.networks.verdict import Verdict, gathered
 
 LEAST_AIR = 0.45
@@ -32,6 +34,22 @@ BAND = 2**20
 """Most pixels that are seen at once of a whole picture."""
 REACH = 160
 """Rows above and below that a feature depends on."""
+
+
+class Tried(NamedTuple):
+    """Parts of a picture, or all of it, that were treated for one kind."""
+
+    y: Tensor
+    """(1, 3, H, W): the parts."""
+    change: Tensor
+    """(1, 3, H, W): what becomes of them."""
+    before: Impression
+    """What is seen of them."""
+
+    @property
+    def x(self) -> Tensor:
+        """The parts as treated, (1, 3, H, W) in [-1, 1]."""
+        return (self.y + self.change).clamp(-1, 1)
 
 
 class Judging(Network):
@@ -68,7 +86,8 @@ class Judging(Network):
         seen = impression(padded, features)._replace(places=features)
         if judged and self.verdict is not None:
             seen = seen._replace(measured=picture_statistics(padded))
-            seen = seen._replace(air=air_map(padded if picture is None else picture)) if self.verdict.maps else seen
+            if self.verdict.maps or self.verdict.lights:
+                seen = seen._replace(air=air_map(padded if picture is None else picture))
         return seen
 
     def _after_trial(self, padded: Tensor, seen: Impression) -> Impression:
@@ -81,30 +100,67 @@ class Judging(Network):
         judged = self.judge(seen).clone()
         doubt = doubt_of_rain(judged[:, CODED], judged[:, NOISE])
         judged[:, RAIN] -= doubt
+        made: dict[tuple[int, int], Tried] = {}
         for row in (judged[:, RAIN] > TRIED).nonzero()[:, 0].tolist():
             here = slice(row, row + 1)
-            judged[here, RAIN] = self.trial(self.try_rain(padded[here], seen.of(here))) - doubt[here]
+            made[row, RAIN] = self.tried(padded[here], RAIN, seen.of(here))
+            judged[here, RAIN] = self.trial(self.shown_by(made[row, RAIN])) - doubt[here]
         for row in ((judged[:, NOISE] > GRAINY) & (judged[:, HAZE] > VEILED)).nonzero()[:, 0].tolist():
             here = slice(row, row + 1)
-            judged[here, HAZE] = self.judge(self.without_noise(padded[here], seen.of(here)))[:, HAZE] + SURER
-        return seen._replace(judged=judged)
+            made[row, NOISE] = self.tried(padded[here], NOISE, seen.of(here))
+            clear = self._first_look(made[row, NOISE].x)._replace(places=None)
+            judged[here, HAZE] = self.judge(clear)[:, HAZE] + SURER
+        return self._with_changes(padded, seen._replace(judged=judged), made)
 
-    def try_rain(self, picture: Tensor, seen: Impression | None = None) -> Tensor:
-        """Take rain out of parts of a picture for a trial.
+    def _with_changes(self, padded: Tensor, seen: Impression, made: dict[tuple[int, int], Tried]) -> Impression:
+        """Keep what became of whole pictures in trials, where it is what is to be done: for rain, or for noise at first."""
+        decided = self.decide(self.judge(seen))
+        of_use = {
+            (row, kind): trial.change
+            for (row, kind), trial in made.items()
+            if trial.y.shape[-2:] == padded.shape[-2:]
+            and decided[row, kind] == 1
+            and (kind == NOISE or decided[row].count_nonzero() == 1)
+        }
+        if not of_use:
+            return seen
+        treated, change = torch.zeros_like(decided), torch.zeros_like(padded)
+        for (row, kind), found in of_use.items():
+            treated[row, kind] = 1.0
+            change[row : row + 1] = found
+        return seen._replace(treated=treated, change=change)
+
+    def tried(self, picture: Tensor, kind: int, seen: Impression | None = None) -> Tried:
+        """Treat parts of a picture for one kind.
 
         Args:
             picture: (1, 3, H, W), sides multiples of 16.
+            kind: its place among `KINDS`.
             seen: a first look at it, which is not repeated where the picture is tried as a whole.
-
-        Returns:
-            What a `RainTrial` judges by, (1, known).
         """
-        y, x, before = self._treated_parts(picture, seen, RAIN)
-        return tried(self.judge(before), self.judge(self._first_look(x)), y, x)
+        y = mosaic(picture, TRIAL_PARTS, TRIAL_SIDE)
+        seen = self._first_look(y) if seen is None or y.shape != picture.shape else seen
+        named = torch.zeros(1, len(KINDS), device=y.device)
+        named[:, kind] = 1.0
+        places = seen.of_whole(y)
+        features = self._features(y) if places is None else places
+        return Tried(y, self.changed(y, features, seen, named), seen)
 
-    def without_noise(self, picture: Tensor, seen: Impression | None = None) -> Impression:
-        """Look at parts of a picture without its noise; arguments as those of `try_rain`."""
-        return self._first_look(self._treated_parts(picture, seen, NOISE)[1])._replace(places=None)
+    def shown_by(self, trial: Tried) -> Tensor:
+        """Collect what a `RainTrial` judges a trial by, (1, known)."""
+        x = trial.x
+        return numbers_of_trial(self.judge(trial.before), self.judge(self._first_look(x)), trial.y, x)
+
+    def changed(self, padded: Tensor, features: Tensor, seen: Impression, decided: Tensor) -> Tensor:
+        """Compute what becomes of pictures, (B, 3, H, W).
+
+        Args:
+            padded: the pictures, (B, 3, H, W) with sides that are multiples of 16.
+            features: the examiner's of them.
+            seen: of the whole pictures.
+            decided: (B, kinds) in [0, 1], what is treated.
+        """
+        raise NotImplementedError("a network that judges defines changed(padded, features, seen, decided)")
 
     @torch.no_grad()
     def raised_noise(self, parts: Tensor, seen: Impression, kinds: Tensor) -> Tensor:
@@ -128,14 +184,6 @@ class Judging(Network):
             raised[row] = self.judge(self._first_look(toned.clamp(-1, 1)))[0, NOISE]
         least, most = RAISED
         return ((raised - least) / (most - least)).clamp(0, 1)
-
-    def _treated_parts(self, picture: Tensor, seen: Impression | None, kind: int) -> tuple[Tensor, Tensor, Impression]:
-        """Parts of a picture, the same treated for one kind, and what is seen of them before."""
-        y = mosaic(picture, TRIAL_PARTS, TRIAL_SIDE)
-        seen = self._first_look(y) if seen is None or y.shape != picture.shape else seen
-        named = torch.zeros(1, len(KINDS), device=y.device)
-        named[:, kind] = 1.0
-        return y, (y + self(y, torch.ones(1, device=y.device), y, named, seen=seen)).clamp(-1, 1), seen
 
     def judge(self, seen: Impression) -> Tensor:
         """Judge whole pictures by what is seen of them.

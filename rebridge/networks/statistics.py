@@ -7,7 +7,9 @@ measured by tools/train_verdict.py.
 """
 
 import math
+from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -69,22 +71,23 @@ def _statistics(y: Tensor) -> Tensor:
     return torch.cat([line_statistics(y), air_statistics(y), grid_statistics(y)], 1)
 
 
-def line_filters(across: float = 1.0, along: float = 4.0) -> Tensor:
-    """Make filters for bright lines, (TURNS, 1, KERNEL, KERNEL).
+@lru_cache
+def line_filters(across: float = 1.0, along: float = 4.0) -> np.ndarray:
+    """Make filters for bright lines, (TURNS, 1, KERNEL, KERNEL), float32.
 
     They are the second derivative of a Gaussian of `across` px, smeared by one of `along` px; without mean, of absolute sum 1;
-    direction k at k / TURNS of half a turn from the vertical.
+    direction k at k / TURNS of half a turn from the vertical. They are made once, whatever torch is doing then.
     """
-    axis = torch.arange(KERNEL, dtype=torch.float32) - KERNEL // 2
+    axis = np.arange(KERNEL) - KERNEL // 2
     y, x = axis[:, None], axis[None]
     filters = []
     for index in range(TURNS):
         angle = math.pi * index / TURNS
         u, v = x * math.cos(angle) - y * math.sin(angle), y * math.cos(angle) + x * math.sin(angle)
-        profile = (1 - (u / across) ** 2) * torch.exp(-(u**2) / (2 * across**2) - v**2 / (2 * along**2))
+        profile = (1 - (u / across) ** 2) * np.exp(-(u**2) / (2 * across**2) - v**2 / (2 * along**2))
         profile = profile - profile.mean()
-        filters.append(profile / profile.abs().sum())
-    return torch.stack(filters)[:, None]
+        filters.append(profile / np.abs(profile).sum())
+    return np.stack(filters)[:, None].astype(np.float32)
 
 
 def line_statistics(y: Tensor) -> Tensor:
@@ -94,7 +97,7 @@ def line_statistics(y: Tensor) -> Tensor:
     median of the brightest line. All in a logarithmic scale, (B, LINE_NUMBERS), float32. No side is under `LEAST_SIDE`.
     """
     grey = (y.float().mean(1, keepdim=True) + 1) / 2
-    filters = line_filters().to(grey.device)
+    filters = torch.from_numpy(line_filters()).to(grey.device)
     found = []
     for scale in range(2):
         bright, dark, brightest = block_energies(grey, filters, CELL >> scale)

@@ -57,6 +57,10 @@ class Impression(NamedTuple):
     """(B, MAP_NUMBERS, MAP_SIDE, MAP_SIDE): `statistics.air_map`, where a verdict sees it."""
     judged: Tensor | None = None
     """(B, kinds): logits of the kinds, after trials where those are made."""
+    treated: Tensor | None = None
+    """(B, kinds): what a trial has treated pictures for as a whole; 0 where nothing of it is of use."""
+    change: Tensor | None = None
+    """(B, 3, H, W): what became of these."""
     raised: Tensor | None = None
     """(B,) in [0, 1]: how much noise shows when the picture is bright, where parts of it are to be treated."""
     places: Tensor | None = None
@@ -90,15 +94,16 @@ class Impression(NamedTuple):
             spare: how many of these pixels, a multiple of 16, only the tone need see.
 
         Returns:
-            This impression itself for a part whose sides do not lie where those of places do.
+            An impression without places for a part whose sides do not lie where those of places do.
         """
+        this = self if self.change is None else self._replace(treated=None, change=None)
         sides = [(part.start, min(part.stop, end), end) for part, end in zip((rows, columns), size, strict=True)]
         if any(start % PLACE or (stop % PLACE and stop < end) for start, stop, end in sides):
-            return self
+            return this
         high, wide = (slice(start // PLACE, -(-stop // PLACE)) for start, stop, _ in sides)
         (top, bottom), (left, right) = ((spare * (start > 0), spare * (stop < end)) for start, stop, end in sides)
         places = None if self.places is None else self.places[..., high, wide]
-        return self._replace(places=places, spare=(left, right, top, bottom))
+        return this._replace(places=places, spare=(left, right, top, bottom))
 
     def needed(self, values: Tensor, scale: int = 1) -> Tensor:
         """Cut off what only the tone need see.
@@ -109,6 +114,16 @@ class Impression(NamedTuple):
             return values
         left, right, top, bottom = (side // scale for side in self.spare)
         return values[..., top : values.shape[-2] - bottom, left : values.shape[-1] - right]
+
+    def known(self, y: Tensor, decided: Tensor) -> Tensor | None:
+        """Tell which pictures y (B, 3, H, W) a trial has treated for just what is decided, (B, kinds).
+
+        None where there are none, else (B,).
+        """
+        if self.treated is None or self.change is None or self.change.shape != y.shape:
+            return None
+        known = (self.treated == decided).all(1) & (decided > 0).any(1)
+        return known if known.any() else None
 
     def of_whole(self, y: Tensor) -> Tensor | None:
         """Return the places of pictures (B, 3, H, W).

@@ -97,7 +97,7 @@ class RainTrial(nn.Module):
         self.layers = nn.Sequential(nn.Linear(known, width), nn.GELU(), nn.Linear(width, 1))
 
     def forward(self, known: Tensor) -> Tensor:
-        """Judge numbers (B, known) as `tried` joins them.
+        """Judge numbers (B, known) as `numbers_of_trial` joins them.
 
         Those that no training picture came near to are cut off.
         """
@@ -105,7 +105,7 @@ class RainTrial(nn.Module):
         return logit.float()
 
 
-def tried(before: Tensor, after: Tensor, y: Tensor, x: Tensor) -> Tensor:
+def numbers_of_trial(before: Tensor, after: Tensor, y: Tensor, x: Tensor) -> Tensor:
     """Join all that a trial showed, (B, known).
 
     Args:

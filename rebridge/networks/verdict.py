@@ -3,7 +3,8 @@
 A few layers judge all that was gathered about the picture: pooled features, quantiles of the brightness, and the numbers of
 `rebridge.networks.statistics`. What is gathered does not change while the layers learn, so that they can see tens of
 thousands of pictures in minutes. Haze is told by few numbers alone, the levels and the air, and by a coarse map of the air: with
-all numbers, layers learn the photographs they see and not what haze is. Derived; measured by tools/train_verdict.py.
+all numbers, layers learn the photographs they see and not what haze is. Darkness is told by all numbers and by that map, as
+both err on other pictures. Derived; measured by tools/train_verdict.py.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,9 @@ from rebridge.networks.toning import Impression
 AIR_VOICES = 3
 """Layers that tell haze, fitted apart; their mean counts."""
 MAP_VOICES = 3
-"""Layers that tell haze by the map of the air, fitted apart; their mean counts."""
+"""Layers that tell haze, or darkness, by the map of the air, fitted apart; their mean counts."""
+LIGHT_SHARE = 0.5
+"""Share that those which see the map have in what is said of darkness; the rest is said by the layers that hear everything."""
 UNOPPOSED = 3.0
 """How much less sure of haze, in logits, the layers that hear everything may be; beyond it they have the word."""
 UNSEEN = 3.0
@@ -26,7 +29,7 @@ UNSEEN = 3.0
 
 
 class MapVoice(nn.Module):
-    """Logit of haze (B,) from maps of the air (B, MAP_NUMBERS, MAP_SIDE, MAP_SIDE).
+    """Logit of a kind (B,) from maps of the air (B, MAP_NUMBERS, MAP_SIDE, MAP_SIDE).
 
     mean, scale: of each number, as the training pictures have them, (MAP_NUMBERS, 1, 1).
     """
@@ -60,8 +63,8 @@ class Verdict(nn.Module):
     """Logits (B, kinds) of what was gathered (B, known) about whole pictures.
 
     known: numbers per picture. kinds: of degradation. air: places among the numbers of those that haze is told by, none for all.
-    haze: its place among the kinds. sees: voices that see the map of the air have a say too. mean, scale: of each number, as the
-    training pictures have them.
+    haze: its place among the kinds. sees: voices that see the map of the air have a say too. dark: place of darkness among the
+    kinds, where such voices have a say in it as well. mean, scale: of each number, as the training pictures have them.
     """
 
     mean: Tensor
@@ -76,12 +79,15 @@ class Verdict(nn.Module):
         air: Sequence[int] = (),
         haze: int = 1,
         sees: bool = False,
+        dark: int | None = None,
     ) -> None:
         super().__init__()
         self.places = list(air)
         self.haze = haze
+        self.dark = dark
         self.air = nn.ModuleList(_few(len(self.places)) for _ in range(AIR_VOICES if self.places else 0))
         self.maps = nn.ModuleList(MapVoice() for _ in range(MAP_VOICES if sees else 0))
+        self.lights = nn.ModuleList(MapVoice() for _ in range(MAP_VOICES if dark is not None else 0))
         self.register_buffer("mean", torch.zeros(known))
         self.register_buffer("scale", torch.ones(known))
         self.layers = nn.Sequential(
@@ -102,12 +108,14 @@ class Verdict(nn.Module):
             air: maps of the air of the same pictures, for voices that see them.
         """
         scaled = ((known.float() - self.mean) / self.scale).clamp(-6, 6)
-        logits: Tensor = self.layers(scaled).float()
-        if not self.places:
-            return logits
-        every = logits[:, self.haze : self.haze + 1] + UNOPPOSED
-        told = torch.minimum(self.told(scaled[:, self.places], air), every)
-        return torch.cat([logits[:, : self.haze], told, logits[:, self.haze + 1 :]], 1)
+        logits = list(self.layers(scaled).float().split(1, 1))
+        if self.places:
+            told = self.told(scaled[:, self.places], air)
+            logits[self.haze] = torch.minimum(told, logits[self.haze] + UNOPPOSED)
+        if self.dark is not None and air is not None:
+            shown = self.shown(air).mean(0)[:, None]
+            logits[self.dark] = torch.lerp(logits[self.dark], shown, LIGHT_SHARE)
+        return torch.cat(logits, 1)
 
     def told(self, heard: Tensor, air: Tensor | None = None) -> Tensor:
         """Compute the logits of haze, (B, 1), by what it is told by.
@@ -124,12 +132,18 @@ class Verdict(nn.Module):
         return torch.stack([voice(heard).float() for voice in self.air])
 
     def seen(self, air: Tensor) -> Tensor:
-        """Collect the logits of haze, (voices, B), from maps of the air (B, ...).
+        """Collect the logits of haze, (voices, B), from maps of the air (B, ...)."""
+        return _with_mirrored(self.maps, air)
 
-        They are means of those of a map and of its mirror image.
-        """
-        both = torch.cat([air, air.flip(-1)])
-        return torch.stack([voice(both).unflatten(0, (2, -1)).mean(0) for voice in self.maps])
+    def shown(self, air: Tensor) -> Tensor:
+        """Collect the logits of darkness, (voices, B), likewise."""
+        return _with_mirrored(self.lights, air)
+
+
+def _with_mirrored(voices: nn.ModuleList, air: Tensor) -> Tensor:
+    """Logits (voices, B): means of those of a map (B, ...) and of its mirror image."""
+    both = torch.cat([air, air.flip(-1)])
+    return torch.stack([voice(both).unflatten(0, (2, -1)).mean(0) for voice in voices])
 
 
 def gathered(seen: Impression, logits: Tensor) -> Tensor:

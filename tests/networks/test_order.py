@@ -8,6 +8,7 @@ from torch import Tensor
 
 from rebridge import Restorer
 from rebridge.models import load_model
+from rebridge.networks.judging import Tried
 from rebridge.networks.kinds import HAZE, KINDS, NOISE
 from rebridge.networks.toning import impression
 from tests.networks.waking import awake, named
@@ -52,13 +53,13 @@ def test_a_look_without_noise_decides_on_haze(monkeypatch: pytest.MonkeyPatch, s
         logits[:, NOISE] = said[2]
         return logits if seen.judged is None else seen.judged
 
-    def treated(picture: Tensor, seen: Any, kind: int) -> tuple[Tensor, Tensor, Any]:
+    def tried(picture: Tensor, kind: int, seen: Any) -> Tried:
         assert kind == NOISE
         looks.append(kind)
-        return picture, picture, seen
+        return Tried(picture, torch.zeros_like(picture), seen)
 
     monkeypatch.setattr(network, "judge", judge)
-    monkeypatch.setattr(network, "_treated_parts", treated)
+    monkeypatch.setattr(network, "tried", tried)
     seen = network.look(y)
     assert len(looks) == 2
     assert seen.judged is not None
@@ -79,7 +80,7 @@ def test_a_picture_without_much_noise_or_far_from_haze_is_looked_at_once(
         return logits
 
     monkeypatch.setattr(network, "judge", judge)
-    monkeypatch.setattr(network, "_treated_parts", lambda *given: pytest.fail("looked again"))
+    monkeypatch.setattr(network, "tried", lambda *given: pytest.fail("looked again"))
     assert network.look(y).judged is not None
 
 

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from rebridge import networks
 from rebridge.networks.careful import KINDS, Careful
-from rebridge.networks.judging import TRIED
-from rebridge.networks.kinds import RAIN
+from rebridge.networks.judging import TRIED, Tried
+from rebridge.networks.kinds import HAZE, NOISE, RAIN
 from rebridge.networks.layers import Network
 from rebridge.networks.lazy import mosaic
 from rebridge.networks.toning import Impression
 from rebridge.networks.trial import LAYER_NUMBERS, TRIAL_PARTS, TRIAL_SIDE, RainTrial, layer_numbers
 from rebridge.networks.trust import held_back
-from tests.networks.waking import SIZES
+from tests.networks.waking import SIZES, awake, named
 
 
 def trying(decision: float, first: float) -> Careful:
@@ -129,13 +129,13 @@ def test_a_picture_that_the_trial_clears_is_left_as_it_is() -> None:
 def test_who_is_told_what_to_treat_makes_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     network = trying(3.0, 3.0)
     tries: list[Tensor] = []
-    made = network.try_rain
+    made = network.tried
 
-    def watched(picture: Tensor, seen: Impression) -> Tensor:
+    def watched(picture: Tensor, kind: int, seen: Impression) -> Tried:
         tries.append(picture)
-        return made(picture, seen)
+        return made(picture, kind, seen)
 
-    monkeypatch.setattr(network, "try_rain", watched)
+    monkeypatch.setattr(network, "tried", watched)
     y = 2 * torch.rand(1, 3, 48, 48) - 1
     with torch.no_grad():
         network.treating(["rain"])(y, torch.ones(1), y)
@@ -151,7 +151,8 @@ def test_a_large_picture_is_tried_in_parts() -> None:
     with torch.no_grad():
         parts = mosaic(y, TRIAL_PARTS, TRIAL_SIDE)
         assert parts.shape[-2:] == (TRIAL_PARTS * TRIAL_SIDE, TRIAL_PARTS * TRIAL_SIDE)
-        assert torch.allclose(network.try_rain(y), network.try_rain(parts), atol=1e-5)
+        of_whole, of_parts = (network.shown_by(network.tried(picture, RAIN)) for picture in (y, parts))
+        assert torch.allclose(of_whole, of_parts, atol=1e-5)
 
 
 def test_a_small_picture_is_not_looked_at_again_before_a_trial() -> None:
@@ -159,7 +160,69 @@ def test_a_small_picture_is_not_looked_at_again_before_a_trial() -> None:
     y = 2 * torch.rand(1, 3, 64, 80) - 1
     with torch.no_grad():
         seen = network.look(y, trial=False)
-        assert torch.allclose(network.try_rain(y, seen), network.try_rain(y), atol=1e-5)
+        before, again = (network.shown_by(network.tried(y, RAIN, known)) for known in (seen, None))
+        assert torch.allclose(before, again, atol=1e-5)
+
+
+def deciding(monkeypatch: pytest.MonkeyPatch, found: tuple[int, ...]) -> tuple[Careful, list[int]]:
+    """A network that is sure of these kinds of noise, haze and rain in any picture; how often its trunk was asked."""
+    network = awake(verdict=True, trial=True)
+    said = torch.full((1, len(KINDS)), -9.0)
+    said[:, NOISE] = 2.0  # of use, and too little to look for haze without it
+    said[:, list(found)] = 9.0
+    monkeypatch.setattr(network, "judge", lambda seen: said.expand(len(seen.levels), -1))
+    monkeypatch.setattr(network, "decide", lambda logits: (logits > 5).float())
+    asked: list[int] = []
+    network.trunk.register_forward_hook(lambda module, given, answer: asked.append(1))
+    return network, asked
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("found", "counts"), [((RAIN,), [1, 2, 2, 3]), ((NOISE, HAZE), [2, 3, 4, 6])])
+def test_what_a_trial_made_of_a_picture_is_not_made_again(
+    monkeypatch: pytest.MonkeyPatch, found: tuple[int, ...], counts: list[int]
+) -> None:
+    network, asked = deciding(monkeypatch, found)
+    y, t = 2 * torch.rand(1, 3, 48, 61) - 1, torch.ones(1)
+    counted: list[int] = []
+
+    def count() -> None:
+        counted.append(len(asked))
+
+    once = network(y, t, y)
+    count()
+    seen = network.look(y)
+    count()
+    assert torch.equal(network(y, t, y, seen=seen), once)
+    count()
+    assert torch.equal(network(y, t, y, seen=seen._replace(treated=None, change=None)), once)
+    count()
+    assert counted == counts
+
+
+@torch.no_grad()
+def test_a_part_of_a_picture_that_was_tried_is_treated_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, asked = deciding(monkeypatch, (RAIN,))
+    y, t = 2 * torch.rand(1, 3, 64, 64) - 1, torch.ones(1)
+    whole = network.seeing(y)
+    assert len(asked) == 1
+    whole(y, t, y)
+    assert len(asked) == 1
+    tile = y[..., 1:, :]  # is as large as the whole once it is extended
+    whole.part(slice(1, 64), slice(0, 64))(tile, t, tile)
+    assert len(asked) == 2
+
+
+@torch.no_grad()
+def test_of_a_batch_only_those_are_treated_again_that_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, asked = deciding(monkeypatch, (RAIN,))
+    y, t = 2 * torch.rand(3, 3, 48, 48) - 1, torch.ones(3)
+    seen = network.look(y)
+    kinds = torch.cat([named("rain"), named("snow"), named("rain")])
+    asked.clear()
+    together = network(y, t, y, kinds, seen=seen)
+    assert len(asked) == 1
+    assert torch.allclose(together, network(y, t, y, kinds), atol=2e-4)
 
 
 def test_slow_changes_are_held_back_where_the_tone_has_the_word() -> None:

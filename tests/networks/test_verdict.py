@@ -7,7 +7,7 @@ from torch import nn
 from rebridge import networks
 from rebridge.networks.careful import KINDS, Careful
 from rebridge.networks.statistics import MAP_NUMBERS, MAP_SIDE, air_map
-from rebridge.networks.verdict import UNSEEN, MapVoice, Verdict, gathered
+from rebridge.networks.verdict import LIGHT_SHARE, UNSEEN, MapVoice, Verdict, gathered
 from tests.networks.waking import awake
 
 
@@ -58,8 +58,24 @@ def test_haze_is_told_by_the_map_unless_levels_and_air_speak_against_it(heard: f
         assert judge(torch.zeros(3, 5))[:, 1].tolist() == pytest.approx([heard] * 3)
 
 
-def test_a_network_that_sees_maps_looks_at_its_pictures() -> None:
-    network = awake(verdict=True, air=True, air_map=True)
+def test_darkness_is_told_by_all_numbers_and_by_the_map() -> None:
+    judge = Verdict(5, 2, dark=1).eval()
+    with torch.no_grad():
+        lasts = [(voice.second, 3.0) for voice in judge.lights if isinstance(voice, MapVoice)]
+        for last, logit in [*lasts, (judge.layers[-1], -2.0)]:
+            assert isinstance(last, nn.Linear)
+            last.weight.zero_()
+            last.bias.fill_(logit)
+        air = torch.rand(3, MAP_NUMBERS, MAP_SIDE, MAP_SIDE)
+        shown, unshown = judge(torch.zeros(3, 5), air), judge(torch.zeros(3, 5))
+    middle = -2 + 5 * LIGHT_SHARE
+    assert shown.tolist() == [[-2, middle]] * 3
+    assert unshown.tolist() == [[-2, -2]] * 3
+
+
+@pytest.mark.parametrize("seeing", ["air_map", "light_map"])
+def test_a_network_that_sees_maps_looks_at_its_pictures(seeing: str) -> None:
+    network = awake(verdict=True, air=True, **{seeing: True})
     y = 2 * torch.rand(1, 3, 100, 118) - 1
     seen = network.look(y)
     assert seen.air is not None
@@ -68,7 +84,8 @@ def test_a_network_that_sees_maps_looks_at_its_pictures() -> None:
 
 
 def test_a_map_and_its_mirror_image_say_the_same() -> None:
-    judge = Verdict(5, 2, air=[1, 2], haze=1, sees=True).eval()
+    judge = Verdict(5, 2, air=[1, 2], haze=1, sees=True, dark=0).eval()
     air = torch.rand(3, MAP_NUMBERS, MAP_SIDE, MAP_SIDE)
     with torch.no_grad():
         torch.testing.assert_close(judge.seen(air), judge.seen(air.flip(-1)))
+        torch.testing.assert_close(judge.shown(air), judge.shown(air.flip(-1)))
