@@ -113,19 +113,16 @@ class Judging(Network):
         return self._with_changes(padded, seen._replace(judged=judged), made)
 
     def _with_changes(self, padded: Tensor, seen: Impression, made: dict[tuple[int, int], Tried]) -> Impression:
-        """Keep what became of whole pictures in trials, where it is what is to be done: for rain, or for noise at first."""
+        """Keep what became of whole pictures in trials, where that is to be done with them, or the first part of it."""
         decided = self.decide(self.judge(seen))
-        of_use = {
-            (row, kind): trial.change
-            for (row, kind), trial in made.items()
-            if trial.y.shape[-2:] == padded.shape[-2:]
-            and decided[row, kind] == 1
-            and (kind == NOISE or decided[row].count_nonzero() == 1)
-        }
-        if not of_use:
+        kept: dict[int, tuple[int, Tensor]] = {}
+        for (row, kind), trial in made.items():  # those for noise come last: it goes first
+            if trial.y.shape[-2:] == padded.shape[-2:] and decided[row, kind] == 1:
+                kept[row] = kind, trial.change
+        if not kept:
             return seen
         treated, change = torch.zeros_like(decided), torch.zeros_like(padded)
-        for (row, kind), found in of_use.items():
+        for row, (kind, found) in kept.items():
             treated[row, kind] = 1.0
             change[row : row + 1] = found
         return seen._replace(treated=treated, change=change)

@@ -178,7 +178,9 @@ def deciding(monkeypatch: pytest.MonkeyPatch, found: tuple[int, ...]) -> tuple[C
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("found", "counts"), [((RAIN,), [1, 2, 2, 3]), ((NOISE, HAZE), [2, 3, 4, 6])])
+@pytest.mark.parametrize(
+    ("found", "counts"), [((RAIN,), [1, 2, 2, 3]), ((NOISE, HAZE), [2, 3, 4, 6]), ((RAIN, NOISE, HAZE), [3, 5, 6, 8])]
+)
 def test_what_a_trial_made_of_a_picture_is_not_made_again(
     monkeypatch: pytest.MonkeyPatch, found: tuple[int, ...], counts: list[int]
 ) -> None:
