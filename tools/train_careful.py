@@ -32,8 +32,8 @@ from rebridge.degradations.weather import Air, scatter
 from rebridge.models import load_prior
 from rebridge.networks.careful import Careful
 from rebridge.networks.classifier import block_statistics
+from rebridge.networks.impressions import impression
 from rebridge.networks.kinds import HAZE, LOWLIGHT
-from rebridge.networks.toning import impression
 from rebridge.networks.trust import feature_blocks
 from rebridge.training.muon import Muon
 from rebridge.training.timesteps import times_of_noise

@@ -31,8 +31,9 @@ from rebridge.degradations.preparation import Preparation
 from rebridge.degradations.weather import Haze
 from rebridge.networks.averages import block_means
 from rebridge.networks.careful import Careful
+from rebridge.networks.impressions import Impression, impression
 from rebridge.networks.kinds import HAZE, LOWLIGHT
-from rebridge.networks.toning import Cells, Impression, Tone, impression
+from rebridge.networks.toning import Cells, Tone
 from rebridge.training.muon import Muon
 
 SIDES = {192: 0.35, 256: 0.4, 320: 0.25}

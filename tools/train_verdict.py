@@ -29,9 +29,9 @@ from rebridge.degradations.mixture import LABELS, RENDERERS, Mixture
 from rebridge.degradations.preparation import Preparation
 from rebridge.degradations.weather import Haze
 from rebridge.networks.careful import Careful
+from rebridge.networks.impressions import impression
 from rebridge.networks.kinds import HAZE, LOWLIGHT
 from rebridge.networks.statistics import air_map, air_statistics
-from rebridge.networks.toning import impression
 from rebridge.networks.verdict import MapVoice, Verdict, gathered
 
 SIZES = ((160, 8), (224, 6), (288, 4))

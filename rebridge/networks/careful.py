@@ -24,12 +24,13 @@ from torch import Tensor
 
 from rebridge.networks.equaliser import STATISTICS_REACH, Equaliser
 from rebridge.networks.exporting import exporting, valueless
+from rebridge.networks.impressions import PLACE, SHARES, Impression, impression
 from rebridge.networks.judging import BAND, REACH, Judging
 from rebridge.networks.kinds import HAZE, KINDS, LOWLIGHT, NOISE, RAIN, SNOW
 from rebridge.networks.layers import check_inputs, check_levels, check_sizes, context_of, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import AIR, NUMBERS
-from rebridge.networks.toning import PLACE, SHARES, Examiner, Impression, Tone, impression
+from rebridge.networks.toning import Examiner, Tone
 from rebridge.networks.treating import Treating
 from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial
 from rebridge.networks.trunk import Trunk
@@ -160,8 +161,12 @@ class Careful(Judging):
         """What becomes of pictures that are to be treated, 0 where nothing is decided."""
         found = self.mend(padded, features, seen, self._with_raised(padded, seen, decided))
         trusted = F.interpolate(found.trust, scale_factor=float(PLACE), mode="bilinear")
-        change = found.toned - seen.needed(padded) + trusted * (found.whole - found.toned)
-        change = decided.amax(1).view(-1, 1, 1, 1) * change
+        change = trusted * (found.whole - found.toned)
+        if found.toned is not padded:
+            change = found.toned - seen.needed(padded) + change
+        share = decided.amax(1)
+        if exporting() or valueless(share) or (share < 1).any():
+            change = share.view(-1, 1, 1, 1) * change
         return change if seen.spare is None else F.pad(change, seen.spare)
 
     def _with_raised(self, padded: Tensor, seen: Impression, decided: Tensor) -> Tensor:
@@ -282,7 +287,10 @@ class Careful(Judging):
         residual, deep = self.trunk(toned, y, sharper, kinds)
         changed = residual + sharper
         trust = self.trust(features, deep, feature_blocks(toned + changed - y), kinds, logits)
-        return Parts(logits, kinds, toned, toned + held_back(changed, self._held(kinds, depth)), trust)
+        held = self._held(kinds, depth)
+        if exporting() or valueless(held) or held.any():
+            changed = held_back(changed, held)
+        return Parts(logits, kinds, toned, toned + changed, trust)
 
     def _held(self, kinds: Tensor, depth: Tensor) -> Tensor:
         """Which share of slow changes is the tone's, (B,): those of rain and snow, which veil a picture, are the trunk's.

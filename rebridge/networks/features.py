@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from rebridge.networks.exporting import exporting
 from rebridge.networks.layers import ChannelNorm, in_float32, zero_init
 
-BLOCK_STRIP = 2**13
-"""Places that a gated block computes at once; its features of them fit into a cache of some megabytes."""
+BLOCK_STRIP = 2**14
+"""Places that a gated block computes at once; its features of them fit into a cache of some ten megabytes."""
 NATIVE_CONVOLUTION = 20480
 """Features of so many numbers and less are convolved by torch itself, whatever is asked for."""
-LEAST_ROWS = 48
+LEAST_ROWS = 64
 """Rows of such a strip in wide pictures, as those at its ends are computed twice."""
 MODULATED_AT_ONCE = 2**14
 """Most places whose scale and shift are interpolated at once."""

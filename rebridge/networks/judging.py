@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from rebridge.networks.exporting import exporting, valueless
+from rebridge.networks.impressions import PLACE, Impression, impression
 from rebridge.networks.kinds import CODED, HAZE, KINDS, LOWLIGHT, NOISE, RAIN, SOFT
 from rebridge.networks.layers import Network, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import air_map, picture_statistics
-from rebridge.networks.toning import PLACE, PLACE_REACH, Examiner, Impression, Tone, impression
+from rebridge.networks.toning import PLACE_REACH, Examiner, Tone
 from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial, coarseness, doubt_of_rain, numbers_of_trial
 from rebridge.networks.verdict import Verdict, gathered
 

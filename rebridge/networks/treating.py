@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from rebridge.networks.impressions import Impression
 from rebridge.networks.kinds import KINDS
 from rebridge.networks.layers import Network
 from rebridge.networks.lazy import LazyImages
-from rebridge.networks.toning import Impression
 
 if TYPE_CHECKING:
     from rebridge.networks.careful import Careful

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rebridge.networks.impressions import Impression
 from rebridge.networks.statistics import MAP_NUMBERS, MAP_SIDE
-from rebridge.networks.toning import Impression
 
 AIR_VOICES = 3
 """Layers that tell haze, fitted apart; their mean counts."""

@@ -15,7 +15,8 @@ from rebridge import bridges, networks
 from rebridge.denoisers import NetworkDenoiser
 from rebridge.models import TrainedModel, load_model
 from rebridge.networks.careful import KINDS, Careful
-from rebridge.networks.toning import guided, impression
+from rebridge.networks.impressions import impression
+from rebridge.networks.toning import guided
 
 SMALL = {"widths": [8, 12, 16], "blocks": [1, 1], "middle": 1, "features": 16}
 

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from rebridge import Restorer
 from rebridge.models import load_model
+from rebridge.networks.impressions import impression
 from rebridge.networks.judging import Tried
 from rebridge.networks.kinds import HAZE, KINDS, NOISE
-from rebridge.networks.toning import impression
 from tests.networks.waking import awake, named
 
 

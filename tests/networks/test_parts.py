@@ -6,7 +6,7 @@ from torch import Tensor
 
 from rebridge.denoisers import TiledDenoiser
 from rebridge.networks.careful import Careful
-from rebridge.networks.toning import Impression
+from rebridge.networks.impressions import Impression
 from rebridge.networks.treating import Treating
 from tests.networks.waking import awake
 

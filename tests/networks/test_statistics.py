@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from rebridge.networks import statistics as module
 from rebridge.networks.exporting import cell_maxima
@@ -22,6 +23,8 @@ from rebridge.networks.statistics import (
     TURNS,
     air_map,
     air_statistics,
+    block_averages,
+    block_maxima,
     grid_statistics,
     line_statistics,
     picture_statistics,
@@ -105,7 +108,7 @@ def test_fifths_go_from_the_darkest_to_the_palest() -> None:
 
 @pytest.mark.parametrize(("top", "left"), [(0, 0), (3, 5)])
 def test_the_grid_of_jpeg_stands_out_wherever_it_begins(top: int, left: int) -> None:
-    smooth = torch.nn.functional.interpolate(scene(2)[..., ::16, ::16], size=(160, 160), mode="bicubic").clamp(0, 1)
+    smooth = functional.interpolate(scene(2)[..., ::16, ::16], size=(160, 160), mode="bicubic").clamp(0, 1)
     file = io.BytesIO()
     Image.fromarray((smooth[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)).save(file, "JPEG", quality=10)
     saved = torch.from_numpy(np.asarray(Image.open(file)).copy()).permute(2, 0, 1)[None].float() / 255
@@ -158,4 +161,11 @@ def test_a_map_of_the_air_is_the_same_in_strips(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(("rows", "columns"), [(12, 12), (3, 7), (12, 5)])
 def test_cells_of_exported_graphs_are_those_of_torch(rows: int, columns: int) -> None:
     h = torch.randn(2, 3, 25, 12)
-    assert torch.equal(cell_maxima(h, rows, columns), torch.nn.functional.adaptive_max_pool2d(h, (rows, columns)))
+    assert torch.equal(cell_maxima(h, rows, columns), functional.adaptive_max_pool2d(h, (rows, columns)))
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (80, 97), (33, 32), (20, 40)])
+def test_blocks_are_summed_up_as_torch_pools_them(height: int, width: int) -> None:
+    values = torch.randn(2, 3, height, width)
+    torch.testing.assert_close(block_averages(values, 32), functional.avg_pool2d(values, 32, ceil_mode=True))
+    assert torch.equal(block_maxima(values, 32), functional.max_pool2d(values, 32, ceil_mode=True))

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from rebridge.networks.toning import HAZE_KEPT, LEAN, MOST_LEAN, Impression, Tone, impression, prior_depth
+from rebridge.networks.impressions import Impression, impression
+from rebridge.networks.toning import HAZE_KEPT, LEAN, MOST_LEAN, Tone, prior_depth
 
 
 def looked(brightness: float) -> tuple[Tone, torch.Tensor, torch.Tensor, Impression]:

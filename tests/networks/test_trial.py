@@ -8,11 +8,11 @@ from torch import Tensor
 
 from rebridge import networks
 from rebridge.networks.careful import KINDS, Careful
+from rebridge.networks.impressions import Impression
 from rebridge.networks.judging import TRIED, Tried
 from rebridge.networks.kinds import HAZE, NOISE, RAIN
 from rebridge.networks.layers import Network
 from rebridge.networks.lazy import mosaic
-from rebridge.networks.toning import Impression
 from rebridge.networks.trial import LAYER_NUMBERS, TRIAL_PARTS, TRIAL_SIDE, RainTrial, layer_numbers
 from rebridge.networks.trust import held_back
 from tests.networks.waking import SIZES, awake, named
