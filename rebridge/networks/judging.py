@@ -1,7 +1,8 @@
 """Judging whole pictures: what a careful network sees in them and finds.
 
 A first look gathers features and numbers, a verdict decides by them; where that leaves rain open, a trial takes it out, and
-where noise may hide haze, or hides in the dark, a look without it, or in the light, decides. Derived.
+where noise may hide haze, or hides in the dark, a look without it, or in the light, decides. Of haze the size of what it takes
+decides too. Derived.
 """
 
 from typing import NamedTuple
@@ -27,6 +28,10 @@ GRAINY, VEILED = 3.0, -3.0
 """Logits of noise and of haze above which haze is looked for again without the noise: sound grain is not as noisy."""
 SURER = 0.9
 """How much surer of haze that look is, in logits: without noise fewer sound pictures are taken for hazy ones."""
+HAZY = 0.0
+"""Logit of haze above which it is taken out for a trial."""
+BY_CHANGE, USUAL_CHANGE = 5.0, 0.226
+"""How much surer of haze a trial makes, in logits, for each unit of the size of the change beyond the usual one, in [-1, 1]."""
 RAISED = (2.0, 6.0)
 """Logits of noise in a brightened picture between which it goes from untreated to treated as noisy."""
 COARSE = 1.5
@@ -109,8 +114,12 @@ class Judging(Network):
         for row in ((judged[:, NOISE] > GRAINY) & (judged[:, HAZE] > VEILED)).nonzero()[:, 0].tolist():
             here = slice(row, row + 1)
             made[row, NOISE] = self.tried(padded[here], NOISE, seen.of(here))
-            clear = self._first_look(made[row, NOISE].x)._replace(places=None)
-            judged[here, HAZE] = self.judge(clear)[:, HAZE] + SURER
+            clear = self._first_look(made[row, NOISE].x)
+            judged[here, HAZE] = self.judge(clear)[:, HAZE] + SURER + self.by_change(made[row, NOISE].x, clear)
+        for row in (judged[:, HAZE] > HAZY).nonzero()[:, 0].tolist():
+            if (row, NOISE) not in made:
+                here = slice(row, row + 1)
+                judged[here, HAZE] += self.by_change(padded[here], seen.of(here))
         return self._with_changes(padded, seen._replace(judged=judged), made)
 
     def _with_changes(self, padded: Tensor, seen: Impression, made: dict[tuple[int, int], Tried]) -> Impression:
@@ -143,6 +152,24 @@ class Judging(Network):
         places = seen.of_whole(y)
         features = self._features(y) if places is None else places
         return Tried(y, self.changed(y, features, seen, named), seen)
+
+    @torch.no_grad()
+    def by_change(self, picture: Tensor, seen: Impression) -> Tensor:
+        """Compute how much surer of haze the size of what its removal changes makes, (1,).
+
+        What sound pictures have in common with hazy ones is little beside what haze takes.
+
+        Args:
+            picture: (1, 3, H, W), sides multiples of 16.
+            seen: a first look at it.
+        """
+        y = mosaic(picture, TRIAL_PARTS, TRIAL_SIDE)
+        places = seen.of_whole(y)
+        features = self._features(y) if places is None else places
+        one = torch.ones(1, device=y.device)
+        toned = self.tone(y, features, seen, one, 0 * one).clamp(-1, 1)
+        size = (toned - y).float().square().mean((1, 2, 3)).sqrt()
+        return BY_CHANGE * (size - USUAL_CHANGE)
 
     def shown_by(self, trial: Tried) -> Tensor:
         """Collect what a `RainTrial` judges a trial by, (1, known)."""

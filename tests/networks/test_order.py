@@ -9,7 +9,7 @@ from torch import Tensor
 from rebridge import Restorer
 from rebridge.models import load_model
 from rebridge.networks.impressions import impression
-from rebridge.networks.judging import Tried
+from rebridge.networks.judging import BY_CHANGE, USUAL_CHANGE, Tried
 from rebridge.networks.kinds import HAZE, KINDS, NOISE
 from tests.networks.waking import awake, named
 
@@ -132,3 +132,27 @@ def test_tiles_of_a_noisy_and_hazy_picture_are_those_of_the_whole(name: str) -> 
     difference = 255 * (restore(hazy.clamp(0, 1), tile=2 * model.info.context + 64) - whole).abs()
     assert difference.max() < 4  # what is left of the noise is raised with the contrast
     assert difference.mean() < 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("said", "tried"), [(0.5, True), (-0.5, False)])
+def test_what_haze_takes_decides_on_haze(monkeypatch: pytest.MonkeyPatch, said: float, tried: bool) -> None:
+    network, y = awake(verdict=True, trial=True), pictures(2)
+    logits = torch.full((2, len(KINDS)), -9.0)
+    logits[:, HAZE] = said
+    monkeypatch.setattr(network, "judge", lambda seen: logits[: len(seen.levels)])
+    monkeypatch.setattr(network, "by_change", lambda picture, seen: torch.tensor([2.0]))
+    judged = network.look(y).judged
+    assert judged is not None
+    assert judged[:, HAZE].tolist() == [said + 2.0 * tried] * 2
+
+
+@torch.no_grad()
+def test_a_large_change_speaks_for_haze_and_a_small_one_against_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, y = awake(verdict=True, trial=True), 0.5 * pictures(1)
+    seen = network.look(y, trial=False)
+    found = []
+    for size in (0.0, USUAL_CHANGE, 0.4):
+        monkeypatch.setattr(network.tone, "forward", lambda picture, *given, size=size: picture + size)
+        found.append(float(network.by_change(y, seen)))
+    assert found == pytest.approx([-BY_CHANGE * USUAL_CHANGE, 0.0, BY_CHANGE * (0.4 - USUAL_CHANGE)], abs=1e-5)
