@@ -19,7 +19,7 @@ def block_means(image: Tensor, side: int) -> Tensor:
         return F.avg_pool2d(image, side)
     rows, columns = (length // side for length in image.shape[-2:])
     whole = image[..., : rows * side, : columns * side]
-    if side == 2:  # a sum along rows of two places each takes five times as long
+    if side == 2:  # a sum along rows of two places each takes longer
         pairs = whole[..., ::2, :] + whole[..., 1::2, :]
         return (pairs[..., ::2] + pairs[..., 1::2]) / 4
     return whole.unflatten(-2, (rows, side)).mean(-2).unflatten(-1, (columns, side)).mean(-1)

@@ -97,7 +97,7 @@ class Judging(Network):
         return seen
 
     def _after_trial(self, padded: Tensor, seen: Impression) -> Impression:
-        """Add what a trial says of rain and a look without noise of haze, where the first look leaves them open.
+        """Add what trials say of rain and of haze, and a look without noise, where the first look leaves them open.
 
         An exported graph looks once.
         """
@@ -107,6 +107,7 @@ class Judging(Network):
         doubt = doubt_of_rain(judged[:, CODED], judged[:, NOISE])
         judged[:, RAIN] -= doubt
         made: dict[tuple[int, int], Tried] = {}
+        clear: dict[int, tuple[Tensor, Impression]] = {}  # without noise, where that was tried
         for row in (judged[:, RAIN] > TRIED).nonzero()[:, 0].tolist():
             here = slice(row, row + 1)
             made[row, RAIN] = self.tried(padded[here], RAIN, seen.of(here))
@@ -114,12 +115,12 @@ class Judging(Network):
         for row in ((judged[:, NOISE] > GRAINY) & (judged[:, HAZE] > VEILED)).nonzero()[:, 0].tolist():
             here = slice(row, row + 1)
             made[row, NOISE] = self.tried(padded[here], NOISE, seen.of(here))
-            clear = self._first_look(made[row, NOISE].x)
-            judged[here, HAZE] = self.judge(clear)[:, HAZE] + SURER + self.by_change(made[row, NOISE].x, clear)
+            x = made[row, NOISE].x
+            clear[row] = x, self._first_look(x)
+            judged[here, HAZE] = self.judge(clear[row][1])[:, HAZE] + SURER
         for row in (judged[:, HAZE] > HAZY).nonzero()[:, 0].tolist():
-            if (row, NOISE) not in made:
-                here = slice(row, row + 1)
-                judged[here, HAZE] += self.by_change(padded[here], seen.of(here))
+            here = slice(row, row + 1)
+            judged[here, HAZE] += self.by_change(*clear.get(row, (padded[here], seen.of(here))))
         return self._with_changes(padded, seen._replace(judged=judged), made)
 
     def _with_changes(self, padded: Tensor, seen: Impression, made: dict[tuple[int, int], Tried]) -> Impression:
@@ -149,9 +150,7 @@ class Judging(Network):
         seen = self._first_look(y) if seen is None or y.shape != picture.shape else seen
         named = torch.zeros(1, len(KINDS), device=y.device)
         named[:, kind] = 1.0
-        places = seen.of_whole(y)
-        features = self._features(y) if places is None else places
-        return Tried(y, self.changed(y, features, seen, named), seen)
+        return Tried(y, self.changed(y, self._features_of(y, seen), seen, named), seen)
 
     @torch.no_grad()
     def by_change(self, picture: Tensor, seen: Impression) -> Tensor:
@@ -164,10 +163,8 @@ class Judging(Network):
             seen: a first look at it.
         """
         y = mosaic(picture, TRIAL_PARTS, TRIAL_SIDE)
-        places = seen.of_whole(y)
-        features = self._features(y) if places is None else places
         one = torch.ones(1, device=y.device)
-        toned = self.tone(y, features, seen, one, 0 * one).clamp(-1, 1)
+        toned = self.tone(y, self._features_of(y, seen), seen, one, 0 * one).clamp(-1, 1)
         size = (toned - y).float().square().mean((1, 2, 3)).sqrt()
         return BY_CHANGE * (size - USUAL_CHANGE)
 
@@ -203,9 +200,7 @@ class Judging(Network):
         for row in ((kinds[:, LOWLIGHT] > 0) & (kinds[:, NOISE] == 0)).nonzero()[:, 0].tolist():
             here = slice(row, row + 1)
             y, one = parts[here], seen.of(here)
-            places = one.of_whole(y)
-            features = self._features(y) if places is None else places
-            toned = self.tone(y, features, one, kinds[here, HAZE], kinds[here, LOWLIGHT])
+            toned = self.tone(y, self._features_of(y, one), one, kinds[here, HAZE], kinds[here, LOWLIGHT])
             raised[row] = self.judge(self._first_look(toned.clamp(-1, 1)))[0, NOISE]
         least, most = RAISED
         return ((raised - least) / (most - least)).clamp(0, 1)
@@ -239,6 +234,11 @@ class Judging(Network):
     def _features(self, padded: Tensor) -> Tensor:
         """The examiner's features; what places show by themselves is taken from a large picture in bands."""
         return self.examiner.joined(in_bands(self.examiner.near, padded, PLACE_REACH, PLACE, PLACE, BAND))
+
+    def _features_of(self, y: Tensor, seen: Impression) -> Tensor:
+        """The examiner's features of pictures (B, 3, H, W), which are at hand where these are the ones that were seen."""
+        places = seen.of_whole(y)
+        return self._features(y) if places is None else places
 
     def examine(self, y: Tensor) -> Tensor:
         """Estimate the probability (B, kinds) of each kind of `KINDS`.

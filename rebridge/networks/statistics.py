@@ -141,7 +141,7 @@ def block_averages(values: Tensor, side: int) -> Tensor:
     if exporting() or values.is_meta:
         return F.avg_pool2d(values, side, ceil_mode=True)
     total = values
-    for axis in (-2, -1):  # sums along rows are five times as fast as torch's pooling
+    for axis in (-2, -1):  # sums along rows are faster than torch's pooling
         total = _reduced(torch.sum, total, axis, side)
         count = _reduced(torch.sum, values.new_ones(values.shape[axis]), -1, side)
         total = total / (count[:, None] if axis == -2 else count)

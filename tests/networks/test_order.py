@@ -156,3 +156,22 @@ def test_a_large_change_speaks_for_haze_and_a_small_one_against_it(monkeypatch: 
         monkeypatch.setattr(network.tone, "forward", lambda picture, *given, size=size: picture + size)
         found.append(float(network.by_change(y, seen)))
     assert found == pytest.approx([-BY_CHANGE * USUAL_CHANGE, 0.0, BY_CHANGE * (0.4 - USUAL_CHANGE)], abs=1e-5)
+
+
+@torch.no_grad()
+def test_what_haze_takes_is_seen_without_the_noise_where_that_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, y = awake(verdict=True, trial=True), 0.5 * pictures(1)
+    logits = torch.full((1, len(KINDS)), -9.0)
+    logits[:, HAZE], logits[:, NOISE] = 1.0, 9.0
+    seen: list[Tensor] = []
+
+    def by_change(picture: Tensor, _: Any) -> Tensor:
+        seen.append(picture)
+        return torch.zeros(1)
+
+    monkeypatch.setattr(network, "judge", lambda found: logits)
+    monkeypatch.setattr(network, "tried", lambda y, kind, before: Tried(y, torch.full_like(y, 0.1), before))
+    monkeypatch.setattr(network, "by_change", by_change)
+    network.look(y)
+    assert len(seen) == 1
+    assert torch.equal(seen[0], y + 0.1)
