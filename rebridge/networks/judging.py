@@ -236,7 +236,7 @@ class Judging(Network):
         return self.examiner.joined(in_bands(self.examiner.near, padded, PLACE_REACH, PLACE, PLACE, BAND))
 
     def _features_of(self, y: Tensor, seen: Impression) -> Tensor:
-        """The examiner's features of pictures (B, 3, H, W), which are at hand where these are the ones that were seen."""
+        """Features of pictures (B, 3, H, W), computed unless these are what was seen."""
         places = seen.of_whole(y)
         return self._features(y) if places is None else places
 
