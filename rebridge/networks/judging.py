@@ -154,13 +154,16 @@ class Judging(Network):
 
     @torch.no_grad()
     def by_change(self, picture: Tensor, seen: Impression) -> Tensor:
-        """Compute how much surer of haze the size of what its removal changes makes, (1,).
+        """Compute how much surer of haze its removal makes.
 
         What sound pictures have in common with hazy ones is little beside what haze takes.
 
         Args:
             picture: (1, 3, H, W), sides multiples of 16.
             seen: a first look at it.
+
+        Returns:
+            (1,), in logits, by the size of the change.
         """
         y = mosaic(picture, TRIAL_PARTS, TRIAL_SIDE)
         one = torch.ones(1, device=y.device)
