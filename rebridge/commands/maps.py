@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rebridge.images import Image
+from rebridge.images import Image, as_floats
 from rebridge.inverse.measurement import LEVELS
 
 COMPARED_ROWS = 256
@@ -41,13 +41,15 @@ def change_map(before: Image, after: Image) -> Map:
     height = before.pixels.shape[1]
     # in strips, as the difference of large pictures would need as much memory as they do
     strips = [slice(top, top + COMPARED_ROWS) for top in range(0, height, COMPARED_ROWS)]
-    return _map(torch.cat([_sizes(after.pixels[:, rows] - before.pixels[:, rows]) for rows in strips], 1))
+    return _map(
+        torch.cat([_sizes(as_floats(after.pixels[:, rows]) - as_floats(before.pixels[:, rows])) for rows in strips], 1)
+    )
 
 
 def largest_change(before: Tensor, after: Tensor) -> float:
     """Find the largest difference of two pictures (C, H, W) at any pixel."""
     pairs = zip(before.split(COMPARED_ROWS, 1), after.split(COMPARED_ROWS, 1), strict=True)
-    return max((one - other).abs().max().item() for one, other in pairs)
+    return max((as_floats(one) - as_floats(other)).abs().max().item() for one, other in pairs)
 
 
 def value_map(values: Tensor) -> Map:

@@ -28,6 +28,7 @@ from rebridge.images import Image, read_image, to_batch, write_image
 from rebridge.images.clips import FILM_SUFFIXES, WRITTEN_MOVING, is_clip
 from rebridge.models import Finding
 from rebridge.restoration import Restorer
+from rebridge.restoration.engine import AUTO_TILE_PIXELS
 from rebridge.restoration.files import Job, left_out
 from rebridge.restoration.looking import look
 
@@ -146,6 +147,7 @@ def _restore_here(
         return FilesResult(dry(jobs, options), done, opened.note, left)
 
     finder = TaskFinder(options, opened) if TaskFinder.needed(options, opened) else None
+    shown = finder is not None or options.before_after or options.contact_sheet is not None
 
     def work(job: Job, report: Reporter) -> Mapping[str, Any] | None:
         if is_clip(job.path):
@@ -157,7 +159,7 @@ def _restore_here(
                 return restore_clip(job, opened, options, report)
         if (streamed := restore_large(job, opened, options, report)) is not None:
             return streamed
-        image = read_image(job.path, options.pixel_limit, options.strict)
+        image = read_image(job.path, options.pixel_limit, options.strict, None if shown else AUTO_TILE_PIXELS)
         told = conditions_of_file(job.path, restorer.model, options.conditions)
         with lanes:
             looked, found_kinds = look(restorer, image)
@@ -199,7 +201,7 @@ class _Watch:
 
     def __init__(self, restorer: Restorer, image: Any, report: Reporter, total: int, preview: Preview | None) -> None:
         self._space = restorer.model.space
-        self._size = tuple(to_batch(image).images.shape[-2:])
+        self._size = image.size[::-1] if isinstance(image, Image) else tuple(to_batch(image).images.shape[-2:])
         self._report = report
         self._preview = preview
         self._shown = time.perf_counter()

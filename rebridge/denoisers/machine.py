@@ -24,8 +24,8 @@ _INSTRUCTIONS = {
     "AMX": ("amx_tile",),
 }
 """Names, and the flags of the processor any of which stands for them."""
-KEPT_PIECE = 2**25
-"""Bytes of the largest piece of memory that is kept when it is freed; glibc allows no more."""
+KEPT_PIECE = 2**24
+"""Bytes of the largest piece of memory that is kept when it is freed: those of large tiles leave holes that nothing fills."""
 KEPT_MEMORY = 2**28
 """Most bytes that are kept at the end of the heap."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3

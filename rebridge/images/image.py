@@ -1,7 +1,8 @@
 """Image files in and out.
 
 The one place where pixels, bit depth, alpha and metadata are read and written.
-Pixels are float32 in [0, 1]; the file's 8 or 16 bits are remembered, the orientation is applied while reading, and
+Pixels are float32 in [0, 1], or bytes where memory counts; the file's 8 or 16 bits are remembered, the orientation is applied
+while reading, and
 EXIF, XMP, IPTC, comment, colour profile and resolution travel with the pixels to the file that is written.
 """
 
@@ -25,6 +26,11 @@ WRITABLE_SUFFIXES = tuple(codecs.WRITABLE)
 QUALITY = 95
 
 
+def as_floats(pixels: Tensor) -> Tensor:
+    """Return pixels of any shape as float32 in [0, 1]; bytes are divided by 255."""
+    return pixels / 255 if pixels.dtype == torch.uint8 else pixels
+
+
 def result_suffix(suffix: str) -> str:
     """Return the suffix of the result for a picture with a given suffix.
 
@@ -45,7 +51,7 @@ class Image:
     """A still image and what its file said about it.
 
     Attributes:
-        pixels: float32 (C, H, W) in [0, 1], C = 1 (grey) or 3 (RGB), never multiplied by alpha.
+        pixels: float32 (C, H, W) in [0, 1], C = 1 (grey) or 3 (RGB), never multiplied by alpha; or uint8, see `read_image`.
         bits: 8 or 16 per sample.
         alpha: float32 (1, H, W) in [0, 1], or None.
         exif: EXIF block with orientation 1.
@@ -96,7 +102,7 @@ class Image:
 
         Those of alpha 0 have the colour of the nearest one that can be seen.
         """
-        return fill_hidden(self.pixels, self.alpha)
+        return fill_hidden(as_floats(self.pixels), self.alpha)
 
     def with_pixels(self, pixels: Tensor, alpha: Tensor | None = None) -> "Image":
         """Return the same file with other pixels.
@@ -108,7 +114,9 @@ class Image:
         return replace(self, pixels=pixels, alpha=self.alpha if alpha is None else alpha)
 
 
-def read_image(path: str | Path, max_pixels: int = MAX_PIXELS, strict: bool = False) -> Image:
+def read_image(
+    path: str | Path, max_pixels: int = MAX_PIXELS, strict: bool = False, bytes_beyond: int | None = None
+) -> Image:
     """Read an image of up to 16 bits, upright, as float32 in [0, 1].
 
     Grey stays grey; palettes become RGB; CMYK becomes sRGB through its profile. What a file holds is told from its
@@ -119,6 +127,7 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS, strict: bool = Fa
         path: a regular file.
         max_pixels: most pixels, checked before they are decoded.
         strict: refuse damaged files.
+        bytes_beyond: keep pictures of more pixels as bytes, a quarter of the memory, where they have 8 bits and no alpha.
 
     Raises:
         ImageError: one sentence, for a file that is missing, not an image, too damaged, animated or too large.
@@ -126,7 +135,7 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS, strict: bool = Fa
     path = Path(path)
     try:
         raster, modified = codecs.decode(path, max_pixels, strict)
-        image = _from_raster(raster, modified)
+        image = _from_raster(raster, modified, bytes_beyond)
     except MemoryError:
         raise ImageError(f"{path}: too large for the memory of this machine") from None
     except Exception as error:  # decoders answer damaged bytes with exceptions of every kind
@@ -256,8 +265,8 @@ def to_samples(pixels: Tensor, bits: int) -> np.ndarray:
     return result
 
 
-def _from_raster(raster: Raster, modified: float) -> Image:
-    """Turn samples upright and into floats."""
+def _from_raster(raster: Raster, modified: float, bytes_beyond: int | None = None) -> Image:
+    """Turn samples upright and into floats, or planes of bytes; see `read_image`."""
     turn, exif, xmp = orientation.settle(raster.exif, raster.xmp)
     turn = 1 if raster.upright else turn
     samples = orientation.upright(raster.samples, turn)
@@ -266,12 +275,14 @@ def _from_raster(raster: Raster, modified: float) -> Image:
     if channels not in (1, 2, 3, 4):
         raise ValueError(f"its {channels} channels cannot be read")
     colours = 1 if channels < 3 else 3
-    planes = torch.empty(colours, height, width)
+    is_kept = bytes_beyond is not None and height * width > bytes_beyond and bits == 8 and channels == colours
+    planes = torch.empty(colours, height, width, dtype=torch.uint8 if is_kept else torch.float32)
     alpha = torch.empty(1, height, width) if channels > colours else None
     for channel in range(channels):
         plane = planes[channel] if channel < colours else alpha[0]  # type: ignore[index]
         np.copyto(plane.numpy(), samples[..., channel], casting="unsafe")
-        plane /= 2**bits - 1
+        if not is_kept:
+            plane /= 2**bits - 1
     return Image(
         pixels=planes,
         bits=bits,
@@ -338,16 +349,23 @@ def _problem(image: Image) -> str | None:
     if image.alpha is not None and image.alpha.shape != (1, *image.pixels.shape[1:]):
         return f"alpha {tuple(image.alpha.shape)} does not fit pixels {tuple(image.pixels.shape)}"
     for tensor in (image.pixels, image.alpha):
-        if tensor is not None and not torch.isfinite(torch.stack(torch.aminmax(tensor.detach()))).all():
+        if (
+            tensor is not None
+            and tensor.is_floating_point()
+            and not torch.isfinite(torch.stack(torch.aminmax(tensor.detach()))).all()
+        ):
             return "the pixels contain NaN or infinite values"
     return None
 
 
 def _into(target: np.ndarray, plane: Tensor, bits: int, rows: int = 512) -> None:
-    """Write a float plane (H, W) as rounded samples into an array.
+    """Write a plane (H, W) of floats or bytes as rounded samples into an array.
 
     A few rows at a time, to save memory.
     """
+    if plane.dtype == torch.uint8:
+        target[:] = plane.detach().cpu().numpy() if bits == 8 else 257 * plane.detach().cpu().numpy().astype(np.uint16)
+        return
     top = 2**bits - 1
     for first in range(0, plane.shape[0], rows):
         part = plane[first : first + rows].detach().to("cpu", torch.float32)

@@ -3,8 +3,6 @@
 They are read in parts, and written row by row as tiled BigTIFF.
 """
 
-import ctypes
-import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ import numpy as np
 
 from rebridge.images import orientation, tiff_samples, tiff_tags
 from rebridge.images.atomic import written_whole
+from rebridge.images.memory import give_back
 from rebridge.images.raster import plausible_dpi
 from rebridge.images.regular import irregular
 
@@ -80,7 +79,7 @@ class TiffParts:
         self._read += result.nbytes
         if self._read > _READ_AT_ONCE:
             self._read = 0
-            _give_back()
+            give_back()
         return result
 
     def _segment(self, index: int) -> np.ndarray:
@@ -93,14 +92,6 @@ class TiffParts:
         while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > _CACHE:
             self._kept.popitem(last=False)
         return block
-
-
-def _give_back() -> None:
-    """Give memory that was freed back to the system, where its library keeps it."""
-    if sys.platform == "linux":
-        library = ctypes.CDLL(None)
-        if hasattr(library, "malloc_trim"):  # of glibc
-            library.malloc_trim(0)
 
 
 @contextmanager

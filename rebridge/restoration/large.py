@@ -17,7 +17,9 @@ from torch import Tensor
 from rebridge.bridges import Bridge
 from rebridge.denoisers import Denoiser, TiledDenoiser
 from rebridge.denoisers.tiling import within
+from rebridge.images import Image, as_floats, to_bytes
 from rebridge.images.atomic import out_of_memory
+from rebridge.images.memory import give_back
 from rebridge.inverse.measurement import Measurement
 from rebridge.irbridge.finish import Finish
 from rebridge.models import Model
@@ -56,19 +58,24 @@ def goes_by_tile(
     return is_tiled and is_local and is_one_call and plain and not engine.draws_noise(model, model.process, walk)
 
 
-def restored_by_tile(journey: Journey, walk: Sampler, images: Tensor, asked: Asked, wrap: engine.Wrap) -> Tensor:
+def restored_by_tile(
+    journey: Journey, walk: Sampler, images: Tensor | LazyImages, asked: Asked, wrap: engine.Wrap
+) -> Tensor:
     """Restore images (B, C, H, W) in [0, 1] where `goes_by_tile` allows it.
 
-    Returns a new tensor.
+    Returns a new tensor; bytes for lazy images.
     """
-    result = torch.zeros(images.shape)
-    condition = engine.coloured(images, journey.model.info.channels).to(journey.model.device)
+    give_back()  # what reading a large picture and looking at it has left
     size = images.shape[-2], images.shape[-1]
-    layout = engine.tiled(journey.model, condition, size, asked.tiles, wrap)
+    layout = engine.tiled(journey.model, conditions_of(journey.model, images), size, asked.tiles, wrap)
+    is_lazy = isinstance(images, LazyImages)
+    result = torch.zeros(images.shape, dtype=torch.uint8 if is_lazy else torch.float32)
     while True:
         try:
-            for _ in restored_rows(journey.model, walk, images, layout, asked.strength, into=result):
-                pass
+            whole = None if is_lazy else result
+            for top, rows in restored_rows(journey.model, walk, images, layout, asked.strength, into=whole):
+                if is_lazy:
+                    result[..., top : top + rows.shape[-2], :] = to_bytes(rows)
             break
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not out_of_memory(error) or not layout.shrink(max(size)):
@@ -79,7 +86,27 @@ def restored_by_tile(journey: Journey, walk: Sampler, images: Tensor, asked: Ask
             torch.cuda.empty_cache()
     if asked.progress is not None:
         asked.progress(1, 1)
-    return result.to(images)
+    return result if isinstance(images, LazyImages) else result.to(images)
+
+
+def restored_bytes(journey: Journey, walk: Sampler, image: Image, asked: Asked, wrap: engine.Wrap) -> Image | None:
+    """Restore an image whose pixels are bytes, without all of them as floats; None where it cannot be done by tile."""
+    pixels = image.pixels
+    if pixels.dtype != torch.uint8 or not goes_by_tile(journey, walk, (pixels.shape[1], pixels.shape[2]), asked):
+        return None
+    shape = (1, pixels.shape[0], pixels.shape[1], pixels.shape[2])
+    images = LazyImages(shape, lambda rows, columns: as_floats(pixels[None, :, rows, columns]))
+    return image.with_pixels(restored_by_tile(journey, walk, images, asked, wrap)[0])
+
+
+def conditions_of(model: Model, images: Tensor | LazyImages) -> Tensor:
+    """Give images (B, C, H, W) in [0, 1] to a model: as many channels as it takes, on its device."""
+    channels = model.info.channels
+    if not isinstance(images, LazyImages):
+        return engine.coloured(images, channels).to(model.device)
+    batch, _, height, width = images.shape
+    coloured = images.mapped(lambda part: engine.coloured(part, channels).to(model.device))
+    return LazyImages((batch, channels, height, width), coloured.read).cut_alike()
 
 
 @torch.no_grad()

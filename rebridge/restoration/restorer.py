@@ -15,7 +15,7 @@ from rebridge import inverse, samplers
 from rebridge.bridges import Bridge
 from rebridge.bridges.transition import check_pair
 from rebridge.denoisers import Counted, Denoiser, Progress
-from rebridge.images import Batch, to_batch
+from rebridge.images import Batch, Image, to_batch
 from rebridge.inverse.measurement import Measurement
 from rebridge.inverse.methods.base import Method
 from rebridge.inverse.operators import as_operator
@@ -356,8 +356,12 @@ class Restorer:
     def _restored(
         self, image: Any, asked: Asked, sampler: SamplerChoice = None, measured: Measurement | None = None
     ) -> Samples:
-        batch: Batch = to_batch(image, self.model.info.channels)
         walk = self.sampler(sampler, asked.steps)
+        if isinstance(image, Image) and measured is None:
+            whole = large.restored_bytes(self, walk, image, asked, self._wrap)
+            if whole is not None:
+                return Samples(whole, torch.zeros(()).expand(1, *whole.pixels.shape), [whole] * asked.keep, 1)
+        batch: Batch = to_batch(image, self.model.info.channels)
         images, seeds = self.finish.scaled(batch.images), seeds_of(asked.seed, len(batch.images))
         height, width = images.shape[-2:]
         if large.goes_by_tile(self, walk, (height, width), asked, measured):

@@ -104,14 +104,10 @@ def restore_in_parts(
         overwrite: replace a file that exists.
         modified: time of the last change that the file gets.
     """
-    height, width, channels = parts.shape
+    height, width, _ = parts.shape
     images = images_in_parts(parts)
-    if channels != restorer.model.info.channels:  # grey pictures of a model of colours
-        seen = images.mapped(lambda part: engine.coloured(part, restorer.model.info.channels))
-        seen = LazyImages((1, restorer.model.info.channels, height, width), seen.read)
-    else:
-        seen = images
-    layout = engine.tiled(restorer.model, seen.cut_alike(), (height, width), asked.tiles, lambda denoiser: denoiser)
+    seen = large.conditions_of(restorer.model, images)
+    layout = engine.tiled(restorer.model, seen, (height, width), asked.tiles, lambda denoiser: denoiser)
     change = Change()
 
     def rows() -> Iterator[np.ndarray]:

@@ -9,6 +9,7 @@ import functools
 import io
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image as PILImage
 from PIL import ImageCms, ImageOps
 
-from rebridge.images import Image, ImageError, metadata, read_image, write_image
+from rebridge.images import Image, ImageError, as_floats, encode_image, metadata, read_image, write_image
 from tests.images.making import chunked
 
 LOSSLESS = (".png", ".tif")
@@ -414,3 +415,31 @@ def test_what_cannot_be_written_gets_one_sentence(tmp_path: Path) -> None:
 def test_opaque_alpha_is_left_out_of_jpeg(tmp_path: Path) -> None:
     write_image(tmp_path / "a.jpg", Image(torch.rand(3, 4, 4), alpha=torch.ones(1, 4, 4)))
     assert read_image(tmp_path / "a.jpg").alpha is None
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_large_pictures_can_be_kept_as_bytes(tmp_path: Path, suffix: str, channels: int) -> None:
+    image = replace(random_image(8, channels, False, 20, 30), comment=b"said")
+    write_image(tmp_path / f"in{suffix}", image)
+    floats, kept = (read_image(tmp_path / f"in{suffix}", bytes_beyond=limit) for limit in (600, 599))
+    assert floats.pixels.dtype == torch.float32
+    assert kept.pixels.dtype == torch.uint8
+    assert torch.equal(as_floats(kept.pixels), floats.pixels)
+    assert torch.equal(kept.visible_pixels, floats.pixels)
+    assert replace(kept, pixels=floats.pixels) == replace(floats, pixels=floats.pixels)
+    for other in (".png", ".tif"):
+        assert encode_image(kept, other) == encode_image(floats, other)
+    assert torch.equal(as_floats(torch.arange(256, dtype=torch.uint8)), torch.arange(256) / 255)
+
+
+def test_bytes_become_samples_of_16_bits(tmp_path: Path) -> None:
+    image = Image(torch.arange(12, dtype=torch.uint8).view(1, 3, 4) + 200, bits=16)
+    write_image(tmp_path / "out.png", image)
+    assert torch.equal(read_image(tmp_path / "out.png").pixels, as_floats(image.pixels))
+
+
+def test_pictures_of_16_bits_and_with_alpha_become_floats(tmp_path: Path) -> None:
+    for bits, has_alpha in ((16, False), (8, True)):
+        write_image(tmp_path / "in.png", random_image(bits, 3, has_alpha, 4, 5), overwrite=True)
+        assert read_image(tmp_path / "in.png", bytes_beyond=0).pixels.dtype == torch.float32

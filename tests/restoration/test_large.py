@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rebridge import bridges, degradations, networks
-from rebridge.images import read_image
+from rebridge.images import Image, quantise, read_image, to_bytes
 from rebridge.models import TrainedModel, load_model
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.restoration import Restorer, engine, large
@@ -158,3 +158,24 @@ def test_a_mosaic_shows_all_corners_in_full_resolution_and_on_the_grid_of_jpeg()
     assert torch.equal(shown[..., 128:, :], image[..., 432:496, :])
     small, _ = lazily(image, 10**9)
     assert torch.equal(mosaic(small), image)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_in_bytes_come_out_as_those_in_floats_do(channels: int) -> None:
+    restore, floats = restorer(), quantise(picture(channels=channels))[0]
+    stored = Image(to_bytes(floats), comment=b"kept")
+    expected = restore(Image(floats), tile=256).pixels
+    assert (expected - floats).abs().max() > 1 / 255
+    found = restore.sample(stored, 1, tile=256)
+    assert found.mean.comment == b"kept"
+    assert torch.equal(found.mean.pixels, to_bytes(expected))
+    assert [one is found.mean for one in found.all] == [True]
+    assert found.std.shape == (1, channels, 136, 330)
+    assert not found.std.any()
+
+
+def test_pictures_in_bytes_that_do_not_go_by_tile_become_floats() -> None:
+    restore, floats = restorer(), quantise(picture())[0]
+    found = restore(Image(to_bytes(floats)), tile=0).pixels
+    assert found.is_floating_point()
+    assert torch.equal(found, restore(Image(floats), tile=0).pixels)
