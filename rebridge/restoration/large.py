@@ -67,7 +67,7 @@ def restored_by_tile(
     """
     give_back()  # what reading a large picture and looking at it has left
     size = images.shape[-2], images.shape[-1]
-    layout = engine.tiled(journey.model, conditions_of(journey.model, images), size, asked.tiles, wrap)
+    layout = engine.tiled(journey.model, as_condition(journey.model, images), size, asked.tiles, wrap)
     is_lazy = isinstance(images, LazyImages)
     result = torch.zeros(images.shape, dtype=torch.uint8 if is_lazy else torch.float32)
     while True:
@@ -90,7 +90,10 @@ def restored_by_tile(
 
 
 def restored_bytes(journey: Journey, walk: Sampler, image: Image, asked: Asked, wrap: engine.Wrap) -> Image | None:
-    """Restore an image whose pixels are bytes, without all of them as floats; None where it cannot be done by tile."""
+    """Restore an image whose pixels are bytes, and never all of them floats.
+
+    None where they are no bytes, or `goes_by_tile` does not allow it.
+    """
     pixels = image.pixels
     if pixels.dtype != torch.uint8 or not goes_by_tile(journey, walk, (pixels.shape[1], pixels.shape[2]), asked):
         return None
@@ -99,8 +102,11 @@ def restored_bytes(journey: Journey, walk: Sampler, image: Image, asked: Asked, 
     return image.with_pixels(restored_by_tile(journey, walk, images, asked, wrap)[0])
 
 
-def conditions_of(model: Model, images: Tensor | LazyImages) -> Tensor:
-    """Give images (B, C, H, W) in [0, 1] to a model: as many channels as it takes, on its device."""
+def as_condition(model: Model, images: Tensor | LazyImages) -> Tensor:
+    """Make images (B, C, H, W) in [0, 1] what a model is given.
+
+    They get as many channels as it takes, and go to its device.
+    """
     channels = model.info.channels
     if not isinstance(images, LazyImages):
         return engine.coloured(images, channels).to(model.device)

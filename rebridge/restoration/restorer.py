@@ -357,10 +357,9 @@ class Restorer:
         self, image: Any, asked: Asked, sampler: SamplerChoice = None, measured: Measurement | None = None
     ) -> Samples:
         walk = self.sampler(sampler, asked.steps)
-        if isinstance(image, Image) and measured is None:
-            whole = large.restored_bytes(self, walk, image, asked, self._wrap)
-            if whole is not None:
-                return Samples(whole, torch.zeros(()).expand(1, *whole.pixels.shape), [whole] * asked.keep, 1)
+        whole = large.restored_bytes(self, walk, image, asked, self._wrap) if isinstance(image, Image) else None
+        if whole is not None:
+            return Samples(whole, torch.zeros(()).expand(1, *whole.pixels.shape), [whole] * asked.keep, 1)
         batch: Batch = to_batch(image, self.model.info.channels)
         images, seeds = self.finish.scaled(batch.images), seeds_of(asked.seed, len(batch.images))
         height, width = images.shape[-2:]

@@ -106,7 +106,7 @@ def restore_in_parts(
     """
     height, width, _ = parts.shape
     images = images_in_parts(parts)
-    seen = large.conditions_of(restorer.model, images)
+    seen = large.as_condition(restorer.model, images)
     layout = engine.tiled(restorer.model, seen, (height, width), asked.tiles, lambda denoiser: denoiser)
     change = Change()
 
