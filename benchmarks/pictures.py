@@ -122,11 +122,20 @@ def drawn() -> Iterator[Case]:
         yield Case("text", text := np.asarray(page, np.float32) / 255, text)
 
 
+def with_few_colours(name: str, picture: Array) -> Iterator[Case]:
+    """Yield a picture in grey, toned, and with a third of its colour, as photographs of before and of bad weather are."""
+    grey = (picture @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
+    toned = grey ** np.array([0.9, 1.0, 1.25], np.float32) * np.array([1.0, 0.95, 0.85], np.float32)
+    for what, found in (("grey", grey.repeat(3, 2)), ("toned", toned), ("few colours", grey + (picture - grey) / 3)):
+        yield Case(f"{name}, {what}", rounded := eight_bits(found), rounded)
+
+
 def clean() -> Iterator[Case]:
     """Yield all that is sound, as harm is measured on it."""
     for picture in photographs():
         yield Case("clean photographs", picture, picture)
         yield Case("clean, quality 90", s := saved(picture, 90), s)
+        yield from with_few_colours("clean", picture)
     for path in image_files(DATA / "eval/cbsd68")[::6]:
         half = crop(reduced(read(path), 0.5))
         yield Case("clean photographs", half, half)
@@ -142,6 +151,7 @@ def independent() -> Iterator[Case]:
         for factor in (0.5, 0.75):
             picture = reduced(read(path), factor)
             yield Case("clean CBSD68", picture, picture)
+        yield from with_few_colours("clean CBSD68", picture)
         for side in (192, CROP):
             part = crop(read(path), side)
             yield Case("clean CBSD68, cut out", part, part)

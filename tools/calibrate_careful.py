@@ -10,6 +10,7 @@ probabilities are calibrated: the mean gap between what was said and what was th
 
 import argparse
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -33,14 +34,18 @@ class Harm(NamedTuple):
 
 
 def sound_pictures(count: int) -> list[Tensor]:
-    """Draw crops (1, 3, H, W) in [-1, 1] of held-out pictures, some saved as good JPEG, and evenly grey or coloured ones."""
+    """Draw crops (1, 3, H, W) in [-1, 1] of held-out pictures, some saved as good JPEG, and evenly grey or coloured ones.
+
+    count: of each picture in its own colours; one more has few.
+    """
     found = []
-    preparation = Preparation(sharpened=0.15, tone=0.1, jpeg=0.3)
+    usual = Preparation(sharpened=0.15, tone=0.1, jpeg=0.3)
+    preparations = [*(usual,) * count, replace(usual, muted=1.0)]
     for name in FOLDERS:
         files = [path for path in image_files(DATA / "train" / name) if held_out(path)]
         for index, path in enumerate(files):
             stored = read_stored(path)
-            for turn in range(count):
+            for turn, preparation in enumerate(preparations):
                 draw = Draw(1000 * index + turn)
                 size = (160, 224, 288)[turn % 3]
                 found.append(preparation.saved(preparation.patch(stored, size, draw), draw))

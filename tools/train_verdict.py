@@ -94,15 +94,18 @@ class Airs(NamedTuple):
 
 
 @torch.no_grad()
-def gather_air(photographs: Photographs, minutes: float, seed: int, kind: int = HAZE) -> Airs:
-    """Draw larger pictures, most upright, half of them hazy or dark, and a third of things before an even backdrop."""
+def gather_air(photographs: Photographs, minutes: float, seed: int, kind: int = HAZE, muted: float = 0.0) -> Airs:
+    """Draw larger pictures, most upright, half of them hazy or dark, and a third of things before an even backdrop.
+
+    muted: share of those that have few colours.
+    """
     usual = RENDERERS["haze"]
     RENDERERS["haze"] = ((0.25, Haze(beta=(0.2, 1.2))), (0.75, DepthHaze(beta=(0.15, 2.5))))
     often = dict.fromkeys(LABELS, 0.5) | {LABELS[kind]: 3.5}
     mostly = Mixture(counts=(0.42, 0.4, 0.13, 0.05), weights=often, faded=0.15)
     several = Mixture(counts=(0, 0.4, 0.35, 0.25), faded=0.15)
     pairs = DepthPairs(DATA / "train/rgbd/middlebury")
-    preparation = Preparation() if kind == HAZE else Preparation(tone=0.5)
+    preparation = Preparation(tone=0.15 if kind == HAZE else 0.5, muted=muted)
     heard, maps, labels, index, begin = [], [], [], 0, time.process_time()
     while time.process_time() - begin < 60 * minutes:
         draw = Draw(seed * 10_000_000 + index)
@@ -269,6 +272,7 @@ def main() -> None:
     parser.add_argument(
         "--air-minutes", type=float, default=0.0, help="for larger pictures that haze or darkness is told by"
     )
+    parser.add_argument("--muted", type=float, default=0.0, help="share of these that have few colours")
     parser.add_argument("--air-known", nargs="*", default=[], help="files of earlier runs: such pictures")
     parser.add_argument("--air-keep", help="file to keep these in")
     parser.add_argument(
@@ -285,7 +289,7 @@ def main() -> None:
     photographs = Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()])
     airs = [Airs(*torch.load(path)) for path in options.air_known]
     if options.air_minutes > 0:
-        airs.append(gather_air(photographs, options.air_minutes, options.seed + 1, kind))
+        airs.append(gather_air(photographs, options.air_minutes, options.seed + 1, kind, options.muted))
         if options.air_keep:
             torch.save(tuple(airs[-1]), options.air_keep)
     state = torch.load(options.checkpoint)
@@ -304,7 +308,7 @@ def main() -> None:
     if options.held > 0:
         if options.only is None:
             report(model.verdict, *gather(model, HeldOut(), options.held, 9001))
-        report_airs(model.verdict, gather_air(HeldOut(), options.held, 9001, kind))
+        report_airs(model.verdict, gather_air(HeldOut(), options.held, 9001, kind, options.muted))
     Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     torch.save(model.state_dict(), options.output)
 

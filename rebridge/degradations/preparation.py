@@ -18,6 +18,20 @@ from rebridge.degradations.compression import through_jpeg
 from rebridge.degradations.softness import resize
 
 
+def muted(image: Tensor, draw: Draw) -> Tensor:
+    """Take colour from (C, H, W) in [0, 1], as in photographs that are grey, toned or faded; they are as bright as before."""
+    weights = torch.tensor((0.299, 0.587, 0.114) if draw.uniform((0, 1)) < 0.5 else (1.0, 1.0, 1.0))
+    grey = (weights / weights.sum()).view(-1, 1, 1).mul(image).sum(0, keepdim=True)
+    chance = draw.uniform((0, 1))
+    if chance < 0.25:
+        return grey.expand_as(image)
+    if chance < 0.4:
+        warm = draw.uniform((0.05, 0.35))
+        powers = torch.tensor((1 - 0.5 * warm, 1.0, 1 + warm)).view(-1, 1, 1)
+        return grey**powers * torch.tensor((1.0, 1 - 0.2 * warm, 1 - 0.6 * warm)).view(-1, 1, 1)
+    return grey + draw.uniform((0.05, 0.8)) * (image - grey)
+
+
 def sharpen(image: Tensor, amount: float, sigma: float) -> Tensor:
     """Add `amount` times what a Gaussian of `sigma` px removes of (C, H, W).
 
@@ -44,12 +58,14 @@ class Preparation:
     """Quality of that, high enough to be sound, in [1, 100]."""
     tone: float = 0.15
     """Probability of a gentle tone curve: sound pictures are pale, dark and contrasty too; in [0, 1]."""
+    muted: float = 0.0
+    """Probability of fewer colours, which photographs of before and of bad weather have too; in [0, 1]."""
 
     def __post_init__(self) -> None:
         low, high = as_range("reduction", self.reduction)
         if not 0 < low <= high <= 1:
             raise ValueError(f"reduction must lie in (0, 1] with low <= high, got ({low:g}, {high:g})")
-        for name in ("sharpened", "jpeg", "tone"):
+        for name in ("sharpened", "jpeg", "tone", "muted"):
             check_number(name, getattr(self, name), 0, 1)
 
     def patch(self, stored: Tensor, size: int, draw: Draw) -> Tensor:
@@ -75,6 +91,8 @@ class Preparation:
             image = sharpen(image, draw.uniform((0.2, 1.0)), draw.uniform((0.6, 1.5)))
         if draw.uniform((0, 1)) < self.tone:
             image = draw.uniform((0.85, 1.0)) * image ** draw.uniform((0.75, 1.35))
+        if self.muted > 0 and draw.uniform((0, 1)) < self.muted:
+            image = muted(image, draw)
         return _mirrored(image, size)
 
     def saved(self, image: Tensor, draw: Draw) -> Tensor:

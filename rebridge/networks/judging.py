@@ -15,7 +15,7 @@ from rebridge.networks.impressions import PLACE, Impression, impression
 from rebridge.networks.kinds import CODED, HAZE, KINDS, LOWLIGHT, NOISE, RAIN, SOFT
 from rebridge.networks.layers import Network, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
-from rebridge.networks.statistics import air_map, picture_statistics
+from rebridge.networks.statistics import air_map, colour_alone, picture_statistics
 from rebridge.networks.toning import PLACE_REACH, Examiner, Tone
 from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial, coarseness, doubt_of_rain, numbers_of_trial
 from rebridge.networks.verdict import Verdict, gathered
@@ -36,6 +36,8 @@ RAISED = (2.0, 6.0)
 """Logits of noise in a brightened picture between which it goes from untreated to treated as noisy."""
 COARSE = 1.5
 """How much surer of haze a verdict must be, in logits, in a compressed picture."""
+COLOURLESS = 0.02
+"""Colour, as `colour_alone` has it, below which a picture without its haze could as well be a grey one that had none."""
 BAND = 2**20
 """Most pixels that are seen at once of a whole picture."""
 REACH = 160
@@ -120,7 +122,7 @@ class Judging(Network):
             judged[here, HAZE] = self.judge(clear[row][1])[:, HAZE] + SURER
         for row in (judged[:, HAZE] > HAZY).nonzero()[:, 0].tolist():
             here = slice(row, row + 1)
-            judged[here, HAZE] += self.by_change(*clear.get(row, (padded[here], seen.of(here))))
+            judged[here, HAZE] = self.judged_again(judged[here, HAZE], *clear.get(row, (padded[here], seen.of(here))))
         return self._with_changes(padded, seen._replace(judged=judged), made)
 
     def _with_changes(self, padded: Tensor, seen: Impression, made: dict[tuple[int, int], Tried]) -> Impression:
@@ -153,23 +155,26 @@ class Judging(Network):
         return Tried(y, self.changed(y, self._features_of(y, seen), seen, named), seen)
 
     @torch.no_grad()
-    def by_change(self, picture: Tensor, seen: Impression) -> Tensor:
-        """Compute how much surer of haze its removal makes.
+    def judged_again(self, haze: Tensor, picture: Tensor, seen: Impression) -> Tensor:
+        """Judge haze by what its removal makes of a picture.
 
-        What sound pictures have in common with hazy ones is little beside what haze takes.
+        What sound pictures have in common with hazy ones is little beside what haze takes. Under haze there are colours: a
+        picture that has none without it may be grey or faded, and nobody can say.
 
         Args:
+            haze: logit of haze before, (1,).
             picture: (1, 3, H, W), sides multiples of 16.
             seen: a first look at it.
 
         Returns:
-            (1,), in logits, by the size of the change.
+            Its logit, (1,).
         """
         y = mosaic(picture, TRIAL_PARTS, TRIAL_SIDE)
         one = torch.ones(1, device=y.device)
         toned = self.tone(y, self._features_of(y, seen), seen, one, 0 * one).clamp(-1, 1)
         size = (toned - y).float().square().mean((1, 2, 3)).sqrt()
-        return BY_CHANGE * (size - USUAL_CHANGE)
+        found = haze + BY_CHANGE * (size - USUAL_CHANGE)
+        return torch.where(colour_alone(toned) < COLOURLESS, found.clamp(max=0), found)
 
     def shown_by(self, trial: Tried) -> Tensor:
         """Collect what a `RainTrial` judges a trial by, (1, known)."""

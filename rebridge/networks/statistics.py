@@ -256,6 +256,23 @@ def adaptive_maxima(h: Tensor, rows: int, columns: int) -> Tensor:
     return F.adaptive_max_pool2d(h, (rows, columns))
 
 
+def colour_alone(image: Tensor) -> Tensor:
+    """Measure the colour of images (B, 3, H, W) in [-1, 1] that does not go along with brightness.
+
+    That of grey and of toned pictures is next to 0, however warm the tone.
+
+    Returns:
+        (B,): the root mean square of what remains of each colour less the brightness, in [0, 1], beside a line through it.
+    """
+    values = (image.float().flatten(2) + 1) / 2
+    grey = values.mean(1, keepdim=True)
+    colour = values - grey
+    colour = colour - colour.mean(2, keepdim=True)
+    bright = grey - grey.mean(2, keepdim=True)
+    slope = (colour * bright).mean(2, keepdim=True) / (bright.square().mean(2, keepdim=True) + 1e-6)
+    return (colour - slope * bright).square().mean((1, 2)).sqrt()
+
+
 def correlation_of_rows(a: Tensor, b: Tensor) -> Tensor:
     """Correlate the rows of a and b, (B, N) each: (B,).
 

@@ -13,7 +13,7 @@ from rebridge.data.mixtures import HELD_OUT, MixedPatches, Photographs, RealPair
 from rebridge.degradations.base import Draw
 from rebridge.degradations.compression import through_jpeg
 from rebridge.degradations.mixture import LABELS, OPEN, PHYSICAL, RENDERERS, Mixture, label, pick, render
-from rebridge.degradations.preparation import Preparation
+from rebridge.degradations.preparation import Preparation, muted
 from rebridge.networks import careful
 
 
@@ -114,6 +114,32 @@ def test_a_reduced_picture_has_no_blocks() -> None:
 def test_a_small_picture_is_mirrored() -> None:
     patch = Preparation(sharpened=0.0, tone=0.0).patch(picture(20), 50, Draw(1))
     assert torch.equal(patch[:, :, 20:39], patch[:, :, :19].flip(-1))
+
+
+def test_muted_pictures_have_less_colour_and_are_as_bright() -> None:
+    image, greys = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0)), 0
+
+    def colour(of: torch.Tensor) -> float:
+        return float((of.amax(0) - of.amin(0)).mean())
+
+    for seed in range(40):
+        found = muted(image, Draw(seed))
+        assert found.shape == image.shape
+        assert 0 <= found.min() <= found.max() <= 1
+        assert colour(found) < 0.85 * colour(image)
+        assert abs(float(found.mean() - image.mean())) < 0.12
+        assert np.corrcoef(found.mean(0).flatten(), image.mean(0).flatten())[0, 1] > 0.8
+        greys += colour(found) == 0
+    assert 4 <= greys <= 16
+
+
+def test_only_pictures_that_are_asked_for_are_muted() -> None:
+    stored = picture(120)
+    usual, never, always = (
+        Preparation(**given).patch(stored, 96, Draw(3)) for given in ({}, {"muted": 0.0}, {"muted": 1.0})
+    )
+    assert torch.equal(usual, never)
+    assert not torch.equal(usual, always)
 
 
 @pytest.mark.parametrize("reduction", [0.0, (0.9, 0.5), 1.5])

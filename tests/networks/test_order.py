@@ -9,8 +9,9 @@ from torch import Tensor
 from rebridge import Restorer
 from rebridge.models import load_model
 from rebridge.networks.impressions import impression
-from rebridge.networks.judging import BY_CHANGE, USUAL_CHANGE, Tried
+from rebridge.networks.judging import BY_CHANGE, COLOURLESS, USUAL_CHANGE, Tried
 from rebridge.networks.kinds import HAZE, KINDS, NOISE
+from rebridge.networks.statistics import colour_alone
 from tests.networks.waking import awake, named
 
 
@@ -141,7 +142,7 @@ def test_what_haze_takes_decides_on_haze(monkeypatch: pytest.MonkeyPatch, said: 
     logits = torch.full((2, len(KINDS)), -9.0)
     logits[:, HAZE] = said
     monkeypatch.setattr(network, "judge", lambda seen: logits[: len(seen.levels)])
-    monkeypatch.setattr(network, "by_change", lambda picture, seen: torch.tensor([2.0]))
+    monkeypatch.setattr(network, "judged_again", lambda haze, picture, seen: haze + 2.0)
     judged = network.look(y).judged
     assert judged is not None
     assert judged[:, HAZE].tolist() == [said + 2.0 * tried] * 2
@@ -150,12 +151,31 @@ def test_what_haze_takes_decides_on_haze(monkeypatch: pytest.MonkeyPatch, said: 
 @torch.no_grad()
 def test_a_large_change_speaks_for_haze_and_a_small_one_against_it(monkeypatch: pytest.MonkeyPatch) -> None:
     network, y = awake(verdict=True, trial=True), 0.5 * pictures(1)
-    seen = network.look(y, trial=False)
+    seen, logit = network.look(y, trial=False), torch.tensor([1.0])
     found = []
     for size in (0.0, USUAL_CHANGE, 0.4):
         monkeypatch.setattr(network.tone, "forward", lambda picture, *given, size=size: picture + size)
-        found.append(float(network.by_change(y, seen)))
-    assert found == pytest.approx([-BY_CHANGE * USUAL_CHANGE, 0.0, BY_CHANGE * (0.4 - USUAL_CHANGE)], abs=1e-5)
+        found.append(float(network.judged_again(logit, y, seen)))
+    assert found == pytest.approx([1 - BY_CHANGE * USUAL_CHANGE, 1.0, 1 + BY_CHANGE * (0.4 - USUAL_CHANGE)], abs=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("warm", [0.0, 0.3])
+def test_nobody_can_say_whether_a_picture_without_colours_was_hazy(
+    monkeypatch: pytest.MonkeyPatch, warm: float
+) -> None:
+    network = awake(verdict=True, trial=True)
+    grey = 0.25 * pictures(1).mean(1, keepdim=True)
+    toned = torch.cat([grey, grey - warm * (1 + grey) / 2, grey - warm * (1 + grey)], 1)
+    coloured = toned + 0.2 * torch.randn(toned.shape, generator=torch.Generator().manual_seed(0))
+    assert colour_alone(toned) < 0.5 * COLOURLESS
+    assert colour_alone(coloured) > 2 * COLOURLESS
+    monkeypatch.setattr(network.tone, "forward", lambda picture, *given: picture + 0.3)
+    for y, sure in ((toned, False), (coloured, True)):
+        seen = network.look(y, trial=False)
+        assert (float(network.judged_again(torch.tensor([2.0]), y, seen)) > 0) is sure
+        low = float(network.judged_again(torch.tensor([-3.0]), y, seen))
+        assert low == pytest.approx(-3 + BY_CHANGE * (0.3 - USUAL_CHANGE), abs=0.01)
 
 
 @torch.no_grad()
@@ -165,13 +185,13 @@ def test_what_haze_takes_is_seen_without_the_noise_where_that_was_tried(monkeypa
     logits[:, HAZE], logits[:, NOISE] = 1.0, 9.0
     seen: list[Tensor] = []
 
-    def by_change(picture: Tensor, _: Any) -> Tensor:
+    def judged_again(haze: Tensor, picture: Tensor, _: Any) -> Tensor:
         seen.append(picture)
-        return torch.zeros(1)
+        return haze
 
     monkeypatch.setattr(network, "judge", lambda found: logits)
     monkeypatch.setattr(network, "tried", lambda y, kind, before: Tried(y, torch.full_like(y, 0.1), before))
-    monkeypatch.setattr(network, "by_change", by_change)
+    monkeypatch.setattr(network, "judged_again", judged_again)
     network.look(y)
     assert len(seen) == 1
     assert torch.equal(seen[0], y + 0.1)
