@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rebridge import Restorer
 from rebridge.denoisers import Denoiser
 from rebridge.evaluation import degrade_case
+from rebridge.images import read_image
+from rebridge.models import load_model
+
+PHOTO = Path(__file__).parents[2] / "examples" / "images" / "chelsea.jpg"
 
 
 def picture(height: int, width: int) -> torch.Tensor:
@@ -51,7 +56,8 @@ def starving(largest: int) -> Any:
 )
 def test_tiles_give_the_picture_that_no_tiles_give(name: str, task: str) -> None:
     degraded = degrade_case(textured(161, 521), task, 0, "picture")
-    restore = Restorer.from_pretrained(name, device="cpu")
+    model: Any = load_model(name, device="cpu")
+    restore = Restorer(model.treating([task]) if task == "haze" else model)
     whole = restore(degraded, tile=0)
     assert (whole - degraded).abs().mean() > 1 / 255
     assert alike(restore(degraded, tile=64), whole)
@@ -71,3 +77,16 @@ def test_a_sound_picture_comes_back_as_it_is() -> None:
     restored = Restorer.from_pretrained("rdbm-small", device="cpu")(sound)
     assert torch.equal((255 * restored).round(), (255 * sound).round())
     assert (restored - sound).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("name", ["rdbm-small", "rdbm-tiny"])
+def test_haze_in_grey_is_taken_out_where_it_is_named_alone(name: str) -> None:
+    """Without colours, nobody can say whether a picture is hazy, pale or faded."""
+    photo = nn.functional.interpolate(read_image(PHOTO).pixels[None], scale_factor=0.5, mode="area")[0]
+    hazy = degrade_case(photo, "haze", 0, "picture")
+    grey = hazy.mean(0, keepdim=True).expand(3, -1, -1)
+    model: Any = load_model(name, device="cpu")
+    restore, told = Restorer(model), Restorer(model.treating(["haze"]))
+    assert (restore(hazy) - hazy).abs().mean() > 0.1
+    assert torch.equal(restore(grey), grey)
+    assert (told(grey) - grey).abs().mean() > 0.1
