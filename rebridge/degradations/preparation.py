@@ -19,7 +19,10 @@ from rebridge.degradations.softness import resize
 
 
 def muted(image: Tensor, draw: Draw) -> Tensor:
-    """Take colour from (C, H, W) in [0, 1], as in photographs that are grey, toned or faded; they are as bright as before."""
+    """Take colour from (C, H, W) in [0, 1], and leave it about as bright.
+
+    Photographs are grey, toned and faded too.
+    """
     weights = torch.tensor((0.299, 0.587, 0.114) if draw.uniform((0, 1)) < 0.5 else (1.0, 1.0, 1.0))
     grey = (weights / weights.sum()).view(-1, 1, 1).mul(image).sum(0, keepdim=True)
     chance = draw.uniform((0, 1))

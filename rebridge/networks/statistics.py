@@ -257,9 +257,12 @@ def adaptive_maxima(h: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def colour_alone(image: Tensor) -> Tensor:
-    """Measure the colour of images (B, 3, H, W) in [-1, 1] that does not go along with brightness.
+    """Measure the colour of images that does not go along with brightness.
 
     That of grey and of toned pictures is next to 0, however warm the tone.
+
+    Args:
+        image: (B, 3, H, W) in [-1, 1].
 
     Returns:
         (B,): the root mean square of what remains of each colour less the brightness, in [0, 1], beside a line through it.
