@@ -10,3 +10,7 @@ functions, one module a command:
 
 `options` imports nothing heavy, so that a surface can show what there is to choose before torch is loaded.
 """
+
+import os
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages, if torch learns so before it allocates

@@ -24,8 +24,13 @@ _INSTRUCTIONS = {
     "AMX": ("amx_tile",),
 }
 """Names, and the flags of the processor any of which stands for them."""
-KEPT_PIECE = 2**24
-"""Bytes of the largest piece of memory that is kept when it is freed: those of large tiles leave holes that nothing fills."""
+KEPT_PIECE, KEPT_BESIDE_HUGE_PAGES = 2**25, 2**24
+"""Bytes of the largest piece of memory that is kept when it is freed; glibc allows no more.
+
+Larger ones leave holes that nothing fills: where they come in huge pages, which are cleared sooner, fewer are kept.
+"""
+HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+"""By this torch asks Linux for huge pages; `rebridge.commands` sets it."""
 KEPT_MEMORY = 2**28
 """Most bytes that are kept at the end of the heap."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -77,7 +82,8 @@ def prepare() -> None:
     if sys.platform == "linux" and not any(name.startswith("MALLOC_") for name in os.environ):
         library = ctypes.CDLL(None)
         if hasattr(library, "mallopt"):  # of glibc
-            library.mallopt(_M_MMAP_THRESHOLD, KEPT_PIECE)
+            has_huge_pages = os.environ.get(HUGE_PAGES) == "1"
+            library.mallopt(_M_MMAP_THRESHOLD, KEPT_BESIDE_HUGE_PAGES if has_huge_pages else KEPT_PIECE)
             library.mallopt(_M_TRIM_THRESHOLD, KEPT_MEMORY)
 
 

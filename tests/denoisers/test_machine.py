@@ -1,10 +1,12 @@
 """The machine's description holds against what the system says of itself."""
 
+import ctypes
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -111,3 +113,27 @@ def test_of_many_threads_one_alone_computes_on_several_cores() -> None:
     told = subprocess.run([sys.executable, "-c", LEFT], env=environment, capture_output=True, text=True, check=True)
     numbers = json.loads(told.stdout)
     assert numbers == {"all": numbers["one"], "before": 1, "one": numbers["all"], "after": 1, "main": 1}
+
+
+def test_commands_ask_for_huge_pages_unless_the_user_says_otherwise() -> None:
+    code = "import os, sys, rebridge.commands; print(os.environ['THP_MEM_ALLOC_ENABLE'], 'torch' in sys.modules)"
+    for given, expected in (({}, "1"), ({"THP_MEM_ALLOC_ENABLE": "0"}, "0")):
+        environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"} | given
+        answer = subprocess.run(
+            [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
+        )
+        assert answer.stdout.split() == [expected, "False"]
+
+
+@linux
+@pytest.mark.parametrize(("pages", "kept"), [("1", machine.KEPT_BESIDE_HUGE_PAGES), ("0", machine.KEPT_PIECE)])
+def test_less_memory_is_kept_beside_huge_pages(monkeypatch: pytest.MonkeyPatch, pages: str, kept: int) -> None:
+    told: list[tuple[int, int]] = []
+    library = SimpleNamespace(mallopt=lambda *words: told.append(words))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv(machine.HUGE_PAGES, pages)
+    machine.prepare.__wrapped__()
+    assert told[0] == (-3, kept)
