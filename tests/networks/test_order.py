@@ -165,7 +165,7 @@ def test_nobody_can_say_whether_a_picture_without_colours_was_hazy(
     monkeypatch: pytest.MonkeyPatch, warm: float
 ) -> None:
     network = awake(verdict=True, trial=True)
-    grey = 0.25 * pictures(1).mean(1, keepdim=True)
+    grey = 0.6 * pictures(1)[:, :1]
     toned = torch.cat([grey, grey - warm * (1 + grey) / 2, grey - warm * (1 + grey)], 1)
     coloured = toned + 0.2 * torch.randn(toned.shape, generator=torch.Generator().manual_seed(0))
     assert colour_alone(toned) < 0.5 * COLOURLESS

@@ -168,6 +168,7 @@ def test_pictures_in_bytes_come_out_as_those_in_floats_do(channels: int) -> None
     assert (expected - floats).abs().max() > 1 / 255
     found = restore.sample(stored, 1, tile=256)
     assert found.mean.comment == b"kept"
+    assert found.mean.pixels.dtype == torch.uint8
     assert torch.equal(found.mean.pixels, to_bytes(expected))
     assert [one is found.mean for one in found.all] == [True]
     assert found.std.shape == (1, channels, 136, 330)
