@@ -26,6 +26,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from rebridge import Restorer, degradations
 from rebridge.data.folders import image_files, read_stored
 from rebridge.data.mixtures import held_out
+from rebridge.evaluation.plain import LUMA
 from rebridge.networks.careful import KINDS, Careful
 
 DATA = Path(os.environ.get("REBRIDGE_DATA", "data"))
@@ -124,7 +125,7 @@ def drawn() -> Iterator[Case]:
 
 def with_few_colours(name: str, picture: Array) -> Iterator[Case]:
     """Yield a picture in grey, toned, and with a third of its colour, as photographs of before and of bad weather are."""
-    grey = (picture @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
+    grey = (picture @ LUMA)[..., None]
     toned = grey ** np.array([0.9, 1.0, 1.25], np.float32) * np.array([1.0, 0.95, 0.85], np.float32)
     for what, found in (("grey", grey.repeat(3, 2)), ("toned", toned), ("few colours", grey + (picture - grey) / 3)):
         yield Case(f"{name}, {what}", rounded := eight_bits(found), rounded)

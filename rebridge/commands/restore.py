@@ -147,7 +147,7 @@ def _restore_here(
         return FilesResult(dry(jobs, options), done, opened.note, left)
 
     finder = TaskFinder(options, opened) if TaskFinder.needed(options, opened) else None
-    shown = finder is not None or options.before_after or options.contact_sheet is not None
+    needs_floats = finder is not None or options.before_after or options.contact_sheet is not None
 
     def work(job: Job, report: Reporter) -> Mapping[str, Any] | None:
         if is_clip(job.path):
@@ -159,7 +159,7 @@ def _restore_here(
                 return restore_clip(job, opened, options, report)
         if (streamed := restore_large(job, opened, options, report)) is not None:
             return streamed
-        image = read_image(job.path, options.pixel_limit, options.strict, None if shown else AUTO_TILE_PIXELS)
+        image = read_image(job.path, options.pixel_limit, options.strict, None if needs_floats else AUTO_TILE_PIXELS)
         told = conditions_of_file(job.path, restorer.model, options.conditions)
         with lanes:
             looked, found_kinds = look(restorer, image)

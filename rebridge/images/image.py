@@ -2,8 +2,7 @@
 
 The one place where pixels, bit depth, alpha and metadata are read and written.
 Pixels are float32 in [0, 1], or bytes where memory counts; the file's 8 or 16 bits are remembered, the orientation is applied
-while reading, and
-EXIF, XMP, IPTC, comment, colour profile and resolution travel with the pixels to the file that is written.
+while reading, and EXIF, XMP, IPTC, comment, colour profile and resolution travel with the pixels to the file that is written.
 """
 
 import os

@@ -25,7 +25,7 @@ from rebridge.irbridge.finish import Finish
 from rebridge.models import Model
 from rebridge.networks.lazy import LazyImages
 from rebridge.restoration import engine
-from rebridge.restoration.choices import Asked
+from rebridge.restoration.choices import Asked, seeds_of
 from rebridge.samplers import ImageNoise, Sampler
 
 
@@ -97,6 +97,7 @@ def restored_bytes(journey: Journey, walk: Sampler, image: Image, asked: Asked, 
     pixels = image.pixels
     if pixels.dtype != torch.uint8 or not goes_by_tile(journey, walk, (pixels.shape[1], pixels.shape[2]), asked):
         return None
+    seeds_of(asked.seed, 1)  # no noise is drawn, but an impossible seed is refused as elsewhere
     shape = (1, pixels.shape[0], pixels.shape[1], pixels.shape[2])
     images = LazyImages(shape, lambda rows, columns: as_floats(pixels[None, :, rows, columns]))
     return image.with_pixels(restored_by_tile(journey, walk, images, asked, wrap)[0])

@@ -173,6 +173,8 @@ def test_pictures_in_bytes_come_out_as_those_in_floats_do(channels: int) -> None
     assert [one is found.mean for one in found.all] == [True]
     assert found.std.shape == (1, channels, 136, 330)
     assert not found.std.any()
+    with pytest.raises(ValueError, match="seed"):
+        restore(stored, tile=256, seed=-1)
 
 
 def test_pictures_in_bytes_that_do_not_go_by_tile_become_floats() -> None:
