@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFilter
@@ -121,6 +122,32 @@ def drawn() -> Iterator[Case]:
                 (8, 6 + 15 * row), "The quick brown fox jumps over 13 lazy dogs; sphinx of quartz.", fill=ink
             )
         yield Case("text", text := np.asarray(page, np.float32) / 255, text)
+    for _ in range(3):
+        yield Case("stars", sky := stars(random), sky)
+        yield Case("drawn on black", figure := on_black(random), figure)
+
+
+def stars(random: np.random.Generator) -> Array:
+    """Draw a night sky: points of light of all sizes on a glow and a little grain."""
+    sky = np.zeros((CROP, CROP, 3), np.float32)
+    for x, y, size, light in zip(*random.uniform(0, CROP, (2, 500)), *random.power(0.3, (2, 500)), strict=True):
+        r = 0.5 + 2 * size
+        across, down = (np.exp(-(((np.arange(CROP) - place) / r) ** 2)) for place in (x, y))
+        sky += (down[:, None] * across[None])[..., None] * (0.1 + 0.9 * light) * random.uniform(0.7, 1, 3)
+    clouds = cv2.GaussianBlur(random.standard_normal((CROP, CROP)).astype(np.float32), (0, 0), 40)
+    glow = (clouds / clouds.std()).clip(0)[..., None] * random.uniform(0.02, 0.15, 3)
+    return eight_bits(sky + glow + 0.01 * random.standard_normal(sky.shape))
+
+
+def on_black(random: np.random.Generator) -> Array:
+    """Draw shaded figures on black, as charts of the stars have them."""
+    page = np.zeros((CROP, CROP), np.float32)
+    for x, y in random.uniform(0.25 * CROP, 0.75 * CROP, (6, 2)):
+        across, down = random.uniform(0.05 * CROP, 0.2 * CROP, 2)
+        height, width = np.mgrid[:CROP, :CROP]
+        inside = ((width - x) / across) ** 2 + ((height - y) / down) ** 2
+        page = np.where(inside < 1, random.uniform(0.15, 0.4) * (1 - 0.5 * inside), page)
+    return eight_bits(page[..., None].repeat(3, 2))
 
 
 def with_few_colours(name: str, picture: Array) -> Iterator[Case]:

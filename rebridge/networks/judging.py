@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from rebridge.networks.exporting import exporting, valueless
-from rebridge.networks.impressions import PLACE, Impression, impression
-from rebridge.networks.kinds import CODED, HAZE, KINDS, LOWLIGHT, NOISE, RAIN, SOFT
+from rebridge.networks.impressions import PLACE, SHARES, Impression, impression
+from rebridge.networks.kinds import CODED, HAZE, KINDS, LOWLIGHT, NOISE, RAIN, SNOW, SOFT
 from rebridge.networks.layers import Network, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
-from rebridge.networks.statistics import air_map, colour_alone, picture_statistics
+from rebridge.networks.statistics import air_map, colour_alone, even_share, picture_statistics, smooth_share
 from rebridge.networks.toning import PLACE_REACH, Examiner, Tone
 from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial, coarseness, doubt_of_rain, numbers_of_trial
 from rebridge.networks.verdict import Verdict, gathered
@@ -38,6 +38,12 @@ COARSE = 1.5
 """How much surer of haze a verdict must be, in logits, in a compressed picture."""
 COLOURLESS = 0.02
 """Colour, as `colour_alone` has it, below which a picture without its haze could as well be a grey one that had none."""
+STARRY = 0.2
+"""Median of the brightness, in [0, 1], below which bright dots may as well be stars as snow."""
+EVEN, GRAINLESS = 0.2, 0.5
+"""Shares of even and of smooth cells above which a picture was drawn, as what a camera took has grain."""
+BLACK, GRAINLESS_BLACK = 0.15, 0.15
+"""Brightness that a hundredth of a picture exceeds, and share of smooth cells, by which drawings are told that are black."""
 BAND = 2**20
 """Most pixels that are seen at once of a whole picture."""
 REACH = 160
@@ -220,8 +226,8 @@ class Judging(Network):
 
         Faint noise is seen by the examiner's own filters before a verdict hears of it: the greater of both counts. Sound
         pictures may be soft, and blur takes both: there the lesser counts. The air of haze is bright: a picture that is dark
-        everywhere may be pale, and would only get darker. JPEG takes contrast as haze does. What was judged already, and
-        tried, stays as it is.
+        everywhere may be pale, and would only get darker. Dots in the dark may be stars. A drawing has neither weather nor an
+        exposure. JPEG takes contrast as haze does. What was judged already, and tried, stays as it is.
         """
         if seen.judged is not None:
             return seen.judged
@@ -236,7 +242,10 @@ class Judging(Network):
         decided[:, SOFT] = torch.minimum(decided[:, SOFT], logits[:, SOFT])
         decided[:, HAZE] = decided[:, HAZE] - COARSE * coarseness(decided[:, CODED])
         dark = seen.levels[:, :3, -1].mean(1) < LEAST_AIR
-        decided[:, HAZE] = torch.where(dark, decided[:, HAZE].clamp(max=0), decided[:, HAZE])
+        starry = seen.levels[:, :3, SHARES.index(0.5)].mean(1) < STARRY
+        drawn = _drawn(seen)
+        for kind, unsure in ((HAZE, dark | drawn), (SNOW, starry | drawn), (LOWLIGHT, drawn)):
+            decided[:, kind] = torch.where(unsure, decided[:, kind].clamp(max=0), decided[:, kind])
         return decided
 
     def _features(self, padded: Tensor) -> Tensor:
@@ -271,3 +280,12 @@ class Judging(Network):
         """
         low, high = self.low.float(), self.high.float()
         return ((logits.float().sigmoid() - low) / (high - low).clamp_min(1e-3)).clamp(0, 1)
+
+
+def _drawn(seen: Impression) -> Tensor:
+    """Tell pictures that were drawn from those that a camera took, (B,)."""
+    black = seen.levels[:, :3, -1].mean(1) < BLACK
+    if seen.air is None:
+        return torch.zeros_like(black)
+    smooth = smooth_share(seen.air)
+    return (even_share(seen.air) > EVEN) | (smooth > GRAINLESS) | (black & (smooth > GRAINLESS_BLACK))

@@ -33,6 +33,8 @@ LEAST_SIDE = 96
 """Smaller pictures are continued by repetition of their border."""
 AIR_BLOCK = 8
 """Side in pixels of the blocks that air and grid are looked at in."""
+LEAST_CONTRAST = 3e-3
+"""What is added to the contrast of a block, in [0, 1], before its logarithm is taken."""
 FIFTHS = 5
 """Groups of as many blocks each, from the darkest to the palest."""
 TIE = 1e-3
@@ -44,6 +46,10 @@ MAP_SIDE = 12
 """Cells along each axis of the map of the air."""
 MAP_NUMBERS = 16
 """Numbers of each cell, see `air_map`."""
+HALF_LEVEL = 0.5 / 255
+"""What pixels of eight bits that are the same may differ by, in [0, 1], once they were scaled."""
+SMOOTH = math.log(LEAST_CONTRAST + 0.8 / 255)
+"""Mean contrast of a cell, as `air_map` has it, below which it is without grain."""
 GRID_NUMBERS = 6
 """Numbers that `grid_statistics` gives for a picture."""
 NUMBERS = LINE_NUMBERS + AIR_NUMBERS + GRID_NUMBERS
@@ -218,7 +224,7 @@ def block_colours(y: Tensor) -> Tensor:
         strip = (y[..., top : min(top + rows, height), :width].float() + 1) / 2
         grey = strip.mean(1, keepdim=True)
         variance = block_means(grey.square(), AIR_BLOCK) - block_means(grey, AIR_BLOCK).square()
-        contrast = torch.log(variance.clamp_min(0).sqrt() + 3e-3)
+        contrast = torch.log(variance.clamp_min(0).sqrt() + LEAST_CONTRAST)
         least, most = -F.max_pool2d(-strip, AIR_BLOCK), F.max_pool2d(strip, AIR_BLOCK)
         found.append(torch.cat([least, block_means(strip, AIR_BLOCK), most, contrast], 1))
     return torch.cat(found, 2)
@@ -254,6 +260,19 @@ def air_map(y: Tensor) -> Tensor:
 def adaptive_maxima(h: Tensor, rows: int, columns: int) -> Tensor:
     """Compute `adaptive_max_pool2d` of (B, C, H, W) to (B, C, rows, columns)."""
     return F.adaptive_max_pool2d(h, (rows, columns))
+
+
+def even_share(air: Tensor) -> Tensor:
+    """Share of the cells of maps of the air (B, MAP_NUMBERS, ...) in which all pixels are the same, (B,).
+
+    What a camera took has next to none: there is grain everywhere, and where it is cut off, not over a whole cell.
+    """
+    return ((air[:, 9:12] - air[:, :3]).amax(1) < HALF_LEVEL).float().mean((1, 2))
+
+
+def smooth_share(air: Tensor) -> Tensor:
+    """Share of the cells in which blocks of 8 x 8 pixels differ by about a level of 255 on the mean, (B,)."""
+    return (air[:, 12] < SMOOTH).float().mean((1, 2))
 
 
 def colour_alone(image: Tensor) -> Tensor:
