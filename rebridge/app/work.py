@@ -28,7 +28,16 @@ from rebridge.commands.opening import Opened, check_sampling, open_restorer
 from rebridge.commands.options import DEFAULT_MODELS, ModelOptions, RestorationOptions
 from rebridge.commands.restore import ImageResult, restore_image
 from rebridge.denoisers.machine import take_over
-from rebridge.images import WRITABLE_SUFFIXES, Image, ImageError, encode_image, read_image, reason, to_samples
+from rebridge.images import (
+    WRITABLE_SUFFIXES,
+    Image,
+    ImageError,
+    encode_image,
+    read_image,
+    reason,
+    to_samples,
+    untouched_file,
+)
 from rebridge.restoration.filling import INPAINT, marked
 from rebridge.restoration.looking import look
 
@@ -276,7 +285,8 @@ def _settle(job: WebJob, before: Image, found: ImageResult) -> None:
     after: Image = found.image
     result = job.folder / ("result" + _suffix(job.name, wanted))
     try:
-        result.write_bytes(encode_image(after, result.suffix, wanted.quality))
+        kept = untouched_file(job.source, before, after, result.suffix, wanted.quality)
+        result.write_bytes(kept or encode_image(after, result.suffix, wanted.quality))
     except ImageError as error:
         job.error = public_sentence(error, result)
         return

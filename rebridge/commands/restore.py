@@ -24,7 +24,7 @@ from rebridge.commands.repaying import compiled_where_repaid
 from rebridge.commands.task_finding import TaskFinder
 from rebridge.commands.viewing import Viewer, dry
 from rebridge.denoisers import Denoiser
-from rebridge.images import Image, read_image, to_batch, write_image
+from rebridge.images import Image, read_image, to_batch, write_result
 from rebridge.images.clips import FILM_SUFFIXES, WRITTEN_MOVING, is_clip
 from rebridge.models import Finding
 from rebridge.restoration import Restorer
@@ -167,7 +167,7 @@ def _restore_here(
             task, fitting = finder(image) if finder is not None else (None, replace(opened, restorer=looked))
             found = restore_image(image, fitting, options, report, options.sampler, told=told)
         restored: Image = found.image
-        write_image(job.output, restored, options.overwrite, options.quality)
+        write_result(job.output, job.path, image, restored, options.overwrite, options.quality)
         unchanged = largest_change(image.pixels, restored.pixels) < UNCHANGED_BELOW
         return {
             "unchanged": unchanged,

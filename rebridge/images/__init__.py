@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rebridge.images.regular import irregular
     from rebridge.images.sniff import UNREADABLE_SUFFIXES
     from rebridge.images.transparency import fill_hidden
+    from rebridge.images.untouched import untouched_file, write_result
 
 _IMAGE = ("MAX_PIXELS", "READABLE_SUFFIXES", "WRITABLE_SUFFIXES", "Image", "ImageError", "read_image", "result_suffix")
 _PLACES = {
@@ -35,6 +36,7 @@ _PLACES = {
     "regular": ("irregular",),
     "sniff": ("UNREADABLE_SUFFIXES",),
     "transparency": ("fill_hidden",),
+    "untouched": ("untouched_file", "write_result"),
 }
 
 if not TYPE_CHECKING:  # type checkers see the imports above
@@ -63,7 +65,9 @@ __all__ = [
     "to_batch",
     "to_bytes",
     "to_samples",
+    "untouched_file",
     "unwritable",
     "write_atomic",
     "write_image",
+    "write_result",
 ]

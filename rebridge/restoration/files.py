@@ -18,7 +18,7 @@ from rebridge.images import (
     remove_leftovers,
     result_suffix,
     unwritable,
-    write_image,
+    write_result,
 )
 from rebridge.images.clips import is_clip
 from rebridge.restoration.inputs import files_of, is_readable, real_path
@@ -175,7 +175,8 @@ def run(
     """
 
     def work(job: Job) -> None:
-        write_image(job.output, restorer(read_image(job.path, max_pixels), **options), overwrite, quality)
+        image = read_image(job.path, max_pixels)
+        write_result(job.output, job.path, image, restorer(image, **options), overwrite, quality)
 
     return attempt(job, work, overwrite=overwrite, skip_existing=skip_existing)
 
