@@ -1,4 +1,7 @@
-"""Files of pictures that come out as they went in: written anew they would lose some of what they had."""
+"""Files of pictures that come out as they went in.
+
+Written anew they would lose some of what they had.
+"""
 
 from pathlib import Path
 
@@ -11,7 +14,7 @@ from rebridge.images.regular import read_regular
 
 LOSSY = ("JPEG", "WEBP")
 """Formats in which a picture that is written anew is another one."""
-HALF_LEVEL = 0.5 / 255
+SAME_BELOW = 0.5 / 255
 """Difference of values in [0, 1] below which they are the same in 8 bits."""
 ROWS = 512
 """Rows that are compared at once."""
@@ -55,7 +58,9 @@ def write_result(
 def untouched_file(
     source: str | Path, before: Image, after: Image, suffix: str, quality: int | None = None
 ) -> bytes | None:
-    """Read the file of a picture that was left as it is, to be copied instead of written anew.
+    """Read the file of a picture that was left as it is.
+
+    It is to be copied instead of written anew.
 
     Args:
         source: the file that the picture was read from.
@@ -90,4 +95,4 @@ def _same(one: Tensor | None, other: Tensor | None) -> bool:
     if one.shape != other.shape:
         return False
     pairs = zip(one.split(ROWS, 1), other.split(ROWS, 1), strict=True)
-    return all(bool(((as_floats(a) - as_floats(b)).abs() < HALF_LEVEL).all()) for a, b in pairs if a.numel())
+    return all(bool(((as_floats(a) - as_floats(b)).abs() < SAME_BELOW).all()) for a, b in pairs if a.numel())

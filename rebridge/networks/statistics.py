@@ -263,15 +263,19 @@ def adaptive_maxima(h: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def even_share(air: Tensor) -> Tensor:
-    """Share of the cells of maps of the air (B, MAP_NUMBERS, ...) in which all pixels are the same, (B,).
+    """Count the cells in which all pixels are the same.
 
-    What a camera took has next to none: there is grain everywhere, and where it is cut off, not over a whole cell.
+    As a share of those of maps of the air (B, MAP_NUMBERS, ...), (B,). What a camera took has next to none: there is grain
+    everywhere, and where it is cut off, not over a whole cell.
     """
     return ((air[:, 9:12] - air[:, :3]).amax(1) < HALF_LEVEL).float().mean((1, 2))
 
 
 def smooth_share(air: Tensor) -> Tensor:
-    """Share of the cells in which blocks of 8 x 8 pixels differ by about a level of 255 on the mean, (B,)."""
+    """Count the cells without grain, as a share of all, (B,).
+
+    Blocks of 8 x 8 pixels differ by less than a level of 255 there, on the mean.
+    """
     return (air[:, 12] < SMOOTH).float().mean((1, 2))
 
 
