@@ -3,7 +3,8 @@
     python benchmarks/training_speed.py --json docs/tables/training-speed.json
 
 The network and the degradations are those of configs/rdbm-fast.yaml. Each way trains for some iterations in a process of its own,
-one after the other; the first iterations, which allocate and compile, are not counted. The plain loop has torch's own AdamW and
+one after the other, and all of them again, as others may use the machine too: medians are printed, and of the ratios to the plain
+loop of the same round. The first iterations, which allocate and compile, do not count. The plain loop has torch's own AdamW and
 memory as the system gives it. The last way has a process of one thread for each core, which average their gradients, in the
 precision that the machine has instructions for: compare it with a plain loop on all threads. On one thread seconds are those of
 the processor in the training process, so that they hold on a busy machine too; else those of the clock. Beside the pictures a
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -109,6 +111,7 @@ def main() -> None:
     """Print a line for each way."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--iterations", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=3, help="of all ways (default: %(default)s)")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--way", choices=WAYS, help="measure this one alone, and print JSON")
     parser.add_argument("--compiled", action="store_true", help=f"also {COMPILED}, which compiles for minutes first")
@@ -120,13 +123,18 @@ def main() -> None:
         return
     floor = machine()
     print(sentence(floor))
+    ways = [way for way in WAYS if way != COMPILED or given.compiled]
+    rounds = [{way: in_process(way, given.iterations) for way in ways} for _ in range(given.rounds)]
     rows: list[dict[str, Any]] = []
-    for way in (way for way in WAYS if way != COMPILED or given.compiled):
-        row = {"way": way, **in_process(way, given.iterations)}
-        row["times the plain loop"] = row["pictures a second"] / (rows or [row])[0]["pictures a second"]
+    for way in ways:
+        row: dict[str, Any] = {"way": way} | {
+            key: median(found[way][key] for found in rounds) for key in rounds[0][way]
+        }
+        ratios = (found[way]["pictures a second"] / found[PLAIN]["pictures a second"] for found in rounds)
+        row["times the plain loop"] = median(ratios)
         rows.append(row)
         print(f"{way}: {row['pictures a second']:.2f} pictures a second, {row['times the plain loop']:.2f} times the plain loop, "
-              f"{row['waiting for data']:.0%} of the time waiting for data", flush=True)  # fmt: skip
+              f"{row['waiting for data']:.0%} of the time waiting for data")  # fmt: skip
     if given.json is not None:
         given.json.write_text(json.dumps({"machine": floor, "batch": BATCH, "rows": rows}, indent=1) + "\n")
 

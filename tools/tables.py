@@ -383,9 +383,7 @@ def machine_line(found: dict[str, Any]) -> str:
 
 def speed() -> str:
     """Say what folders, training, short commands, large pictures and samplers take, beside the floor of the same run."""
-    folder, training, several, start = (
-        read(name) for name in ("throughput", "training-speed", "training-processes", "start")
-    )
+    folder, training, start = (read(name) for name in ("throughput", "training-speed", "start"))
     lines = []
     for row in folder["rows"]:
         busy = f", the network busy {row['busy']:.0%}" if "busy" in row else ""
@@ -394,12 +392,11 @@ def speed() -> str:
         lines.append(
             [f"{folder['pictures']} pictures, `{folder['model']}`: {row['way']}", figure, floor, "`throughput.py`"]
         )
-    plain, threads = several["rows"][0], f", {several['machine']['threads']} threads"
-    for row, where in [*((row, "") for row in training["rows"]), (plain, threads), (several["rows"][-1], threads)]:
+    for row in training["rows"]:
         figure = f"{row['pictures a second']:.1f} pictures a second, waiting for data {row['waiting for data']:.0%}"
         lines.append(
             [
-                f"training{where}: {row['way']}",
+                f"training: {row['way']}",
                 figure,
                 f"{row['times the plain loop']:.2f} times",
                 "`training_speed.py`",
@@ -427,7 +424,7 @@ def speed() -> str:
     worst = max(share, key=lambda name: float(share[name].rstrip("%")))
     lines.append([f"samplers beside a network of {overhead['milliseconds']:g} ms", f"{share[worst]} at most (`{worst}`)",
                   f"no waits in {len(share)} of {len(share)}", "`overhead.py`"])  # fmt: skip
-    about = f"\nMachine of training on one thread and of samplers: {machine_line(training['machine'])}; of the rest: "
+    about = f"\nMachine of samplers: {machine_line(overhead['machine'])}; of the rest: "
     return rows(["what", "figure", "beside", "command"], lines) + about + f"{machine_line(folder['machine'])}.\n"
 
 
