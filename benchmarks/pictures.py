@@ -163,6 +163,7 @@ def clean() -> Iterator[Case]:
     for picture in photographs():
         yield Case("clean photographs", picture, picture)
         yield Case("clean, quality 90", s := saved(picture, 90), s)
+        yield Case("clean, overexposed", bright := eight_bits(4 * picture), bright)
         yield from with_few_colours("clean", picture)
     for path in image_files(DATA / "eval/cbsd68")[::6]:
         half = crop(reduced(read(path), 0.5))
@@ -180,6 +181,7 @@ def independent() -> Iterator[Case]:
             picture = reduced(read(path), factor)
             yield Case("clean CBSD68", picture, picture)
         yield from with_few_colours("clean CBSD68", picture)
+        yield Case("clean CBSD68, overexposed", bright := eight_bits(4 * picture), bright)
         for side in (192, CROP):
             part = crop(read(path), side)
             yield Case("clean CBSD68, cut out", part, part)

@@ -40,6 +40,7 @@ SOUND = (
     ("clean, grey", "photographs in grey"), ("clean, toned", "toned photographs"),
     ("clean, few colours", "photographs with a third of their colour"), ("clean CBSD68, grey", "CBSD68 in grey"),
     ("clean CBSD68, toned", "CBSD68, toned"), ("clean CBSD68, few colours", "CBSD68 with a third of its colour"),
+    ("clean, overexposed", "photographs, two stops overexposed"), ("clean CBSD68, overexposed", "CBSD68, two stops overexposed"),
     ("clean real truths", "truths of real pairs"), ("clean, quality 90", "JPEG of quality 90"), ("faces", "faces"),
     ("text", "text"), ("line art", "line art"), ("stars", "stars"),
     ("drawn on black", "figures on black"), ("ramp", "ramps"), ("flat", "flat"), ("clean screenshots", "screenshots"),

@@ -38,6 +38,8 @@ COARSE = 1.5
 """How much surer of haze a verdict must be, in logits, in a compressed picture."""
 COLOURLESS = 0.02
 """Colour, as `colour_alone` has it, below which a picture without its haze could as well be a grey one that had none."""
+WHITE = 0.998
+"""Brightness, in [0, 1], above which a place shows nothing: where a twentieth of a picture does, no rain is seen before it."""
 STARRY = 0.2
 """Median of the brightness, in [0, 1], below which bright dots may as well be stars as snow."""
 EVEN, GRAINLESS = 0.2, 0.5
@@ -116,7 +118,7 @@ class Judging(Network):
         judged[:, RAIN] -= doubt
         made: dict[tuple[int, int], Tried] = {}
         clear: dict[int, tuple[Tensor, Impression]] = {}  # without noise, where that was tried
-        for row in (judged[:, RAIN] > TRIED).nonzero()[:, 0].tolist():
+        for row in ((judged[:, RAIN] > TRIED) & ~_glaring(seen)).nonzero()[:, 0].tolist():
             here = slice(row, row + 1)
             made[row, RAIN] = self.tried(padded[here], RAIN, seen.of(here))
             judged[here, RAIN] = self.trial(self.shown_by(made[row, RAIN])) - doubt[here]
@@ -227,7 +229,8 @@ class Judging(Network):
         Faint noise is seen by the examiner's own filters before a verdict hears of it: the greater of both counts. Sound
         pictures may be soft, and blur takes both: there the lesser counts. The air of haze is bright: a picture that is dark
         everywhere may be pale, and would only get darker. Dots in the dark may be stars. A drawing has neither weather nor an
-        exposure. JPEG takes contrast as haze does. What was judged already, and tried, stays as it is.
+        exposure, and before what is overexposed no rain is seen. JPEG takes contrast as haze does. What was judged already, and
+        tried, stays as it is.
         """
         if seen.judged is not None:
             return seen.judged
@@ -241,10 +244,9 @@ class Judging(Network):
         decided[:, NOISE] = torch.maximum(decided[:, NOISE], logits[:, NOISE])
         decided[:, SOFT] = torch.minimum(decided[:, SOFT], logits[:, SOFT])
         decided[:, HAZE] = decided[:, HAZE] - COARSE * coarseness(decided[:, CODED])
-        dark = seen.levels[:, :3, -1].mean(1) < LEAST_AIR
-        starry = seen.levels[:, :3, SHARES.index(0.5)].mean(1) < STARRY
-        drawn = _drawn(seen)
-        for kind, unsure in ((HAZE, dark | drawn), (SNOW, starry | drawn), (LOWLIGHT, drawn)):
+        dark, starry, drawn = _brightness(seen, 0.99) < LEAST_AIR, _brightness(seen, 0.5) < STARRY, _drawn(seen)
+        weather = (RAIN, _glaring(seen)), (HAZE, dark | drawn), (SNOW, starry | drawn), (LOWLIGHT, drawn)
+        for kind, unsure in weather:
             decided[:, kind] = torch.where(unsure, decided[:, kind].clamp(max=0), decided[:, kind])
         return decided
 
@@ -282,9 +284,19 @@ class Judging(Network):
         return ((logits.float().sigmoid() - low) / (high - low).clamp_min(1e-3)).clamp(0, 1)
 
 
+def _brightness(seen: Impression, share: float) -> Tensor:
+    """Find the brightness that a share of each picture does not exceed, (B,) in [0, 1]."""
+    return seen.levels[:, :3, SHARES.index(share)].mean(1)
+
+
+def _glaring(seen: Impression) -> Tensor:
+    """Tell pictures that are overexposed, (B,): what is left of their contrast looks like streaks."""
+    return _brightness(seen, 0.95) > WHITE
+
+
 def _drawn(seen: Impression) -> Tensor:
     """Tell pictures that were drawn from those that a camera took, (B,)."""
-    black = seen.levels[:, :3, -1].mean(1) < BLACK
+    black = _brightness(seen, 0.99) < BLACK
     if seen.air is None:
         return torch.zeros_like(black)
     smooth = smooth_share(seen.air)

@@ -1,5 +1,10 @@
-"""Drawings have no weather, and dots in the dark may be stars: both are left alone unless a kind is named."""
+"""What looks like weather and is none is left alone unless a kind is named.
 
+Drawings have no weather, dots in the dark may be stars, and what is left of an overexposed picture may look like streaks.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,9 +12,10 @@ import torch
 from torch import Tensor
 
 from rebridge import Restorer
+from rebridge.images import read_image
 from rebridge.models import load_model
 from rebridge.networks.judging import EVEN, GRAINLESS, STARRY
-from rebridge.networks.kinds import HAZE, LOWLIGHT, SNOW
+from rebridge.networks.kinds import HAZE, LOWLIGHT, RAIN, SNOW
 from rebridge.networks.statistics import air_map, even_share, smooth_share
 
 MODELS = ("rdbm-tiny", "rdbm-small")
@@ -55,6 +61,14 @@ def test_stars_and_figures_on_black_are_left_alone(name: str, picture: Tensor) -
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("stops", [2.0, 2.5])
+def test_overexposed_photographs_are_left_alone(name: str, stops: float) -> None:
+    photo = read_image(Path(__file__).parents[2] / "examples" / "images" / "chelsea.jpg").pixels
+    bright = eight_bits(2**stops * photo)
+    assert (Restorer.from_pretrained(name)(bright) - bright).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_they_are_treated_where_a_kind_is_named(name: str) -> None:
     model: Any = load_model(name, device="cpu")
     assert (Restorer(model.treating(["lowlight"]))(figure(0.0)) - figure(0.0)).mean() > 0.02
@@ -68,9 +82,9 @@ def test_a_verdict_is_unsure_of_drawings_and_of_the_night(monkeypatch: pytest.Mo
     logits = torch.full((1, len(model.info.tasks)), 3.0)
     monkeypatch.setattr(network.verdict, "forward", lambda known, air: logits)
 
-    def found(picture: Tensor) -> list[bool]:
+    def found(picture: Tensor, kinds: Sequence[int] = (HAZE, SNOW, LOWLIGHT)) -> list[bool]:
         judged = network.judge(network.look(2 * picture[None] - 1, trial=False))
-        return (judged[0, [HAZE, SNOW, LOWLIGHT]] > 0).tolist()
+        return (judged[0, list(kinds)] > 0).tolist()
 
     grain = torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) - 0.5
     bright = STARRY + 0.01 + 0.05 * grain
@@ -86,6 +100,10 @@ def test_a_verdict_is_unsure_of_drawings_and_of_the_night(monkeypatch: pytest.Mo
     smooth[:, :, : SIDE // 3] = 0.05 + 0.05 * torch.linspace(0, 1, SIDE)[:, None]
     assert GRAINLESS > 1 / 3
     assert found(eight_bits(smooth)) == [False, False, False]  # too dark to have so little grain
+    for white, sure in ((0.04, True), (0.08, False)):  # a twentieth is too much
+        glaring = 0.4 + 0.1 * grain
+        glaring[:, : round(white * SIDE)] = 1.0
+        assert found(eight_bits(glaring), [RAIN, HAZE]) == [sure, True]
 
 
 def test_even_and_smooth_cells_are_counted() -> None:
