@@ -38,7 +38,7 @@ COARSE = 1.5
 """How much surer of haze a verdict must be, in logits, in a compressed picture."""
 COLOURLESS = 0.02
 """Colour, as `colour_alone` has it, below which a picture without its haze could as well be a grey one that had none."""
-WHITE = 0.998
+BLOWN = 0.998
 """Brightness, in [0, 1], above which a place shows nothing: where a twentieth of a picture does, no rain is seen before it."""
 STARRY = 0.2
 """Median of the brightness, in [0, 1], below which bright dots may as well be stars as snow."""
@@ -291,7 +291,7 @@ def _brightness(seen: Impression, share: float) -> Tensor:
 
 def _glaring(seen: Impression) -> Tensor:
     """Tell pictures that are overexposed, (B,): what is left of their contrast looks like streaks."""
-    return _brightness(seen, 0.95) > WHITE
+    return _brightness(seen, 0.95) > BLOWN
 
 
 def _drawn(seen: Impression) -> Tensor:
