@@ -8,10 +8,8 @@ import torch
 from torch import Tensor
 
 from rebridge.images import Image, as_floats
+from rebridge.images.untouched import COMPARED_ROWS
 from rebridge.inverse.measurement import LEVELS
-
-COMPARED_ROWS = 256
-"""Rows of pictures that are compared at once."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +42,6 @@ def change_map(before: Image, after: Image) -> Map:
     return _map(
         torch.cat([_sizes(as_floats(after.pixels[:, rows]) - as_floats(before.pixels[:, rows])) for rows in strips], 1)
     )
-
-
-def largest_change(before: Tensor, after: Tensor) -> float:
-    """Find the largest difference of two pictures (C, H, W) at any pixel."""
-    pairs = zip(before.split(COMPARED_ROWS, 1), after.split(COMPARED_ROWS, 1), strict=True)
-    return max((as_floats(one) - as_floats(other)).abs().max().item() for one, other in pairs)
 
 
 def value_map(values: Tensor) -> Map:

@@ -15,7 +15,7 @@ from rebridge.commands.conditions import check_conditions, conditions_of_file
 from rebridge.commands.files import SAME_SAMPLES, FilesResult, Finished, planned, process
 from rebridge.commands.findings import kind_words, told_words
 from rebridge.commands.lanes import lanes_for
-from rebridge.commands.maps import change_map, largest_change
+from rebridge.commands.maps import change_map
 from rebridge.commands.opening import Opened, check_noise, check_sampling, open_restorer
 from rebridge.commands.options import RestorationOptions, RestoreOptions, SamplingOptions
 from rebridge.commands.parts import UNCHANGED_BELOW, restore_large
@@ -26,6 +26,7 @@ from rebridge.commands.viewing import Viewer, dry
 from rebridge.denoisers import Denoiser
 from rebridge.images import Image, read_image, to_batch, write_result
 from rebridge.images.clips import FILM_SUFFIXES, WRITTEN_MOVING, is_clip
+from rebridge.images.untouched import largest_change
 from rebridge.models import Finding
 from rebridge.restoration import Restorer
 from rebridge.restoration.engine import AUTO_TILE_PIXELS

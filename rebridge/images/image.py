@@ -147,7 +147,9 @@ def read_image(
     return image
 
 
-def write_image(path: str | Path, image: Image, overwrite: bool = False, quality: int | None = None) -> None:
+def write_image(
+    path: str | Path, image: Image, overwrite: bool = False, quality: int | None = None, encoded: bytes | None = None
+) -> None:
     """Write an image in the format of the suffix, whole or not at all.
 
     16 bits stay 16 bits in PNG, TIFF, JPEG 2000 and JPEG XL, become 10 or 12 in AVIF, and are rounded to 8 elsewhere.
@@ -157,20 +159,19 @@ def write_image(path: str | Path, image: Image, overwrite: bool = False, quality
         path: a file with one of WRITABLE_SUFFIXES.
         image: what is written.
         overwrite: replace a file that exists; it keeps its permissions.
-        quality: 1..100, of JPEG, WebP, AVIF and JPEG XL; 100 is lossless except in JPEG,
-            and JPEG XL of 16 bits always is. None takes 95, the quality
-            of the file that was read where that was higher, and 100 where that file was lossless.
+        quality: 1..100, of JPEG, WebP, AVIF and JPEG XL; 100 is lossless except in JPEG, and JPEG XL of 16 bits always is. None
+            takes 95, the quality of the file that was read where that was higher, and 100 where that file was lossless.
+        encoded: the content of the file, where it is known already.
 
     Raises:
         ImageError: `unwritable` says why, the pixels are not finite, or the disk refuses.
     """
     path = Path(path)
     _check_quality(quality)
-    problem = unwritable(path, overwrite=overwrite)
-    if problem is not None:
+    if (problem := unwritable(path, overwrite=overwrite)) is not None:
         raise ImageError(f"{path}: {problem}")
     try:
-        write_atomic(path, _encoded(image, path.suffix, quality), overwrite, image.modified)
+        write_atomic(path, encoded or _encoded(image, path.suffix, quality), overwrite, image.modified)
     except FileExistsError:
         raise ImageError(f"{path}: {_EXISTS}") from None
     except Exception as error:  # encoders have exceptions of every kind

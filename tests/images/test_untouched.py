@@ -106,9 +106,9 @@ def test_results_are_written_whole_and_never_over_others(tmp_path: Path) -> None
     assert read_image(result).pixels.mean() == pytest.approx(float(1 - before.pixels.mean()), abs=0.01)
     write_result(result, path, before, before, overwrite=True)
     assert result.read_bytes() == path.read_bytes()
-    (tmp_path / "file").touch()
-    with pytest.raises(ImageError, match="cannot be written"):
-        write_result(tmp_path / "file" / "a.jpg", path, before, before)
+    (tmp_path / "folder.jpg").mkdir()
+    with pytest.raises(ImageError, match="is a folder"):
+        write_result(tmp_path / "folder.jpg", path, before, before, overwrite=True)
 
 
 def test_folders_and_the_command_leave_sound_photographs_as_they_are(tmp_path: Path) -> None:
