@@ -243,6 +243,7 @@ def network_of(state: Mapping[str, Tensor], verdict: bool, air_map: bool = False
     counts = [blocks(f"trunk.before.{index}") for index in range(len(levels))]
     told = {
         "trial": "trial.mean" in state,
+        "haze_trial": "haze_trial.mean" in state,
         "verdict": verdict,
         "air": verdict and ("verdict.mean" not in state or "verdict.air.0.0.weight" in state),
         "air_map": mapped or air_map,

@@ -32,7 +32,7 @@ from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import AIR, NUMBERS
 from rebridge.networks.toning import Examiner, Tone
 from rebridge.networks.treating import Treating
-from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial
+from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, HazeTrial, RainTrial
 from rebridge.networks.trunk import Trunk
 from rebridge.networks.trust import STEADY_IN_DARK, TrustMap, feature_blocks, held_back, steadiness
 from rebridge.networks.verdict import Verdict
@@ -69,8 +69,8 @@ class Careful(Judging):
     of the size; blocks: before and again after the middle at each level but the last; middle: blocks there; features: of
     the examiner; equalise: filter pictures by an `Equaliser` before the trunk; verdict: a `Verdict` decides on the kinds, and
     what the examiner says of them is a part of what it hears; air: it tells haze by levels and air alone; air_map: and by
-    a map of the air; light_map: it tells darkness by that map too; trial: a `RainTrial` decides on rain. The examiner, the
-    air and the exposure see the whole picture that is handed over.
+    a map of the air; light_map: it tells darkness by that map too; trial: a `RainTrial` decides on rain; haze_trial: with that, a
+    `HazeTrial` on haze. The examiner, the air and the exposure see the whole picture that is handed over.
     """
 
     told = True
@@ -89,6 +89,7 @@ class Careful(Judging):
         air_map: bool = False,
         light_map: bool = False,
         trial: bool = False,
+        haze_trial: bool = False,
     ) -> None:
         super().__init__()
         check_sizes(channels=channels, middle=middle, features=features)
@@ -113,6 +114,7 @@ class Careful(Judging):
         dark = LOWLIGHT if light_map else None
         self.verdict = Verdict(known, len(KINDS), air=heard, haze=HAZE, sees=air_map, dark=dark) if verdict else None
         self.trial = RainTrial(len(KINDS)) if trial else None
+        self.haze_trial = HazeTrial() if haze_trial else None
         self.register_buffer("low", torch.full((len(KINDS),), 0.4))
         self.register_buffer("high", torch.full((len(KINDS),), 0.6))
 

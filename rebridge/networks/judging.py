@@ -1,8 +1,7 @@
 """Judging whole pictures: what a careful network sees in them and finds.
 
-A first look gathers features and numbers, a verdict decides by them; where that leaves rain open, a trial takes it out, and
-where noise may hide haze, or hides in the dark, a look without it, or in the light, decides. Of haze the size of what it takes
-decides too. Derived.
+A first look gathers features and numbers, a verdict decides by them; where that leaves rain or haze open, a trial takes it out,
+and where noise may hide haze, or hides in the dark, a look without it, or in the light, decides. Derived.
 """
 
 from typing import NamedTuple
@@ -15,9 +14,19 @@ from rebridge.networks.impressions import PLACE, SHARES, Impression, impression
 from rebridge.networks.kinds import CODED, HAZE, KINDS, LOWLIGHT, NOISE, RAIN, SNOW, SOFT
 from rebridge.networks.layers import Network, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
-from rebridge.networks.statistics import air_map, colour_alone, even_share, picture_statistics, smooth_share
+from rebridge.networks.statistics import air_map, even_share, picture_statistics, smooth_share
 from rebridge.networks.toning import PLACE_REACH, Examiner, Tone
-from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, RainTrial, coarseness, doubt_of_rain, numbers_of_trial
+from rebridge.networks.trial import (
+    TRIAL_PARTS,
+    TRIAL_SIDE,
+    HazeTrial,
+    RainTrial,
+    Unveiled,
+    coarseness,
+    doubt_of_rain,
+    numbers_of_trial,
+    unveiled,
+)
 from rebridge.networks.verdict import Verdict, gathered
 
 LEAST_AIR = 0.45
@@ -28,16 +37,14 @@ GRAINY, VEILED = 3.0, -3.0
 """Logits of noise and of haze above which haze is looked for again without the noise: sound grain is not as noisy."""
 SURER = 0.9
 """How much surer of haze that look is, in logits: without noise fewer sound pictures are taken for hazy ones."""
-HAZY = 0.0
-"""Logit of haze above which it is taken out for a trial."""
-BY_CHANGE, USUAL_CHANGE = 5.0, 0.226
-"""How much surer of haze a trial makes, in logits, for each unit of the size of the change beyond the usual one, in [-1, 1]."""
+HAZY = -2.0
+"""Logit of haze above which it is taken out for a trial, which decides."""
+UNTRIED = 1.5
+"""How much surer of haze a first look must be, in logits, where no trial follows it."""
 RAISED = (2.0, 6.0)
 """Logits of noise in a brightened picture between which it goes from untreated to treated as noisy."""
 COARSE = 1.5
 """How much surer of haze a verdict must be, in logits, in a compressed picture."""
-COLOURLESS = 0.02
-"""Colour, as `colour_alone` has it, below which a picture without its haze could as well be a grey one that had none."""
 BLOWN = 0.998
 """Brightness, in [0, 1], above which a place shows nothing: where a twentieth of a picture does, no rain is seen before it."""
 STARRY = 0.2
@@ -46,6 +53,8 @@ EVEN, GRAINLESS = 0.2, 0.5
 """Shares of even and of smooth cells above which a picture was drawn, as what a camera took has grain."""
 BLACK, GRAINLESS_BLACK = 0.15, 0.15
 """Brightness that a hundredth of a picture exceeds, and share of smooth cells, by which drawings are told that are black."""
+RULED_OUT = -3.0
+"""Logit that a kind has at most where such a rule speaks against it; no trial of haze is made there."""
 BAND = 2**20
 """Most pixels that are seen at once of a whole picture."""
 REACH = 160
@@ -79,6 +88,7 @@ class Judging(Network):
     tone: Tone
     verdict: Verdict | None
     trial: RainTrial | None
+    haze_trial: HazeTrial | None
     low: Tensor
     high: Tensor
 
@@ -128,9 +138,11 @@ class Judging(Network):
             x = made[row, NOISE].x
             clear[row] = x, self._first_look(x)
             judged[here, HAZE] = self.judge(clear[row][1])[:, HAZE] + SURER
-        for row in (judged[:, HAZE] > HAZY).nonzero()[:, 0].tolist():
-            here = slice(row, row + 1)
-            judged[here, HAZE] = self.judged_again(judged[here, HAZE], *clear.get(row, (padded[here], seen.of(here))))
+        if self.haze_trial is not None:
+            for row in (judged[:, HAZE] > HAZY).nonzero()[:, 0].tolist():
+                here = slice(row, row + 1)
+                shown = self.unveiled(judged[here, HAZE], *clear.get(row, (padded[here], seen.of(here))))
+                judged[here, HAZE] = self.haze_trial(shown)
         return self._with_changes(padded, seen._replace(judged=judged), made)
 
     def _with_changes(self, padded: Tensor, seen: Impression, made: dict[tuple[int, int], Tried]) -> Impression:
@@ -163,26 +175,18 @@ class Judging(Network):
         return Tried(y, self.changed(y, self._features_of(y, seen), seen, named), seen)
 
     @torch.no_grad()
-    def judged_again(self, haze: Tensor, picture: Tensor, seen: Impression) -> Tensor:
-        """Judge haze by what its removal makes of a picture.
-
-        What sound pictures have in common with hazy ones is little beside what haze takes. Under haze there are colours: a
-        picture that has none without it may be grey or faded, and nobody can say.
+    def unveiled(self, haze: Tensor, picture: Tensor, seen: Impression) -> Unveiled:
+        """Collect what a `HazeTrial` judges by: parts of a picture without their haze, which the tone takes out.
 
         Args:
             haze: logit of haze before, (1,).
             picture: (1, 3, H, W), sides multiples of 16.
             seen: a first look at it.
-
-        Returns:
-            Its logit, (1,).
         """
         y = mosaic(picture, TRIAL_PARTS, TRIAL_SIDE)
         one = torch.ones(1, device=y.device)
-        toned = self.tone(y, self._features_of(y, seen), seen, one, 0 * one).clamp(-1, 1)
-        size = (toned - y).float().square().mean((1, 2, 3)).sqrt()
-        found = haze + BY_CHANGE * (size - USUAL_CHANGE)
-        return torch.where(colour_alone(toned) < COLOURLESS, found.clamp(max=0), found)
+        known = y, self._features_of(y, seen), seen, one, 0 * one
+        return unveiled(haze, y, self.tone(*known).clamp(-1, 1), self.tone.depth_map(*known))
 
     def shown_by(self, trial: Tried) -> Tensor:
         """Collect what a `RainTrial` judges a trial by, (1, known)."""
@@ -245,9 +249,11 @@ class Judging(Network):
         decided[:, SOFT] = torch.minimum(decided[:, SOFT], logits[:, SOFT])
         decided[:, HAZE] = decided[:, HAZE] - COARSE * coarseness(decided[:, CODED])
         dark, starry, drawn = _brightness(seen, 0.99) < LEAST_AIR, _brightness(seen, 0.5) < STARRY, _drawn(seen)
+        if self.haze_trial is not None and exporting():
+            decided[:, HAZE] = decided[:, HAZE] - UNTRIED
         weather = (RAIN, _glaring(seen)), (HAZE, dark | drawn), (SNOW, starry | drawn), (LOWLIGHT, drawn)
         for kind, unsure in weather:
-            decided[:, kind] = torch.where(unsure, decided[:, kind].clamp(max=0), decided[:, kind])
+            decided[:, kind] = torch.where(unsure, decided[:, kind].clamp(max=RULED_OUT), decided[:, kind])
         return decided
 
     def _features(self, padded: Tensor) -> Tensor:

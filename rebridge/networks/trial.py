@@ -1,15 +1,20 @@
-"""Trials: what would be taken from a picture as rain, and what would be left.
+"""Trials: what would be taken from a picture as rain or as haze, and what would be left.
 
-Fine bright texture looks like rain at first. Where that is open, the picture is treated for a trial. Where it rains, what is
-taken away is bright and lies everywhere, and what is left shows no rain; where it does not, little is taken away, in few
-places, and what is left looks as before. Derived; fitted by tools/train_trial.py.
+Fine bright texture looks like rain at first, and what is pale like haze. Where that is open, the picture is treated for a trial.
+Where it rains, what is taken away is bright and lies everywhere, and what is left shows no rain; where it does not, little is
+taken away, in few places, and what is left looks as before. Where there is haze, a picture without it has blacks and colours
+everywhere; where there is none, it has them too deep or not at all. Derived; fitted by tools/train_trial.py and
+tools/train_haze_trial.py.
 """
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rebridge.networks.statistics import correlation_of_rows
+from rebridge.networks.statistics import MAP_NUMBERS, MAP_SIDE, air_map, colour_alone, correlation_of_rows
+from rebridge.networks.verdict import MapVoice, with_mirrored
 
 LAYER_BLOCK = 32
 """Side in pixels of the blocks over which it is seen how evenly a change is spread."""
@@ -27,6 +32,16 @@ COARSE_RAIN = 3.0
 """How much surer a trial must be of rain, in logits, in a compressed picture."""
 NOISY, MOST_NOISY = 0.2, 0.4
 """Share of that for each logit of noise above 0, and the most for noise."""
+HAZE_VOICES = 2
+"""Layers that judge a trial of haze, fitted apart; their mean counts."""
+HAZE_MAPS = 2 * MAP_NUMBERS + 1
+"""Maps that they see: of the air with and without the haze, and of its depth."""
+HAZE_NUMBERS = 4
+"""Numbers that they hear, see `Unveiled`."""
+LEAST_SURE, SUREST = -6.0, 10.0
+"""Logits of haze before a trial beyond which it makes no difference."""
+LEAST_COLOUR = 5e-3
+"""What is added to the colour of a picture before its logarithm is taken."""
 TRIAL_PARTS, TRIAL_SIDE = 3, 128
 """A trial is made on so many parts of a picture along each axis, of so many pixels; a smaller picture is taken whole."""
 
@@ -115,3 +130,51 @@ def numbers_of_trial(before: Tensor, after: Tensor, y: Tensor, x: Tensor) -> Ten
         x: the same, treated.
     """
     return torch.cat([before, after, layer_numbers(y, x)], 1)
+
+
+class Unveiled(NamedTuple):
+    """What a trial of haze shows of pictures."""
+
+    maps: Tensor
+    """(B, HAZE_MAPS, MAP_SIDE, MAP_SIDE): `air_map` with and without the haze, and its optical depth."""
+    numbers: Tensor
+    """(B, HAZE_NUMBERS): logit of haze before, size of the change, logarithms of `colour_alone` without the haze and with it."""
+
+
+def unveiled(haze: Tensor, y: Tensor, x: Tensor, depth: Tensor) -> Unveiled:
+    """Collect what a trial of haze showed.
+
+    Args:
+        haze: logit of haze before, (B,).
+        y: pictures, (B, 3, H, W) in [-1, 1].
+        x: the same without their haze.
+        depth: optical depth of the haze, (B, 1, H/8, W/8).
+    """
+    maps = torch.cat([air_map(y), air_map(x), F.adaptive_avg_pool2d(depth.float(), (MAP_SIDE, MAP_SIDE))], 1)
+    size = _mean((x.float() - y.float()).square()).sqrt()
+    colours = [torch.log(colour_alone(picture) + LEAST_COLOUR) for picture in (x, y)]
+    return Unveiled(maps, torch.stack([haze.float().clamp(LEAST_SURE, SUREST), size, *colours], 1))
+
+
+class HazeTrial(nn.Module):
+    """Logit (B,) that there is haze, from what a trial showed: that from before, and what was learned to be added.
+
+    mean, scale: of each number, as the training pictures have them.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int = 14, deeper: int = 20) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(HAZE_NUMBERS))
+        self.register_buffer("scale", torch.ones(HAZE_NUMBERS))
+        self.voices = nn.ModuleList(MapVoice(HAZE_MAPS, HAZE_NUMBERS, width, deeper) for _ in range(HAZE_VOICES))
+
+    def forward(self, shown: Unveiled) -> Tensor:
+        """Judge; numbers that no training picture came near to are cut off."""
+        return shown.numbers[:, 0] + with_mirrored(self.voices, shown.maps, self.scaled(shown.numbers)).mean(0)
+
+    def scaled(self, numbers: Tensor) -> Tensor:
+        """Scale numbers (B, HAZE_NUMBERS) as the voices hear them."""
+        return ((numbers - self.mean) / self.scale).clamp(-6, 6)

@@ -29,33 +29,33 @@ UNSEEN = 3.0
 
 
 class MapVoice(nn.Module):
-    """Logit of a kind (B,) from maps of the air (B, MAP_NUMBERS, MAP_SIDE, MAP_SIDE).
+    """Logit of a kind (B,) from maps (B, maps, MAP_SIDE, MAP_SIDE), such as those of the air.
 
-    mean, scale: of each number, as the training pictures have them, (MAP_NUMBERS, 1, 1).
+    maps: how many; numbers: that are heard besides. mean, scale: of each map, as the training pictures have them, (maps, 1, 1).
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, width: int = 24, deeper: int = 32) -> None:
+    def __init__(self, maps: int = MAP_NUMBERS, numbers: int = 0, width: int = 24, deeper: int = 32) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(MAP_NUMBERS, 1, 1))
-        self.register_buffer("scale", torch.ones(MAP_NUMBERS, 1, 1))
-        self.enter = nn.Conv2d(MAP_NUMBERS + 1, width, 3, padding=1)
+        self.register_buffer("mean", torch.zeros(maps, 1, 1))
+        self.register_buffer("scale", torch.ones(maps, 1, 1))
+        self.enter = nn.Conv2d(maps + 1, width, 3, padding=1)
         self.inner = nn.Conv2d(width, width, 3, padding=1)
         self.down = nn.Conv2d(width, deeper, 3, padding=1, stride=2)
         self.drop = nn.Dropout(0.1)
-        self.first = nn.Linear(3 * deeper, deeper)
+        self.first = nn.Linear(3 * deeper + numbers, deeper)
         self.second = nn.Linear(deeper, 1)
 
-    def forward(self, air: Tensor) -> Tensor:
-        """Judge; numbers that no training picture came near to are cut off."""
+    def forward(self, air: Tensor, *numbers: Tensor) -> Tensor:
+        """Judge by maps, and by numbers (B, numbers); what no training picture came near to is cut off."""
         scaled = ((air.float() - self.mean) / self.scale).clamp(-6, 6)
         height = torch.linspace(-1.5, 1.5, MAP_SIDE, device=air.device)[:, None].expand_as(scaled[:, :1])
         h = F.gelu(self.inner(F.gelu(self.enter(torch.cat([scaled, height], 1)))))
         h = F.gelu(self.down(h)).flatten(2)
         pooled = self.drop(torch.cat([h.mean(2), h.amax(2), h.amin(2)], 1))
-        logit: Tensor = self.second(F.gelu(self.first(pooled)))[:, 0]
+        logit: Tensor = self.second(F.gelu(self.first(torch.cat([pooled, *numbers], 1))))[:, 0]
         return logit.float()
 
 
@@ -133,17 +133,21 @@ class Verdict(nn.Module):
 
     def seen(self, air: Tensor) -> Tensor:
         """Collect the logits of haze, (voices, B), from maps of the air (B, ...)."""
-        return _with_mirrored(self.maps, air)
+        return with_mirrored(self.maps, air)
 
     def shown(self, air: Tensor) -> Tensor:
         """Collect the logits of darkness, (voices, B), likewise."""
-        return _with_mirrored(self.lights, air)
+        return with_mirrored(self.lights, air)
 
 
-def _with_mirrored(voices: nn.ModuleList, air: Tensor) -> Tensor:
-    """Logits (voices, B): means of those of a map (B, ...) and of its mirror image."""
-    both = torch.cat([air, air.flip(-1)])
-    return torch.stack([voice(both).unflatten(0, (2, -1)).mean(0) for voice in voices])
+def with_mirrored(voices: nn.ModuleList, maps: Tensor, *numbers: Tensor) -> Tensor:
+    """Collect what voices say of maps (B, ...), (voices, B): means of that and of what they say of mirror images.
+
+    numbers: (B, ...) that they hear besides.
+    """
+    both = torch.cat([maps, maps.flip(-1)])
+    heard = [values.repeat(2, 1) for values in numbers]
+    return torch.stack([voice(both, *heard).unflatten(0, (2, -1)).mean(0) for voice in voices])
 
 
 def gathered(seen: Impression, logits: Tensor) -> Tensor:

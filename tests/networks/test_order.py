@@ -9,9 +9,8 @@ from torch import Tensor
 from rebridge import Restorer
 from rebridge.models import load_model
 from rebridge.networks.impressions import impression
-from rebridge.networks.judging import BY_CHANGE, COLOURLESS, USUAL_CHANGE, Tried
+from rebridge.networks.judging import Tried
 from rebridge.networks.kinds import HAZE, KINDS, NOISE
-from rebridge.networks.statistics import colour_alone
 from tests.networks.waking import awake, named
 
 
@@ -133,64 +132,3 @@ def test_tiles_of_a_noisy_and_hazy_picture_are_those_of_the_whole(name: str) -> 
     difference = 255 * (restore(hazy.clamp(0, 1), tile=2 * model.info.context + 64) - whole).abs()
     assert difference.max() < 4  # what is left of the noise is raised with the contrast
     assert difference.mean() < 1
-
-
-@torch.no_grad()
-@pytest.mark.parametrize(("said", "tried"), [(0.5, True), (-0.5, False)])
-def test_what_haze_takes_decides_on_haze(monkeypatch: pytest.MonkeyPatch, said: float, tried: bool) -> None:
-    network, y = awake(verdict=True, trial=True), pictures(2)
-    logits = torch.full((2, len(KINDS)), -9.0)
-    logits[:, HAZE] = said
-    monkeypatch.setattr(network, "judge", lambda seen: logits[: len(seen.levels)])
-    monkeypatch.setattr(network, "judged_again", lambda haze, picture, seen: haze + 2.0)
-    judged = network.look(y).judged
-    assert judged is not None
-    assert judged[:, HAZE].tolist() == [said + 2.0 * tried] * 2
-
-
-@torch.no_grad()
-def test_a_large_change_speaks_for_haze_and_a_small_one_against_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, y = awake(verdict=True, trial=True), 0.5 * pictures(1)
-    seen, logit = network.look(y, trial=False), torch.tensor([1.0])
-    found = []
-    for size in (0.0, USUAL_CHANGE, 0.4):
-        monkeypatch.setattr(network.tone, "forward", lambda picture, *given, size=size: picture + size)
-        found.append(float(network.judged_again(logit, y, seen)))
-    assert found == pytest.approx([1 - BY_CHANGE * USUAL_CHANGE, 1.0, 1 + BY_CHANGE * (0.4 - USUAL_CHANGE)], abs=1e-5)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("warm", [0.0, 0.3])
-def test_nobody_can_say_whether_a_picture_without_colours_was_hazy(
-    monkeypatch: pytest.MonkeyPatch, warm: float
-) -> None:
-    network = awake(verdict=True, trial=True)
-    grey = 0.6 * pictures(1)[:, :1]
-    toned = torch.cat([grey, grey - warm * (1 + grey) / 2, grey - warm * (1 + grey)], 1)
-    coloured = toned + 0.2 * torch.randn(toned.shape, generator=torch.Generator().manual_seed(0))
-    assert colour_alone(toned) < 0.5 * COLOURLESS
-    assert colour_alone(coloured) > 2 * COLOURLESS
-    monkeypatch.setattr(network.tone, "forward", lambda picture, *given: picture + 0.3)
-    for y, sure in ((toned, False), (coloured, True)):
-        seen = network.look(y, trial=False)
-        assert (float(network.judged_again(torch.tensor([2.0]), y, seen)) > 0) is sure
-        assert float(network.judged_again(torch.tensor([-3.0]), y, seen)) < -2
-
-
-@torch.no_grad()
-def test_what_haze_takes_is_seen_without_the_noise_where_that_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, y = awake(verdict=True, trial=True), 0.5 * pictures(1)
-    logits = torch.full((1, len(KINDS)), -9.0)
-    logits[:, HAZE], logits[:, NOISE] = 1.0, 9.0
-    seen: list[Tensor] = []
-
-    def judged_again(haze: Tensor, picture: Tensor, _: Any) -> Tensor:
-        seen.append(picture)
-        return haze
-
-    monkeypatch.setattr(network, "judge", lambda found: logits)
-    monkeypatch.setattr(network, "tried", lambda y, kind, before: Tried(y, torch.full_like(y, 0.1), before))
-    monkeypatch.setattr(network, "judged_again", judged_again)
-    network.look(y)
-    assert len(seen) == 1
-    assert torch.equal(seen[0], y + 0.1)
