@@ -22,8 +22,8 @@ ABOUT = """
 ## How it works
 
 It first decides what ails the picture, {kinds}, with a probability for each; kinds may act together. What it is not
-sure of it leaves alone: where nothing is found, the result is the picture itself, bit for bit. Where rain is open, it is
-taken out of parts of the picture for a trial, and what was taken away and what is left decide; an exported graph makes no
+sure of it leaves alone: where nothing is found, the result is the picture itself, bit for bit. Where rain or haze is open,
+it is taken out of parts of the picture for a trial, and what was taken away and what is left decide; an exported graph makes no
 trial. Air and exposure are undone by a map of few parameters, all else by a small U-Net, and a map of trust blends the
 U-Net's change in where it is expected to help. To say yourself what is wrong, and how strongly to treat it:
 
