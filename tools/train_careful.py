@@ -110,7 +110,7 @@ def mend_loss(model: Careful, batch: Labelled, teacher: Careful | None = None) -
         seen = impression(y, features)
         logits = model.examiner.logits(seen)
         toned = model.tone(y, features, seen, treat[:, HAZE], treat[:, LOWLIGHT])
-        sharper = model.sharper(toned)
+        sharper = model.sharper(toned, treat)
     residual, deep = model.trunk(toned, y, sharper, treat)
     whole = toned + residual.float() + sharper
     restored = log_error(whole, target, 3e-4)
@@ -124,7 +124,7 @@ def mend_loss(model: Careful, batch: Labelled, teacher: Careful | None = None) -
     told: dict[str, Tensor] = {}
     if teacher is not None:
         with torch.no_grad():
-            sharpened = teacher.sharper(toned)
+            sharpened = teacher.sharper(toned, treat)
             guess = toned + teacher.trunk(toned, y, sharpened, treat)[0].float() + sharpened
         unlike = log_error(whole, guess, TAUGHT_FLOOR).mean()
         loss = loss + unlike

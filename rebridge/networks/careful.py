@@ -26,7 +26,7 @@ from rebridge.networks.equaliser import STATISTICS_REACH, Equaliser
 from rebridge.networks.exporting import exporting, valueless
 from rebridge.networks.impressions import PLACE, SHARES, Impression, impression
 from rebridge.networks.judging import BAND, REACH, Judging
-from rebridge.networks.kinds import HAZE, KINDS, LOWLIGHT, NOISE, RAIN, SNOW
+from rebridge.networks.kinds import EVERYWHERE, FILTERED, HAZE, KINDS, LOWLIGHT, NOISE, RAIN, SNOW
 from rebridge.networks.layers import check_inputs, check_levels, check_sizes, context_of, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import AIR, NUMBERS
@@ -48,8 +48,6 @@ DEPTH_REACH = 160
 class Parts(NamedTuple):
     """The steps from y to the clean estimate, in the range [-1, 1]."""
 
-    logits: Tensor
-    """(B, kinds): of the probability of each kind."""
     kinds: Tensor
     """(B, kinds) in [0, 1]: what was treated."""
     toned: Tensor
@@ -140,14 +138,38 @@ class Careful(Judging):
         check_inputs(x, t, y, self.channels)
         height, width = y.shape[-2:]
         padded = pad_to_multiple(y.expand(-1, 3, -1, -1), self.multiple)
-        places = None if seen is None else seen.of_whole(padded)
-        features = self.examiner(padded) if places is None else places
+        if kinds is not None and (rows := everywhere(kinds)).any():
+            if not rows.all():
+                return self._apart(rows, x, t, y, kinds, strength, seen)
+            seen = Impression.blank(padded)._replace(spare=None if seen is None else seen.spare)
+            features = padded.new_zeros(len(padded), 0, *(side // PLACE for side in padded.shape[-2:]))
+        else:
+            places = None if seen is None else seen.of_whole(padded)
+            features = self.examiner(padded) if places is None else places
         if seen is None:
             seen = self._seen(padded, features, y.expand(-1, 3, -1, -1), kinds is None)
             seen = self._after_trial(padded, seen) if kinds is None else seen
         decided = self.decide(self.judge(seen)) if kinds is None else kinds.to(y)
         change = self.changed(padded, features, seen, decided)[..., :height, :width]
         return strength * (change if self.channels == 3 else change.mean(1, keepdim=True))
+
+    def _apart(
+        self,
+        rows: Tensor,
+        x: Tensor,
+        t: Tensor,
+        y: Tensor,
+        kinds: Tensor,
+        strength: float | Tensor,
+        seen: Impression | None,
+    ) -> Tensor:
+        """Compute `forward` for these pictures and for the others."""
+        residual = torch.empty_like(y)
+        for here in (rows, ~rows):
+            share = strength[here] if isinstance(strength, Tensor) and strength.ndim else strength
+            known = None if seen is None else seen.of(here)
+            residual[here] = self(x[here], t[here], y[here], kinds[here], share, known)
+        return residual
 
     def changed(self, padded: Tensor, features: Tensor, seen: Impression, decided: Tensor) -> Tensor:
         """See `Judging.changed`: 0 where nothing is decided."""
@@ -230,6 +252,8 @@ class Careful(Judging):
             y: (B, 3, H, W) in [-1, 1].
             kinds: (B, kinds), what to treat; None for what is found.
         """
+        if kinds is not None and everywhere(kinds).all():
+            return Impression.blank(kinds)
         seen = self.look(y, kinds is None)
         if kinds is None:
             seen = seen._replace(judged=self.judge(seen))
@@ -281,18 +305,20 @@ class Careful(Judging):
 
         From its features, what is seen of the whole, and the kinds to treat. Of a part of a picture, what is needed.
         """
-        logits = self.examiner.logits(seen)
         whole, depth = self.tone.undone(y, features, seen, kinds[:, HAZE], kinds[:, LOWLIGHT])
         toned = seen.needed(whole)
         y, features = seen.needed(y), seen.needed(features, PLACE)
-        sharper = self.sharper(toned)
+        sharper = self.sharper(toned, kinds)
         residual, deep = self.trunk(toned, y, sharper, kinds)
         changed = residual + sharper
-        trust = self.trust(features, deep, feature_blocks(toned + changed - y), kinds, logits)
+        if seen.is_blank:
+            trust = features.new_ones(len(features), 1, *features.shape[-2:])
+        else:
+            trust = self.trust(features, deep, feature_blocks(toned + changed - y), kinds, self.examiner.logits(seen))
         held = self._held(kinds, depth)
         if exporting() or valueless(held) or held.any():
             changed = held_back(changed, held)
-        return Parts(logits, kinds, toned, toned + changed, trust)
+        return Parts(kinds, toned, toned + changed, trust)
 
     def _held(self, kinds: Tensor, depth: Tensor) -> Tensor:
         """Which share of slow changes is the tone's, (B,): those of rain and snow, which veil a picture, are the trunk's.
@@ -303,9 +329,30 @@ class Careful(Judging):
         held = torch.maximum(kinds[:, HAZE] * steady, STEADY_IN_DARK * kinds[:, LOWLIGHT])
         return held * (1 - kinds[:, [RAIN, SNOW]].amax(1))
 
-    def sharper(self, toned: Tensor) -> Tensor:
-        """Compute what the equaliser adds to pictures (B, 3, H, W)."""
+    def sharper(self, toned: Tensor, kinds: Tensor) -> Tensor:
+        """Compute what the equaliser adds to pictures (B, 3, H, W): nothing where no kind is treated that it helps to remove.
+
+        kinds: (B, kinds), what is treated.
+        """
         if self.equaliser is None:
             return torch.zeros_like(toned)
-        image = toned.clamp(-1, 1).float()
-        return (self.equaliser(image) - image).to(toned)
+        rows = (kinds[:, FILTERED] > 0).any(1)
+        if exporting() or valueless(rows) or rows.all():
+            image = toned.clamp(-1, 1).float()
+            change = (self.equaliser(image) - image).to(toned)
+            return torch.where(rows.view(-1, 1, 1, 1), change, torch.zeros_like(change)) if exporting() else change
+        change = torch.zeros_like(toned)
+        if rows.any():
+            change[rows] = self.sharper(toned[rows], kinds[rows])
+        return change
+
+
+def everywhere(kinds: Tensor) -> Tensor:
+    """Test in which pictures, (B,), nothing is named but kinds (B, kinds) that lie on all of a picture.
+
+    Where they lie, and what else there is to see, does not matter then, and every change is trusted. A graph looks always.
+    """
+    if exporting() or valueless(kinds):
+        return torch.zeros(len(kinds), dtype=torch.bool)
+    rest = [kind for kind in range(kinds.shape[1]) if kind not in EVERYWHERE]
+    return (kinds[:, EVERYWHERE] > 0).any(1) & ~(kinds[:, rest] > 0).any(1)

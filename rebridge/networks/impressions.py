@@ -48,6 +48,16 @@ class Impression(NamedTuple):
     spare: tuple[int, int, int, int] | None = None
     """Of a part of the pictures: pixels at its left, right, top and bottom that only its tone need see."""
 
+    @classmethod
+    def blank(cls, y: Tensor) -> "Impression":
+        """Make the impression of pictures (B, ...) that were not looked at."""
+        return cls(y.new_zeros(len(y), 0), y.new_zeros(len(y), 0))
+
+    @property
+    def is_blank(self) -> bool:
+        """Tell whether the pictures were not looked at."""
+        return self.features.shape[1] == 0
+
     def of(self, rows: Tensor | slice) -> "Impression":
         """Return the impression of some of the pictures, which `rows` (B,) chooses."""
 

@@ -4,3 +4,8 @@ KINDS = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg"
 RAIN, HAZE, SNOW, LOWLIGHT, NOISE, SOFT, CODED = (
     KINDS.index(kind) for kind in ("rain", "haze", "snow", "lowlight", "noise", "blur", "jpeg")
 )
+
+FILTERED = (RAIN, LOWLIGHT, NOISE, SOFT)
+"""Kinds that an equaliser helps to remove; without it the others are removed as well."""
+EVERYWHERE = (NOISE, SOFT)
+"""Kinds that lie on all of a picture: who names them wants them removed at every place."""

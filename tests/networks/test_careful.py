@@ -139,8 +139,9 @@ def test_gradients_reach_all_parameters() -> None:
     network = awake().train()
     y, _ = pictures(2, 64, 64)
     features = network.examiner(y)
-    parts = network.mend(y, features, impression(y, features), kinds(*KINDS, batch=2))
-    (parts.whole.square().mean() + parts.trust.mean() + parts.logits.square().mean()).backward()
+    seen = impression(y, features)
+    parts = network.mend(y, features, seen, kinds(*KINDS, batch=2))
+    (parts.whole.square().mean() + parts.trust.mean() + network.examiner.logits(seen).square().mean()).backward()
     for key, parameter in network.named_parameters():
         assert parameter.grad is not None, key
         assert parameter.grad.abs().max() > 0, key

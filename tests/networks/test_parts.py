@@ -21,7 +21,7 @@ def seeing(kinds: list[str]) -> Treating:
 
 
 def placed(rows: slice, columns: slice) -> Impression:
-    seen = seeing(["noise"]).part(rows, columns).seen
+    seen = seeing(["jpeg"]).part(rows, columns).seen
     assert seen is not None
     return seen
 
@@ -37,7 +37,7 @@ def tiled(kinds: list[str]) -> Tensor:
         return tiles(PICTURE, torch.ones(1), PICTURE).x0
 
 
-@pytest.mark.parametrize("kinds", [["noise"], ["haze"], ["lowlight", "rain"]])
+@pytest.mark.parametrize("kinds", [["noise"], ["snow"], ["haze"], ["lowlight", "rain"]])
 def test_tiles_give_what_the_whole_gives(kinds: list[str]) -> None:
     with torch.no_grad():
         whole = seeing(kinds)(PICTURE, torch.ones(1), PICTURE)
