@@ -25,6 +25,9 @@ from rebridge.degradations.preparation import Preparation
 from rebridge.models.eight_bits import rounded, unrounded
 from rebridge.networks.careful import Careful
 
+RISE = 0.3
+"""Share of what lies above a threshold, over which a kind goes from untreated to treated."""
+
 
 class Harm(NamedTuple):
     """What treating a kind would do to a sound picture."""
@@ -115,6 +118,11 @@ def gap(said: Tensor, there: Tensor) -> float:
     ) / len(said)
 
 
+def by_kind(given: list[str]) -> dict[str, float]:
+    """Read KIND=NUMBER."""
+    return {kind: float(value) for kind, _, value in (one.partition("=") for one in given)}
+
+
 def main() -> None:
     """Calibrate one checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -128,6 +136,12 @@ def main() -> None:
     parser.add_argument("--least", type=float, default=0.3)
     parser.add_argument("--margin", type=float, default=0.4)
     parser.add_argument("--at-least", nargs="*", default=[], help="KIND=PROBABILITY, where another set has shown harm")
+    parser.add_argument(
+        "--rise",
+        nargs="*",
+        default=[],
+        help="KIND=SHARE of what lies above its threshold, over which it comes to be treated",
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     state = torch.load(options.checkpoint)
@@ -140,15 +154,14 @@ def main() -> None:
     pictures = sound_pictures(options.crops)
     found = harms(model, pictures, options.least / 2)
     visible = [options.tone_visible if kind in ("haze", "lowlight") else options.visible for kind in LABELS]
-    least = dict.fromkeys(LABELS, options.least) | {
-        kind: float(value) for kind, _, value in (given.partition("=") for given in options.at_least)
-    }
+    least = dict.fromkeys(LABELS, options.least) | by_kind(options.at_least)
+    rise = dict.fromkeys(LABELS, RISE) | by_kind(options.rise)
     lows = [
         threshold(harm, limit, least[kind], options.margin)
         for kind, harm, limit in zip(LABELS, found, visible, strict=True)
     ]
     model.low.copy_(torch.tensor(lows))
-    model.high.copy_(torch.tensor([low + 0.3 * (1 - low) for low in lows]))
+    model.high.copy_(torch.tensor([low + rise[kind] * (1 - low) for kind, low in zip(LABELS, lows, strict=True)]))
     shares, said, there = recall(model, options.degraded)
     print(f"{len(pictures)} sound pictures")
     for index, kind in enumerate(LABELS):

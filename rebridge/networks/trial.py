@@ -38,6 +38,11 @@ HAZE_MAPS = 2 * MAP_NUMBERS + 1
 """Maps that they see: of the air with and without the haze, and of its depth."""
 HAZE_NUMBERS = 4
 """Numbers that they hear, see `Unveiled`."""
+LEARNED = 0.7
+"""Weight of what voices have learned of trials of haze."""
+BY_CHANGE, USUAL_CHANGE = 1.5, 0.226
+"""How much surer of haze a trial makes besides, in logits, for each unit of the size of the change beyond the usual one, in
+[-1, 1]: what sound pictures have in common with hazy ones is little beside what haze takes, whatever was learned from."""
 LEAST_SURE, SUREST = -6.0, 10.0
 """Logits of haze before a trial beyond which it makes no difference."""
 LEAST_COLOUR = 5e-3
@@ -157,7 +162,7 @@ def unveiled(haze: Tensor, y: Tensor, x: Tensor, depth: Tensor) -> Unveiled:
 
 
 class HazeTrial(nn.Module):
-    """Logit (B,) that there is haze, from what a trial showed: that from before, and what was learned to be added.
+    """Logit (B,) that there is haze, from what a trial showed: that from before, what was learned to be added, and by the change.
 
     mean, scale: of each number, as the training pictures have them.
     """
@@ -173,7 +178,9 @@ class HazeTrial(nn.Module):
 
     def forward(self, shown: Unveiled) -> Tensor:
         """Judge; numbers that no training picture came near to are cut off."""
-        return shown.numbers[:, 0] + with_mirrored(self.voices, shown.maps, self.scaled(shown.numbers)).mean(0)
+        learned = with_mirrored(self.voices, shown.maps, self.scaled(shown.numbers)).mean(0)
+        before, size = shown.numbers[:, 0], shown.numbers[:, 1]
+        return before + LEARNED * learned + BY_CHANGE * (size - USUAL_CHANGE)
 
     def scaled(self, numbers: Tensor) -> Tensor:
         """Scale numbers (B, HAZE_NUMBERS) as the voices hear them."""

@@ -12,7 +12,16 @@ from rebridge.networks.exporting import exporting
 from rebridge.networks.judging import HAZY, RULED_OUT, SURER, UNTRIED, Tried
 from rebridge.networks.kinds import HAZE, KINDS, NOISE
 from rebridge.networks.statistics import MAP_NUMBERS, air_map, colour_alone
-from rebridge.networks.trial import HAZE_MAPS, HAZE_NUMBERS, HazeTrial, Unveiled, unveiled
+from rebridge.networks.trial import (
+    BY_CHANGE,
+    HAZE_MAPS,
+    HAZE_NUMBERS,
+    LEARNED,
+    USUAL_CHANGE,
+    HazeTrial,
+    Unveiled,
+    unveiled,
+)
 from tests.networks.waking import awake
 
 
@@ -77,7 +86,8 @@ def test_voices_add_to_what_was_said_before_and_judge_mirror_images_alike() -> N
         for voice in trial.voices:
             voice.second.weight.zero_()  # type: ignore[union-attr, operator]
             voice.second.bias.fill_(0.5)  # type: ignore[union-attr, operator]
-        torch.testing.assert_close(trial(Unveiled(maps, numbers)), numbers[:, 0] + 0.5)
+        by_size = BY_CHANGE * (numbers[:, 1] - USUAL_CHANGE)
+        torch.testing.assert_close(trial(Unveiled(maps, numbers)), numbers[:, 0] + 0.5 * LEARNED + by_size)
 
 
 def test_what_was_sure_before_counts_no_more_than_a_bound() -> None:
