@@ -330,9 +330,9 @@ class Careful(Judging):
         return held * (1 - kinds[:, [RAIN, SNOW]].amax(1))
 
     def sharper(self, toned: Tensor, kinds: Tensor) -> Tensor:
-        """Compute what the equaliser adds to pictures (B, 3, H, W): nothing where no kind is treated that it helps to remove.
+        """Compute what the equaliser adds to pictures (B, 3, H, W).
 
-        kinds: (B, kinds), what is treated.
+        Nothing where no kind is treated that it helps to remove. kinds: (B, kinds), what is treated.
         """
         if self.equaliser is None:
             return torch.zeros_like(toned)
@@ -348,9 +348,15 @@ class Careful(Judging):
 
 
 def everywhere(kinds: Tensor) -> Tensor:
-    """Test in which pictures, (B,), nothing is named but kinds (B, kinds) that lie on all of a picture.
+    """Test for which pictures kinds are named that lie on all of them, and no others.
 
-    Where they lie, and what else there is to see, does not matter then, and every change is trusted. A graph looks always.
+    Where these lie, and what else there is to see, does not matter then, and every change is trusted. A graph looks always.
+
+    Args:
+        kinds: (B, kinds) in [0, 1], what is treated.
+
+    Returns:
+        (B,), truth values.
     """
     if exporting() or valueless(kinds):
         return torch.zeros(len(kinds), dtype=torch.bool)

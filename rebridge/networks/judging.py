@@ -176,7 +176,9 @@ class Judging(Network):
 
     @torch.no_grad()
     def unveiled(self, haze: Tensor, picture: Tensor, seen: Impression) -> Unveiled:
-        """Collect what a `HazeTrial` judges by: parts of a picture without their haze, which the tone takes out.
+        """Collect what a `HazeTrial` judges by.
+
+        The tone takes haze out of parts of a picture.
 
         Args:
             haze: logit of haze before, (1,).

@@ -1,4 +1,4 @@
-"""Trials: what would be taken from a picture as rain or as haze, and what would be left.
+"""Trials: what would be taken from a picture as rain or haze, and what is left.
 
 Fine bright texture looks like rain at first, and what is pale like haze. Where that is open, the picture is treated for a trial.
 Where it rains, what is taken away is bright and lies everywhere, and what is left shows no rain; where it does not, little is
@@ -138,7 +138,7 @@ def numbers_of_trial(before: Tensor, after: Tensor, y: Tensor, x: Tensor) -> Ten
 
 
 class Unveiled(NamedTuple):
-    """What a trial of haze shows of pictures."""
+    """Numbers that a trial of haze shows of pictures."""
 
     maps: Tensor
     """(B, HAZE_MAPS, MAP_SIDE, MAP_SIDE): `air_map` with and without the haze, and its optical depth."""
@@ -162,7 +162,9 @@ def unveiled(haze: Tensor, y: Tensor, x: Tensor, depth: Tensor) -> Unveiled:
 
 
 class HazeTrial(nn.Module):
-    """Logit (B,) that there is haze, from what a trial showed: that from before, what was learned to be added, and by the change.
+    """Logit (B,) that there is haze, from what a trial showed.
+
+    That from before, what was learned to be added, and something for the size of the change.
 
     mean, scale: of each number, as the training pictures have them.
     """

@@ -29,9 +29,10 @@ UNSEEN = 3.0
 
 
 class MapVoice(nn.Module):
-    """Logit of a kind (B,) from maps (B, maps, MAP_SIDE, MAP_SIDE), such as those of the air.
+    """Logit of a kind (B,) from maps, such as those of the air.
 
-    maps: how many; numbers: that are heard besides. mean, scale: of each map, as the training pictures have them, (maps, 1, 1).
+    These are (B, maps, MAP_SIDE, MAP_SIDE). maps: how many; numbers: that are heard besides. mean, scale: of each map, as the
+    training pictures have them, (maps, 1, 1).
     """
 
     mean: Tensor
@@ -49,7 +50,10 @@ class MapVoice(nn.Module):
         self.second = nn.Linear(deeper, 1)
 
     def forward(self, air: Tensor, *numbers: Tensor) -> Tensor:
-        """Judge by maps, and by numbers (B, numbers); what no training picture came near to is cut off."""
+        """Judge by maps and by numbers (B, numbers).
+
+        What no training picture came near to is cut off.
+        """
         scaled = ((air.float() - self.mean) / self.scale).clamp(-6, 6)
         height = torch.linspace(-1.5, 1.5, MAP_SIDE, device=air.device)[:, None].expand_as(scaled[:, :1])
         h = F.gelu(self.inner(F.gelu(self.enter(torch.cat([scaled, height], 1)))))
@@ -141,9 +145,9 @@ class Verdict(nn.Module):
 
 
 def with_mirrored(voices: nn.ModuleList, maps: Tensor, *numbers: Tensor) -> Tensor:
-    """Collect what voices say of maps (B, ...), (voices, B): means of that and of what they say of mirror images.
+    """Collect what voices say of maps (B, ...) and of their mirror images.
 
-    numbers: (B, ...) that they hear besides.
+    numbers: (B, ...) that they hear besides. Means of both, (voices, B).
     """
     both = torch.cat([maps, maps.flip(-1)])
     heard = [values.repeat(2, 1) for values in numbers]
