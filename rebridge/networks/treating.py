@@ -75,7 +75,9 @@ class Treating(Network):
 
         What was seen already is not looked at again.
         """
-        seen = self.network.look(y, self.treated is None) if self.seen is None else self.seen
+        seen = self.seen
+        if seen is None or seen.is_blank:
+            seen = self.network.look(y, self.treated is None)
         probabilities, treated = self.network.diagnosed(seen)
         named = self._told(y)
         return probabilities, treated if named is None else named

@@ -67,6 +67,14 @@ def test_a_picture_that_was_looked_at_before_comes_out_the_same() -> None:
 
 
 @torch.no_grad()
+def test_who_asks_what_ails_a_picture_is_told_although_it_was_named() -> None:
+    network, y = awake(verdict=True, trial=True), picture()
+    told, treated = network.treating(["noise"]).seeing(y).diagnose(y)
+    torch.testing.assert_close(told, network.judge(network.look(y, trial=False)).sigmoid())
+    assert torch.equal(treated, named("noise"))
+
+
+@torch.no_grad()
 def test_pictures_of_a_batch_come_out_as_alone() -> None:
     network, y = awake(verdict=True, trial=True), picture(4)
     kinds = torch.cat([named("noise"), named("rain"), named("blur"), named()])
