@@ -9,7 +9,8 @@ It blends in what it expects to help.
 
 Noise is taken out first where there is haze too, and haze is looked for again without it. Noise that shows only when a dark
 picture is bright is taken out with the dark. Where air or exposure are treated, slow changes are the tone's: of those of the
-trunk, which has seen no haze but our own, a share is kept.
+trunk, which has seen no haze but our own, a share is kept. Noise and blur lie on all of a picture: where nothing else is named,
+trust is 1, and neither it nor c is computed.
 
 Where no kind is found, the result is y itself, bit for bit, and nothing but the examiner is computed. The kinds may be given
 by the caller instead. It is a regression: the state x_t and the time do not matter. Derived.
