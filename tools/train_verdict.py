@@ -235,9 +235,9 @@ def report_airs(verdict: Verdict, airs: Airs) -> None:
     if verdict.dark is not None:
         dark, shown = airs.labels[:, verdict.dark] == 1, verdict.shown(airs.maps).mean(0)
         print(f"darkness by maps: {int(dark.sum())} there; {told_apart(shown[dark], shown[sound])}")
-    for what, maps in (("levels and air", None), ("with maps", airs.maps)):
-        told = verdict.told(scaled, maps)[:, 0]
-        print(f"haze by {what}: {int(hazy.sum())} there; {told_apart(told[hazy], told[sound])}")
+    told = verdict.told(scaled, airs.maps)[:, 0]
+    what = "levels and air" if verdict.air else "maps"
+    print(f"haze by {what}: {int(hazy.sum())} there; {told_apart(told[hazy], told[sound])}")
 
 
 def fit_all(model: Careful, photographs: Photographs, airs: list[Airs], options: argparse.Namespace) -> None:
@@ -255,9 +255,10 @@ def fit_all(model: Careful, photographs: Photographs, airs: list[Airs], options:
         model.verdict.scale.copy_(known.std(0) + 1e-3)
         fit(model.verdict, known, labels, options.epochs, options.seed)
     heard = [(known[:, model.verdict.places], labels), *((found.heard, found.labels) for found in airs)]
-    fit_air(model.verdict, *(torch.cat(parts) for parts in zip(*heard, strict=True)), 2 * options.epochs, options.seed)
-    if airs:
+    if not model.verdict.air:
         fit_maps(model.verdict.maps, HAZE, joined(airs), options.steps, options.seed)
+        return
+    fit_air(model.verdict, *(torch.cat(parts) for parts in zip(*heard, strict=True)), 2 * options.epochs, options.seed)
 
 
 def main() -> None:

@@ -24,8 +24,6 @@ LIGHT_SHARE = 0.5
 """Share that those which see the map have in what is said of darkness; the rest is said by the layers that hear everything."""
 UNOPPOSED = 3.0
 """How much less sure of haze, in logits, the layers that hear everything may be; beyond it they have the word."""
-UNSEEN = 3.0
-"""How much less sure of it those may be that hear the levels and the air, where others see the map."""
 
 
 class MapVoice(nn.Module):
@@ -67,7 +65,7 @@ class Verdict(nn.Module):
     """Logits (B, kinds) of what was gathered (B, known) about whole pictures.
 
     known: numbers per picture. kinds: of degradation. air: places among the numbers of those that haze is told by, none for all.
-    haze: its place among the kinds. sees: voices that see the map of the air have a say too. dark: place of darkness among the
+    haze: its place among the kinds. sees: voices that see the map of the air tell it instead. dark: place of darkness among the
     kinds, where such voices have a say in it as well. mean, scale: of each number, as the training pictures have them.
     """
 
@@ -89,7 +87,7 @@ class Verdict(nn.Module):
         self.places = list(air)
         self.haze = haze
         self.dark = dark
-        self.air = nn.ModuleList(_few(len(self.places)) for _ in range(AIR_VOICES if self.places else 0))
+        self.air = nn.ModuleList(_few(len(self.places)) for _ in range(AIR_VOICES if self.places and not sees else 0))
         self.maps = nn.ModuleList(MapVoice() for _ in range(MAP_VOICES if sees else 0))
         self.lights = nn.ModuleList(MapVoice() for _ in range(MAP_VOICES if dark is not None else 0))
         self.register_buffer("mean", torch.zeros(known))
@@ -113,7 +111,7 @@ class Verdict(nn.Module):
         """
         scaled = ((known.float() - self.mean) / self.scale).clamp(-6, 6)
         logits = list(self.layers(scaled).float().split(1, 1))
-        if self.places:
+        if self.air or (self.maps and air is not None):
             told = self.told(scaled[:, self.places], air)
             logits[self.haze] = torch.minimum(told, logits[self.haze] + UNOPPOSED)
         if self.dark is not None and air is not None:
@@ -128,8 +126,7 @@ class Verdict(nn.Module):
             heard: numbers of levels and air, scaled and cut off.
             air: maps of the air.
         """
-        told = self.voices(heard).mean(0)
-        return torch.minimum(self.seen(air).mean(0)[:, None], told + UNSEEN) if self.maps and air is not None else told
+        return self.voices(heard).mean(0) if air is None or not self.maps else self.seen(air).mean(0)[:, None]
 
     def voices(self, heard: Tensor) -> Tensor:
         """Collect the logits of haze, (voices, B, 1), from what it is told by alone."""

@@ -7,7 +7,7 @@ from torch import nn
 from rebridge import networks
 from rebridge.networks.careful import KINDS, Careful
 from rebridge.networks.statistics import MAP_NUMBERS, MAP_SIDE, air_map
-from rebridge.networks.verdict import LIGHT_SHARE, UNSEEN, MapVoice, Verdict, gathered
+from rebridge.networks.verdict import LIGHT_SHARE, MapVoice, Verdict, gathered
 from tests.networks.waking import awake
 
 
@@ -43,19 +43,20 @@ def test_the_network_decides_by_its_verdict() -> None:
         network.judge(seen._replace(measured=None))
 
 
-@pytest.mark.parametrize(("heard", "seen", "told"), [(3.0, 1.0, 1.0), (-2.0, 5.0, UNSEEN - 2.0), (0.5, 1.0, 1.0)])
-def test_haze_is_told_by_the_map_unless_levels_and_air_speak_against_it(heard: float, seen: float, told: float) -> None:
-    judge = Verdict(5, 2, air=[1, 2], haze=1, sees=True).eval()
+@pytest.mark.parametrize("sees", [True, False])
+def test_haze_is_told_by_the_map_or_by_levels_and_air(sees: bool) -> None:
+    judge = Verdict(5, 2, air=[1, 2], haze=1, sees=sees).eval()
+    assert bool(judge.air) is not sees
     with torch.no_grad():
-        lasts = [(voice[-1], heard) for voice in judge.air if isinstance(voice, nn.Sequential)]
-        lasts += [(voice.second, seen) for voice in judge.maps if isinstance(voice, MapVoice)]
+        lasts = [(voice[-1], 3.0) for voice in judge.air if isinstance(voice, nn.Sequential)]
+        lasts += [(voice.second, 1.0) for voice in judge.maps if isinstance(voice, MapVoice)]
         for last, logit in [*lasts, (judge.layers[-1], 9.0)]:
             assert isinstance(last, nn.Linear)
             last.weight.zero_()
             last.bias.fill_(logit)
         air = torch.rand(3, MAP_NUMBERS, MAP_SIDE, MAP_SIDE)
-        assert judge(torch.zeros(3, 5), air)[:, 1].tolist() == pytest.approx([told] * 3)
-        assert judge(torch.zeros(3, 5))[:, 1].tolist() == pytest.approx([heard] * 3)
+        assert judge(torch.zeros(3, 5), air)[:, 1].tolist() == pytest.approx([1.0 if sees else 3.0] * 3)
+        assert judge(torch.zeros(3, 5))[:, 1].tolist() == pytest.approx([9.0 if sees else 3.0] * 3)
 
 
 def test_darkness_is_told_by_all_numbers_and_by_the_map() -> None:
