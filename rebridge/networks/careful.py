@@ -67,9 +67,9 @@ class Careful(Judging):
     channels: of an image; grey ones are treated as three equal colours. widths: of the trunk's levels, at 1/2, 1/4, ...
     of the size; blocks: before and again after the middle at each level but the last; middle: blocks there; features: of
     the examiner; equalise: filter pictures by an `Equaliser` before the trunk; verdict: a `Verdict` decides on the kinds, and
-    what the examiner says of them is a part of what it hears; air: it tells haze by levels and air alone; air_map: and by
-    a map of the air; light_map: it tells darkness by that map too; trial: a `RainTrial` decides on rain; haze_trial: with that, a
-    `HazeTrial` on haze. The examiner, the air and the exposure see the whole picture that is handed over.
+    what the examiner says of them is a part of what it hears; air: it tells haze by levels and air alone; air_map: by
+    a map of the air instead; light_map: it tells darkness by that map too; trial: a `RainTrial` decides on rain; haze_trial: with
+    that, a `HazeTrial` on haze. The examiner, the air and the exposure see the whole picture that is handed over.
     """
 
     told = True

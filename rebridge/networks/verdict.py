@@ -2,9 +2,9 @@
 
 A few layers judge all that was gathered about the picture: pooled features, quantiles of the brightness, and the numbers of
 `rebridge.networks.statistics`. What is gathered does not change while the layers learn, so that they can see tens of
-thousands of pictures in minutes. Haze is told by few numbers alone, the levels and the air, and by a coarse map of the air: with
-all numbers, layers learn the photographs they see and not what haze is. Darkness is told by all numbers and by that map, as
-both err on other pictures. Derived; measured by tools/train_verdict.py.
+thousands of pictures in minutes. Haze is told by few numbers alone, those of a
+coarse map of the air, or the levels and the air: with all numbers, layers learn the photographs they see and not what haze is.
+Darkness is told by all numbers and by that map, as both err on other pictures. Derived; measured by tools/train_verdict.py.
 """
 
 from collections.abc import Sequence
