@@ -245,15 +245,13 @@ def network_of(state: Mapping[str, Tensor], verdict: bool, air_map: bool = False
         "trial": "trial.mean" in state,
         "haze_trial": "haze_trial.mean" in state,
         "verdict": verdict,
-        "air": verdict and ("verdict.mean" not in state or mapped or "verdict.air.0.0.weight" in state),
         "air_map": mapped or air_map,
         "light_map": lit or light_map,
     }
     model = networks.create("careful", widths=widths, blocks=counts, middle=blocks("trunk.middle"), **told)
     assert isinstance(model, Careful)
-    idle = "verdict.air." if mapped or air_map else "no such layers"
     model.load_state_dict(
-        {key: value for key, value in state.items() if not key.startswith(idle)},
+        state,
         strict=mapped >= air_map and lit >= light_map and ("verdict.mean" in state or not verdict),
     )
     return model

@@ -7,26 +7,21 @@ haze is open at first sight have it taken out, and what that showed is kept; the
 of photographs that were kept out of training are told apart.
 """
 
-import argparse
 import time
-from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import torch
-import torch.nn.functional as F  # noqa: N812
 from backdrops import before_backdrop
 from torch import Tensor
-from train_careful import DATA, FOLDERS, DepthPairs, network_of
-from train_verdict import UPRIGHT_SIZES, HeldOut, fit_layers, graded, told_apart
+from train_careful import DATA, FOLDERS, DepthPairs
+from train_trial import arguments, keep, opened
+from train_verdict import HAZES, UPRIGHT_SIZES, HeldOut, fit_voices, graded, told_apart
 from unhazy import art, closeup, faded
 
 from rebridge.data.mixtures import Photographs
 from rebridge.degradations.base import Draw
-from rebridge.degradations.distance import DepthHaze
 from rebridge.degradations.mixture import LABELS, RENDERERS, Mixture
 from rebridge.degradations.preparation import Preparation
-from rebridge.degradations.weather import Haze
 from rebridge.networks.careful import Careful
 from rebridge.networks.judging import GRAINY, SURER, VEILED
 from rebridge.networks.kinds import HAZE, NOISE
@@ -35,7 +30,6 @@ from rebridge.networks.verdict import MapVoice
 
 PREPARATION = Preparation(tone=0.2, muted=0.4)
 MIXTURE = Mixture(counts=(0.3, 0.5, 0.15, 0.05), weights=dict.fromkeys(LABELS, 0.5) | {"haze": 3.5}, faded=0.15)
-HAZES = ((0.25, Haze(beta=(0.2, 1.2))), (0.75, DepthHaze(beta=(0.15, 2.5))))
 OPEN = -3.0
 """Logit of haze at a first look above which a trial is kept."""
 
@@ -121,28 +115,14 @@ def tried(model: Careful, y: Tensor) -> Unveiled | None:
 
 def fit(trial: HazeTrial, trials: Trials, steps: int, seed: int) -> None:
     """Fit the voices of a trial, each apart."""
-    torch.manual_seed(seed)
-    sure = trials.labels[:, HAZE] >= 0
-    maps = trials.maps[sure].float().contiguous(memory_format=torch.channels_last)
-    numbers, there = trials.numbers[sure], trials.labels[sure, HAZE]
-    trial.mean.copy_(numbers.mean(0))
-    trial.scale.copy_(numbers.std(0))
-    heard = trial.scaled(numbers)
+    trial.mean.copy_(trials.numbers.mean(0))
+    trial.scale.copy_(trials.numbers.std(0))
     for voice in trial.voices:
         assert isinstance(voice, MapVoice)
-        voice.mean.copy_(maps.mean((0, 2, 3))[:, None, None])
-        voice.scale.copy_(maps.std((0, 2, 3))[:, None, None])
         torch.nn.init.zeros_(voice.second.weight)
         torch.nn.init.zeros_(voice.second.bias)
-
-        def loss(voice: MapVoice = voice) -> Tensor:
-            rows = torch.randint(len(maps), (256,))
-            shown = maps[rows] if float(torch.rand(())) < 0.5 else maps[rows].flip(-1)
-            shown = shown + 0.15 * voice.scale * torch.randn_like(shown)
-            told = voice(shown, heard[rows] + 0.1 * torch.randn(256, heard.shape[1]))
-            return F.binary_cross_entropy_with_logits(numbers[rows, 0] + told, there[rows])
-
-        fit_layers(voice, loss, steps, 2e-3)
+    there, heard, before = trials.labels[:, HAZE], trial.scaled(trials.numbers), trials.numbers[:, 0]
+    fit_voices(trial.voices, trials.maps, there, steps, seed, heard, before)
 
 
 @torch.no_grad()
@@ -151,25 +131,13 @@ def report(trial: HazeTrial, trials: Trials) -> None:
     hazy, sound = trials.labels[:, HAZE] == 1, (trials.labels == 0).all(1)
     shown = Unveiled(trials.maps.float(), trials.numbers)
     for name, logits in (("first look", trials.numbers[:, 0]), ("trial", trial(shown))):
-        print(f"{name}: {int(hazy.sum())} there, {int(sum(sound))} sound; {told_apart(logits[hazy], logits[sound])}")
+        print(f"{name}: {int(hazy.sum())} there, {int(sound.sum())} sound; {told_apart(logits[hazy], logits[sound])}")
 
 
 def main() -> None:
     """Gather, fit and write the weights."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint")
-    parser.add_argument("--output", required=True)
-    parser.add_argument("--minutes", type=float, default=25.0)
-    parser.add_argument("--known", nargs="*", default=[], help="files of earlier runs: what was gathered already")
-    parser.add_argument("--keep", help="file to keep what is gathered in")
-    parser.add_argument("--held", type=float, default=4.0, help="minutes of pictures that were kept out; 0: no report")
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    state = {key: value for key, value in torch.load(options.checkpoint).items() if not key.startswith("haze_trial.")}
-    model = network_of(state, verdict=True).eval().to(memory_format=torch.channels_last)
+    options = arguments(__doc__, minutes=25.0, held=4.0, steps=3000).parse_args()
+    state, model = opened(options.checkpoint, "haze_trial.")
     sets = [Trials(*torch.load(path)) for path in options.known]
     if options.minutes > 0:
         photographs = Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()])
@@ -178,12 +146,12 @@ def main() -> None:
             torch.save(tuple(sets[-1]), options.keep)
     trials = Trials(*(torch.cat(parts) for parts in zip(*sets, strict=True)))
     print(f"{len(trials.labels)} trials", flush=True)
+    torch.manual_seed(options.seed)
     trial = HazeTrial()
     fit(trial, trials, options.steps, options.seed)
     if options.held > 0:
         report(trial.eval(), gather(model, HeldOut(), options.held, 9001))
-    Path(options.output).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(state | {f"haze_trial.{key}": value for key, value in trial.state_dict().items()}, options.output)
+    keep(options.output, state, "haze_trial.", trial)
 
 
 if __name__ == "__main__":

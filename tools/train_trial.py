@@ -99,23 +99,42 @@ def report(name: str, logits: Tensor, labels: Tensor) -> None:
         print(f"{name}: {len(there)} there, {int(rows.sum())} {what}; {told_apart(there, logits[rows])}", flush=True)
 
 
-def main() -> None:
-    """Gather, fit and write the weights."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(text: str, minutes: float, held: float, steps: int) -> argparse.ArgumentParser:
+    """Make the options of a tool that fits a trial.
+
+    text: the tool's own, of which the first line is shown; minutes, held, steps: what they are unless given.
+    """
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
     parser.add_argument("checkpoint")
     parser.add_argument("--output", required=True)
-    parser.add_argument("--minutes", type=float, default=6.0)
+    parser.add_argument("--minutes", type=float, default=minutes)
     parser.add_argument("--known", nargs="*", default=[], help="files of earlier runs: what was gathered already")
     parser.add_argument("--keep", help="file to keep what is gathered in")
-    parser.add_argument("--held", type=float, default=2.0, help="minutes of pictures that were kept out; 0: no report")
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--held", type=float, default=held, help="minutes of pictures that were kept out; 0: no report")
+    parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    return parser
+
+
+def opened(checkpoint: str, trial: str) -> tuple[dict[str, Tensor], Careful]:
+    """Read the weights of a network, and make it, but for those of a trial, whose names begin so; on one thread."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    state = {key: value for key, value in torch.load(checkpoint).items() if not key.startswith(trial)}
+    return state, network_of(state, verdict="verdict.mean" in state).eval().to(memory_format=torch.channels_last)
+
+
+def keep(output: str, state: dict[str, Tensor], name: str, trial: torch.nn.Module) -> None:
+    """Write the weights with those of a trial, whose names begin so."""
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    torch.save(state | {f"{name}{key}": value for key, value in trial.state_dict().items()}, output)
+
+
+def main() -> None:
+    """Gather, fit and write the weights."""
+    options = arguments(__doc__, minutes=6.0, held=2.0, steps=1500).parse_args()
     RENDERERS["rain"] = (*RENDERERS["rain"], (0.3, RainLayers(DATA / "train/pairs/rain_layers")))
-    state = {key: value for key, value in torch.load(options.checkpoint).items() if not key.startswith("trial.")}
-    model = network_of(state, verdict="verdict.mean" in state).eval().to(memory_format=torch.channels_last)
+    state, model = opened(options.checkpoint, "trial.")
     photographs = Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()])
     sets = [tuple(torch.load(path)) for path in options.known]
     if options.minutes > 0:
@@ -124,14 +143,14 @@ def main() -> None:
     if options.keep:
         torch.save((known, labels), options.keep)
     sure = labels[:, RAIN] >= 0
+    torch.manual_seed(options.seed)
     trial = RainTrial(len(LABELS))
     fit(trial, known[sure], labels[sure, RAIN], options.steps, options.seed)
     if options.held > 0:
         seen, kept = gather(model, HeldOut(), options.held, 9001)
         report("first look", seen[:, RAIN], kept)
         report("trial", trial(seen), kept)
-    Path(options.output).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(state | {f"trial.{key}": value for key, value in trial.state_dict().items()}, options.output)
+    keep(options.output, state, "trial.", trial)
 
 
 if __name__ == "__main__":

@@ -29,9 +29,8 @@ from rebridge.degradations.mixture import LABELS, RENDERERS, Mixture
 from rebridge.degradations.preparation import Preparation
 from rebridge.degradations.weather import Haze
 from rebridge.networks.careful import Careful
-from rebridge.networks.impressions import impression
 from rebridge.networks.kinds import HAZE, LOWLIGHT
-from rebridge.networks.statistics import air_map, air_statistics
+from rebridge.networks.statistics import air_map
 from rebridge.networks.verdict import MapVoice, Verdict, gathered
 
 SIZES = ((160, 8), (224, 6), (288, 4))
@@ -39,6 +38,9 @@ SIZES = ((160, 8), (224, 6), (288, 4))
 
 VOICES = {"maps": HAZE, "lights": LOWLIGHT}
 """Voices that see the map of the air, and the kind that they tell by it."""
+
+HAZES = ((0.25, Haze(beta=(0.2, 1.2))), (0.75, DepthHaze(beta=(0.15, 2.5))))
+"""Renderers of the haze that it is told by, and their shares."""
 
 UPRIGHT_SIZES = (192, 256, 320, 384)
 """Sides of the upright patches that haze and darkness are told by."""
@@ -85,8 +87,6 @@ def gather(model: Careful, photographs: Photographs, minutes: float, seed: int) 
 class Airs(NamedTuple):
     """What haze is told by, of many pictures."""
 
-    heard: Tensor
-    """(N, numbers): levels and air."""
     maps: Tensor
     """(N, MAP_NUMBERS, MAP_SIDE, MAP_SIDE): of the air."""
     labels: Tensor
@@ -99,14 +99,13 @@ def gather_air(photographs: Photographs, minutes: float, seed: int, kind: int = 
 
     muted: share of those that have few colours.
     """
-    usual = RENDERERS["haze"]
-    RENDERERS["haze"] = ((0.25, Haze(beta=(0.2, 1.2))), (0.75, DepthHaze(beta=(0.15, 2.5))))
+    usual, RENDERERS["haze"] = RENDERERS["haze"], HAZES
     often = dict.fromkeys(LABELS, 0.5) | {LABELS[kind]: 3.5}
     mostly = Mixture(counts=(0.42, 0.4, 0.13, 0.05), weights=often, faded=0.15)
     several = Mixture(counts=(0, 0.4, 0.35, 0.25), faded=0.15)
     pairs = DepthPairs(DATA / "train/rgbd/middlebury")
     preparation = Preparation(tone=0.15 if kind == HAZE else 0.5, muted=muted)
-    heard, maps, labels, index, begin = [], [], [], 0, time.process_time()
+    maps, labels, index, begin = [], [], 0, time.process_time()
     while time.process_time() - begin < 60 * minutes:
         draw = Draw(seed * 10_000_000 + index)
         chance = draw.uniform((0, 1))
@@ -126,12 +125,11 @@ def gather_air(photographs: Photographs, minutes: float, seed: int, kind: int = 
             mixed = (mostly if draw.uniform((0, 1)) < 0.85 else several)(image.contiguous(), draw)
             image, label = preparation.saved(mixed.degraded, draw), mixed.labels
         y = (2 * (image * 255).round() / 255 - 1)[None]
-        heard.append(torch.cat([impression(y, y).levels.flatten(1), air_statistics(y)], 1))
         maps.append(air_map(y).half())
         labels.append(label)
         index += 1
     RENDERERS["haze"] = usual
-    return Airs(torch.cat(heard), torch.cat(maps), torch.stack(labels))
+    return Airs(torch.cat(maps), torch.stack(labels))
 
 
 def joined(airs: list[Airs]) -> Airs:
@@ -171,27 +169,31 @@ def fit(verdict: Verdict, known: Tensor, labels: Tensor, epochs: int, seed: int)
     fit_layers(verdict, loss, epochs * len(known) // 256)
 
 
-def fit_air(verdict: Verdict, heard: Tensor, labels: Tensor, epochs: int, seed: int) -> None:
-    """Fit the voices that tell haze."""
+def fit_voices(
+    voices: nn.ModuleList,
+    maps: Tensor,
+    there: Tensor,
+    steps: int,
+    seed: int,
+    heard: Tensor | None = None,
+    before: Tensor | None = None,
+) -> None:
+    """Fit voices that see maps, each apart.
+
+    Args:
+        voices: `MapVoice`s.
+        maps: (N, maps, MAP_SIDE, MAP_SIDE).
+        there: whether what they tell is there, (N,); below 0 where that is open.
+        steps: of each.
+        seed: of all.
+        heard: (N, numbers), what they hear besides.
+        before: logits (N,) that theirs are added to, by default 0.
+    """
     torch.manual_seed(seed)
-    sure = labels[:, verdict.haze] >= 0
-    places = verdict.places
-    scaled = ((heard[sure] - verdict.mean[places]) / verdict.scale[places]).clamp(-6, 6)
-    there = labels[sure, verdict.haze]
-
-    def loss() -> Tensor:
-        rows = torch.randint(len(scaled), (256,))
-        logits = verdict.voices(scaled[rows] + 0.1 * torch.randn(256, scaled.shape[1]))[..., 0]
-        return torch.stack([F.binary_cross_entropy_with_logits(voice, there[rows]) for voice in logits]).sum()
-
-    fit_layers(verdict.air, loss, epochs * len(scaled) // 256)
-
-
-def fit_maps(voices: nn.ModuleList, kind: int, airs: Airs, steps: int, seed: int) -> None:
-    """Fit the voices that see the map of the air, and tell a kind by it."""
-    torch.manual_seed(seed)
-    sure = airs.labels[:, kind] >= 0
-    maps, there = airs.maps[sure].float().contiguous(memory_format=torch.channels_last), airs.labels[sure, kind]
+    sure = there >= 0
+    before = (torch.zeros_like(there) if before is None else before)[sure]
+    heard = torch.zeros(len(there), 0)[sure] if heard is None else heard[sure]
+    maps, there = maps[sure].float().contiguous(memory_format=torch.channels_last), there[sure]
     for voice in voices:
         assert isinstance(voice, MapVoice)
         voice.mean.copy_(maps.mean((0, 2, 3))[:, None, None])
@@ -201,7 +203,8 @@ def fit_maps(voices: nn.ModuleList, kind: int, airs: Airs, steps: int, seed: int
             rows = torch.randint(len(maps), (256,))
             seen = maps[rows] if float(torch.rand(())) < 0.5 else maps[rows].flip(-1)
             seen = seen + 0.15 * voice.scale * torch.randn_like(seen)
-            return F.binary_cross_entropy_with_logits(voice(seen), there[rows])
+            told = voice(seen, heard[rows] + 0.1 * torch.randn(256, heard.shape[1]))
+            return F.binary_cross_entropy_with_logits(before[rows] + told, there[rows])
 
         fit_layers(voice, loss, steps, 2e-3)
 
@@ -228,20 +231,19 @@ def report(verdict: Verdict, known: Tensor, labels: Tensor) -> None:
 
 @torch.no_grad()
 def report_airs(verdict: Verdict, airs: Airs) -> None:
-    """Print how well haze is told from sound pictures by levels, air and maps, and darkness by maps."""
-    places = verdict.places
-    scaled = ((airs.heard - verdict.mean[places]) / verdict.scale[places]).clamp(-6, 6)
-    hazy, sound = airs.labels[:, verdict.haze] == 1, (airs.labels == 0).all(1)
-    if verdict.dark is not None:
-        dark, shown = airs.labels[:, verdict.dark] == 1, verdict.shown(airs.maps).mean(0)
-        print(f"darkness by maps: {int(dark.sum())} there; {told_apart(shown[dark], shown[sound])}")
-    told = verdict.told(scaled, airs.maps)[:, 0]
-    what = "levels and air" if verdict.air else "maps"
-    print(f"haze by {what}: {int(hazy.sum())} there; {told_apart(told[hazy], told[sound])}")
+    """Print how well haze and darkness are told from sound pictures by maps."""
+    sound = (airs.labels == 0).all(1)
+    for name, kind, voices, tell in (
+        ("haze", verdict.haze, verdict.maps, verdict.seen),
+        ("darkness", verdict.dark, verdict.lights, verdict.shown),
+    ):
+        if kind is not None and len(voices) > 0:
+            there, told = airs.labels[:, kind] == 1, tell(airs.maps).mean(0)
+            print(f"{name} by maps: {int(there.sum())} there; {told_apart(told[there], told[sound])}")
 
 
 def fit_all(model: Careful, photographs: Photographs, airs: list[Airs], options: argparse.Namespace) -> None:
-    """Gather what a verdict hears, and fit all of it, or the voices that tell haze."""
+    """Gather what a verdict hears, and fit all of it."""
     assert model.verdict is not None
     sets = [tuple(torch.load(path)[:2]) for path in options.known]
     if options.minutes > 0:
@@ -250,15 +252,16 @@ def fit_all(model: Careful, photographs: Photographs, airs: list[Airs], options:
     print(f"{len(known)} pictures gathered", flush=True)
     if options.keep:
         torch.save((known, labels), options.keep)
-    if not options.only:
-        model.verdict.mean.copy_(known.mean(0))
-        model.verdict.scale.copy_(known.std(0) + 1e-3)
-        fit(model.verdict, known, labels, options.epochs, options.seed)
-    heard = [(known[:, model.verdict.places], labels), *((found.heard, found.labels) for found in airs)]
-    if not model.verdict.air:
-        fit_maps(model.verdict.maps, HAZE, joined(airs), options.steps, options.seed)
-        return
-    fit_air(model.verdict, *(torch.cat(parts) for parts in zip(*heard, strict=True)), 2 * options.epochs, options.seed)
+    model.verdict.mean.copy_(known.mean(0))
+    model.verdict.scale.copy_(known.std(0) + 1e-3)
+    fit(model.verdict, known, labels, options.epochs, options.seed)
+    if airs:
+        fit_maps(model.verdict.maps, HAZE, joined(airs), options)
+
+
+def fit_maps(voices: nn.ModuleList, kind: int, airs: Airs, options: argparse.Namespace) -> None:
+    """Fit the voices that see the map of the air, and tell a kind by it."""
+    fit_voices(voices, airs.maps, airs.labels[:, kind], options.steps, options.seed)
 
 
 def main() -> None:
@@ -277,7 +280,7 @@ def main() -> None:
     parser.add_argument("--air-known", nargs="*", default=[], help="files of earlier runs: such pictures")
     parser.add_argument("--air-keep", help="file to keep these in")
     parser.add_argument(
-        "--only", choices=("air", *VOICES), help="fit those voices, of haze or of darkness, and leave the rest as it is"
+        "--only", choices=VOICES, help="fit those voices, of haze or of darkness, and leave the rest as it is"
     )
     parser.add_argument("--steps", type=int, default=6000, help="of the voices that see the map of the air")
     parser.add_argument("--epochs", type=int, default=40)
@@ -302,8 +305,8 @@ def main() -> None:
         .to(memory_format=torch.channels_last)
     )
     assert model.verdict is not None
-    if options.only in VOICES:
-        fit_maps(getattr(model.verdict, options.only), kind, joined(airs), options.steps, options.seed)
+    if options.only:
+        fit_maps(getattr(model.verdict, options.only), kind, joined(airs), options)
     else:
         fit_all(model, photographs, airs, options)
     if options.held > 0:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from rebridge.degradations.base import Draw
+from rebridge.degradations.preparation import toned
+from rebridge.degradations.softness import resize
 
 LUMA = torch.tensor((0.299, 0.587, 0.114)).view(3, 1, 1)
 
@@ -58,13 +60,11 @@ def _shape(down: Tensor, across: Tensor, draw: Draw) -> Tensor:
 def faded(image: Tensor, draw: Draw) -> Tensor:
     """Make a grey or toned photograph of (3, H, W) in [0, 1], whose contrast has faded: nobody can say that it was hazy."""
     grey = (LUMA * image).sum(0, keepdim=True)
-    warm = draw.uniform((0, 0.35)) if draw.uniform((0, 1)) < 0.5 else 0.0
-    toned = grey ** torch.tensor((1 - 0.5 * warm, 1.0, 1 + warm)).view(3, 1, 1)
-    toned = toned * torch.tensor((1.0, 1 - 0.2 * warm, 1 - 0.6 * warm)).view(3, 1, 1)
+    paled = toned(grey, draw.uniform((0, 0.35)) if draw.uniform((0, 1)) < 0.5 else 0.0)
     if draw.uniform((0, 1)) < 0.2:
-        toned = toned + draw.uniform((0, 0.05)) * draw.randn(3, 1, 1) * grey
+        paled = paled + draw.uniform((0, 0.05)) * draw.randn(3, 1, 1) * grey
     left = draw.uniform((0.3, 1))
-    return (draw.uniform((0, 1)) * (1 - left) + left * toned).clamp(0, 1)
+    return (draw.uniform((0, 1)) * (1 - left) + left * paled).clamp(0, 1)
 
 
 def closeup(stored: Tensor, size: int, draw: Draw) -> Tensor:
@@ -74,5 +74,4 @@ def closeup(stored: Tensor, size: int, draw: Draw) -> Tensor:
     top, left = draw.integer(0, height - side), draw.integer(0, width - side)
     part = stored[:, top : top + side, left : left + side]
     part = part.float() / 255 if part.dtype == torch.uint8 else part
-    large = cv2.resize(part.permute(1, 2, 0).numpy(), (size, size), interpolation=cv2.INTER_CUBIC)
-    return torch.from_numpy(large).permute(2, 0, 1).clamp(0, 1).contiguous()
+    return resize(part, size, size, cv2.INTER_CUBIC).clamp(0, 1)

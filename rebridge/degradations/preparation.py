@@ -29,10 +29,17 @@ def muted(image: Tensor, draw: Draw) -> Tensor:
     if chance < 0.25:
         return grey.expand_as(image)
     if chance < 0.4:
-        warm = draw.uniform((0.05, 0.35))
-        powers = torch.tensor((1 - 0.5 * warm, 1.0, 1 + warm)).view(-1, 1, 1)
-        return grey**powers * torch.tensor((1.0, 1 - 0.2 * warm, 1 - 0.6 * warm)).view(-1, 1, 1)
+        return toned(grey, draw.uniform((0.05, 0.35)))
     return grey + draw.uniform((0.05, 0.8)) * (image - grey)
+
+
+def toned(grey: Tensor, warm: float) -> Tensor:
+    """Tone a grey picture (1, H, W) in [0, 1] as old photographs are, (3, H, W).
+
+    warm: how much, in [0, 1]; at 0 it stays grey.
+    """
+    powers = torch.tensor((1 - 0.5 * warm, 1.0, 1 + warm)).view(-1, 1, 1)
+    return grey**powers * torch.tensor((1.0, 1 - 0.2 * warm, 1 - 0.6 * warm)).view(-1, 1, 1)
 
 
 def sharpen(image: Tensor, amount: float, sigma: float) -> Tensor:

@@ -30,7 +30,7 @@ from rebridge.networks.judging import BAND, REACH, Judging
 from rebridge.networks.kinds import EVERYWHERE, FILTERED, HAZE, KINDS, LOWLIGHT, NOISE, RAIN, SNOW
 from rebridge.networks.layers import check_inputs, check_levels, check_sizes, context_of, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
-from rebridge.networks.statistics import AIR, NUMBERS
+from rebridge.networks.statistics import NUMBERS
 from rebridge.networks.toning import Examiner, Tone
 from rebridge.networks.treating import Treating
 from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, HazeTrial, RainTrial
@@ -67,9 +67,9 @@ class Careful(Judging):
     channels: of an image; grey ones are treated as three equal colours. widths: of the trunk's levels, at 1/2, 1/4, ...
     of the size; blocks: before and again after the middle at each level but the last; middle: blocks there; features: of
     the examiner; equalise: filter pictures by an `Equaliser` before the trunk; verdict: a `Verdict` decides on the kinds, and
-    what the examiner says of them is a part of what it hears; air: it tells haze by levels and air alone; air_map: by
-    a map of the air instead; light_map: it tells darkness by that map too; trial: a `RainTrial` decides on rain; haze_trial: with
-    that, a `HazeTrial` on haze. The examiner, the air and the exposure see the whole picture that is handed over.
+    what the examiner says of them is a part of what it hears; air_map: it tells haze by a map of the air; light_map: it tells
+    darkness by that map too; trial: a `RainTrial` decides on rain; haze_trial: with that, a `HazeTrial` on haze. The
+    examiner, the air and the exposure see the whole picture that is handed over.
     """
 
     told = True
@@ -84,7 +84,6 @@ class Careful(Judging):
         features: int = 96,
         equalise: bool = True,
         verdict: bool = False,
-        air: bool = False,
         air_map: bool = False,
         light_map: bool = False,
         trial: bool = False,
@@ -108,10 +107,8 @@ class Careful(Judging):
         self.equaliser = Equaliser(ripples=True) if equalise else None
         self.trust = TrustMap(features, widths[-1], len(KINDS))
         known = 3 * features + 4 * len(SHARES) + len(KINDS) + NUMBERS
-        first = 3 * features + 4 * len(SHARES)
-        heard = [*range(3 * features, first), *(first + len(KINDS) + place for place in AIR)] if air else []
         dark = LOWLIGHT if light_map else None
-        self.verdict = Verdict(known, len(KINDS), air=heard, haze=HAZE, sees=air_map, dark=dark) if verdict else None
+        self.verdict = Verdict(known, len(KINDS), haze=HAZE, sees=air_map, dark=dark) if verdict else None
         self.trial = RainTrial(len(KINDS)) if trial else None
         self.haze_trial = HazeTrial() if haze_trial else None
         self.register_buffer("low", torch.full((len(KINDS),), 0.4))

@@ -39,7 +39,7 @@ SURER = 0.9
 """How much surer of haze that look is, in logits: without noise fewer sound pictures are taken for hazy ones."""
 HAZY = -2.0
 """Logit of haze above which it is taken out for a trial, which decides."""
-UNTRIED = 1.5
+UNTRIED = 0.8
 """How much surer of haze a first look must be, in logits, where no trial follows it."""
 RAISED = (2.0, 6.0)
 """Logits of noise in a brightened picture between which it goes from untreated to treated as noisy."""

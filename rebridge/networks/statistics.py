@@ -54,8 +54,6 @@ GRID_NUMBERS = 6
 """Numbers that `grid_statistics` gives for a picture."""
 NUMBERS = LINE_NUMBERS + AIR_NUMBERS + GRID_NUMBERS
 """Numbers that `picture_statistics` gives for a picture."""
-AIR = range(LINE_NUMBERS, LINE_NUMBERS + AIR_NUMBERS)
-"""Places of those of the air among them."""
 
 
 def picture_statistics(y: Tensor) -> Tensor:

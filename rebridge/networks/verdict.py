@@ -2,12 +2,10 @@
 
 A few layers judge all that was gathered about the picture: pooled features, quantiles of the brightness, and the numbers of
 `rebridge.networks.statistics`. What is gathered does not change while the layers learn, so that they can see tens of
-thousands of pictures in minutes. Haze is told by few numbers alone, those of a
-coarse map of the air, or the levels and the air: with all numbers, layers learn the photographs they see and not what haze is.
+thousands of pictures in minutes. Haze is told by a
+coarse map of the air alone: with all numbers, layers learn the photographs they see and not what haze is.
 Darkness is told by all numbers and by that map, as both err on other pictures. Derived; measured by tools/train_verdict.py.
 """
-
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +14,6 @@ from torch import Tensor, nn
 from rebridge.networks.impressions import Impression
 from rebridge.networks.statistics import MAP_NUMBERS, MAP_SIDE
 
-AIR_VOICES = 3
-"""Layers that tell haze, fitted apart; their mean counts."""
 MAP_VOICES = 3
 """Layers that tell haze, or darkness, by the map of the air, fitted apart; their mean counts."""
 LIGHT_SHARE = 0.5
@@ -64,9 +60,9 @@ class MapVoice(nn.Module):
 class Verdict(nn.Module):
     """Logits (B, kinds) of what was gathered (B, known) about whole pictures.
 
-    known: numbers per picture. kinds: of degradation. air: places among the numbers of those that haze is told by, none for all.
-    haze: its place among the kinds. sees: voices that see the map of the air tell it instead. dark: place of darkness among the
-    kinds, where such voices have a say in it as well. mean, scale: of each number, as the training pictures have them.
+    known: numbers per picture. kinds: of degradation. haze: its place among the kinds. sees: voices that see the map of the air
+    tell it. dark: place of darkness among the kinds, where such voices have a say in it as well. mean, scale: of each number, as
+    the training pictures have them.
     """
 
     mean: Tensor
@@ -78,16 +74,13 @@ class Verdict(nn.Module):
         kinds: int,
         width: int = 160,
         inner: int = 64,
-        air: Sequence[int] = (),
         haze: int = 1,
         sees: bool = False,
         dark: int | None = None,
     ) -> None:
         super().__init__()
-        self.places = list(air)
         self.haze = haze
         self.dark = dark
-        self.air = nn.ModuleList(_few(len(self.places)) for _ in range(AIR_VOICES if self.places and not sees else 0))
         self.maps = nn.ModuleList(MapVoice() for _ in range(MAP_VOICES if sees else 0))
         self.lights = nn.ModuleList(MapVoice() for _ in range(MAP_VOICES if dark is not None else 0))
         self.register_buffer("mean", torch.zeros(known))
@@ -111,26 +104,13 @@ class Verdict(nn.Module):
         """
         scaled = ((known.float() - self.mean) / self.scale).clamp(-6, 6)
         logits = list(self.layers(scaled).float().split(1, 1))
-        if self.air or (self.maps and air is not None):
-            told = self.told(scaled[:, self.places], air)
-            logits[self.haze] = torch.minimum(told, logits[self.haze] + UNOPPOSED)
+        if self.maps and air is not None:
+            seen = self.seen(air).mean(0)[:, None]
+            logits[self.haze] = torch.minimum(seen, logits[self.haze] + UNOPPOSED)
         if self.dark is not None and air is not None:
             shown = self.shown(air).mean(0)[:, None]
             logits[self.dark] = torch.lerp(logits[self.dark], shown, LIGHT_SHARE)
         return torch.cat(logits, 1)
-
-    def told(self, heard: Tensor, air: Tensor | None = None) -> Tensor:
-        """Compute the logits of haze, (B, 1), by what it is told by.
-
-        Args:
-            heard: numbers of levels and air, scaled and cut off.
-            air: maps of the air.
-        """
-        return self.voices(heard).mean(0) if air is None or not self.maps else self.seen(air).mean(0)[:, None]
-
-    def voices(self, heard: Tensor) -> Tensor:
-        """Collect the logits of haze, (voices, B, 1), from what it is told by alone."""
-        return torch.stack([voice(heard).float() for voice in self.air])
 
     def seen(self, air: Tensor) -> Tensor:
         """Collect the logits of haze, (voices, B), from maps of the air (B, ...)."""
@@ -159,9 +139,3 @@ def gathered(seen: Impression, logits: Tensor) -> Tensor:
     if seen.measured is None:
         raise ValueError("this impression was made without statistics: look again with the network that judges")
     return torch.cat([seen.features.float(), seen.levels.flatten(1), logits, seen.measured], 1)
-
-
-def _few(known: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(known, 48), nn.GELU(), nn.Dropout(0.1), nn.Linear(48, 24), nn.GELU(), nn.Linear(24, 1)
-    )

@@ -25,7 +25,7 @@ from rebridge.samplers import ImageNoise
 
 onnxruntime = pytest.importorskip("onnxruntime")
 ROOT = Path(__file__).parents[2]
-JUDGING = dict.fromkeys(("verdict", "air", "air_map", "light_map"), True)
+JUDGING = dict.fromkeys(("verdict", "air_map", "light_map"), True)
 ALONE = """
 import runpy, sys
 for name in ("torch", "rebridge", "onnx", "PIL"):

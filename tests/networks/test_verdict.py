@@ -7,7 +7,7 @@ from torch import nn
 from rebridge import networks
 from rebridge.networks.careful import KINDS, Careful
 from rebridge.networks.statistics import MAP_NUMBERS, MAP_SIDE, air_map
-from rebridge.networks.verdict import LIGHT_SHARE, MapVoice, Verdict, gathered
+from rebridge.networks.verdict import LIGHT_SHARE, UNOPPOSED, MapVoice, Verdict, gathered
 from tests.networks.waking import awake
 
 
@@ -43,20 +43,18 @@ def test_the_network_decides_by_its_verdict() -> None:
         network.judge(seen._replace(measured=None))
 
 
-@pytest.mark.parametrize("sees", [True, False])
-def test_haze_is_told_by_the_map_or_by_levels_and_air(sees: bool) -> None:
-    judge = Verdict(5, 2, air=[1, 2], haze=1, sees=sees).eval()
-    assert bool(judge.air) is not sees
-    with torch.no_grad():
-        lasts = [(voice[-1], 3.0) for voice in judge.air if isinstance(voice, nn.Sequential)]
-        lasts += [(voice.second, 1.0) for voice in judge.maps if isinstance(voice, MapVoice)]
-        for last, logit in [*lasts, (judge.layers[-1], 9.0)]:
-            assert isinstance(last, nn.Linear)
-            last.weight.zero_()
-            last.bias.fill_(logit)
-        air = torch.rand(3, MAP_NUMBERS, MAP_SIDE, MAP_SIDE)
-        assert judge(torch.zeros(3, 5), air)[:, 1].tolist() == pytest.approx([1.0 if sees else 3.0] * 3)
-        assert judge(torch.zeros(3, 5))[:, 1].tolist() == pytest.approx([9.0 if sees else 3.0] * 3)
+def test_haze_is_told_by_the_map_unless_all_numbers_speak_against_it() -> None:
+    judge = Verdict(5, 2, haze=1, sees=True).eval()
+    air = torch.rand(3, MAP_NUMBERS, MAP_SIDE, MAP_SIDE)
+    for all_say, expected in ((9.0, 1.0), (-4.0, UNOPPOSED - 4.0)):
+        with torch.no_grad():
+            lasts = [(voice.second, 1.0) for voice in judge.maps if isinstance(voice, MapVoice)]
+            for last, logit in [*lasts, (judge.layers[-1], all_say)]:
+                assert isinstance(last, nn.Linear)
+                last.weight.zero_()
+                last.bias.fill_(logit)
+            assert judge(torch.zeros(3, 5), air)[:, 1].tolist() == pytest.approx([expected] * 3)
+            assert judge(torch.zeros(3, 5))[:, 1].tolist() == pytest.approx([all_say] * 3)
 
 
 def test_darkness_is_told_by_all_numbers_and_by_the_map() -> None:
@@ -76,16 +74,16 @@ def test_darkness_is_told_by_all_numbers_and_by_the_map() -> None:
 
 @pytest.mark.parametrize("seeing", ["air_map", "light_map"])
 def test_a_network_that_sees_maps_looks_at_its_pictures(seeing: str) -> None:
-    network = awake(verdict=True, air=True, **{seeing: True})
+    network = awake(verdict=True, **{seeing: True})
     y = 2 * torch.rand(1, 3, 100, 118) - 1
     seen = network.look(y)
     assert seen.air is not None
     assert torch.equal(seen.air, air_map(y))
-    assert awake(verdict=True, air=True).look(y).air is None
+    assert awake(verdict=True).look(y).air is None
 
 
 def test_a_map_and_its_mirror_image_say_the_same() -> None:
-    judge = Verdict(5, 2, air=[1, 2], haze=1, sees=True, dark=0).eval()
+    judge = Verdict(5, 2, haze=1, sees=True, dark=0).eval()
     air = torch.rand(3, MAP_NUMBERS, MAP_SIDE, MAP_SIDE)
     with torch.no_grad():
         torch.testing.assert_close(judge.seen(air), judge.seen(air.flip(-1)))
