@@ -23,7 +23,7 @@ from rebridge.degradations.base import Draw
 from rebridge.degradations.mixture import LABELS, RENDERERS, Mixture
 from rebridge.degradations.preparation import Preparation
 from rebridge.networks.careful import Careful
-from rebridge.networks.judging import GRAINY, SURER, VEILED
+from rebridge.networks.judging import GRAINY, SURER, VEILED, hazeless
 from rebridge.networks.kinds import HAZE, NOISE
 from rebridge.networks.trial import HazeTrial, Unveiled
 from rebridge.networks.verdict import MapVoice
@@ -110,7 +110,7 @@ def tried(model: Careful, y: Tensor) -> Unveiled | None:
         y = model.tried(y, NOISE, seen).x
         seen = model.look(y, trial=False)
         haze = model.judge(seen)[0, HAZE] + SURER
-    return model.unveiled(haze[None], y, seen) if haze > OPEN else None
+    return model.unveiled(haze[None], y, seen) if haze > OPEN and not hazeless(seen).any() else None
 
 
 def fit(trial: HazeTrial, trials: Trials, steps: int, seed: int) -> None:

@@ -53,8 +53,6 @@ EVEN, GRAINLESS = 0.2, 0.5
 """Shares of even and of smooth cells above which a picture was drawn, as what a camera took has grain."""
 BLACK, GRAINLESS_BLACK = 0.15, 0.15
 """Brightness that a hundredth of a picture exceeds, and share of smooth cells, by which drawings are told that are black."""
-RULED_OUT = -3.0
-"""Logit that a kind has at most where such a rule speaks against it; no trial of haze is made there."""
 BAND = 2**20
 """Most pixels that are seen at once of a whole picture."""
 REACH = 160
@@ -141,8 +139,9 @@ class Judging(Network):
         if self.haze_trial is not None:
             for row in (judged[:, HAZE] > HAZY).nonzero()[:, 0].tolist():
                 here = slice(row, row + 1)
-                shown = self.unveiled(judged[here, HAZE], *clear.get(row, (padded[here], seen.of(here))))
-                judged[here, HAZE] = self.haze_trial(shown)
+                picture, known = clear.get(row, (padded[here], seen.of(here)))
+                if not hazeless(known).any():
+                    judged[here, HAZE] = self.haze_trial(self.unveiled(judged[here, HAZE], picture, known))
         return self._with_changes(padded, seen._replace(judged=judged), made)
 
     def _with_changes(self, padded: Tensor, seen: Impression, made: dict[tuple[int, int], Tried]) -> Impression:
@@ -250,12 +249,12 @@ class Judging(Network):
         decided[:, NOISE] = torch.maximum(decided[:, NOISE], logits[:, NOISE])
         decided[:, SOFT] = torch.minimum(decided[:, SOFT], logits[:, SOFT])
         decided[:, HAZE] = decided[:, HAZE] - COARSE * coarseness(decided[:, CODED])
-        dark, starry, drawn = _brightness(seen, 0.99) < LEAST_AIR, _brightness(seen, 0.5) < STARRY, _drawn(seen)
+        starry, drawn = _brightness(seen, 0.5) < STARRY, _drawn(seen)
         if self.haze_trial is not None and exporting():
             decided[:, HAZE] = decided[:, HAZE] - UNTRIED
-        weather = (RAIN, _glaring(seen)), (HAZE, dark | drawn), (SNOW, starry | drawn), (LOWLIGHT, drawn)
+        weather = (RAIN, _glaring(seen)), (HAZE, hazeless(seen)), (SNOW, starry | drawn), (LOWLIGHT, drawn)
         for kind, unsure in weather:
-            decided[:, kind] = torch.where(unsure, decided[:, kind].clamp(max=RULED_OUT), decided[:, kind])
+            decided[:, kind] = torch.where(unsure, decided[:, kind].clamp(max=0), decided[:, kind])
         return decided
 
     def _features(self, padded: Tensor) -> Tensor:
@@ -300,6 +299,11 @@ def _brightness(seen: Impression, share: float) -> Tensor:
 def _glaring(seen: Impression) -> Tensor:
     """Tell pictures that are overexposed, (B,): what is left of their contrast looks like streaks."""
     return _brightness(seen, 0.95) > BLOWN
+
+
+def hazeless(seen: Impression) -> Tensor:
+    """Tell pictures that cannot be hazy, (B,): dark everywhere, or drawn."""
+    return (_brightness(seen, 0.99) < LEAST_AIR) | _drawn(seen)
 
 
 def _drawn(seen: Impression) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from rebridge.models import load_model
 from rebridge.networks.careful import Careful
 from rebridge.networks.exporting import exporting
-from rebridge.networks.judging import HAZY, RULED_OUT, SURER, UNTRIED, Tried
+from rebridge.networks.judging import HAZY, SURER, UNTRIED, Tried
 from rebridge.networks.kinds import HAZE, KINDS, NOISE
 from rebridge.networks.statistics import MAP_NUMBERS, air_map, colour_alone
 from rebridge.networks.trial import (
@@ -116,8 +116,24 @@ def test_a_trial_is_made_without_the_noise_where_that_was_tried(monkeypatch: pyt
     assert torch.equal(picture, y + 0.1)
 
 
-def test_what_a_rule_speaks_against_is_not_tried() -> None:
-    assert RULED_OUT + SURER < HAZY
+@torch.no_grad()
+@pytest.mark.parametrize(("scale", "noise"), [(0.9, -9.0), (0.9, 9.0), (0.1, -9.0), (0.1, 9.0)])
+def test_a_picture_that_is_dark_everywhere_is_not_tried(
+    monkeypatch: pytest.MonkeyPatch, scale: float, noise: float
+) -> None:
+    network, y = trying(), scale * (pictures(1) + 1) - 1
+    saying(monkeypatch, network, haze=1.0, noise=noise)
+    tries: list[Tensor] = []
+    made = network.unveiled
+
+    def watched(haze: Tensor, picture: Tensor, before: Any) -> Unveiled:
+        tries.append(picture)
+        return made(haze, picture, before)
+
+    monkeypatch.setattr(network, "tried", lambda y, kind, before: Tried(y, torch.zeros_like(y), before))
+    monkeypatch.setattr(network, "unveiled", watched)
+    network.look(y)
+    assert bool(tries) is (scale == 0.9)
 
 
 @torch.no_grad()
