@@ -28,7 +28,8 @@ from rebridge import Restorer, degradations
 from rebridge.data.folders import image_files, read_stored
 from rebridge.data.mixtures import held_out
 from rebridge.evaluation.plain import LUMA
-from rebridge.networks.careful import KINDS, Careful
+from rebridge.models import TrainedModel
+from rebridge.networks.careful import Careful
 
 DATA = Path(os.environ.get("REBRIDGE_DATA", "data"))
 CROP = 320
@@ -36,12 +37,13 @@ Array = np.ndarray
 
 
 class Case(NamedTuple):
-    """A degraded picture and the truth, (H, W, 3) float32 in [0, 1], and the kinds that a user would name."""
+    """A degraded picture and the truth, (H, W, 3) float32 in [0, 1], the kinds that a user would name, and what is compared."""
 
     name: str
     degraded: Array
     truth: Array
     kinds: tuple[str, ...] = ()
+    within: tuple[slice, slice] = (slice(None), slice(None))
 
 
 def read(path: Path) -> Array:
@@ -292,6 +294,10 @@ FOREIGN: tuple[tuple[str, tuple[str, ...], Callable[[Array, np.random.Generator]
 )
 
 
+FRAMED = ("rain", "snow", "haze by depth", "night, photon noise", "noise 25", "JPEG 10", "blur 1.6")
+"""Of these, the sets that are also shown with a border around each picture."""
+
+
 def foreign() -> Iterator[Case]:
     """Degrade held-out photographs by other means than training does."""
     pictures = [picture for picture in photographs() if min(picture.shape[:2]) >= 180][::3]
@@ -299,6 +305,32 @@ def foreign() -> Iterator[Case]:
         for index, picture in enumerate(pictures):
             random = np.random.default_rng([index, len(name)])
             yield Case(name, eight_bits(degrade(picture, random)), picture, kinds)
+
+
+def bordered(image: Array, turn: int) -> tuple[Array, tuple[slice, slice]]:
+    """Put an even border around a picture: bars, a white mat, a black frame, or a mat with a line within, in turn.
+
+    Returns:
+        The larger picture, and where the smaller one lies in it.
+    """
+    height, width = image.shape[:2]
+    wide = max(min(height, width) // 15, 6)
+    bars = turn % 4 == 0
+    down, across = (height // 7, 0) if bars else (wide, wide)
+    larger = np.full((height + 2 * down, width + 2 * across, 3), 1.0 if turn % 2 else 0.0, np.float32)
+    if turn % 4 == 3:
+        larger[wide - 5 : wide + height + 5, wide - 5 : wide + width + 5] = 0.1
+    within = slice(down, down + height), slice(across, across + width)
+    larger[within] = image
+    return larger, within
+
+
+def framed() -> Iterator[Case]:
+    """Put borders around sound photographs, and around some that were degraded by other means than training does."""
+    sound = (Case("sound", picture, picture) for picture in photographs() if min(picture.shape[:2]) >= 180)
+    for turn, case in enumerate([*sound, *(case for case in foreign() if case.name in FRAMED)]):
+        (degraded, within), (truth, _) = bordered(case.degraded, turn), bordered(case.truth, turn)
+        yield Case(f"{case.name}, framed", degraded, truth, case.kinds, within)
 
 
 def real() -> Iterator[Case]:
@@ -324,23 +356,18 @@ Restore = Callable[[Array, tuple[str, ...]], Array]
 
 
 def restorer(name: str) -> Restore:
-    """Load a packaged model or a folder."""
-    restore = Restorer.from_pretrained(name)
-    if isinstance(restore.model.network, Careful):
-        return treating(restore.model.network)
-    return lambda image, kinds: np.asarray(restore(image, seed=0))
+    """Load a packaged model or a folder.
 
+    What it makes restores for the kinds it is given, or by itself where there are none.
+    """
+    by_itself = Restorer.from_pretrained(name)
+    if not isinstance(by_itself.model.network, Careful):
+        return lambda image, kinds: np.asarray(by_itself(image, seed=0))
 
-def treating(network: Careful) -> Restore:
-    """Make a function that treats the kinds it is given, or what the network finds where there are none."""
-
-    @torch.no_grad()
     def restore(image: Array, kinds: tuple[str, ...]) -> Array:
-        y = torch.from_numpy(image).permute(2, 0, 1)[None] * 2 - 1
-        y = y.contiguous(memory_format=torch.channels_last)
-        named = torch.tensor([[float(kind in kinds) for kind in KINDS]]) if kinds else None
-        restored = y + network(y, torch.ones(1), y, named)
-        return (restored[0].permute(1, 2, 0).numpy() + 1) / 2
+        model = by_itself.model
+        chosen = Restorer(model.treating(list(kinds))) if kinds and isinstance(model, TrainedModel) else by_itself
+        return np.asarray(chosen(image))
 
     return restore
 
@@ -351,11 +378,16 @@ def psnr(a: Array, b: Array) -> float:
     return 100.0 if error == 0 else min(100.0, -10 * math.log10(error))
 
 
+def compared(image: Array, case: Case) -> float:
+    """PSNR of a result for a case."""
+    return psnr(image[case.within], case.truth[case.within])
+
+
 def measure(cases: list[Case], restore: Restore) -> dict[str, float]:
     """Compare results with the truth: means, the worst, and shares of pictures that were harmed."""
-    before = np.array([psnr(case.degraded, case.truth) for case in cases])
+    before = np.array([compared(case.degraded, case) for case in cases])
     begin = time.time()
-    after = np.array([psnr(restore(case.degraded, ()), case.truth) for case in cases])
+    after = np.array([compared(restore(case.degraded, ()), case) for case in cases])
     figures = {
         "images": len(cases),
         "in": before.mean(),
@@ -367,7 +399,7 @@ def measure(cases: list[Case], restore: Restore) -> dict[str, float]:
         "seconds": (time.time() - begin) / len(cases),
     }
     if cases[0].kinds:
-        figures["named"] = float(np.mean([psnr(restore(case.degraded, case.kinds), case.truth) for case in cases]))
+        figures["named"] = float(np.mean([compared(restore(case.degraded, case.kinds), case) for case in cases]))
     return {key: round(float(value), 3) for key, value in figures.items()}
 
 
@@ -385,6 +417,7 @@ def main() -> None:
         "independent": independent,
         "real": real,
         "foreign": foreign,
+        "framed": framed,
         "own": lambda: own(options.own),
     }
     groups: dict[str, list[Case]] = {}

@@ -22,7 +22,7 @@ from rebridge.inverse.operators import as_operator
 from rebridge.irbridge import presets
 from rebridge.irbridge.finish import Finish
 from rebridge.models import Finding, Model, ModelError, as_model, load_model
-from rebridge.restoration import engine, large
+from rebridge.restoration import borders, engine, large
 from rebridge.restoration.agreeing import agreeing, picture_of
 from rebridge.restoration.choices import (
     Asked,
@@ -238,7 +238,10 @@ class Restorer:
         asked = Asked(steps, seed, Tiles(tile, overlap), samples, strength, callback, progress, keep, conditions)
         if isinstance(image, Measurement):
             return self._solved(image, asked, method)
-        return self._restored(image, asked, sampler)
+        if not self.model.examines:
+            return self._restored(image, asked, sampler)
+        channels = self.model.info.channels
+        return borders.restored_within(image, channels, asked, lambda one, given: self._restored(one, given, sampler))
 
     def to(self, device: str | torch.device) -> Restorer:
         """Move the model to a device; returns the restorer itself."""

@@ -1,0 +1,146 @@
+"""Even borders around pictures: the bars of a film, the mat of a scanned photograph, the frame of a shared one.
+
+A border is no part of the picture. By it a model that judges whole pictures would take this one for drawn, or dark, and miss what
+ails it; so what lies within is restored as if it were alone, and the border stays as it is, bit for bit. A border lies at both
+ends of an axis, and ends at an edge: what fades into the picture, a white sky or a black night, is none. Derived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rebridge.images import Image, as_floats, to_batch
+from rebridge.restoration.choices import Asked, seeds_of
+from rebridge.restoration.samples import Samples
+
+EVEN = 2 / 255
+"""What the pixels of a border may differ by along a line, and its lines among each other."""
+EDGE, MOST = 4 / 255, 0.65
+"""What pixels of one line at the edge differ from the next by, and how many of them do, as a share, on the mean of both ends."""
+BEHIND = 16
+"""Lines behind a border in which its edge is looked for: JPEG blurs it over a block, of 16 lines where colours are coarse."""
+LEAST_BORDER, LEAST_WITHIN = 4, 64
+"""Lines of a border, and sides of the picture within it."""
+NESTED = 3
+"""Borders within each other, as a black line within a white mat."""
+AT_ONCE = 64
+"""Lines that are looked at together: most pictures have no border, which the first ones show."""
+
+Inside = tuple[slice, slice]
+"""Rows and columns."""
+
+
+def inside(image: Tensor) -> Inside | None:
+    """Find the picture within even borders.
+
+    Args:
+        image: (C, H, W), floats in [0, 1] or bytes.
+
+    Returns:
+        Its rows and columns; None where there is no border, or too little within it.
+    """
+    height, width = image.shape[-2:]
+    rows, columns = slice(0, height), slice(0, width)
+    for _ in range(NESTED):
+        first, last = _ends(image[:, rows, columns])
+        rows = slice(rows.start + first, rows.stop - last)
+        left, right = _ends(image[:, rows, columns].transpose(1, 2))
+        columns = slice(columns.start + left, columns.stop - right)
+        if not (first or last or left or right):
+            break
+    return None if (rows, columns) == (slice(0, height), slice(0, width)) else (rows, columns)
+
+
+def _ends(lines: Tensor) -> tuple[int, int]:
+    """How many of the lines (C, N, L) are a border at the beginning, and at the end; 0 where there is not one at both."""
+    first, edge = _border(lines, backwards=False)
+    if not first:
+        return 0, 0
+    last, other = _border(lines, backwards=True)
+    left = lines.shape[1] - first - last
+    return (first, last) if last and left >= LEAST_WITHIN and (edge + other) / 2 > MOST else (0, 0)
+
+
+def _border(lines: Tensor, backwards: bool) -> tuple[int, float]:
+    """How many lines at one end may be a border, and the share of pixels that change at the line where most do."""
+    colour: Tensor | None = None
+    count = 0
+    for block in _blocks(lines, 0, AT_ONCE, backwards):
+        mean = block.mean(2)
+        colour = mean[:, :1] if colour is None else colour
+        even = ((block.amax(2) - block.amin(2) <= EVEN) & ((mean - colour).abs() <= EVEN)).all(0)
+        ended = (~even).nonzero()
+        count += len(even) if not len(ended) else int(ended[0])
+        if len(ended):
+            break
+    if colour is None or count < LEAST_BORDER or count == lines.shape[1]:
+        return 0, 0.0
+    near = next(_blocks(lines, count - 1, BEHIND + 1, backwards))
+    return count, (near.diff(dim=1).abs().amax(0) > EDGE).float().mean(1).max().item()
+
+
+def _blocks(lines: Tensor, start: int, size: int, backwards: bool) -> Iterator[Tensor]:
+    """Lines from a start on in blocks, as floats; counted from the end where it goes backwards."""
+    count = lines.shape[1]
+    for first in range(start, count, size):
+        stop = min(first + size, count)
+        block = lines[:, count - stop : count - first].flip(1) if backwards else lines[:, first:stop]
+        yield as_floats(block)
+
+
+def restored_within(
+    image: Any, channels: int | None, asked: Asked, restore: Callable[[Any, Asked], Samples]
+) -> Samples:
+    """Restore pictures within their borders, which stay as they are.
+
+    Args:
+        image: as `Restorer` takes it.
+        channels: of the images that the model takes.
+        asked: of the call.
+        restore: restores an image, or a batch, without a look for borders.
+    """
+    if isinstance(image, Image) and image.pixels.dtype == torch.uint8 and image.alpha is None:
+        place = inside(image.pixels)
+        if place is None:
+            return restore(image, asked)
+        found = restore(Image(image.pixels[:, *place]), asked)
+        back: Callable[[Tensor], Any] = lambda whole: image.with_pixels(whole[0])  # noqa: E731
+        return _put_back(found, image.pixels[None], place, lambda result: result.pixels[None], back)
+    batch = to_batch(image, channels)
+    places = [inside(one) for one in batch.images]
+    if not any(places):
+        del batch  # restoring needs the room
+        return restore(image, asked)
+    rows = []
+    for index, (place, seed) in enumerate(zip(places, seeds_of(asked.seed, len(places)), strict=True)):
+        one = batch.images[index : index + 1]
+        at = (slice(None), slice(None)) if place is None else place
+        found = restore(one[:, :, *at], replace(asked, seed=[seed]))
+        rows.append(_put_back(found, one, at, lambda result: result, lambda whole: whole))
+    return Samples(
+        batch.back(torch.cat([row.mean for row in rows])),
+        torch.cat([row.std for row in rows]),
+        [batch.back(torch.cat(sample)) for sample in zip(*(row.all for row in rows), strict=True)],
+        max(row.calls for row in rows),
+    )
+
+
+def _put_back(
+    found: Samples, images: Tensor, place: Inside, pixels: Callable[[Any], Tensor], back: Callable[[Tensor], Any]
+) -> Samples:
+    """Put what was made of a part of images (B, C, H, W) back into them."""
+
+    def whole(result: Any) -> Any:
+        part = pixels(result)
+        larger = (images if images.dtype == part.dtype else as_floats(images)).clone()
+        larger[..., *place] = part.to(larger)
+        return back(larger)
+
+    std = found.std.new_zeros(images.shape)
+    std[..., *place] = found.std
+    return Samples(whole(found.mean), std, [whole(sample) for sample in found.all], found.calls)
