@@ -46,6 +46,11 @@ SOUND = (
     ("drawn on black", "figures on black"), ("ramp", "ramps"), ("flat", "flat"), ("clean screenshots", "screenshots"),
     ("clean receipts", "receipts"), ("clean rendered", "rendered"),
 )  # fmt: skip
+FRAMED = (
+    ("rain, framed", "rain"), ("snow, framed", "snow"), ("haze by depth, framed", "haze by depth"),
+    ("night, photon noise, framed", "night, photon noise"), ("noise 25, framed", "white noise 25"),
+    ("JPEG 10, framed", "JPEG 10"), ("blur 1.6, framed", "Gaussian blur 1.6"),
+)  # fmt: skip
 OWN = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg")
 SHORT = {
     "rain": "rain", "snow": "snow", "haze by depth": "haze", "night, photon noise": "low light", "noise 25": "noise 25",
@@ -107,15 +112,16 @@ def models_short() -> str:
     return rows(head, lines)
 
 
-def sets(head: str, names: Sequence[tuple[str, str]], restored: bool = True) -> str:
+def sets(head: str, names: Sequence[tuple[str, str]], restored: bool = True, file: str = "pictures") -> str:
     """Write a table of sets of benchmarks/pictures.py for both restorers, a line for each.
 
     Args:
         head: of the first column.
         names: of the sets, there and in the document.
         restored: whether the sets are degraded pictures that are restored, or sound ones of which something is left.
+        file: of the figures.
     """
-    table = read("pictures")
+    table = read(file)
     if restored:
         heads = ["degraded", *TOLD_HEADS]
     else:
@@ -134,6 +140,11 @@ def sets(head: str, names: Sequence[tuple[str, str]], restored: bool = True) -> 
 def foreign() -> str:
     """Pictures of other make and real pairs, for both restorers."""
     return sets("set", FOREIGN)
+
+
+def framed() -> str:
+    """Some of these with a border around each picture, compared within it."""
+    return sets("set", FRAMED, file="framed")
 
 
 def harm() -> str:
@@ -500,8 +511,8 @@ def gpu_lines(found: dict[str, Any]) -> str:
 
 
 TABLES_BY_NAME: dict[str, Callable[[], str]] = {
-    "models-short": models_short, "foreign": foreign, "harm": harm, "own": own, "others": others, "gains": gains,
-    "peers": peers, "costs": costs, "layers": layers, "published": published, "citations": citations,
+    "models-short": models_short, "foreign": foreign, "framed": framed, "harm": harm, "own": own, "others": others,
+    "gains": gains, "peers": peers, "costs": costs, "layers": layers, "published": published, "citations": citations,
     "solvers": solvers, "solvers-radon": partial(solvers, "solvers-radon"),
     "solvers-default": solvers_default, "texture": texture, "deviations": deviations,
     "quality-cost": quality_cost, "scale": scale, "scale-files": scale_files,

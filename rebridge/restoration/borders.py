@@ -18,8 +18,8 @@ from rebridge.images import Image, as_floats, to_batch
 from rebridge.restoration.choices import Asked, seeds_of
 from rebridge.restoration.samples import Samples
 
-EVEN = 2 / 255
-"""What the pixels of a border may differ by along a line, and its lines among each other."""
+EVEN = 8 / 255
+"""What pixels of a border may differ by along a line, and its lines among each other: JPEG leaves traces of what is beside."""
 EDGE, MOST = 4 / 255, 0.65
 """What pixels of one line at the edge differ from the next by, and how many of them do, as a share, on the mean of both ends."""
 BEHIND = 16
@@ -57,7 +57,10 @@ def inside(image: Tensor) -> Inside | None:
 
 
 def _ends(lines: Tensor) -> tuple[int, int]:
-    """How many of the lines (C, N, L) are a border at the beginning, and at the end; 0 where there is not one at both."""
+    """Count the lines (C, N, L) that are a border at the beginning, and at the end.
+
+    0 where there is not one at both.
+    """
     first, edge = _border(lines, backwards=False)
     if not first:
         return 0, 0
@@ -67,7 +70,10 @@ def _ends(lines: Tensor) -> tuple[int, int]:
 
 
 def _border(lines: Tensor, backwards: bool) -> tuple[int, float]:
-    """How many lines at one end may be a border, and the share of pixels that change at the line where most do."""
+    """Count the lines at one end that may be a border.
+
+    Also returns the share of pixels that change at the line behind it where most do.
+    """
     colour: Tensor | None = None
     count = 0
     for block in _blocks(lines, 0, AT_ONCE, backwards):
@@ -85,7 +91,7 @@ def _border(lines: Tensor, backwards: bool) -> tuple[int, float]:
 
 
 def _blocks(lines: Tensor, start: int, size: int, backwards: bool) -> Iterator[Tensor]:
-    """Lines from a start on in blocks, as floats; counted from the end where it goes backwards."""
+    """Cut lines from a start on into blocks, as floats; counted from the end where it goes backwards."""
     count = lines.shape[1]
     for first in range(start, count, size):
         stop = min(first + size, count)

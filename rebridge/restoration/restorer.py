@@ -167,6 +167,8 @@ class Restorer:
     ) -> Any:
         """Restore an image, a batch of them, or a measurement by a known operator.
 
+        A model that judges whole pictures restores what lies within even borders, and these stay as they are.
+
         Args:
             image: PIL image, numpy array (H, W[, C]) or (B, H, W, C), tensor ([B, ]C, H, W), `rebridge.images.Image`, or
                 `rebridge.inverse.Measurement`; float values in [0, 1]. Alpha is kept as it is.
