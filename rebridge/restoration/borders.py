@@ -1,8 +1,8 @@
-"""Even borders around pictures: the bars of a film, the mat of a scanned photograph, the frame of a shared one.
+"""Even borders around pictures: bars of a film, a mat, a frame.
 
 A border is no part of the picture. By it a model that judges whole pictures would take this one for drawn, or dark, and miss what
-ails it; so what lies within is restored as if it were alone, and the border stays as it is, bit for bit. A border lies at both
-ends of an axis, and ends at an edge: what fades into the picture, a white sky or a black night, is none. Derived.
+ails it; so what lies within is restored as if it were alone, and the border stays as it is, bit for bit. A border ends
+at an edge: what fades into the picture, a white sky or a black night, is none. Derived.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ import torch
 from torch import Tensor
 
 from rebridge.images import Image, as_floats, to_batch
+from rebridge.models import Model
 from rebridge.restoration.choices import Asked, seeds_of
 from rebridge.restoration.samples import Samples
 
-EVEN = 8 / 255
+EVENNESS = 8 / 255
 """What pixels of a border may differ by along a line, and its lines among each other: JPEG leaves traces of what is beside."""
-EDGE, MOST = 4 / 255, 0.65
+EDGE, EDGE_SHARE = 4 / 255, 0.65
 """What pixels of one line at the edge differ from the next by, and how many of them do, as a share, on the mean of both ends."""
+LONE_EDGE_SHARE = 0.9
+"""How many do at the edge of a border that lies at one end only."""
 BEHIND = 16
 """Lines behind a border in which its edge is looked for: JPEG blurs it over a block, of 16 lines where colours are coarse."""
 LEAST_BORDER, LEAST_WITHIN = 4, 64
@@ -57,16 +60,11 @@ def inside(image: Tensor) -> Inside | None:
 
 
 def _ends(lines: Tensor) -> tuple[int, int]:
-    """Count the lines (C, N, L) that are a border at the beginning, and at the end.
-
-    0 where there is not one at both.
-    """
-    first, edge = _border(lines, backwards=False)
-    if not first:
-        return 0, 0
-    last, other = _border(lines, backwards=True)
-    left = lines.shape[1] - first - last
-    return (first, last) if last and left >= LEAST_WITHIN and (edge + other) / 2 > MOST else (0, 0)
+    """Count the lines (C, N, L) that are a border at the beginning, and at the end."""
+    (first, edge), (last, other) = _border(lines, backwards=False), _border(lines, backwards=True)
+    if not (first and last and (edge + other) / 2 > EDGE_SHARE):
+        first, last = first * (edge > LONE_EDGE_SHARE), last * (other > LONE_EDGE_SHARE)
+    return (first, last) if lines.shape[1] - first - last >= LEAST_WITHIN else (0, 0)
 
 
 def _border(lines: Tensor, backwards: bool) -> tuple[int, float]:
@@ -79,7 +77,7 @@ def _border(lines: Tensor, backwards: bool) -> tuple[int, float]:
     for block in _blocks(lines, 0, AT_ONCE, backwards):
         mean = block.mean(2)
         colour = mean[:, :1] if colour is None else colour
-        even = ((block.amax(2) - block.amin(2) <= EVEN) & ((mean - colour).abs() <= EVEN)).all(0)
+        even = ((block.amax(2) - block.amin(2) <= EVENNESS) & ((mean - colour).abs() <= EVENNESS)).all(0)
         ended = (~even).nonzero()
         count += len(even) if not len(ended) else int(ended[0])
         if len(ended):
@@ -99,17 +97,19 @@ def _blocks(lines: Tensor, start: int, size: int, backwards: bool) -> Iterator[T
         yield as_floats(block)
 
 
-def restored_within(
-    image: Any, channels: int | None, asked: Asked, restore: Callable[[Any, Asked], Samples]
-) -> Samples:
-    """Restore pictures within their borders, which stay as they are.
+def restored_within(model: Model, image: Any, asked: Asked, restore: Callable[[Any, Asked], Samples]) -> Samples:
+    """Restore pictures within their borders, where a model judges whole ones.
+
+    The borders stay as they are.
 
     Args:
+        model: the model.
         image: as `Restorer` takes it.
-        channels: of the images that the model takes.
         asked: of the call.
         restore: restores an image, or a batch, without a look for borders.
     """
+    if not model.examines:
+        return restore(image, asked)
     if isinstance(image, Image) and image.pixels.dtype == torch.uint8 and image.alpha is None:
         place = inside(image.pixels)
         if place is None:
@@ -117,7 +117,7 @@ def restored_within(
         found = restore(Image(image.pixels[:, *place]), asked)
         back: Callable[[Tensor], Any] = lambda whole: image.with_pixels(whole[0])  # noqa: E731
         return _put_back(found, image.pixels[None], place, lambda result: result.pixels[None], back)
-    batch = to_batch(image, channels)
+    batch = to_batch(image, model.info.channels)
     places = [inside(one) for one in batch.images]
     if not any(places):
         del batch  # restoring needs the room

@@ -167,11 +167,9 @@ class Restorer:
     ) -> Any:
         """Restore an image, a batch of them, or a measurement by a known operator.
 
-        A model that judges whole pictures restores what lies within even borders, and these stay as they are.
-
         Args:
             image: PIL image, numpy array (H, W[, C]) or (B, H, W, C), tensor ([B, ]C, H, W), `rebridge.images.Image`, or
-                `rebridge.inverse.Measurement`; float values in [0, 1]. Alpha is kept as it is.
+                `rebridge.inverse.Measurement`; float values in [0, 1]. Alpha stays, and for models that examine even borders do.
             steps: of the sampler or method, by default what is recommended.
             seed: the result is a function of image, options and seed, the same alone and in any batch; a list gives each
                 image of a batch its own.
@@ -240,10 +238,7 @@ class Restorer:
         asked = Asked(steps, seed, Tiles(tile, overlap), samples, strength, callback, progress, keep, conditions)
         if isinstance(image, Measurement):
             return self._solved(image, asked, method)
-        if not self.model.examines:
-            return self._restored(image, asked, sampler)
-        channels = self.model.info.channels
-        return borders.restored_within(image, channels, asked, lambda one, given: self._restored(one, given, sampler))
+        return borders.restored_within(self.model, image, asked, lambda one, given: self._restored(one, given, sampler))
 
     def to(self, device: str | torch.device) -> Restorer:
         """Move the model to a device; returns the restorer itself."""
