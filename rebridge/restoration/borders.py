@@ -1,8 +1,8 @@
 """Even borders around pictures: bars of a film, a mat, a frame.
 
 A border is no part of the picture. By it a model that judges whole pictures would take this one for drawn, or dark, and miss what
-ails it; so what lies within is restored as if it were alone, and the border stays as it is, bit for bit. A border ends
-at an edge: what fades into the picture, a white sky or a black night, is none. Derived.
+ails it; so what lies within is restored as if it were alone, and the border stays as it is, bit for bit. A border lies
+at both ends of an axis, and ends at an edge: what fades into the picture, a white sky or a black night, is none. Derived.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ EVENNESS = 8 / 255
 """What pixels of a border may differ by along a line, and its lines among each other: JPEG leaves traces of what is beside."""
 EDGE, EDGE_SHARE = 4 / 255, 0.65
 """What pixels of one line at the edge differ from the next by, and how many of them do, as a share, on the mean of both ends."""
-LONE_EDGE_SHARE = 0.9
-"""How many do at the edge of a border that lies at one end only."""
 BEHIND = 16
 """Lines behind a border in which its edge is looked for: JPEG blurs it over a block, of 16 lines where colours are coarse."""
 LEAST_BORDER, LEAST_WITHIN = 4, 64
 """Lines of a border, and sides of the picture within it."""
+CELLS, DRAWN = 12, 0.05
+"""Cells along each axis, and the share of quite even ones above which what lies within was drawn: it is left with its border."""
 NESTED = 3
 """Borders within each other, as a black line within a white mat."""
 AT_ONCE = 64
@@ -45,7 +45,7 @@ def inside(image: Tensor) -> Inside | None:
         image: (C, H, W), floats in [0, 1] or bytes.
 
     Returns:
-        Its rows and columns; None where there is no border, or too little within it.
+        Its rows and columns; None where there is no border, or too little within it, or a drawing.
     """
     height, width = image.shape[-2:]
     rows, columns = slice(0, height), slice(0, width)
@@ -56,15 +56,23 @@ def inside(image: Tensor) -> Inside | None:
         columns = slice(columns.start + left, columns.stop - right)
         if not (first or last or left or right):
             break
-    return None if (rows, columns) == (slice(0, height), slice(0, width)) else (rows, columns)
+    if (rows, columns) == (slice(0, height), slice(0, width)) or _even_share(image[:, rows, columns]) > DRAWN:
+        return None
+    return rows, columns
+
+
+def _even_share(image: Tensor) -> float:
+    """Count the cells in which all pixels are the same, as a share of all."""
+    cells = [cell for rows in image.tensor_split(CELLS, 1) for cell in rows.tensor_split(CELLS, 2)]
+    return sum(bool((cell.amax((1, 2)) == cell.amin((1, 2))).all()) for cell in cells) / len(cells)
 
 
 def _ends(lines: Tensor) -> tuple[int, int]:
-    """Count the lines (C, N, L) that are a border at the beginning, and at the end."""
-    (first, edge), (last, other) = _border(lines, backwards=False), _border(lines, backwards=True)
-    if not (first and last and (edge + other) / 2 > EDGE_SHARE):
-        first, last = first * (edge > LONE_EDGE_SHARE), last * (other > LONE_EDGE_SHARE)
-    return (first, last) if lines.shape[1] - first - last >= LEAST_WITHIN else (0, 0)
+    """Count the lines (C, N, L) that are a border at the beginning, and at the end; 0 where one has none."""
+    first, edge = _border(lines, backwards=False)
+    last, other = _border(lines, backwards=True) if first else (0, 0.0)
+    is_border = first and last and (edge + other) / 2 > EDGE_SHARE
+    return (first, last) if is_border and lines.shape[1] - first - last >= LEAST_WITHIN else (0, 0)
 
 
 def _border(lines: Tensor, backwards: bool) -> tuple[int, float]:

@@ -33,6 +33,13 @@ def framed(image: Tensor, top: int, bottom: int, left: int, right: int, colour: 
     return larger
 
 
+def drawn() -> Tensor:
+    """A photograph beside an even column, as a page or a screen has it, (3, SIDE, SIDE)."""
+    image = photo()
+    image[:, 8:-8, 30:60] = 0.5
+    return image
+
+
 def place(top: int, left: int) -> tuple[slice, slice]:
     return slice(top, top + SIDE), slice(left, left + SIDE)
 
@@ -43,9 +50,7 @@ def restore() -> Restorer:
 
 
 @pytest.mark.parametrize("colour", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize(
-    "sides", [(20, 20, 0, 0), (0, 0, 9, 30), (12, 12, 12, 12), (4, 5, 6, 7), (150, 150, 0, 0), (0, 14, 9, 0)]
-)
+@pytest.mark.parametrize("sides", [(20, 20, 0, 0), (0, 0, 9, 30), (12, 12, 12, 12), (4, 5, 6, 7), (150, 150, 0, 0)])
 @pytest.mark.parametrize("as_bytes", [False, True])
 def test_a_border_is_found_to_the_pixel(sides: tuple[int, int, int, int], colour: float, as_bytes: bool) -> None:
     image = framed(photo(), *sides, colour)
@@ -77,11 +82,9 @@ def test_a_border_is_found_in_a_jpeg(sides: tuple[int, int, int, int], quality: 
         (photo(), "there is none"),
         (torch.full((3, 120, 120), 0.4), "nothing lies within"),
         (framed(photo(), 3, 3, 3, 3), "it is too thin"),
-        (
-            torch.cat([framed(photo(), 20, 0, 0, 0)[..., :70], torch.zeros(3, SIDE + 20, 26)], 2).mT,
-            "too few pixels change at the edge",
-        ),
+        (framed(photo(), 20, 0, 0, 0), "it is at one end only"),
         (framed(photo()[:, :50], 30, 30, 0, 0), "too little lies within"),
+        (framed(drawn(), 20, 20, 20, 20), "what lies within was drawn"),
         (framed(photo(), 20, 20, 0, 0) + 0.05 * torch.rand(3, SIDE + 40, SIDE), "it is not even"),
         (torch.linspace(-0.5, 1.5, 300).clamp(0, 1)[None, :, None].expand(3, 300, SIDE), "it fades into the picture"),
     ],
