@@ -105,10 +105,18 @@ def _blocks(lines: Tensor, start: int, size: int, backwards: bool) -> Iterator[T
         yield as_floats(block)
 
 
-def restored_within(model: Model, image: Any, asked: Asked, restore: Callable[[Any, Asked], Samples]) -> Samples:
-    """Restore pictures within their borders, where a model judges whole ones.
+def sets_aside(model: Model) -> bool:
+    """Test if borders are set aside.
 
-    The borders stay as they are.
+    So it is where a model judges whole pictures, and gets no maps of the size of these.
+    """
+    return model.examines and not model.info.conditions
+
+
+def restored_within(model: Model, image: Any, asked: Asked, restore: Callable[[Any, Asked], Samples]) -> Samples:
+    """Restore pictures within their borders, where these are set aside.
+
+    They stay as they are.
 
     Args:
         model: the model.
@@ -116,7 +124,7 @@ def restored_within(model: Model, image: Any, asked: Asked, restore: Callable[[A
         asked: of the call.
         restore: restores an image, or a batch, without a look for borders.
     """
-    if not model.examines:
+    if not sets_aside(model):
         return restore(image, asked)
     if isinstance(image, Image) and image.pixels.dtype == torch.uint8 and image.alpha is None:
         place = inside(image.pixels)

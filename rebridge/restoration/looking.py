@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rebridge.images import to_batch
 from rebridge.models import Finding, Model
-from rebridge.restoration.borders import Inside, inside
+from rebridge.restoration.borders import Inside, inside, sets_aside
 
 if TYPE_CHECKING:
     from rebridge.restoration.restorer import Restorer
@@ -24,7 +24,7 @@ def examine(model: Model, image: Any) -> list[Finding]:
     images = to_batch(image, model.info.channels).images
     if len(images) > 1:
         raise ValueError(f"one image is examined at a time, got {len(images)}")
-    return _sorted(model, _within(images, inside(images[0])))[0]
+    return _sorted(model, _within(images, inside(images[0]) if sets_aside(model) else None))[0]
 
 
 def look(restorer: Restorer, image: Any) -> tuple[Restorer, list[list[Finding]] | None]:
@@ -41,7 +41,7 @@ def look(restorer: Restorer, image: Any) -> tuple[Restorer, list[list[Finding]] 
     if not restorer.model.examines:
         return restorer, None
     images = to_batch(image, restorer.model.info.channels).images
-    places = [inside(one) for one in images]
+    places = [inside(one) if sets_aside(restorer.model) else None for one in images]
     if any(place != places[0] for place in places):
         parts = (_within(images[row : row + 1], place) for row, place in enumerate(places))
         return restorer, [_sorted(restorer.model, part)[0] for part in parts]

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from torch import Tensor
 
 from rebridge.images import Image, read_image
 from rebridge.models import TrainedModel
+from rebridge.networks.conditions import Condition
 from rebridge.restoration import Restorer
-from rebridge.restoration.borders import inside
+from rebridge.restoration.borders import inside, sets_aside
 from rebridge.restoration.looking import look
 
 SIDE = 96
@@ -160,3 +162,9 @@ def test_what_is_named_is_treated_within_a_border(restore: Restorer, kinds: list
     restored = told(image)
     assert torch.equal(restored[:, *place(12, 12)], told(photo()))
     assert (restored[:, :12] == 1).all()
+
+
+def test_a_model_that_gets_maps_sees_the_whole(restore: Restorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sets_aside(restore.model)
+    monkeypatch.setattr(restore.model, "info", replace(restore.model.info, conditions={"depth": Condition("map", 1)}))
+    assert not sets_aside(restore.model)
