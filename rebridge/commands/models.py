@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from rebridge import bridges, networks
@@ -36,7 +37,7 @@ class PackagedModel:
     megabytes: float
     told: bool = False
 
-    @property
+    @cached_property
     def method(self) -> str:
         """The method of `restore` that it is for: "irbridge" or "bridge"."""
         return "irbridge" if bridges.create(self.bridge).generative else "bridge"
