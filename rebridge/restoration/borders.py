@@ -1,8 +1,8 @@
 """Even borders around pictures: bars of a film, a mat, a frame.
 
-A border is no part of the picture. By it a model that judges whole pictures would take this one for drawn, or dark, and miss what
-ails it; so what lies within is restored as if it were alone, and the border stays as it is, bit for bit. A border lies
-at both ends of an axis, and ends at an edge: what fades into the picture, a white sky or a black night, is none. Derived.
+A border is no part of the picture. By it a model that judges whole pictures may take this one for drawn, or dark, and miss what
+ails it; so what lies within is restored as if it were alone, and the border stays as it is, bit for bit. A border lies at both
+ends of an axis, and ends at an edge: what fades into the picture, a white sky or a black night, is none. Derived.
 """
 
 from __future__ import annotations
@@ -62,7 +62,10 @@ def inside(image: Tensor) -> Inside | None:
 
 
 def _even_share(image: Tensor) -> float:
-    """Count the cells in which all pixels are the same, as a share of all."""
+    """Count the cells in which all pixels are the same, as a share of all.
+
+    As `statistics.even_share` does by a map of the air, which would need large pictures as floats.
+    """
     cells = [cell for rows in image.tensor_split(CELLS, 1) for cell in rows.tensor_split(CELLS, 2)]
     return sum(bool((cell.amax((1, 2)) == cell.amin((1, 2))).all()) for cell in cells) / len(cells)
 
@@ -133,9 +136,8 @@ def restored_within(model: Model, image: Any, asked: Asked, restore: Callable[[A
         place = inside(image.pixels)
         if place is None:
             return restore(image, asked)
-        found = restore(Image(image.pixels[:, *place]), asked)
-        back: Callable[[Tensor], Any] = lambda whole: image.with_pixels(whole[0])  # noqa: E731
-        return _put_back(found, image.pixels[None], place, lambda result: result.pixels[None], back)
+        found = _each(restore(Image(image.pixels[:, *place]), asked), lambda result: result.pixels[None])
+        return _each(_put_back(found, image.pixels[None], place), lambda whole: image.with_pixels(whole[0]))
     batch = to_batch(image, model.info.channels)
     places = [inside(one) for one in batch.images]
     if not any(places):
@@ -146,7 +148,7 @@ def restored_within(model: Model, image: Any, asked: Asked, restore: Callable[[A
         one = batch.images[index : index + 1]
         at = (slice(None), slice(None)) if place is None else place
         found = restore(one[:, :, *at], replace(asked, seed=[seed]))
-        rows.append(_put_back(found, one, at, lambda result: result, lambda whole: whole))
+        rows.append(_put_back(found, one, at))
     return Samples(
         batch.back(torch.cat([row.mean for row in rows])),
         torch.cat([row.std for row in rows]),
@@ -155,17 +157,19 @@ def restored_within(model: Model, image: Any, asked: Asked, restore: Callable[[A
     )
 
 
-def _put_back(
-    found: Samples, images: Tensor, place: Inside, pixels: Callable[[Any], Tensor], back: Callable[[Tensor], Any]
-) -> Samples:
-    """Put what was made of a part of images (B, C, H, W) back into them."""
+def _each(found: Samples, change: Callable[[Any], Any]) -> Samples:
+    """Change the mean and each sample."""
+    return replace(found, mean=change(found.mean), all=[change(sample) for sample in found.all])
 
-    def whole(result: Any) -> Any:
-        part = pixels(result)
+
+def _put_back(found: Samples, images: Tensor, place: Inside) -> Samples:
+    """Put tensors that were made of a part of images (B, C, H, W) back into these."""
+
+    def whole(part: Tensor) -> Tensor:
         larger = (images if images.dtype == part.dtype else as_floats(images)).clone()
-        larger[..., *place] = part.to(larger)
-        return back(larger)
+        larger[..., *place] = part
+        return larger
 
     std = found.std.new_zeros(images.shape)
     std[..., *place] = found.std
-    return Samples(whole(found.mean), std, [whole(sample) for sample in found.all], found.calls)
+    return replace(_each(found, whole), std=std)

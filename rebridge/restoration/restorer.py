@@ -169,7 +169,7 @@ class Restorer:
 
         Args:
             image: PIL image, numpy array (H, W[, C]) or (B, H, W, C), tensor ([B, ]C, H, W), `rebridge.images.Image`, or
-                `rebridge.inverse.Measurement`; float values in [0, 1]. Alpha stays, and for models that examine even borders do.
+                `rebridge.inverse.Measurement`; float values in [0, 1]. Alpha stays, and even borders where the model examines.
             steps: of the sampler or method, by default what is recommended.
             seed: the result is a function of image, options and seed, the same alone and in any batch; a list gives each
                 image of a batch its own.
