@@ -228,6 +228,28 @@ def snow(image: Array, random: np.random.Generator) -> Array:
     return (0.93 * image + 0.05) * (1 - cover) + cover
 
 
+def drops(image: Array, random: np.random.Generator) -> Array:
+    """Lay caps of water before the picture: their slope turns the light aside, a lamp above is mirrored in them."""
+    height, width = image.shape[:2]
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    water: Array = np.zeros((height, width), np.float32)
+    for _ in range(int(random.integers(8, 40))):
+        radius, tall = random.uniform(5, 28), random.uniform(0.9, 1.5)
+        far = ((x - random.uniform(0, width)) / radius) ** 2 + ((y - random.uniform(0, height)) / (tall * radius)) ** 2
+        water = np.maximum(water, 0.7 * radius * np.sqrt(np.clip(1 - far, 0, 1)))
+    water = cv2.GaussianBlur(water, (0, 0), 1.2)
+    down, across = np.gradient(water)
+    upright = 1 / np.sqrt(1 + down**2 + across**2)
+    bent = random.uniform(25, 60)
+    soft = cv2.GaussianBlur(image, (0, 0), random.uniform(1, 3))
+    turned = x + bent * across * upright, y + bent * down * upright
+    seen = cv2.remap(soft, *turned, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    towards = np.clip(upright * (0.8 - 0.35 * across - 0.5 * down), 0, 1)
+    lit = seen * (0.75 + 0.3 * towards[..., None]) + 0.6 * towards[..., None] ** 24
+    cover = np.clip(water / 3, 0, 1)[..., None]
+    return image * (1 - cover) + cover * np.clip(lit, 0, 1)
+
+
 def depth_haze(image: Array, random: np.random.Generator) -> Array:
     """Haze of a depth that rises to the top, with two nearer boxes."""
     height, width = image.shape[:2]
@@ -269,6 +291,7 @@ def compressed(quality: int) -> Callable[[Array, np.random.Generator], Array]:
 FOREIGN: tuple[tuple[str, tuple[str, ...], Callable[[Array, np.random.Generator], Array]], ...] = (
     ("rain", ("rain",), rain),
     ("snow", ("snow",), snow),
+    ("raindrops", ("raindrop",), drops),
     ("haze by depth", ("haze",), depth_haze),
     ("night, photon noise", ("lowlight",), night),
     ("dark, 0.6 x^2.2", ("lowlight",), dim),

@@ -7,11 +7,11 @@ and where noise may hide haze, or hides in the dark, a look without it, or in th
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rebridge.networks.exporting import exporting, valueless
 from rebridge.networks.impressions import PLACE, SHARES, Impression, impression
-from rebridge.networks.kinds import CODED, HAZE, KINDS, LOWLIGHT, NOISE, RAIN, SNOW, SOFT
+from rebridge.networks.kinds import CODED, HAZE, KINDS, LOWLIGHT, NOISE, RAIN, RAINDROP, SNOW, SOFT
 from rebridge.networks.layers import Network, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import air_map, even_share, picture_statistics, smooth_share
@@ -21,7 +21,9 @@ from rebridge.networks.trial import (
     TRIAL_SIDE,
     HazeTrial,
     RainTrial,
+    Shown,
     Unveiled,
+    change_maps,
     coarseness,
     doubt_of_rain,
     numbers_of_trial,
@@ -39,6 +41,8 @@ SURER = 0.9
 """How much surer of haze that look is, in logits: without noise fewer sound pictures are taken for hazy ones."""
 HAZY = -2.0
 """Logit of haze above which it is taken out for a trial, which decides."""
+BY_CHANGES = {RAINDROP: -2.5, SOFT: -3.5}
+"""Kinds on which trials may decide by where they change a picture, where nothing else but JPEG is treated; logits above which."""
 UNTRIED = 0.8
 """How much surer of haze a first look must be, in logits, where no trial follows it."""
 RAISED = (2.0, 6.0)
@@ -87,6 +91,7 @@ class Judging(Network):
     verdict: Verdict | None
     trial: RainTrial | None
     haze_trial: HazeTrial | None
+    change_trials: nn.ModuleDict
     low: Tensor
     high: Tensor
 
@@ -142,7 +147,25 @@ class Judging(Network):
                 picture, known = clear.get(row, (padded[here], seen.of(here)))
                 if not hazeless(known).any():
                     judged[here, HAZE] = self.haze_trial(self.unveiled(judged[here, HAZE], picture, known))
+        self._after_changes(padded, seen, judged, made)
         return self._with_changes(padded, seen._replace(judged=judged), made)
+
+    def _after_changes(
+        self, padded: Tensor, seen: Impression, judged: Tensor, made: dict[tuple[int, int], Tried]
+    ) -> None:
+        """Put in place what trials say of raindrops and of blur, where nothing else but JPEG is treated; keep the trials."""
+        others = self.decide(judged)
+        others[:, [*BY_CHANGES, CODED]] = 0.0
+        alone = ~(others > 0).any(1)
+        for kind, least in BY_CHANGES.items():
+            if KINDS[kind] not in self.change_trials:
+                continue
+            trial = self.change_trials[KINDS[kind]]
+            drawn = _drawn(seen) if kind == RAINDROP else torch.zeros_like(alone)
+            for row in (alone & ~drawn & (judged[:, kind] > least)).nonzero()[:, 0].tolist():
+                here = slice(row, row + 1)
+                made[row, kind] = self.tried(padded[here], kind, seen.of(here))
+                judged[here, kind] = trial(self.shown_of(made[row, kind]))
 
     def _with_changes(self, padded: Tensor, seen: Impression, made: dict[tuple[int, int], Tried]) -> Impression:
         """Keep what became of whole pictures in trials, where that is to be done with them, or the first part of it."""
@@ -188,6 +211,10 @@ class Judging(Network):
         one = torch.ones(1, device=y.device)
         known = y, self._features_of(y, seen), seen, one, 0 * one
         return unveiled(haze, y, self.tone(*known).clamp(-1, 1), self.tone.depth_map(*known))
+
+    def shown_of(self, trial: Tried) -> Shown:
+        """Collect what a `ChangeTrial` judges a trial by."""
+        return Shown(change_maps(trial.y, trial.x), self.shown_by(trial))
 
     def shown_by(self, trial: Tried) -> Tensor:
         """Collect what a `RainTrial` judges a trial by, (1, known)."""

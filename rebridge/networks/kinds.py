@@ -1,9 +1,7 @@
 """Kinds of degradation that a `careful` network knows, and their places."""
 
 KINDS = ("rain", "haze", "snow", "raindrop", "lowlight", "noise", "blur", "jpeg")
-RAIN, HAZE, SNOW, LOWLIGHT, NOISE, SOFT, CODED = (
-    KINDS.index(kind) for kind in ("rain", "haze", "snow", "lowlight", "noise", "blur", "jpeg")
-)
+RAIN, HAZE, SNOW, RAINDROP, LOWLIGHT, NOISE, SOFT, CODED = range(len(KINDS))
 
 FILTERED = (RAIN, LOWLIGHT, NOISE, SOFT)
 """Kinds that an equaliser helps to remove; without it the others are removed as well."""

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rebridge.networks.averages import surrounding_means
 from rebridge.networks.statistics import MAP_NUMBERS, MAP_SIDE, air_map, colour_alone, correlation_of_rows
 from rebridge.networks.verdict import MapVoice, with_mirrored
 
@@ -45,6 +46,10 @@ BY_CHANGE, USUAL_CHANGE = 1.5, 0.226
 [-1, 1]: what sound pictures have in common with hazy ones is little beside what haze takes, whatever was learned from."""
 LEAST_SURE, SUREST = -6.0, 10.0
 """Logits of haze before a trial beyond which it makes no difference."""
+CHANGE_MAPS = 11
+"""Maps that `change_maps` gives."""
+LEAST_CHANGE = 1e-6
+"""What is added to the energy of a change, of values in [0, 1], before its logarithm is taken; to the greatest, ten times."""
 LEAST_COLOUR = 5e-3
 """What is added to the colour of a picture before its logarithm is taken."""
 TRIAL_PARTS, TRIAL_SIDE = 3, 128
@@ -187,3 +192,68 @@ class HazeTrial(nn.Module):
     def scaled(self, numbers: Tensor) -> Tensor:
         """Scale numbers (B, HAZE_NUMBERS) as the voices hear them."""
         return ((numbers - self.mean) / self.scale).clamp(-6, 6)
+
+
+def change_maps(y: Tensor, x: Tensor) -> Tensor:
+    """Sum up where pictures y were changed to get pictures x, and how.
+
+    In as many cells whatever the size, (B, CHANGE_MAPS, MAP_SIDE, MAP_SIDE), float32. Over each: how much brighter it became;
+    logarithms of the energy of that and of the change of colour, of what is fine in y and in x, and of the slopes of y, of x and
+    of the change; and those of the steepest slope of y and of x and of the greatest change.
+
+    Args:
+        y: (B, 3, H, W) in [-1, 1], sides at least `MAP_SIDE`.
+        x: the same, treated.
+    """
+    y, x = ((picture.float() + 1) / 2 for picture in (y, x))
+    before, after = (picture.mean(1, keepdim=True) for picture in (y, x))
+    lighter = after - before
+    coloured = (x - y - lighter).square().mean(1, keepdim=True)
+    fine = [(grey - surrounding_means(grey)).square() for grey in (before, after)]
+    slopes = [_slopes(grey) for grey in (before, after, lighter)]
+    size = MAP_SIDE, MAP_SIDE
+    energies = F.adaptive_avg_pool2d(torch.cat([lighter.square(), coloured, *fine, *slopes], 1), size)
+    greatest = F.adaptive_max_pool2d(torch.cat([*slopes[:2], lighter.square()], 1), size)
+    logarithms = torch.log(torch.cat([energies + LEAST_CHANGE, greatest + 10 * LEAST_CHANGE], 1)) / 2
+    return torch.cat([10 * F.adaptive_avg_pool2d(lighter, size), logarithms], 1)
+
+
+def _slopes(grey: Tensor) -> Tensor:
+    """Squares of the differences along both diagonals, (B, 1, H, W), 0 at the last of each axis."""
+    down = grey[..., 1:, 1:] - grey[..., :-1, :-1]
+    up = grey[..., :-1, 1:] - grey[..., 1:, :-1]
+    return F.pad(down.square() + up.square(), (0, 1, 0, 1))
+
+
+class Shown(NamedTuple):
+    """What a trial showed of pictures: where they were changed, and numbers about them."""
+
+    maps: Tensor
+    """(B, CHANGE_MAPS, MAP_SIDE, MAP_SIDE): `change_maps`."""
+    numbers: Tensor
+    """(B, 2 * kinds + LAYER_NUMBERS): `numbers_of_trial`."""
+
+
+class ChangeTrial(nn.Module):
+    """Logit (B,) that a kind is there, from what a trial showed.
+
+    kinds: of degradation that an examiner tells. mean, scale: of each number, as the training pictures have them.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, kinds: int, width: int = 10, deeper: int = 14) -> None:
+        super().__init__()
+        numbers = 2 * kinds + LAYER_NUMBERS
+        self.register_buffer("mean", torch.zeros(numbers))
+        self.register_buffer("scale", torch.ones(numbers))
+        self.voices = nn.ModuleList([MapVoice(CHANGE_MAPS, numbers, width, deeper)])
+
+    def forward(self, shown: Shown) -> Tensor:
+        """Judge; numbers that no training picture came near to are cut off."""
+        return with_mirrored(self.voices, shown.maps, self.scaled(shown.numbers)).mean(0)
+
+    def scaled(self, numbers: Tensor) -> Tensor:
+        """Scale numbers as the voices hear them."""
+        return ((numbers.float() - self.mean) / self.scale).clamp(-4, 4)
