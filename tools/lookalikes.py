@@ -1,4 +1,4 @@
-"""Sound pictures that look as if raindrops lay before them, or blurred: discs, balls and bubbles, and what is out of focus."""
+"""Sound pictures that look as if raindrops lay before them: discs, balls and bubbles, and what is out of focus."""
 
 import torch
 from torch import Tensor

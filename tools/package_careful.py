@@ -22,9 +22,9 @@ ABOUT = """
 ## How it works
 
 It first decides what ails the picture, {kinds}, with a probability for each; kinds may act together. What it is not
-sure of it leaves alone: where nothing is found, the result is the picture itself, bit for bit. Where rain or haze is open,
-it is taken out of parts of the picture for a trial, and what was taken away and what is left decide; an exported graph makes no
-trial. Air and exposure are undone by a map of few parameters, all else by a small U-Net, and a map of trust blends the
+sure of it leaves alone: where nothing is found, the result is the picture itself, bit for bit. Where rain, haze or raindrops are
+open, they are taken out of parts of the picture for a trial, and what was taken away and what is left decide; an exported graph
+makes no trial. Air and exposure are undone by a map of few parameters, all else by a small U-Net, and a map of trust blends the
 U-Net's change in where it is expected to help. To say yourself what is wrong, and how strongly to treat it:
 
     from rebridge.models import load_model
@@ -92,7 +92,6 @@ def main() -> None:
     network = network_of(state, verdict="verdict.mean" in state)
     bridge = bridges.create("rdbm", lam=1e-4)
     tasks = list(KINDS)
-    training = {"figures": json.loads(options.figures.read_text())[options.name]}
     config = {
         "bridge": {"name": bridge.name, **bridge.params},
         "network": network.config,
@@ -111,7 +110,7 @@ def main() -> None:
         rows=rows(json.loads(options.figures.read_text()), options.name, other),
     )
     denoiser = NetworkDenoiser(network, bridge, "blend")
-    model = models.TrainedModel(denoiser, sampler=SAMPLER, tasks=tasks, name=options.name, training=training)
+    model = models.TrainedModel(denoiser, sampler=SAMPLER, tasks=tasks, name=options.name)
     folder = model.save_pretrained(
         MODELS / options.name, card=text, dtype=torch.int8 if options.eight_bits else torch.float16
     )

@@ -24,7 +24,8 @@ MARKS = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL
 MODELS = ("rdbm-tiny", "rdbm-small")
 TOLD_HEADS = ("`rdbm-tiny`", "`rdbm-small`", "told: `rdbm-tiny`", "told: `rdbm-small`")
 FOREIGN = (
-    ("rain", "rain"), ("real rain", "real rain"), ("snow", "snow"), ("haze by depth", "haze by depth"),
+    ("rain", "rain"), ("real rain", "real rain"), ("snow", "snow"), ("raindrops", "raindrops"),
+    ("haze by depth", "haze by depth"),
     ("real haze_indoor", "real haze, indoors"), ("real haze_outdoor", "real haze, outdoors"),
     ("night, photon noise", "night, photon noise"), ("dark, 0.6 x^2.2", "dark, 0.6 x^2.2"), ("real noise", "real camera noise"),
     ("noise 5", "white noise 5"), ("noise 15", "white noise 15"), ("noise 25", "white noise 25"),

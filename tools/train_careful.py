@@ -244,7 +244,7 @@ def network_of(state: Mapping[str, Tensor], verdict: bool, air_map: bool = False
     told = {
         "trial": "trial.mean" in state,
         "haze_trial": "haze_trial.mean" in state,
-        "change_trials": [kind for kind in LABELS if f"change_trials.{kind}.mean" in state],
+        "drop_trial": "drop_trial.mean" in state,
         "verdict": verdict,
         "air_map": mapped or air_map,
         "light_map": lit or light_map,

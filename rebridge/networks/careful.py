@@ -21,19 +21,19 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from rebridge.networks.equaliser import STATISTICS_REACH, Equaliser
 from rebridge.networks.exporting import exporting, valueless
 from rebridge.networks.impressions import PLACE, SHARES, Impression, impression
-from rebridge.networks.judging import BAND, BY_CHANGES, REACH, Judging
+from rebridge.networks.judging import BAND, REACH, Judging
 from rebridge.networks.kinds import EVERYWHERE, FILTERED, HAZE, KINDS, LOWLIGHT, NOISE, RAIN, SNOW
 from rebridge.networks.layers import check_inputs, check_levels, check_sizes, context_of, in_bands, pad_to_multiple
 from rebridge.networks.lazy import LazyImages, mosaic
 from rebridge.networks.statistics import NUMBERS
 from rebridge.networks.toning import Examiner, Tone
 from rebridge.networks.treating import Treating
-from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, ChangeTrial, HazeTrial, RainTrial
+from rebridge.networks.trial import TRIAL_PARTS, TRIAL_SIDE, DropTrial, HazeTrial, RainTrial
 from rebridge.networks.trunk import Trunk
 from rebridge.networks.trust import STEADY_IN_DARK, TrustMap, feature_blocks, held_back, steadiness
 from rebridge.networks.verdict import Verdict
@@ -69,8 +69,8 @@ class Careful(Judging):
     the examiner; equalise: filter pictures by an `Equaliser` before the trunk; verdict: a `Verdict` decides on the kinds, and
     what the examiner says of them is a part of what it hears; air_map: it tells haze by a map of the air; light_map: it tells
     darkness by that map too; trial: a `RainTrial` decides on rain; haze_trial: with that, a `HazeTrial` on haze;
-    change_trials: with that, kinds of `judging.BY_CHANGES` on which a `ChangeTrial` does. The examiner, the air and the
-    exposure see the whole picture that is handed over.
+    drop_trial: with that, a `DropTrial` on raindrops. The examiner, the air and the exposure see the whole picture that is
+    handed over.
     """
 
     told = True
@@ -89,16 +89,13 @@ class Careful(Judging):
         light_map: bool = False,
         trial: bool = False,
         haze_trial: bool = False,
-        change_trials: Sequence[str] = (),
+        drop_trial: bool = False,
     ) -> None:
         super().__init__()
         check_sizes(channels=channels, middle=middle, features=features)
         check_levels(widths=widths, blocks=blocks)
         if len(blocks) != len(widths) - 1:
             raise ValueError(f"blocks must have one entry less than widths, got {len(blocks)} and {len(widths)}")
-        tried = [KINDS[kind] for kind in BY_CHANGES]
-        if unknown := [kind for kind in change_trials if kind not in tried]:
-            raise ValueError(f"change_trials must be some of {', '.join(tried)}, got {unknown[0]}")
         if channels not in (1, 3):
             raise ValueError(f"channels must be 1 or 3, got {channels}")
         self.channels = channels
@@ -116,7 +113,7 @@ class Careful(Judging):
         self.verdict = Verdict(known, len(KINDS), haze=HAZE, sees=air_map, dark=dark) if verdict else None
         self.trial = RainTrial(len(KINDS)) if trial else None
         self.haze_trial = HazeTrial() if haze_trial else None
-        self.change_trials = nn.ModuleDict({kind: ChangeTrial(len(KINDS)) for kind in change_trials})
+        self.drop_trial = DropTrial(len(KINDS)) if drop_trial else None
         self.register_buffer("low", torch.full((len(KINDS),), 0.4))
         self.register_buffer("high", torch.full((len(KINDS),), 0.6))
 

@@ -1,13 +1,13 @@
 """Judging whole pictures: what a careful network sees in them and finds.
 
-A first look gathers features and numbers, a verdict decides by them; where that leaves rain or haze open, a trial takes it out,
-and where noise may hide haze, or hides in the dark, a look without it, or in the light, decides. Derived.
+A first look gathers features and numbers, a verdict decides by them; where that leaves rain, haze or raindrops open, a trial
+takes them out, and where noise may hide haze, or hides in the dark, a look without it, or in the light, decides. Derived.
 """
 
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rebridge.networks.exporting import exporting, valueless
 from rebridge.networks.impressions import PLACE, SHARES, Impression, impression
@@ -19,11 +19,13 @@ from rebridge.networks.toning import PLACE_REACH, Examiner, Tone
 from rebridge.networks.trial import (
     TRIAL_PARTS,
     TRIAL_SIDE,
+    DropTrial,
     HazeTrial,
     RainTrial,
     Shown,
     Unveiled,
     change_maps,
+    changed_share,
     coarseness,
     doubt_of_rain,
     numbers_of_trial,
@@ -41,8 +43,10 @@ SURER = 0.9
 """How much surer of haze that look is, in logits: without noise fewer sound pictures are taken for hazy ones."""
 HAZY = -2.0
 """Logit of haze above which it is taken out for a trial, which decides."""
-BY_CHANGES = {RAINDROP: -2.5, SOFT: -3.5}
-"""Kinds on which trials may decide by where they change a picture, where nothing else but JPEG is treated; logits above which."""
+DROPPED = -2.5
+"""Logit of raindrops above which they are taken out for a trial, which decides, where nothing else but JPEG is treated."""
+SPREAD = 1 / 8
+"""Share of the places of a picture that must change where drops are taken out of it: fewer may as well be faces, or eyes."""
 UNTRIED = 0.8
 """How much surer of haze a first look must be, in logits, where no trial follows it."""
 RAISED = (2.0, 6.0)
@@ -91,7 +95,7 @@ class Judging(Network):
     verdict: Verdict | None
     trial: RainTrial | None
     haze_trial: HazeTrial | None
-    change_trials: nn.ModuleDict
+    drop_trial: DropTrial | None
     low: Tensor
     high: Tensor
 
@@ -147,25 +151,20 @@ class Judging(Network):
                 picture, known = clear.get(row, (padded[here], seen.of(here)))
                 if not hazeless(known).any():
                     judged[here, HAZE] = self.haze_trial(self.unveiled(judged[here, HAZE], picture, known))
-        self._after_changes(padded, seen, judged, made)
+        if self.drop_trial is not None:
+            for row in self._may_have_drops(judged, seen).nonzero()[:, 0].tolist():
+                here = slice(row, row + 1)
+                made[row, RAINDROP] = self.tried(padded[here], RAINDROP, seen.of(here))
+                shown = self.shown_of(made[row, RAINDROP])
+                logit = self.drop_trial(shown)
+                judged[here, RAINDROP] = torch.where(changed_share(shown.maps) < SPREAD, logit.clamp(max=0), logit)
         return self._with_changes(padded, seen._replace(judged=judged), made)
 
-    def _after_changes(
-        self, padded: Tensor, seen: Impression, judged: Tensor, made: dict[tuple[int, int], Tried]
-    ) -> None:
-        """Put in place what trials say of raindrops and of blur, where nothing else but JPEG is treated; keep the trials."""
+    def _may_have_drops(self, judged: Tensor, seen: Impression) -> Tensor:
+        """Tell pictures in which a trial is to look for raindrops, (B,), by all that was judged (B, kinds)."""
         others = self.decide(judged)
-        others[:, [*BY_CHANGES, CODED]] = 0.0
-        alone = ~(others > 0).any(1)
-        for kind, least in BY_CHANGES.items():
-            if KINDS[kind] not in self.change_trials:
-                continue
-            trial = self.change_trials[KINDS[kind]]
-            drawn = _drawn(seen) if kind == RAINDROP else torch.zeros_like(alone)
-            for row in (alone & ~drawn & (judged[:, kind] > least)).nonzero()[:, 0].tolist():
-                here = slice(row, row + 1)
-                made[row, kind] = self.tried(padded[here], kind, seen.of(here))
-                judged[here, kind] = trial(self.shown_of(made[row, kind]))
+        others[:, [RAINDROP, CODED]] = 0.0
+        return (judged[:, RAINDROP] > DROPPED) & ~(others > 0).any(1) & ~_drawn(seen)
 
     def _with_changes(self, padded: Tensor, seen: Impression, made: dict[tuple[int, int], Tried]) -> Impression:
         """Keep what became of whole pictures in trials, where that is to be done with them, or the first part of it."""
@@ -213,7 +212,7 @@ class Judging(Network):
         return unveiled(haze, y, self.tone(*known).clamp(-1, 1), self.tone.depth_map(*known))
 
     def shown_of(self, trial: Tried) -> Shown:
-        """Collect what a `ChangeTrial` judges a trial by."""
+        """Collect what a `DropTrial` judges a trial by."""
         return Shown(change_maps(trial.y, trial.x), self.shown_by(trial))
 
     def shown_by(self, trial: Tried) -> Tensor:

@@ -7,6 +7,7 @@ everywhere; where there is none, it has them too deep or not at all. Derived; fi
 tools/train_haze_trial.py.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -50,6 +51,8 @@ CHANGE_MAPS = 11
 """Maps that `change_maps` gives."""
 LEAST_CHANGE = 1e-6
 """What is added to the energy of a change, of values in [0, 1], before its logarithm is taken; to the greatest, ten times."""
+VISIBLE = 0.01
+"""Root mean square of a change of the brightness, in [0, 1], above which it is seen."""
 LEAST_COLOUR = 5e-3
 """What is added to the colour of a picture before its logarithm is taken."""
 TRIAL_PARTS, TRIAL_SIDE = 3, 128
@@ -218,6 +221,11 @@ def change_maps(y: Tensor, x: Tensor) -> Tensor:
     return torch.cat([10 * F.adaptive_avg_pool2d(lighter, size), logarithms], 1)
 
 
+def changed_share(maps: Tensor) -> Tensor:
+    """Share of the places in which pictures were changed visibly, (B,), by `change_maps`."""
+    return (maps[:, 1] > math.log(VISIBLE)).float().mean((1, 2))
+
+
 def _slopes(grey: Tensor) -> Tensor:
     """Squares of the differences along both diagonals, (B, 1, H, W), 0 at the last of each axis."""
     down = grey[..., 1:, 1:] - grey[..., :-1, :-1]
@@ -234,8 +242,8 @@ class Shown(NamedTuple):
     """(B, 2 * kinds + LAYER_NUMBERS): `numbers_of_trial`."""
 
 
-class ChangeTrial(nn.Module):
-    """Logit (B,) that a kind is there, from what a trial showed.
+class DropTrial(nn.Module):
+    """Logit (B,) that there are raindrops before a picture, from what a trial showed.
 
     kinds: of degradation that an examiner tells. mean, scale: of each number, as the training pictures have them.
     """

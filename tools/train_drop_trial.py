@@ -1,11 +1,10 @@
-"""Fits the trials of raindrops and of blur of a `careful` network, which decide where the first look leaves these open.
+"""Fits the trial of raindrops of a `careful` network: what decides where the first look leaves them open; nothing else changes.
 
-    REBRIDGE_DATA=data python tools/train_change_trial.py runs/small/unveiled.pt --minutes 40 --output runs/small/changed.pt
+    REBRIDGE_DATA=data python tools/train_drop_trial.py runs/small/unveiled.pt --minutes 40 --output runs/small/dropped.pt
 
-Nothing else of it changes. Pictures are drawn for a fixed time of the processor, with drops of several kinds, with blur and with
-neither, many of the others such that look as if there were some; those at which a kind is open at first sight are treated for
-it, and what that showed is kept; then the layers are fitted. Prints how well pictures of photographs that were kept out of
-training are told apart.
+Pictures are drawn for a fixed time of the processor, with drops of several kinds and without, many of the others such that look
+as if there were some; those at which they are open at first sight are treated, and what that showed is kept; then the layers
+are fitted. Prints how well pictures of photographs that were kept out of training are told apart.
 """
 
 import math
@@ -27,8 +26,9 @@ from rebridge.degradations.mixture import LABELS, OPEN, RENDERERS, Mixture
 from rebridge.degradations.preparation import Preparation
 from rebridge.degradations.raindrop import Raindrop
 from rebridge.networks.careful import Careful
-from rebridge.networks.judging import BY_CHANGES
-from rebridge.networks.trial import ChangeTrial, Shown
+from rebridge.networks.judging import DROPPED
+from rebridge.networks.kinds import RAINDROP
+from rebridge.networks.trial import DropTrial, Shown
 
 SIZES = (192, 224, 256, 288, 320)
 PREPARATION = Preparation(tone=0.1, muted=0.1)
@@ -37,6 +37,10 @@ MIXTURE = Mixture(
     weights=dict.fromkeys(LABELS, 0.4) | {"raindrop": 2.0, "blur": 2.0},
     faded=0.15,
 )
+SMALLER = (128, 160, 192, 224, 288, 352)
+REDUCED = Preparation(reduction=(0.3, 0.9), tone=0.3, muted=0.15, sharpened=0.2)
+OTHERS = Mixture(counts=(0, 0.8, 0.2), weights=dict.fromkeys(LABELS, 1.0) | {"raindrop": 0.0, "jpeg": 2.0}, faded=0.3)
+"""What faces and eyes are drawn by, which are as large as drops in small pictures: most of them sound, some with other kinds."""
 DROPS = (
     (0.55, Raindrop()),
     (0.25, Raindrop(density=(3e-5, 2e-4), radius=(8, 45), soft=(1.5, 10), blur=(2, 8))),
@@ -45,7 +49,7 @@ DROPS = (
 """Renderers of the drops that it is told by, and their shares: few large ones and such that do not turn the scene, besides."""
 WIDER = 1.0
 """How far below the logit from which a trial is made at first sight it is kept."""
-HELPS = 0.1
+HELPS = 0.4
 """Gain in dB below which it is left open whether what is there is to be taken out."""
 
 
@@ -57,20 +61,22 @@ class Trials(NamedTuple):
     numbers: Tensor
     """(N, 2 * kinds + LAYER_NUMBERS)"""
     there: Tensor
-    """(N,): 1 where the kind is there, 0 where not, `OPEN` where it does not matter."""
+    """(N,): 1 where there are drops, 0 where not, `OPEN` where it does not matter."""
 
 
 class Drawn(NamedTuple):
-    """A picture, what it was before it was degraded, and a label for each kind."""
+    """A picture, what it was before it was degraded, and whether there are drops."""
 
     image: Tensor
     """(3, H, W) in [0, 1]"""
     clean: Tensor
-    labels: Tensor
+    there: float
 
 
 def drawn(photographs: Photographs, draw: Draw, seed: int) -> Drawn:
     """Draw a picture, sound or not."""
+    if draw.uniform((0, 1)) < 0.35:
+        return without_drops(photographs.draw(draw), draw)
     size, chance = SIZES[draw.integer(0, len(SIZES) - 1)], draw.uniform((0, 1))
     if chance < 0.02:
         return sound((graded(seed) + 1) / 2)
@@ -86,42 +92,48 @@ def drawn(photographs: Photographs, draw: Draw, seed: int) -> Drawn:
         if chance < limit:
             return sound(PREPARATION.saved(change(image, draw), draw))
     mixed = MIXTURE(image.contiguous(), draw)
-    return Drawn(PREPARATION.saved(mixed.degraded, draw), image, mixed.labels)
+    return Drawn(PREPARATION.saved(mixed.degraded, draw), image, float(mixed.labels[RAINDROP]))
+
+
+def without_drops(stored: Tensor, draw: Draw) -> Drawn:
+    """Draw a photograph of any size, most often a sound one."""
+    image, chance = REDUCED.patch(stored, SMALLER[draw.integer(0, len(SMALLER) - 1)], draw), draw.uniform((0, 1))
+    image = image.flip(-1) if draw.uniform((0, 1)) < 0.5 else image
+    if chance < 0.12:
+        mixed = OTHERS(image.contiguous(), draw)
+        return Drawn(REDUCED.saved(mixed.degraded, draw), image, float(mixed.labels[RAINDROP]))
+    for limit, change in ((0.17, out_of_focus), (0.22, discs)):
+        image = change(image, draw) if limit - 0.05 <= chance < limit else image
+    return sound(REDUCED.saved(image, draw))
 
 
 def sound(image: Tensor) -> Drawn:
-    """Label a picture that nothing ails."""
-    return Drawn(image, image, torch.zeros(len(LABELS)))
+    """Name a picture without drops."""
+    return Drawn(image, image, 0.0)
 
 
 @torch.no_grad()
-def gather(model: Careful, photographs: Photographs, minutes: float, seed: int) -> dict[int, Trials]:
-    """Draw pictures for so many minutes, and keep what trials of each kind show where it is open."""
+def gather(model: Careful, photographs: Photographs, minutes: float, seed: int) -> Trials:
+    """Draw pictures for so many minutes, and keep what trials show where raindrops are open."""
     usual, RENDERERS["raindrop"] = RENDERERS["raindrop"], DROPS
-    kept: dict[int, list[tuple[Shown, float]]] = {kind: [] for kind in BY_CHANGES}
+    kept: list[Shown] = []
+    labels: list[float] = []
     index, begin = 0, time.process_time()
     while time.process_time() - begin < 60 * minutes:
         number = seed * 10_000_000 + index
-        image, clean, labels = drawn(photographs, Draw(number), number)
+        image, clean, there = drawn(photographs, Draw(number), number)
         index += 1
         y, truth = (2 * (picture * 255).round() / 255 - 1 for picture in (image[None], clean[None]))
         y = y.contiguous(memory_format=torch.channels_last)
         seen = model.look(y, trial=False)
-        judged = model.judge(seen)[0]
-        for kind, least in BY_CHANGES.items():
-            if judged[kind] > least - WIDER:
-                trial = model.tried(y, kind, seen)
-                helps = psnr(trial.x, truth) - psnr(trial.y, truth) > HELPS
-                there = float(labels[kind])
-                kept[kind].append((model.shown_of(trial), OPEN if there == 1 and not helps else there))
+        if model.judge(seen)[0, RAINDROP] > DROPPED - WIDER:
+            trial = model.tried(y, RAINDROP, seen)
+            helps = psnr(trial.x, truth) - psnr(trial.y, truth) > HELPS
+            kept.append(model.shown_of(trial))
+            labels.append(OPEN if there == 1 and not helps else there)
     RENDERERS["raindrop"] = usual
-    return {kind: joined(found) for kind, found in kept.items()}
-
-
-def joined(found: list[tuple[Shown, float]]) -> Trials:
-    """Join what trials showed, and the labels."""
-    maps, numbers = (torch.cat(values) for values in zip(*(shown for shown, _ in found), strict=True))
-    return Trials(maps.half(), numbers, torch.tensor([there for _, there in found]))
+    maps, numbers = (torch.cat(values) for values in zip(*kept, strict=True))
+    return Trials(maps.half(), numbers, torch.tensor(labels))
 
 
 def psnr(a: Tensor, b: Tensor) -> float:
@@ -129,7 +141,7 @@ def psnr(a: Tensor, b: Tensor) -> float:
     return -10 * math.log10(float((a - b).square().mean()) / 4 + 1e-10)
 
 
-def fit(trial: ChangeTrial, trials: Trials, steps: int, seed: int) -> None:
+def fit(trial: DropTrial, trials: Trials, steps: int, seed: int) -> None:
     """Fit the voices of a trial, each apart."""
     trial.mean.copy_(trials.numbers.mean(0))
     trial.scale.copy_(trials.numbers.std(0) + 1e-3)
@@ -137,36 +149,33 @@ def fit(trial: ChangeTrial, trials: Trials, steps: int, seed: int) -> None:
 
 
 @torch.no_grad()
-def report(trial: ChangeTrial, trials: Trials, kind: int) -> None:
-    """Print how well a kind is told from all else, by a first look and by the trial."""
+def report(trial: DropTrial, trials: Trials) -> None:
+    """Print how well drops are told from all else, by a first look and by the trial."""
     there, elsewhere = trials.there == 1, trials.there == 0
     shown = Shown(trials.maps.float(), trials.numbers)
-    for name, logits in (("first look", trials.numbers[:, kind]), ("trial", trial(shown))):
+    for name, logits in (("first look", trials.numbers[:, RAINDROP]), ("trial", trial(shown))):
         counts = f"{int(there.sum())} there, {int(elsewhere.sum())} not"
-        print(f"{LABELS[kind]}, {name}: {counts}; {told_apart(logits[there], logits[elsewhere])}", flush=True)
+        print(f"{name}: {counts}; {told_apart(logits[there], logits[elsewhere])}", flush=True)
 
 
 def main() -> None:
     """Gather, fit and write the weights."""
     options = arguments(__doc__, minutes=40.0, held=8.0, steps=3000).parse_args()
-    state, model = opened(options.checkpoint, "change_trials.")
-    sets = [torch.load(path, weights_only=False) for path in options.known]
+    state, model = opened(options.checkpoint, "drop_trial.")
+    sets = [Trials(*torch.load(path)) for path in options.known]
     if options.minutes > 0:
         photographs = Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()])
         sets.append(gather(model, photographs, options.minutes, options.seed + 1))
         if options.keep:
-            torch.save(sets[-1], options.keep)
-    held = gather(model, HeldOut(), options.held, 9001) if options.held > 0 else {}
-    for kind in BY_CHANGES:
-        trials = Trials(*(torch.cat(parts) for parts in zip(*(found[kind] for found in sets), strict=True)))
-        print(f"{LABELS[kind]}: {len(trials.there)} trials", flush=True)
-        torch.manual_seed(options.seed)
-        trial = ChangeTrial(len(LABELS))
-        fit(trial, trials, options.steps, options.seed)
-        if held:
-            report(trial.eval(), held[kind], kind)
-        keep(options.output, state, f"change_trials.{LABELS[kind]}.", trial)
-        state = torch.load(options.output)
+            torch.save(tuple(sets[-1]), options.keep)
+    trials = Trials(*(torch.cat(parts) for parts in zip(*sets, strict=True)))
+    print(f"{len(trials.there)} trials", flush=True)
+    torch.manual_seed(options.seed)
+    trial = DropTrial(len(LABELS))
+    fit(trial, trials, options.steps, options.seed)
+    if options.held > 0:
+        report(trial.eval(), gather(model, HeldOut(), options.held, 9001))
+    keep(options.output, state, "drop_trial.", trial)
 
 
 if __name__ == "__main__":

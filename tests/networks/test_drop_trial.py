@@ -1,4 +1,4 @@
-"""A trial takes raindrops, or blur, out of a picture where they are open, and decides by where that changed it and how."""
+"""A trial takes raindrops out of a picture that may have some, and decides by where that changed it and how."""
 
 import math
 
@@ -6,41 +6,37 @@ import pytest
 import torch
 from torch import Tensor
 
-from rebridge import networks
 from rebridge.models import load_model
 from rebridge.networks.careful import Careful
 from rebridge.networks.impressions import Impression
-from rebridge.networks.judging import BY_CHANGES, Tried
-from rebridge.networks.kinds import KINDS, RAINDROP, SOFT
+from rebridge.networks.judging import DROPPED, SPREAD, Tried
+from rebridge.networks.kinds import KINDS, RAINDROP
 from rebridge.networks.trial import (
     CHANGE_MAPS,
     LAYER_NUMBERS,
     LEAST_CHANGE,
-    ChangeTrial,
+    DropTrial,
     Shown,
     change_maps,
+    changed_share,
     numbers_of_trial,
 )
-from tests.networks.waking import SIZES, awake
+from tests.networks.waking import awake
 
 NUMBERS = 2 * len(KINDS) + LAYER_NUMBERS
 
 
 def trying(**told: bool) -> Careful:
-    torch.manual_seed(0)
-    network = networks.create("careful", verdict=True, trial=True, change_trials=["raindrop", "blur"], **SIZES, **told)
-    assert isinstance(network, Careful)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return network.eval()
+    return awake(verdict=True, trial=True, drop_trial=True, **told)
 
 
 def pictures(batch: int) -> Tensor:
     return 2 * torch.rand(batch, 3, 48, 64, generator=torch.Generator().manual_seed(1)) - 1
 
 
-def saying(monkeypatch: pytest.MonkeyPatch, network: Careful, decision: float, **said: float) -> list[Shown]:
+def saying(
+    monkeypatch: pytest.MonkeyPatch, network: Careful, decision: float, spread: float = 1.0, **said: float
+) -> list[Shown]:
     """Let a network say this of every picture at first sight and no other kinds, and its trial `decision`; what that is shown."""
     logits = torch.full((1, len(KINDS)), -9.0)
     for kind, value in said.items():
@@ -55,32 +51,43 @@ def saying(monkeypatch: pytest.MonkeyPatch, network: Careful, decision: float, *
         return torch.full((1,), decision)
 
     monkeypatch.setattr(network, "judge", judge)
-    for trial in network.change_trials.values():
-        monkeypatch.setattr(trial, "forward", decide)
+    assert network.drop_trial is not None
+    monkeypatch.setattr(network.drop_trial, "forward", decide)
+    monkeypatch.setattr("rebridge.networks.judging.changed_share", lambda maps: torch.full((len(maps),), spread))
     return heard
 
 
-def logits_of(network: Careful, y: Tensor, kind: int = RAINDROP) -> list[float]:
+def logits_of(network: Careful, y: Tensor) -> list[float]:
     judged = network.look(y).judged
     assert judged is not None
-    return [float(logit) for logit in judged[:, kind]]
+    return [float(logit) for logit in judged[:, RAINDROP]]
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", [RAINDROP, SOFT])
-@pytest.mark.parametrize(("above", "tried"), [(0.1, True), (9.0, True), (-0.1, False)])
-def test_a_trial_decides_where_a_kind_is_open(
-    monkeypatch: pytest.MonkeyPatch, kind: int, above: float, tried: bool
-) -> None:
-    network, first = trying(), BY_CHANGES[kind] + above
-    heard = saying(monkeypatch, network, 1.25, **{KINDS[kind]: first})
-    assert logits_of(network, pictures(2), kind) == pytest.approx([1.25 if tried else first] * 2)
+@pytest.mark.parametrize(("first", "tried"), [(DROPPED + 0.1, True), (9.0, True), (DROPPED - 0.1, False)])
+def test_a_trial_decides_where_raindrops_are_open(monkeypatch: pytest.MonkeyPatch, first: float, tried: bool) -> None:
+    network = trying()
+    heard = saying(monkeypatch, network, 1.25, raindrop=first)
+    assert logits_of(network, pictures(2)) == pytest.approx([1.25 if tried else first] * 2)
     assert len(heard) == 2 * tried
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("kind", "tried"), [("jpeg", True), ("snow", False), ("blur", True), ("lowlight", False)])
-def test_a_trial_is_made_where_no_kind_is_treated_but_jpeg_and_those_that_are_tried(
+@pytest.mark.parametrize(
+    ("decision", "spread", "expected"),
+    [(1.25, SPREAD + 0.01, 1.25), (1.25, SPREAD - 0.01, 0.0), (-1.25, SPREAD - 0.01, -1.25)],
+)
+def test_what_is_changed_in_few_places_may_as_well_be_a_face(
+    monkeypatch: pytest.MonkeyPatch, decision: float, spread: float, expected: float
+) -> None:
+    network = trying()
+    saying(monkeypatch, network, decision, spread, raindrop=0.0)
+    assert logits_of(network, pictures(1)) == [expected]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("kind", "tried"), [("jpeg", True), ("snow", False), ("blur", False), ("lowlight", False)])
+def test_raindrops_are_looked_for_where_nothing_else_but_jpeg_is_treated(
     monkeypatch: pytest.MonkeyPatch, kind: str, tried: bool
 ) -> None:
     network = trying()
@@ -91,12 +98,11 @@ def test_a_trial_is_made_where_no_kind_is_treated_but_jpeg_and_those_that_are_tr
 @torch.no_grad()
 def test_no_raindrops_are_looked_for_in_drawings(monkeypatch: pytest.MonkeyPatch) -> None:
     network = trying(air_map=True)
-    saying(monkeypatch, network, 1.25, raindrop=0.0, blur=0.0)
+    saying(monkeypatch, network, 1.25, raindrop=0.0)
     grain = pictures(1)
     drawing = (grain[..., ::16, ::16] > 0).float().repeat_interleave(16, -2).repeat_interleave(16, -1)
     assert logits_of(network, grain) == [1.25]
     assert logits_of(network, drawing) == [0.0]
-    assert logits_of(network, drawing, SOFT) == [1.25]
 
 
 @torch.no_grad()
@@ -168,7 +174,7 @@ def test_maps_show_where_a_change_is_and_what_kind_it_is() -> None:
 
 def test_numbers_far_from_those_of_training_are_cut_off_and_mirror_images_judged_alike() -> None:
     torch.manual_seed(0)
-    trial = ChangeTrial(len(KINDS)).eval()
+    trial = DropTrial(len(KINDS)).eval()
     maps, numbers = torch.randn(3, CHANGE_MAPS, 12, 12), torch.full((3, NUMBERS), 5.0)
     with torch.no_grad():
         said = trial(Shown(maps, numbers))
@@ -180,22 +186,24 @@ def test_numbers_far_from_those_of_training_are_cut_off_and_mirror_images_judged
 @torch.no_grad()
 def test_a_network_without_such_trials_makes_none(monkeypatch: pytest.MonkeyPatch) -> None:
     network = awake(verdict=True, trial=True)
-    assert not any(key.startswith("change_trials.") for key in network.state_dict())
+    assert not any(key.startswith("drop_trial.") for key in network.state_dict())
     monkeypatch.setattr(network, "judge", lambda seen: torch.full((len(seen.levels), len(KINDS)), -1.0))
     judged = network.look(pictures(1)).judged
     assert judged is not None
     assert judged[0, RAINDROP] == -1.0
 
 
-def test_trials_are_made_of_kinds_that_change_a_picture_in_places() -> None:
-    with pytest.raises(ValueError, match="change_trials must be some of raindrop, blur, got haze"):
-        networks.create("careful", change_trials=["haze"], **SIZES)
+def test_a_change_is_seen_in_the_share_of_the_places_in_which_it_is_visible() -> None:
+    y = torch.zeros(2, 3, 96, 96)
+    x = y.clone()
+    x[0, :, :24] = 0.1  # a quarter, by 0.05
+    x[1, :, :24] = 0.01
+    assert changed_share(change_maps(y, x)).tolist() == pytest.approx([0.25, 0.0])
 
 
 @pytest.mark.parametrize("name", ["rdbm-small", "rdbm-tiny"])
-def test_packaged_models_make_trials_of_raindrops_and_blur(name: str) -> None:
+def test_packaged_models_make_trials_of_raindrops(name: str) -> None:
     network = load_model(name).network
     assert isinstance(network, Careful)
-    assert set(network.change_trials) == {"raindrop", "blur"}
-    for trial in network.change_trials.values():
-        assert float(trial.scale.min()) > 0  # type: ignore[operator]
+    assert network.drop_trial is not None
+    assert float(network.drop_trial.scale.min()) > 0
