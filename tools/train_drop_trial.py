@@ -28,7 +28,7 @@ from rebridge.degradations.raindrop import Raindrop
 from rebridge.networks.careful import Careful
 from rebridge.networks.judging import DROPPED
 from rebridge.networks.kinds import RAINDROP
-from rebridge.networks.trial import DropTrial, Shown
+from rebridge.networks.trial import DropTrial, Wiped
 
 SIZES = (192, 224, 256, 288, 320)
 PREPARATION = Preparation(tone=0.1, muted=0.1)
@@ -116,7 +116,7 @@ def sound(image: Tensor) -> Drawn:
 def gather(model: Careful, photographs: Photographs, minutes: float, seed: int) -> Trials:
     """Draw pictures for so many minutes, and keep what trials show where raindrops are open."""
     usual, RENDERERS["raindrop"] = RENDERERS["raindrop"], DROPS
-    kept: list[Shown] = []
+    kept: list[Wiped] = []
     labels: list[float] = []
     index, begin = 0, time.process_time()
     while time.process_time() - begin < 60 * minutes:
@@ -152,7 +152,7 @@ def fit(trial: DropTrial, trials: Trials, steps: int, seed: int) -> None:
 def report(trial: DropTrial, trials: Trials) -> None:
     """Print how well drops are told from all else, by a first look and by the trial."""
     there, elsewhere = trials.there == 1, trials.there == 0
-    shown = Shown(trials.maps.float(), trials.numbers)
+    shown = Wiped(trials.maps.float(), trials.numbers)
     for name, logits in (("first look", trials.numbers[:, RAINDROP]), ("trial", trial(shown))):
         counts = f"{int(there.sum())} there, {int(elsewhere.sum())} not"
         print(f"{name}: {counts}; {told_apart(logits[there], logits[elsewhere])}", flush=True)

@@ -22,8 +22,8 @@ from rebridge.networks.trial import (
     DropTrial,
     HazeTrial,
     RainTrial,
-    Shown,
     Unveiled,
+    Wiped,
     change_maps,
     changed_share,
     coarseness,
@@ -45,7 +45,7 @@ HAZY = -2.0
 """Logit of haze above which it is taken out for a trial, which decides."""
 DROPPED = -2.5
 """Logit of raindrops above which they are taken out for a trial, which decides, where nothing else but JPEG is treated."""
-SPREAD = 1 / 8
+DROPS_SPREAD = 1 / 8
 """Share of the places of a picture that must change where drops are taken out of it: fewer may as well be faces, or eyes."""
 UNTRIED = 0.8
 """How much surer of haze a first look must be, in logits, where no trial follows it."""
@@ -157,7 +157,9 @@ class Judging(Network):
                 made[row, RAINDROP] = self.tried(padded[here], RAINDROP, seen.of(here))
                 shown = self.shown_of(made[row, RAINDROP])
                 logit = self.drop_trial(shown)
-                judged[here, RAINDROP] = torch.where(changed_share(shown.maps) < SPREAD, logit.clamp(max=0), logit)
+                judged[here, RAINDROP] = torch.where(
+                    changed_share(shown.maps) < DROPS_SPREAD, logit.clamp(max=0), logit
+                )
         return self._with_changes(padded, seen._replace(judged=judged), made)
 
     def _may_have_drops(self, judged: Tensor, seen: Impression) -> Tensor:
@@ -211,9 +213,9 @@ class Judging(Network):
         known = y, self._features_of(y, seen), seen, one, 0 * one
         return unveiled(haze, y, self.tone(*known).clamp(-1, 1), self.tone.depth_map(*known))
 
-    def shown_of(self, trial: Tried) -> Shown:
+    def shown_of(self, trial: Tried) -> Wiped:
         """Collect what a `DropTrial` judges a trial by."""
-        return Shown(change_maps(trial.y, trial.x), self.shown_by(trial))
+        return Wiped(change_maps(trial.y, trial.x), self.shown_by(trial))
 
     def shown_by(self, trial: Tried) -> Tensor:
         """Collect what a `RainTrial` judges a trial by, (1, known)."""

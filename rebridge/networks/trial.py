@@ -51,7 +51,7 @@ CHANGE_MAPS = 11
 """Maps that `change_maps` gives."""
 LEAST_CHANGE = 1e-6
 """What is added to the energy of a change, of values in [0, 1], before its logarithm is taken; to the greatest, ten times."""
-VISIBLE = 0.01
+LEAST_SEEN = 0.01
 """Root mean square of a change of the brightness, in [0, 1], above which it is seen."""
 LEAST_COLOUR = 5e-3
 """What is added to the colour of a picture before its logarithm is taken."""
@@ -222,8 +222,11 @@ def change_maps(y: Tensor, x: Tensor) -> Tensor:
 
 
 def changed_share(maps: Tensor) -> Tensor:
-    """Share of the places in which pictures were changed visibly, (B,), by `change_maps`."""
-    return (maps[:, 1] > math.log(VISIBLE)).float().mean((1, 2))
+    """Find the share of the places in which pictures were changed visibly, (B,).
+
+    maps: `change_maps`.
+    """
+    return (maps[:, 1] > math.log(LEAST_SEEN)).float().mean((1, 2))
 
 
 def _slopes(grey: Tensor) -> Tensor:
@@ -233,8 +236,8 @@ def _slopes(grey: Tensor) -> Tensor:
     return F.pad(down.square() + up.square(), (0, 1, 0, 1))
 
 
-class Shown(NamedTuple):
-    """What a trial showed of pictures: where they were changed, and numbers about them."""
+class Wiped(NamedTuple):
+    """Maps and numbers that a trial of raindrops shows of pictures."""
 
     maps: Tensor
     """(B, CHANGE_MAPS, MAP_SIDE, MAP_SIDE): `change_maps`."""
@@ -258,7 +261,7 @@ class DropTrial(nn.Module):
         self.register_buffer("scale", torch.ones(numbers))
         self.voices = nn.ModuleList([MapVoice(CHANGE_MAPS, numbers, width, deeper)])
 
-    def forward(self, shown: Shown) -> Tensor:
+    def forward(self, shown: Wiped) -> Tensor:
         """Judge; numbers that no training picture came near to are cut off."""
         return with_mirrored(self.voices, shown.maps, self.scaled(shown.numbers)).mean(0)
 

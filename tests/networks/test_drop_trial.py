@@ -9,14 +9,14 @@ from torch import Tensor
 from rebridge.models import load_model
 from rebridge.networks.careful import Careful
 from rebridge.networks.impressions import Impression
-from rebridge.networks.judging import DROPPED, SPREAD, Tried
+from rebridge.networks.judging import DROPPED, DROPS_SPREAD, Tried
 from rebridge.networks.kinds import KINDS, RAINDROP
 from rebridge.networks.trial import (
     CHANGE_MAPS,
     LAYER_NUMBERS,
     LEAST_CHANGE,
     DropTrial,
-    Shown,
+    Wiped,
     change_maps,
     changed_share,
     numbers_of_trial,
@@ -36,17 +36,17 @@ def pictures(batch: int) -> Tensor:
 
 def saying(
     monkeypatch: pytest.MonkeyPatch, network: Careful, decision: float, spread: float = 1.0, **said: float
-) -> list[Shown]:
+) -> list[Wiped]:
     """Let a network say this of every picture at first sight and no other kinds, and its trial `decision`; what that is shown."""
     logits = torch.full((1, len(KINDS)), -9.0)
     for kind, value in said.items():
         logits[:, KINDS.index(kind)] = value
-    heard: list[Shown] = []
+    heard: list[Wiped] = []
 
     def judge(seen: Impression) -> Tensor:
         return logits.expand(len(seen.levels), -1) if seen.judged is None else seen.judged
 
-    def decide(shown: Shown) -> Tensor:
+    def decide(shown: Wiped) -> Tensor:
         heard.append(shown)
         return torch.full((1,), decision)
 
@@ -75,7 +75,7 @@ def test_a_trial_decides_where_raindrops_are_open(monkeypatch: pytest.MonkeyPatc
 @torch.no_grad()
 @pytest.mark.parametrize(
     ("decision", "spread", "expected"),
-    [(1.25, SPREAD + 0.01, 1.25), (1.25, SPREAD - 0.01, 0.0), (-1.25, SPREAD - 0.01, -1.25)],
+    [(1.25, DROPS_SPREAD + 0.01, 1.25), (1.25, DROPS_SPREAD - 0.01, 0.0), (-1.25, DROPS_SPREAD - 0.01, -1.25)],
 )
 def test_what_is_changed_in_few_places_may_as_well_be_a_face(
     monkeypatch: pytest.MonkeyPatch, decision: float, spread: float, expected: float
@@ -177,10 +177,10 @@ def test_numbers_far_from_those_of_training_are_cut_off_and_mirror_images_judged
     trial = DropTrial(len(KINDS)).eval()
     maps, numbers = torch.randn(3, CHANGE_MAPS, 12, 12), torch.full((3, NUMBERS), 5.0)
     with torch.no_grad():
-        said = trial(Shown(maps, numbers))
-        torch.testing.assert_close(trial(Shown(maps, 100 * numbers)), said)
-        torch.testing.assert_close(trial(Shown(maps.flip(-1), numbers)), said)
-        assert not torch.equal(trial(Shown(maps, -numbers)), said)
+        said = trial(Wiped(maps, numbers))
+        torch.testing.assert_close(trial(Wiped(maps, 100 * numbers)), said)
+        torch.testing.assert_close(trial(Wiped(maps.flip(-1), numbers)), said)
+        assert not torch.equal(trial(Wiped(maps, -numbers)), said)
 
 
 @torch.no_grad()
