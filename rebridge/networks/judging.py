@@ -45,6 +45,8 @@ HAZY = -2.0
 """Logit of haze above which it is taken out for a trial, which decides."""
 DROPPED = -2.5
 """Logit of raindrops above which they are taken out for a trial, which decides, where nothing else but JPEG is treated."""
+DROPS_SIDE = 160
+"""Shorter side in pixels of pictures below which what is out of focus may as well be drops."""
 DROPS_SPREAD = 1 / 8
 """Share of the places of a picture that must change where drops are taken out of it: fewer may as well be faces, or eyes."""
 UNTRIED = 0.8
@@ -152,7 +154,7 @@ class Judging(Network):
                 if not hazeless(known).any():
                     judged[here, HAZE] = self.haze_trial(self.unveiled(judged[here, HAZE], picture, known))
         if self.drop_trial is not None:
-            for row in self._may_have_drops(judged, seen).nonzero()[:, 0].tolist():
+            for row in self._may_have_drops(padded, judged, seen).nonzero()[:, 0].tolist():
                 here = slice(row, row + 1)
                 made[row, RAINDROP] = self.tried(padded[here], RAINDROP, seen.of(here))
                 shown = self.shown_of(made[row, RAINDROP])
@@ -162,9 +164,11 @@ class Judging(Network):
                 )
         return self._with_changes(padded, seen._replace(judged=judged), made)
 
-    def _may_have_drops(self, judged: Tensor, seen: Impression) -> Tensor:
+    def _may_have_drops(self, padded: Tensor, judged: Tensor, seen: Impression) -> Tensor:
         """Tell pictures in which a trial is to look for raindrops, (B,), by all that was judged (B, kinds)."""
         others = self.decide(judged)
+        if min(padded.shape[-2:]) < DROPS_SIDE:
+            return torch.zeros_like(others[:, 0], dtype=torch.bool)
         others[:, [RAINDROP, CODED]] = 0.0
         return (judged[:, RAINDROP] > DROPPED) & ~(others > 0).any(1) & ~_drawn(seen)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from rebridge.models import load_model
 from rebridge.networks.careful import Careful
 from rebridge.networks.impressions import Impression
-from rebridge.networks.judging import DROPPED, DROPS_SPREAD, Tried
+from rebridge.networks.judging import DROPPED, DROPS_SIDE, DROPS_SPREAD, Tried
 from rebridge.networks.kinds import KINDS, RAINDROP
 from rebridge.networks.trial import (
     CHANGE_MAPS,
@@ -30,8 +30,8 @@ def trying(**told: bool) -> Careful:
     return awake(verdict=True, trial=True, drop_trial=True, **told)
 
 
-def pictures(batch: int) -> Tensor:
-    return 2 * torch.rand(batch, 3, 48, 64, generator=torch.Generator().manual_seed(1)) - 1
+def pictures(batch: int, height: int = DROPS_SIDE) -> Tensor:
+    return 2 * torch.rand(batch, 3, height, DROPS_SIDE + 16, generator=torch.Generator().manual_seed(1)) - 1
 
 
 def saying(
@@ -93,6 +93,14 @@ def test_raindrops_are_looked_for_where_nothing_else_but_jpeg_is_treated(
     network = trying()
     saying(monkeypatch, network, 1.25, raindrop=0.0, **{kind: 9.0})
     assert logits_of(network, pictures(1)) == [1.25 if tried else 0.0]
+
+
+@torch.no_grad()
+def test_no_raindrops_are_looked_for_in_small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = trying()
+    saying(monkeypatch, network, 1.25, raindrop=0.0)
+    assert logits_of(network, pictures(1, DROPS_SIDE - 16)) == [0.0]
+    assert logits_of(network, pictures(1, DROPS_SIDE)) == [1.25]
 
 
 @torch.no_grad()
