@@ -1,10 +1,10 @@
-"""Trials: what would be taken from a picture as rain or haze, and what is left.
+"""Trials: what would be taken from a picture as weather, and what is left.
 
 Fine bright texture looks like rain at first, and what is pale like haze. Where that is open, the picture is treated for a trial.
 Where it rains, what is taken away is bright and lies everywhere, and what is left shows no rain; where it does not, little is
 taken away, in few places, and what is left looks as before. Where there is haze, a picture without it has blacks and colours
-everywhere; where there is none, it has them too deep or not at all. Derived; fitted by tools/train_trial.py and
-tools/train_haze_trial.py.
+everywhere; where there is none, it has them too deep or not at all. Where drops lie on a window, they are changed, and what
+lies between them is not. Derived; fitted by tools/train_trial.py, tools/train_haze_trial.py and tools/train_drop_trial.py.
 """
 
 import math
