@@ -5,8 +5,8 @@
 
 PSNR in dB over crops of at most 320 pixels, in automatic mode and with the kind named. For clean pictures the input is the truth,
 and the figure is the harm done. Photographs are those that `rebridge.data.mixtures.held_out` keeps out of training; the
-degradations below are written with numpy and Pillow alone, other than those that models are trained on. `real-pairs` is for
-development only.
+degradations below are written with numpy, Pillow and OpenCV alone, other than those that models are trained on. `real-pairs` is
+for development only.
 """
 
 import argparse

@@ -7,16 +7,16 @@ as if there were some; those at which they are open at first sight are treated, 
 are fitted. Prints how well pictures of photographs that were kept out of training are told apart.
 """
 
-import math
 import time
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from backdrops import before_backdrop
+from calibrate_careful import psnr
 from lookalikes import discs, out_of_focus
 from torch import Tensor
-from train_careful import DATA, FOLDERS
-from train_trial import arguments, drawing, keep, opened
+from train_trial import arguments, collected, drawing, keep, opened
 from train_verdict import HeldOut, fit_voices, graded, told_apart
 from unhazy import art, closeup
 
@@ -123,7 +123,7 @@ def gather(model: Careful, photographs: Photographs, minutes: float, seed: int) 
         number = seed * 10_000_000 + index
         image, clean, there = drawn(photographs, Draw(number), number)
         index += 1
-        y, truth = (2 * (picture * 255).round() / 255 - 1 for picture in (image[None], clean[None]))
+        y, truth = (2 * (picture[None] * 255).round() / 255 - 1 for picture in (image, clean))
         y = y.contiguous(memory_format=torch.channels_last)
         seen = model.look(y, trial=False)
         if model.judge(seen)[0, RAINDROP] > DROPPED - WIDER:
@@ -134,11 +134,6 @@ def gather(model: Careful, photographs: Photographs, minutes: float, seed: int) 
     RENDERERS["raindrop"] = usual
     maps, numbers = (torch.cat(values) for values in zip(*kept, strict=True))
     return Trials(maps.half(), numbers, torch.tensor(labels))
-
-
-def psnr(a: Tensor, b: Tensor) -> float:
-    """PSNR in dB of pictures in [-1, 1]."""
-    return -10 * math.log10(float((a - b).square().mean()) / 4 + 1e-10)
 
 
 def fit(trial: DropTrial, trials: Trials, steps: int, seed: int) -> None:
@@ -162,14 +157,7 @@ def main() -> None:
     """Gather, fit and write the weights."""
     options = arguments(__doc__, minutes=40.0, held=8.0, steps=3000).parse_args()
     state, model = opened(options.checkpoint, "drop_trial.")
-    sets = [Trials(*torch.load(path)) for path in options.known]
-    if options.minutes > 0:
-        photographs = Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()])
-        sets.append(gather(model, photographs, options.minutes, options.seed + 1))
-        if options.keep:
-            torch.save(tuple(sets[-1]), options.keep)
-    trials = Trials(*(torch.cat(parts) for parts in zip(*sets, strict=True)))
-    print(f"{len(trials.there)} trials", flush=True)
+    trials = collected(options, Trials, partial(gather, model))
     torch.manual_seed(options.seed)
     trial = DropTrial(len(LABELS))
     fit(trial, trials, options.steps, options.seed)

@@ -8,13 +8,14 @@ of photographs that were kept out of training are told apart.
 """
 
 import time
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from backdrops import before_backdrop
 from torch import Tensor
-from train_careful import DATA, FOLDERS, DepthPairs
-from train_trial import arguments, keep, opened
+from train_careful import DATA, DepthPairs
+from train_trial import arguments, collected, keep, opened
 from train_verdict import HAZES, UPRIGHT_SIZES, HeldOut, fit_voices, graded, told_apart
 from unhazy import art, closeup, faded
 
@@ -138,14 +139,7 @@ def main() -> None:
     """Gather, fit and write the weights."""
     options = arguments(__doc__, minutes=25.0, held=4.0, steps=3000).parse_args()
     state, model = opened(options.checkpoint, "haze_trial.")
-    sets = [Trials(*torch.load(path)) for path in options.known]
-    if options.minutes > 0:
-        photographs = Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()])
-        sets.append(gather(model, photographs, options.minutes, options.seed + 1))
-        if options.keep:
-            torch.save(tuple(sets[-1]), options.keep)
-    trials = Trials(*(torch.cat(parts) for parts in zip(*sets, strict=True)))
-    print(f"{len(trials.labels)} trials", flush=True)
+    trials = collected(options, Trials, partial(gather, model))
     torch.manual_seed(options.seed)
     trial = HazeTrial()
     fit(trial, trials, options.steps, options.seed)

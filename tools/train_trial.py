@@ -9,7 +9,9 @@ are told apart.
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -28,6 +30,7 @@ from rebridge.networks.judging import TRIED
 from rebridge.networks.kinds import RAIN
 from rebridge.networks.trial import RainTrial
 
+T = TypeVar("T", bound=tuple[Tensor, ...])
 SIZES = (192, 224, 256, 288)
 MIXTURE = Mixture(
     counts=(0.5, 0.35, 0.12, 0.03), weights=dict.fromkeys(LABELS, 0.5) | {"rain": 4.0}, faded=0.1
@@ -128,6 +131,22 @@ def keep(output: str, state: dict[str, Tensor], name: str, trial: torch.nn.Modul
     """Write the weights with those of a trial, whose names begin so."""
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     torch.save(state | {f"{name}{key}": value for key, value in trial.state_dict().items()}, output)
+
+
+def collected(options: argparse.Namespace, kind: Callable[..., T], draw: Callable[[Photographs, float, int], T]) -> T:
+    """Read the trials of earlier runs, and draw and keep those of this one.
+
+    kind: what joins their tensors, the last of which are labels. draw: gathers some from photographs, for minutes and by a seed.
+    """
+    sets = [kind(*torch.load(path)) for path in options.known]
+    if options.minutes > 0:
+        photographs = Photographs([(DATA / "train" / name, weight) for name, weight in FOLDERS.items()])
+        sets.append(draw(photographs, options.minutes, options.seed + 1))
+        if options.keep:
+            torch.save(tuple(sets[-1]), options.keep)
+    trials = kind(*(torch.cat(parts) for parts in zip(*sets, strict=True)))
+    print(f"{len(trials[-1])} trials", flush=True)
+    return trials
 
 
 def main() -> None:

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from rebridge import degradations
+from rebridge.images import read_image
 from rebridge.models import load_model
 from rebridge.networks.careful import Careful
 from rebridge.networks.impressions import Impression
@@ -210,8 +212,13 @@ def test_a_change_is_seen_in_the_share_of_the_places_in_which_it_is_visible() ->
 
 
 @pytest.mark.parametrize("name", ["rdbm-small", "rdbm-tiny"])
-def test_packaged_models_make_trials_of_raindrops(name: str) -> None:
+def test_packaged_models_find_raindrops_and_leave_sound_photographs_alone(name: str) -> None:
     network = load_model(name).network
     assert isinstance(network, Careful)
-    assert network.drop_trial is not None
-    assert float(network.drop_trial.scale.min()) > 0
+    photo = read_image("examples/images/chelsea.jpg").pixels[None, :3]
+    drops = degradations.create("raindrop")(photo, torch.Generator().manual_seed(1))
+    rainy, y, t = 2 * drops - 1, 2 * photo - 1, torch.ones(1)
+    with torch.no_grad():
+        assert not network(y, t, y).any()
+        change = network(rainy, t, rainy)
+    assert (rainy + change - y).square().mean() < 0.7 * (rainy - y).square().mean()
