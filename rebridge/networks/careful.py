@@ -185,8 +185,9 @@ class Careful(Judging):
     def _change(self, padded: Tensor, features: Tensor, seen: Impression, decided: Tensor) -> Tensor:
         """What becomes of pictures that are to be treated, 0 where nothing is decided."""
         found = self.mend(padded, features, seen, self._with_raised(padded, seen, decided))
-        trusted = F.interpolate(found.trust, scale_factor=float(PLACE), mode="bilinear")
-        change = trusted * (found.whole - found.toned)
+        change = found.whole - found.toned
+        if not seen.is_blank:
+            change = F.interpolate(found.trust, scale_factor=float(PLACE), mode="bilinear") * change
         if found.toned is not padded:
             change = found.toned - seen.needed(padded) + change
         share = decided.amax(1)
@@ -196,7 +197,7 @@ class Careful(Judging):
 
     def _with_raised(self, padded: Tensor, seen: Impression, decided: Tensor) -> Tensor:
         """Add noise to the kinds (B, kinds) where it shows when the picture is bright."""
-        if self.trial is None or exporting() or valueless(decided):
+        if self.trial is None or seen.is_blank or exporting() or valueless(decided):
             return decided
         raised = seen.raised
         if raised is None:
@@ -312,10 +313,9 @@ class Careful(Judging):
         sharper = self.sharper(toned, kinds)
         residual, deep = self.trunk(toned, y, sharper, kinds)
         changed = residual + sharper
-        if seen.is_blank:
-            trust = features.new_ones(len(features), 1, *features.shape[-2:])
-        else:
-            trust = self.trust(features, deep, feature_blocks(toned + changed - y), kinds, self.examiner.logits(seen))
+        if seen.is_blank:  # nothing but kinds that lie everywhere
+            return Parts(kinds, toned, toned + changed, features.new_ones(len(features), 1, *features.shape[-2:]))
+        trust = self.trust(features, deep, feature_blocks(toned + changed - y), kinds, self.examiner.logits(seen))
         held = self._held(kinds, depth)
         if exporting() or valueless(held) or held.any():
             changed = held_back(changed, held)

@@ -18,11 +18,13 @@ from rebridge.networks.exporting import (
     spectrum,
     with_border,
 )
+from rebridge.networks.features import may_write_over
 from rebridge.networks.layers import (
     Network,
     at_least_float32,
     check_inputs,
     in_bands,
+    in_float32,
     pad_to_multiple,
     zero_init,
 )
@@ -97,13 +99,9 @@ class Equaliser(nn.Module):
         """The filtered image with its border, as an exported graph computes it."""
         line = torch.hann_window(FILTER_WINDOW, dtype=padded.dtype, device=padded.device).sqrt()
         weight = torch.outer(line, line)
-        kernels = _kernels(signal_of(self.gains(padded, extended)))[:, None]
-        (real, imaginary), (gain, turn) = (
-            spectrum(half_overlapping(extended, FILTER_WINDOW) * weight),
-            spectrum(kernels),
-        )
-        filtered = signal_of(real * gain - imaginary * turn, real * turn + imaginary * gain)
-        return overlap_added(filtered * weight)
+        filters = in_float32(_filters, self.gains(padded, extended))[:, None]
+        real, imaginary = spectrum(half_overlapping(extended, FILTER_WINDOW) * weight)
+        return overlap_added(signal_of(filters * real, filters * imaginary) * weight)
 
     def gains(self, y: Tensor, extended: Tensor) -> Tensor:
         """Compute one gain for each frequency of each window.
@@ -157,30 +155,31 @@ class EqualiserAlone(Network):
         return changed
 
 
-def power_spectra(y: Tensor, side: int = FREQUENCIES[0]) -> Tensor:
+def power_spectra(y: Tensor, side: int = FREQUENCIES[0], columns: int | None = None) -> Tensor:
     """Compute power spectra of the brightness of y in half overlapping windows.
 
     Args:
         y: (B, C, H, W).
         side: of a window, in pixels.
+        columns: so many of a spectrum, the lowest frequencies across; by default all, side/2 + 1.
 
     Returns:
-        (B, H/(side/2) - 1, W/(side/2) - 1, side, side/2 + 1).
+        (B, H/(side/2) - 1, W/(side/2) - 1, side, columns).
     """
     line = torch.hann_window(side, dtype=y.dtype, device=y.device)
     weight = torch.outer(line, line)
     if exporting():
         windows = half_overlapping(y.mean(1, keepdim=True), side)[:, 0]
         real, imaginary = spectrum((windows - windows.mean((-1, -2), keepdim=True)) * weight)
-        return real.square() + imaginary.square()
+        return (real.square() + imaginary.square())[..., :columns]
     rows = y.mean(1).unfold(1, side, side // 2).unfold(2, side, side // 2)
     # some rows of windows at a time: they and their spectra need a dozen times the memory of the images
-    return torch.cat([_powers(windows, weight) for windows in rows.split(_rows_at_once(rows), 1)], 1)
+    return torch.cat([_powers(windows, weight, columns) for windows in rows.split(_rows_at_once(rows), 1)], 1)
 
 
-def _powers(windows: Tensor, weight: Tensor) -> Tensor:
-    found = spectra_of((windows - windows.mean((-1, -2), keepdim=True)) * weight)
-    return (found * found.conj()).real
+def _powers(windows: Tensor, weight: Tensor, columns: int | None) -> Tensor:
+    found = spectra_of((windows - windows.mean((-1, -2), keepdim=True)) * weight, columns)
+    return found.real.square() + found.imag.square()
 
 
 def _rows_at_once(windows: Tensor) -> int:
@@ -202,12 +201,12 @@ def _levels(y: Tensor, side: int, near: int, stride: int, low: int | None = None
 
     Each is that of a mean over near x near windows, every stride-th of them. low: only frequencies below low/side.
     """
-    spectra = power_spectra((y + 1) / 2, side)
+    spectra = power_spectra((y + 1) / 2, side, low)
     fall = log_fall(spectra)
     if low is not None:
         rows = torch.arange(2 * low - 1, device=spectra.device)  # a list would have to be copied to a GPU first
         rows = torch.where(rows < low, rows, rows + side - 2 * low + 1)
-        spectra, fall = spectra[..., rows, :low], fall[rows, :low]
+        spectra, fall = spectra[..., rows, :], fall[rows, :low]
     spectra = spectra.flatten(3).permute(0, 3, 1, 2)
     mean = F.avg_pool2d(spectra, near, stride, near // 2, ceil_mode=True, count_include_pad=False)
     return torch.log(mean + 1e-6).permute(0, 2, 3, 1) + fall.flatten()
@@ -236,8 +235,10 @@ def _filtered(extended: Tensor, gains: Tensor) -> Tensor:
         stop = min(first + step, count)
         seen = extended[..., first * half : (stop + 1) * half, :]
         windows = seen.unfold(2, FILTER_WINDOW, half).unfold(3, FILTER_WINDOW, half) * weight
-        filters = _filters(gains[:, first:stop])[:, None]
-        done = signals_of(spectra_of(windows) * filters, FILTER_WINDOW) * weight
+        filters = in_float32(_filters, gains[:, first:stop])[:, None]
+        spectra = spectra_of(windows)
+        spectra = spectra.mul_(filters) if may_write_over() else spectra * filters
+        done = signals_of(spectra, FILTER_WINDOW) * weight
         # The last row of windows reaches into the rows of pixels that the next strip completes.
         added = overlap_added_in_place(torch.cat([last, done], 2) if first else done)
         top, bottom = first * half, (stop + (stop == count)) * half
@@ -246,12 +247,12 @@ def _filtered(extended: Tensor, gains: Tensor) -> Tensor:
     return whole
 
 
-def spectra_of(windows: Tensor) -> Tensor:
-    """Compute torch.fft.rfft2(windows), laid out column by column.
+def spectra_of(windows: Tensor, columns: int | None = None) -> Tensor:
+    """Compute torch.fft.rfft2(windows), or its first columns, laid out column by column.
 
     Transforms along columns that are scattered take several times as long.
     """
-    return torch.fft.fft(torch.fft.rfft(windows).mT.contiguous()).mT
+    return torch.fft.fft(torch.fft.rfft(windows)[..., :columns].mT.contiguous()).mT
 
 
 def signals_of(spectra: Tensor, side: int) -> Tensor:
@@ -276,14 +277,25 @@ def overlap_added_in_place(windows: Tensor) -> Tensor:
 
 
 def _filters(gains: Tensor) -> Tensor:
-    """The spectra (..., 64, 33) of kernels of 31x31 pixels that have these gains (..., 32, 17)."""
-    side = FREQUENCIES[0]
-    return spectra_of(_kernels(signals_of(gains, side)))
+    """The spectra (..., 64, 33), laid out column by column, of kernels of 31x31 pixels that have these gains (..., 32, 17).
+
+    Real and even gains have real and even kernels, whose spectra are real: between the frequencies of the gains they are
+    interpolated, in both directions alike.
+    """
+    turned = gains.flip(-2).roll(1, -2)  # of the opposite frequencies
+    even = 0.5 * (gains + turned)  # what a real image sees of the first and the last column
+    inner = slice(1, FREQUENCIES[1] - 1)
+    whole = torch.cat([even[..., :1], gains[..., inner], even[..., -1:], turned[..., inner].flip(-1)], -1)
+    finer = _interpolation(gains)
+    lower = finer[: FILTER_WINDOW // 2 + 1]
+    return (lower @ whole.transpose(-1, -2) @ finer.t()).transpose(-1, -2)
 
 
-def _kernels(responses: Tensor) -> Tensor:
-    """Kernels of 31x31 pixels in windows (..., 64, 64), their middle first, of responses (..., 32, 32)."""
+def _interpolation(like: Tensor) -> Tensor:
+    """The matrix (64, 32) from the spectrum of 31 pixels at 32 frequencies to that at 64: sums of cosines."""
     side = FREQUENCIES[0]
-    reach = side // 2 - 1
-    kernels = responses.roll((side // 2, side // 2), dims=(-2, -1))[..., 1:, 1:]
-    return F.pad(kernels, (0, FILTER_WINDOW - side + 1) * 2).roll((-reach, -reach), dims=(-2, -1))
+    fine, coarse = (torch.arange(count, device=like.device) for count in (FILTER_WINDOW, side))
+    apart = fine[:, None] - FILTER_WINDOW // side * coarse
+    wave = torch.pi / FILTER_WINDOW
+    top = torch.sin(wave * ((side - 1) * apart % (2 * FILTER_WINDOW)).to(like))
+    return torch.where(apart == 0, side - 1.0, top / torch.sin(wave * apart.to(like))) / side

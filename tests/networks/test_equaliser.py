@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rebridge.degradations.optics import convolve, gaussian_kernel
-from rebridge.networks.equaliser import Equaliser, power_spectra
+from rebridge.networks.equaliser import Equaliser, _filters, power_spectra
 
 SIZES = [(1, 1), (1, 37), (32, 32), (33, 70), (96, 64)]
 
@@ -39,6 +39,15 @@ def test_equal_gains_for_all_frequencies_are_a_factor(equaliser: Equaliser, size
     with torch.no_grad():
         equaliser.leave.bias.fill_(math.log(2))
     torch.testing.assert_close(equaliser(y), 2 * y, rtol=0, atol=1e-12)
+
+
+def test_spectra_of_windows_are_those_of_the_middle_31_pixels_of_the_kernels() -> None:
+    gains = torch.randn(2, 32, 17, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    kernels = torch.fft.irfft2(gains, s=(32, 32)).roll((16, 16), (-2, -1))[..., 1:, 1:]
+    windows = torch.zeros(2, 64, 64, dtype=torch.float64)
+    windows[:, :31, :31] = kernels
+    expected = torch.fft.rfft2(windows.roll((-15, -15), (-2, -1)))
+    torch.testing.assert_close(torch.complex(found := _filters(gains), torch.zeros_like(found)), expected)
 
 
 def test_a_pixel_depends_on_less_than_160_pixels_to_each_side(equaliser: Equaliser) -> None:
