@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rebridge.networks.features import may_write_over
 from rebridge.networks.layers import at_least_float32, pad_to_multiple, replicate_border
 
 PYRAMID_LEVELS = 6
@@ -55,10 +56,29 @@ def fill_holes(y: Tensor, missing: Tensor) -> Tensor:
             filled = F.interpolate(filled, scale_factor=2.0, mode="bilinear")
         known = weight > 0
         means = total / weight.clamp_min(1e-6)
-        filled = torch.where(known, means, filled)
-        for _ in range(SWEEPS):
-            filled = torch.where(known, filled, _neighbours(filled))
+        filled = _smoothed(torch.where(known, means, filled), known)
     return torch.where(missing, filled[..., :height, :width], at_least_float32(y))
+
+
+def _smoothed(filled: Tensor, known: Tensor) -> Tensor:
+    """Smooth pixels (B, C, H, W) that are not known, (B, 1, H, W); on a processor, write over them and look at no others."""
+    if filled.device.type != "cpu" or not may_write_over():
+        return _swept(filled, known)
+    rows, columns = (_span((~known).any(axes)) for axes in ((0, 1, 3), (0, 1, 2)))
+    filled[..., rows, columns] = _swept(filled[..., rows, columns], known[..., rows, columns])
+    return filled
+
+
+def _span(there: Tensor) -> slice:
+    """From the first to the last place of an axis that is there, with its neighbours."""
+    places = there.nonzero()[:, 0].tolist()
+    return slice(max(places[0] - 1, 0), places[-1] + 2) if places else slice(0, 1)
+
+
+def _swept(filled: Tensor, known: Tensor) -> Tensor:
+    for _ in range(SWEEPS):
+        filled = torch.where(known, filled, _neighbours(filled))
+    return filled
 
 
 def _neighbours(h: Tensor) -> Tensor:

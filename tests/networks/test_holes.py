@@ -64,6 +64,16 @@ def test_a_constant_is_continued_exactly_and_nothing_but_holes_is_left_alone() -
     assert torch.equal(fill_holes(nothing, holes(nothing)), nothing)
 
 
+@pytest.mark.parametrize("kind", ["strokes", "boxes", "pixels"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 37), (97, 130)])
+def test_looking_at_holes_alone_gives_what_looking_everywhere_does(kind: str, size: tuple[int, int]) -> None:
+    y = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    for missing in (Inpaint(kind=kind).masks(y, torch.Generator().manual_seed(1)), torch.zeros(2, 1, *size).bool()):
+        with torch.no_grad():
+            filled = fill_holes(y, missing)
+        assert torch.equal(filled, fill_holes(y, missing))
+
+
 def test_a_filled_pixel_depends_on_less_than_900_pixels_to_each_side() -> None:
     y = torch.rand(1, 1, 2048, 64, dtype=torch.float64)
     missing = torch.ones(1, 1, 2048, 64, dtype=torch.bool)
