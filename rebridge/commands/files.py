@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -193,10 +194,11 @@ def process(
     prepare_folders(jobs)
     results: list[FileResult] = []
     try:
-        if lanes is None or not lanes.overlapping:
-            _process(jobs, work, options, report, finished, results)
-        else:
+        if lanes is not None and lanes.overlapping:
             run_overlapped(jobs, _whole(work, options), lanes, report, finished, results)
+        else:
+            with lanes.alone() if lanes is not None and len(jobs) > 1 else nullcontext():
+                _process(jobs, work, options, report, finished, results)
     except KeyboardInterrupt as interrupt:
         raise Stopped(FilesResult(results), len(jobs), interrupt) from interrupt
     return results

@@ -2,7 +2,8 @@
 
 A lane is a place at the network. Two more pictures than there are lanes are on their way, so that a lane that comes free is taken
 by a picture that is read already, and results are written meanwhile. All of it is done by threads of this process: what reads,
-computes and writes lets the other threads run.
+computes and writes lets the other threads run. Where all cores of the processor share one picture, the next one waits: OpenMP's
+threads sleep at every step where those of several callers are more than the cores, which costs more than reading and writing.
 """
 
 from __future__ import annotations
@@ -87,6 +88,16 @@ class Lanes:
             self._busy += time.perf_counter() - self._own.entered
         self._places.release()
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let one picture after the other pass.
+
+        How long that takes is noted where it was chosen.
+        """
+        began = time.perf_counter()
+        yield
+        self.wall = 0.0 if self.threads is None else time.perf_counter() - began
+
     @property
     def waited(self) -> float:
         """Seconds that this thread has waited for a place."""
@@ -110,15 +121,16 @@ def lanes_for(model: Model | None, files: int, jobs: int | None = None, growth: 
         growth: of `Lanes`.
     """
     cores = threads() if model is None or model.device.type == "cpu" else None
+    if jobs is None and (files < FEWEST_FILES or cores == 1):
+        return Lanes(overlapping=False)
     if jobs is not None:
         count = min(jobs, max(files, 1))
-        return Lanes(count, None if cores is None else max(cores // count, 1), files > 1, growth)
-    if files < FEWEST_FILES or cores == 1:
-        return Lanes(overlapping=False)
-    count = 1
-    if isinstance(model, TrainedModel) and isinstance(model.denoiser.network, Network):
+    elif isinstance(model, TrainedModel) and isinstance(model.denoiser.network, Network):
         count = chosen_lanes(model.denoiser, model.info.channels)
-    return Lanes(count, None if cores is None else max(cores // count, 1), growth=growth)
+    else:
+        count = 1
+    is_shared = cores is not None and cores > count == 1
+    return Lanes(count, None if cores is None else max(cores // count, 1), files > 1 and not is_shared, growth)
 
 
 def run_overlapped(

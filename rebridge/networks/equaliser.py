@@ -248,9 +248,9 @@ def _filtered(extended: Tensor, gains: Tensor) -> Tensor:
 
 
 def spectra_of(windows: Tensor, columns: int | None = None) -> Tensor:
-    """Compute torch.fft.rfft2(windows), or its first columns, laid out column by column.
+    """Compute torch.fft.rfft2(windows), or its first columns.
 
-    Transforms along columns that are scattered take several times as long.
+    Laid out column by column: transforms along columns that are scattered take several times as long.
     """
     return torch.fft.fft(torch.fft.rfft(windows)[..., :columns].mT.contiguous()).mT
 

@@ -191,5 +191,17 @@ def test_few_files_go_one_after_the_other_and_jobs_say_otherwise() -> None:
     assert lanes_for(None, 2, jobs=2).count == 2
     assert lanes_for(None, 2, jobs=8).count == 2
     assert not lanes_for(None, 1, jobs=8).overlapping
+
+
+@pytest.mark.parametrize(("cores", "jobs", "overlapping"), [(1, 1, True), (2, 1, False), (8, 1, False), (8, 2, True)])
+def test_nothing_else_is_on_its_way_where_all_cores_share_one_picture(
+    cores: int, jobs: int, overlapping: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rebridge.commands.lanes.threads", lambda: cores)
+    lanes = lanes_for(None, 9, jobs)
+    assert (lanes.count, lanes.threads, lanes.overlapping) == (jobs, cores // jobs, overlapping)
+
+
+def test_jobs_are_1_to_256() -> None:
     with pytest.raises(ValueError, match="jobs must be between 1 and 256, got 0"):
         RestoreOptions(inputs=["x.png"], output=Path("out"), jobs=0)
