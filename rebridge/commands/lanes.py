@@ -129,7 +129,7 @@ def lanes_for(model: Model | None, files: int, jobs: int | None = None, growth: 
         count = chosen_lanes(model.denoiser, model.info.channels)
     else:
         count = 1
-    is_shared = cores is not None and cores > count == 1
+    is_shared = model is not None and cores is not None and cores > count == 1
     return Lanes(count, None if cores is None else max(cores // count, 1), files > 1 and not is_shared, growth)
 
 

@@ -238,7 +238,7 @@ def _filtered(extended: Tensor, gains: Tensor) -> Tensor:
         filters = in_float32(_filters, gains[:, first:stop])[:, None]
         spectra = spectra_of(windows)
         spectra = spectra.mul_(filters) if may_write_over() else spectra * filters
-        done = signals_of(spectra, FILTER_WINDOW) * weight
+        done = signals_of(spectra) * weight
         # The last row of windows reaches into the rows of pixels that the next strip completes.
         added = overlap_added_in_place(torch.cat([last, done], 2) if first else done)
         top, bottom = first * half, (stop + (stop == count)) * half
@@ -255,9 +255,9 @@ def spectra_of(windows: Tensor, columns: int | None = None) -> Tensor:
     return torch.fft.fft(torch.fft.rfft(windows)[..., :columns].mT.contiguous()).mT
 
 
-def signals_of(spectra: Tensor, side: int) -> Tensor:
-    """Compute torch.fft.irfft2(spectra, s=(side, side)), likewise."""
-    return torch.fft.irfft(torch.fft.ifft(spectra.mT.contiguous()).mT.contiguous(), n=side)
+def signals_of(spectra: Tensor) -> Tensor:
+    """Compute torch.fft.irfft2(spectra), likewise."""
+    return torch.fft.irfft(torch.fft.ifft(spectra.mT.contiguous()).mT.contiguous())
 
 
 def overlap_added_in_place(windows: Tensor) -> Tensor:

@@ -107,13 +107,11 @@ def spectrum(signal: Tensor) -> tuple[Tensor, Tensor]:
     return real @ cosine + imaginary @ sine, imaginary @ cosine - real @ sine
 
 
-def signal_of(real: Tensor, imaginary: Tensor | None = None) -> Tensor:
+def signal_of(real: Tensor, imaginary: Tensor) -> Tensor:
     """Compute `torch.fft.irfft2` of (..., n, n/2 + 1), given in two parts."""
     side = real.shape[-2]
     cosine, sine = _waves(side, side, real)
-    down, turned = cosine @ real, sine @ real
-    if imaginary is not None:
-        down, turned = down - sine @ imaginary, turned + cosine @ imaginary
+    down, turned = cosine @ real - sine @ imaginary, sine @ real + cosine @ imaginary
     counts = torch.full((side // 2 + 1, 1), 2.0, device=real.device)
     counts[0], counts[-1] = 1.0, 1.0
     half = side // 2 + 1

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -193,13 +194,28 @@ def test_few_files_go_one_after_the_other_and_jobs_say_otherwise() -> None:
     assert not lanes_for(None, 1, jobs=8).overlapping
 
 
-@pytest.mark.parametrize(("cores", "jobs", "overlapping"), [(1, 1, True), (2, 1, False), (8, 1, False), (8, 2, True)])
-def test_nothing_else_is_on_its_way_where_all_cores_share_one_picture(
-    cores: int, jobs: int, overlapping: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("cores", "jobs", "device", "overlapping"),
+    [
+        (1, 1, "cpu", True),
+        (2, 1, "cpu", False),
+        (8, 1, "cpu", False),
+        (8, 2, "cpu", True),
+        (8, 1, "cuda", True),
+        (8, 1, None, True),
+    ],
+)
+def test_nothing_else_is_on_its_way_where_all_cores_share_one_picture_at_a_network(
+    cores: int, jobs: int, device: str | None, overlapping: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rebridge.commands.lanes.threads", lambda: cores)
-    lanes = lanes_for(None, 9, jobs)
-    assert (lanes.count, lanes.threads, lanes.overlapping) == (jobs, cores // jobs, overlapping)
+    model: Any = None if device is None else SimpleNamespace(device=torch.device(device))
+    lanes = lanes_for(model, 9, jobs)
+    assert (lanes.count, lanes.threads, lanes.overlapping) == (
+        jobs,
+        None if device == "cuda" else cores // jobs,
+        overlapping,
+    )
 
 
 def test_jobs_are_1_to_256() -> None:
