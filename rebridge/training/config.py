@@ -95,7 +95,7 @@ class PairedData(Section):
 class DataConfig(Section):
     """The sources of the training and validation pairs.
 
-    clean: folder of clean images, degraded on the fly by `tasks`. holdout: so many of them, evenly spaced, are kept
+    clean: folder of clean images, or several, degraded on the fly by `tasks`. holdout: so many of them, evenly spaced, are kept
     out of training and validated on, unless `validation` names a folder of clean images or `validation_pairs` real
     pairs. cache_gigabytes: decoded images are kept in memory up to this size. workers: processes that prepare pairs.
     check_pairs: look for real pairs whose images do not belong together, and name them. conditions, validation_conditions: a
@@ -103,7 +103,7 @@ class DataConfig(Section):
     the name of a parameter of the task is drawn from its range instead.
     """
 
-    clean: Path | None = None
+    clean: Path | Annotated[list[Path], Field(min_length=1)] | None = None
     tasks: dict[str, TaskShare] = {}
     pairs: list[PairedData] = []
     patch: Side = 128

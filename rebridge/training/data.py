@@ -16,6 +16,7 @@ from rebridge import degradations
 from rebridge.data import ImageFolder, MixedPairs, Pair, PairedFolder, PairedSource, PairSource, SyntheticSource
 from rebridge.data.belonging import looked_at, unrelated
 from rebridge.data.conditions import ConditionFiles
+from rebridge.data.folders import image_files
 from rebridge.data.layouts import open_layout
 from rebridge.data.seeds import generator_of
 from rebridge.networks.conditions import Conditions, listed
@@ -240,10 +241,12 @@ def _clean_images(config: DataConfig, channels: int) -> tuple[ImageFolder, Image
     return images.select(train), images.select(held_out)
 
 
-def _image_folder(path: Path, key: str, channels: int) -> ImageFolder:
-    folder = expand(path, key)
+def _image_folder(path: Path | list[Path], key: str, channels: int) -> ImageFolder:
+    folders = [expand(one, key) for one in (path if isinstance(path, list) else [path])]
     try:
-        return ImageFolder(folder, channels=channels)
+        return ImageFolder(
+            folders[0], files=[file for folder in folders for file in image_files(folder)], channels=channels
+        )
     except ValueError as error:
         raise ConfigError(f"{key}: {error}") from None
 

@@ -10,8 +10,12 @@ import torch
 from PIL import Image
 
 from rebridge.data import ImageFolder, MixedPairs, SyntheticPairs, SyntheticSource
+from rebridge.training import load_config
 from rebridge.training.config import Phase
-from rebridge.training.data import Awaited, BatchIndices, batches, holdout_split
+from rebridge.training.config_files import ConfigError
+from rebridge.training.data import Awaited, BatchIndices, batches, holdout_split, training_pairs, validation_pairs
+
+TINY = Path(__file__).parents[2] / "configs" / "tiny.yaml"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -80,3 +84,27 @@ def test_the_time_of_waiting_for_batches_is_counted() -> None:
     awaited = Awaited(slow())
     assert [next(awaited) for _ in range(3)] == [0, 1, 2]
     assert 0.06 <= awaited.seconds < 3
+
+
+def test_several_folders_are_one_set(tmp_path: Path) -> None:
+    for folder, values in (("b", (10, 20)), ("a/deep", (30,))):
+        (tmp_path / folder).mkdir(parents=True)
+        for value in values:
+            Image.new("RGB", (24, 16), (value,) * 3).save(tmp_path / folder / f"{value}.png")
+    changes = [f"data.clean=[{tmp_path}/b, {tmp_path}/a]", "data.tasks={clean: 1}", "data.patch=16", "data.margin=0",
+               "data.quantise=false", "data.holdout=1"]  # fmt: skip
+    config = load_config(TINY, changes).data
+    training = training_pairs(config, seed=0)
+    seen = {round(255 * float(training[number].clean.mean())) for number in range(40)}
+    assert seen == {10, 30}  # in the order that is given, the middle one is held out
+    held = {round(255 * float(pair.clean.mean())) for pair in validation_pairs(config, seed=0)}
+    assert held == {20}
+
+
+def test_each_of_several_folders_must_hold_images(tmp_path: Path) -> None:
+    Image.new("RGB", (24, 16)).save(tmp_path / "0.png")
+    config = load_config(TINY, [f"data.clean=[{tmp_path}, {tmp_path}/missing]", "data.holdout=0"]).data
+    with pytest.raises(ConfigError, match=r"data.clean: .*missing is not a folder"):
+        training_pairs(config, seed=0)
+    with pytest.raises(ConfigError, match="data.clean"):
+        load_config(TINY, ["data.clean=[]"])

@@ -38,7 +38,7 @@ def pretend(data: DataConfig) -> None:
         assert LAYOUTS[pairs.layout].task == pairs.task
         for name in NAMES[pairs.layout]:
             photograph(expand(pairs.root, "root") / f"{name}.png")
-    if data.clean is not None:
+    if isinstance(data.clean, Path):
         for number in range(data.holdout + 2):
             photograph(expand(data.clean, "clean") / f"{number}.png")
 
