@@ -23,14 +23,20 @@ PACKAGED = Path(models.__file__).parent / "packaged"
 DATA = """
 ## Data and terms
 
-Trained on photographs of the Berkeley Segmentation Data Set (the 432 of BSDS500 that are not in CBSD68, less those
-held out for validation, `data.holdout` above), free for non-commercial research (cite Arbelaez, Maire, Fowlkes and
-Malik, PAMI 2011); degraded by `rebridge.degradations`.
+Trained on photographs of the Berkeley Segmentation Data Set (the 432 of BSDS500 that are not in CBSD68), free for
+non-commercial research (cite Arbelaez, Maire, Fowlkes and Malik, PAMI 2011){more}; those held out for validation
+(`data.holdout` above) left out. Degraded by `rebridge.degradations`.
 No other data, no pretrained weights.
 The weights are released under the licence of rebridge, Apache-2.0. Trained by `rebridge train {config}`.
 
 {limits}
 """
+MORE = """, and, in the last stage, besides:
+elementary/wallpapers (free licences picture by picture), a sample of ImageNet (non-commercial research), Urban100 and
+SunHays80 (Huang et al. 2015, Sun & Hays 2012, research), T91 (Yang et al. 2010, research), CamVid (Brostow et al. 2009,
+academic), eight faces of CelebA-HQ (non-commercial research), SROIE receipts (research), nextcloud screenshots
+(CC BY-SA 4.0), and pictures drawn for the project"""
+"""What `train/clean` holds, the second folder of configurations that name two."""
 LIMITS = """It knows the degradations as `rebridge degrade` makes them. Real rain, snow and haze differ; a mixture of several
 degradations in one image was not trained."""
 
@@ -58,9 +64,9 @@ def package(
     """
     sampler = dict(model.info.sampler) | ({} if steps is None else {"steps": steps})
     model.info = replace(model.info, name=name, sampler=sampler)
-    return model.save_pretrained(
-        PACKAGED / name, dtype=torch.float16, card=model.card() + DATA.format(config=config, limits=limits) + metrics
-    )
+    more = MORE if isinstance(training.load_stages(config)[-1].config.data.clean, list) else ""
+    data = DATA.format(config=config, limits=limits, more=more)
+    return model.save_pretrained(PACKAGED / name, dtype=torch.float16, card=model.card() + data + metrics)
 
 
 def table(metrics: dict[str, Any]) -> str:
