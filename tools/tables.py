@@ -159,14 +159,15 @@ def own() -> str:
 
 
 def others() -> str:
-    """The models for one task, on the whole of CBSD68, by `rebridge evaluate`."""
+    """The models for one task, and what stands beside them, on the whole of CBSD68, by `rebridge evaluate`."""
     head = ["model", "degradation", "pictures", "degraded", "restored", "median", "SSIM"]
     lines = []
-    for name in ("hi-diff-blur-tiny", "enlarge-small"):
+    for name in ("hi-diff-blur-tiny", "enlarge-small", "inpaint-small"):
         for task in read(name)["tasks"]:
             if task["task"] != "clean":
+                method = f"`{name}`" if task.get("method", "model") == "model" else task["method"]
                 cells = [f"{task[key]:.2f}" for key in ("input_psnr", "psnr", "median_psnr")]
-                lines.append([f"`{name}`", task["task"], str(task["images"]), *cells, f"{task['ssim']:.3f}"])
+                lines.append([method, task["task"], str(task["images"]), *cells, f"{task['ssim']:.3f}"])
     return rows(head, lines)
 
 
