@@ -29,7 +29,8 @@ Tiny = Callable[..., Any]
 def test_every_configuration_of_the_project_is_valid_and_stays_inside_it(path: Path) -> None:
     for stage in load_stages(path):
         assert stage.config.output.parts[0] == "runs"
-        folders = [stage.config.data.clean, *(pairs.root for pairs in stage.config.data.pairs)]
+        clean = stage.config.data.clean
+        folders = [*(clean if isinstance(clean, list) else [clean]), *(pairs.root for pairs in stage.config.data.pairs)]
         assert all(str(folder).startswith(("${REBRIDGE_DATA}", "examples")) for folder in folders if folder is not None)
 
 
