@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import torch
+from package_model import TERMS
 from train_careful import network_of
 
 from rebridge import bridges, models
@@ -36,13 +37,10 @@ It is a regression: more steps and other seeds change nothing.
 ## Data and terms
 
 Trained on photographs reduced to 0.4-0.85 of their size, so that no trace of JPEG is left: BSDS500 without CBSD68
-(Arbelaez et al. 2011, non-commercial research), elementary/wallpapers (free licences picture by picture), a sample of
-ImageNet (non-commercial research), Urban100 and SunHays80 (Huang et al. 2015, Sun & Hays 2012, research), T91 (Yang et
-al. 2010, research), CamVid (Brostow et al. 2009, academic), eight faces of CelebA-HQ (non-commercial research), SROIE
-receipts (research), nextcloud screenshots (CC BY-SA 4.0), and pictures drawn for the project; every twelfth picture of
-each folder was kept out, by name. Degraded by `rebridge.degradations.mixture`; besides, PolyU real noise (non-commercial
-research), MEFB exposures (research) and rain layers of VRGNet. The weights are released under the licence of rebridge,
-Apache-2.0.
+(Arbelaez et al. 2011, non-commercial research),
+{terms}; every twelfth picture of each folder was kept out, by name.
+Degraded by `rebridge.degradations.mixture`; besides, PolyU real noise (non-commercial research), MEFB exposures (research)
+and rain layers of VRGNet. The weights are released under the licence of rebridge, Apache-2.0.
 
 Trained by
 
@@ -105,6 +103,7 @@ def main() -> None:
         name=options.name,
         other=other,
         kinds=", ".join(KINDS),
+        terms=TERMS,
         commands="\n".join(f"    {line}" for line in options.commands.read_text().splitlines()),
         limits=options.limits.read_text().strip(),
         rows=rows(json.loads(options.figures.read_text()), options.name, other),

@@ -31,12 +31,13 @@ The weights are released under the licence of rebridge, Apache-2.0. Trained by `
 
 {limits}
 """
-MORE = """, and, in the last stage, besides:
-elementary/wallpapers (free licences picture by picture), a sample of ImageNet (non-commercial research), Urban100 and
+WIDE = "${REBRIDGE_DATA}/train/clean"
+"""A folder of pictures of many kinds."""
+TERMS = """elementary/wallpapers (free licences picture by picture), a sample of ImageNet (non-commercial research), Urban100 and
 SunHays80 (Huang et al. 2015, Sun & Hays 2012, research), T91 (Yang et al. 2010, research), CamVid (Brostow et al. 2009,
 academic), eight faces of CelebA-HQ (non-commercial research), SROIE receipts (research), nextcloud screenshots
 (CC BY-SA 4.0), and pictures drawn for the project"""
-"""What `train/clean` holds, the second folder of configurations that name two."""
+"""What it holds, with terms."""
 LIMITS = """It knows the degradations as `rebridge degrade` makes them. Real rain, snow and haze differ; a mixture of several
 degradations in one image was not trained."""
 
@@ -64,7 +65,8 @@ def package(
     """
     sampler = dict(model.info.sampler) | ({} if steps is None else {"steps": steps})
     model.info = replace(model.info, name=name, sampler=sampler)
-    more = MORE if isinstance(training.load_stages(config)[-1].config.data.clean, list) else ""
+    clean = training.load_stages(config)[-1].config.data.clean
+    more = f", and, at last, besides:\n{TERMS}" if isinstance(clean, list) and Path(WIDE) in clean else ""
     data = DATA.format(config=config, limits=limits, more=more)
     return model.save_pretrained(PACKAGED / name, dtype=torch.float16, card=model.card() + data + metrics)
 

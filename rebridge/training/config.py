@@ -126,6 +126,8 @@ class DataConfig(Section):
             raise ValueError("give clean and tasks, or pairs, or both")
         if self.tasks and self.clean is None:
             raise ValueError("tasks need a folder of clean images: clean")
+        if self.conditions and isinstance(self.clean, list):
+            raise ValueError("conditions go by the names of images, so clean must be one folder")
         if sum(task.weight for task in self.tasks.values()) + sum(pair.weight for pair in self.pairs) <= 0:
             raise ValueError("all weights are 0")
         return self

@@ -108,3 +108,5 @@ def test_each_of_several_folders_must_hold_images(tmp_path: Path) -> None:
         training_pairs(config, seed=0)
     with pytest.raises(ConfigError, match="data.clean"):
         load_config(TINY, ["data.clean=[]"])
+    with pytest.raises(ConfigError, match="clean must be one folder"):
+        load_config(TINY, ["data.clean=[a, b]", "data.conditions.depth=c"])
