@@ -103,7 +103,7 @@ class DataConfig(Section):
     the name of a parameter of the task is drawn from its range instead.
     """
 
-    clean: Path | Annotated[list[Path], Field(min_length=1)] | None = None
+    clean: Path | list[Path] | None = None
     tasks: dict[str, TaskShare] = {}
     pairs: list[PairedData] = []
     patch: Side = 128
@@ -122,9 +122,9 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _something_to_train_on(self) -> "DataConfig":
-        if not self.pairs and (self.clean is None or not self.tasks):
+        if not self.pairs and not (self.clean and self.tasks):
             raise ValueError("give clean and tasks, or pairs, or both")
-        if self.tasks and self.clean is None:
+        if self.tasks and not self.clean:
             raise ValueError("tasks need a folder of clean images: clean")
         if self.conditions and isinstance(self.clean, list):
             raise ValueError("conditions go by the names of images, so clean must be one folder")

@@ -106,7 +106,7 @@ def test_each_of_several_folders_must_hold_images(tmp_path: Path) -> None:
     config = load_config(TINY, [f"data.clean=[{tmp_path}, {tmp_path}/missing]", "data.holdout=0"]).data
     with pytest.raises(ConfigError, match=r"data.clean: .*missing is not a folder"):
         training_pairs(config, seed=0)
-    with pytest.raises(ConfigError, match="data.clean"):
+    with pytest.raises(ConfigError, match="data: give clean and tasks"):
         load_config(TINY, ["data.clean=[]"])
     with pytest.raises(ConfigError, match="clean must be one folder"):
         load_config(TINY, ["data.clean=[a, b]", "data.conditions.depth=c"])
